@@ -1,0 +1,3 @@
+module midge
+
+go 1.26

@@ -1,0 +1,118 @@
+// Package engine is the contract between the broker's shards and whatever
+// moves their bytes: event loops over epoll on Linux (engine/epoll), or
+// goroutines on every system (engine/gonet). It holds the types both sides
+// share and no engine.
+//
+// # Who runs what
+//
+// A shard owns its connections and everything they touch, and has no locks. A
+// shard is not a thread: at any moment exactly one thread holds the shard's
+// token and runs it, and the engine may move the shard to another thread
+// between two turns. Every method of Shard, and every method of a Conn, runs
+// on the thread that holds the token of the shard that owns the connection.
+// Only Runner.Wake may be called from anywhere.
+//
+// # A turn
+//
+// An engine reads the ready sockets of a shard and calls Data for each; it
+// calls Turn once, in which the shard drains its mailbox and runs its timers;
+// it writes every connection that got output, once. A shard that is woken (see
+// Runner.Wake) gets a turn although no socket of it is ready.
+package engine
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// Conn is one network connection, as the shard that owns it sees it.
+type Conn interface {
+	// Send appends head and then body to the connection's output, which the
+	// engine writes at the end of the turn. Both are borrowed: the engine
+	// copies what it can't write before Send returns. body may be nil. Send
+	// on a closed connection does nothing.
+	Send(head, body []byte)
+
+	// Pending is the number of output bytes that are not yet in the kernel.
+	// What was sent during this turn counts.
+	Pending() int
+
+	// Pause stops Data for this connection until Resume. Bytes that Data left
+	// unused are kept and offered again after Resume. Both are idempotent.
+	Pause()
+	Resume()
+
+	// Close sends what is pending as far as the kernel takes it within a
+	// short time (lingering at most two seconds), then closes. The shard gets
+	// Closed exactly once, at the earliest after the call that is on now has
+	// returned, and no Data or Drained before it.
+	Close()
+
+	// Move gives the connection to another shard, with the bytes that the
+	// current Data call does not report as used. Call it only from Data, and
+	// return at once: this shard hears nothing more of the connection, and
+	// the other shard gets Open and then Data with those bytes. Attach
+	// survives the move.
+	Move(shard int)
+
+	// Attach stores what the shard wants to find again; Attached returns it,
+	// nil at first.
+	Attach(state any)
+	Attached() any
+
+	// Remote is the peer's address. The zero value stands for a peer without
+	// one (a Unix socket).
+	Remote() netip.AddrPort
+}
+
+// Shard is what an engine runs. The broker implements it.
+type Shard interface {
+	// Open tells that the shard owns c from now on: accepted anew, or moved
+	// here by another shard.
+	Open(c Conn)
+
+	// Data offers the bytes received and not yet used, at least one. b is
+	// borrowed until Data returns. The shard returns how many bytes it used;
+	// the engine keeps the rest and offers it again in front of the next
+	// bytes that arrive. A shard that wants no more calls Pause or Close.
+	Data(c Conn, b []byte) (used int)
+
+	// Drained tells that Pending has fallen to zero after a turn had ended
+	// with output that the kernel did not take.
+	Drained(c Conn)
+
+	// Closed tells that c is gone; err is nil if the shard closed it itself,
+	// and io.EOF if the peer closed it in order. It is the last call for c.
+	Closed(c Conn, err error)
+
+	// Turn lets the shard drain its mailbox and run its timers. now is
+	// monotonic, counted from the start of the engine. Turn returns when it
+	// wants the next call at the latest, on the same clock; Never if it needs
+	// none.
+	Turn(now time.Duration) (next time.Duration)
+}
+
+// Never is the time at which nothing is due.
+const Never = time.Duration(1<<63 - 1)
+
+// Runner runs shards. An engine that owns threads implements it.
+type Runner interface {
+	// Run runs the shards until ctx is cancelled, closes their connections,
+	// and returns after its last thread has ended. It returns nil after a
+	// cancellation.
+	Run(ctx context.Context) error
+
+	// Wake makes the shard get a turn soon, also if it is on one now. Safe
+	// from any goroutine and cheap when the shard is about to run anyway: one
+	// system call at most, and only if the shard's thread sleeps.
+	Wake(shard int)
+
+	// Now is the clock that Turn is called with. Safe from any goroutine.
+	Now() time.Duration
+}
+
+// ErrUnsupported is returned by constructors of engines that this operating
+// system or kernel does not carry, wrapped with the reason.
+var ErrUnsupported = errors.New("engine not supported here")
