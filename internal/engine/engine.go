@@ -109,6 +109,12 @@ type Runner interface {
 	// system call at most, and only if the shard's thread sleeps.
 	Wake(shard int)
 
+	// Post makes the shard's thread call f before the shard's next Turn, and
+	// wakes the shard. Calls from one goroutine keep their order. Safe from
+	// any goroutine; f costs an allocation, so it is for events of
+	// connections that have a goroutine of their own, not for messages.
+	Post(shard int, f func())
+
 	// Now is the clock that Turn is called with. Safe from any goroutine.
 	Now() time.Duration
 }

@@ -1,0 +1,59 @@
+// Package message holds an application message as it travels between shards,
+// sessions and stores.
+//
+// A Message does not change once it is built, so threads may share it; the
+// garbage collector ends its life. It knows no sessions and does no I/O.
+package message
+
+import (
+	"time"
+
+	"midge/internal/packet"
+)
+
+// Message is an application message (MQTT 5.0 section 1.2) on its way from its
+// publisher to its receivers.
+//
+// A borrowed Message points into somebody's buffer and is valid for the
+// current call only; Keep makes one that lives on.
+type Message struct {
+	Topic   []byte // the topic name, never a topic alias
+	Payload []byte
+
+	// Properties are the properties that receivers get unaltered, in wire
+	// form without the length in front: payload format, content type,
+	// response topic, correlation data, user properties in their order
+	// (MQTT-3.3.2-4, -15 to -20). Empty for publishers of 3.1 and 3.1.1.
+	Properties []byte
+
+	QoS    packet.QoS // as published
+	Retain bool       // as published
+
+	// Expires is when the message ends, on the engine's clock (see
+	// engine.Runner.Now); 0 means never (MQTT 5.0 section 3.3.2.3.3).
+	Expires time.Duration
+
+	// Publisher is the client id of the session that published it, "" for
+	// the broker itself. No Local compares it.
+	Publisher string
+}
+
+// Keep returns a Message with the same contents and memory of its own, in one
+// allocation for all its bytes.
+func (m *Message) Keep() *Message {
+	kept := *m
+	b := make([]byte, 0, len(m.Topic)+len(m.Payload)+len(m.Properties))
+	b = append(b, m.Topic...)
+	b = append(b, m.Payload...)
+	b = append(b, m.Properties...)
+	t, p := len(m.Topic), len(m.Topic)+len(m.Payload)
+	kept.Topic, kept.Payload, kept.Properties = b[:t:t], b[t:p:p], b[p:]
+	return &kept
+}
+
+// Size is the number of bytes that the message is accounted with in queues and
+// limits: topic, payload and properties.
+func (m *Message) Size() int { return len(m.Topic) + len(m.Payload) + len(m.Properties) }
+
+// Expired reports whether the message has ended at now.
+func (m *Message) Expired(now time.Duration) bool { return m.Expires != 0 && now >= m.Expires }
