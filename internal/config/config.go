@@ -1,0 +1,97 @@
+// Package config is the configuration of a broker: its settings with their
+// defaults and reasons, where each value came from, and the reference page.
+//
+// A value given by a flag wins over one from the environment, which wins over
+// one from the file, which wins over the default. Load reports all faults at
+// once. The package knows none of the parts that it configures: package app
+// copies the values over.
+package config
+
+import "time"
+
+// Config holds the settings of one broker. The table in settings.go says what
+// each means, its unit and its range.
+type Config struct {
+	Listen     []string
+	Threads    int
+	Shards     int
+	Engine     string
+	DataDir    string
+	Durability string
+
+	Limits  Limits
+	Session Session
+	Sys     Sys
+	Log     Log
+}
+
+// Limits bound what clients can make the broker hold.
+type Limits struct {
+	Connections      int
+	ConnectionsPerIP int
+	ConnectTimeout   time.Duration
+	PacketSize       Size
+	PendingBytes     Size
+	Subscriptions    int
+	TopicLevels      int
+	TopicLength      int
+	TopicAliases     int
+	RetainedMessages int
+	RetainedBytes    Size
+}
+
+// Session bounds and shapes the sessions of clients.
+type Session struct {
+	ReceiveMaximum int
+	Inflight       int
+	QueuedMessages int
+	QueuedBytes    Size
+	QueueFull      string
+	MaxExpiry      time.Duration
+	KeepAlive      time.Duration
+	SharedStrategy string
+}
+
+// Sys shapes the topics under $SYS.
+type Sys struct {
+	Interval time.Duration
+}
+
+// Log shapes the log.
+type Log struct {
+	Level  string
+	Format string
+}
+
+// Default returns the configuration of a broker of which nothing is set. The
+// table in settings.go carries the reasons.
+func Default() Config {
+	return Config{
+		Listen:     []string{"tcp://127.0.0.1:1883"},
+		Engine:     "auto",
+		DataDir:    "midge-data",
+		Durability: "none",
+		Limits: Limits{
+			ConnectTimeout:   5 * time.Second,
+			PacketSize:       1 << 20,
+			PendingBytes:     1 << 20,
+			Subscriptions:    10_000,
+			TopicLevels:      128,
+			TopicLength:      4096,
+			TopicAliases:     16,
+			RetainedMessages: 1_000_000,
+			RetainedBytes:    1 << 30,
+		},
+		Session: Session{
+			ReceiveMaximum: 1024,
+			Inflight:       1024,
+			QueuedMessages: 1000,
+			QueuedBytes:    1 << 20,
+			QueueFull:      "drop-oldest",
+			MaxExpiry:      0,
+			SharedStrategy: "round-robin",
+		},
+		Sys: Sys{Interval: 10 * time.Second},
+		Log: Log{Level: "info", Format: "text"},
+	}
+}

@@ -1,0 +1,250 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite the generated reference page")
+
+func TestDefaultIsFreeOfFaults(t *testing.T) {
+	l, err := Load(Sources{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range l.Values() {
+		if !v.Same || v.Origin.Kind != FromDefault {
+			t.Errorf("%s = %s from %v, want the default", v.Key, v.TOML, v.Origin)
+		}
+	}
+}
+
+// TestDefaultsInRange proves that each default could be written to a file.
+func TestDefaultsInRange(t *testing.T) {
+	def := Default()
+	var file strings.Builder
+	for _, sec := range table() {
+		if sec.name != "" {
+			fmt.Fprintf(&file, "[%s]\n", sec.name)
+		}
+		for _, s := range sec.settings {
+			fmt.Fprintf(&file, "%s = %s\n", strings.TrimPrefix(s.key, sec.name+"."), s.toml(&def))
+		}
+	}
+	l, err := Load(Sources{FileName: "midge.toml", File: []byte(file.String())})
+	if err != nil {
+		t.Fatalf("%v\nof\n%s", err, file.String())
+	}
+	for _, v := range l.Values() {
+		if !v.Same || v.Origin.Kind != FromFile {
+			t.Errorf("%s = %s from %v after a round trip", v.Key, v.TOML, v.Origin)
+		}
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	src := Sources{FileName: "midge.toml", File: []byte("threads = 2\n[limits]\npacket_size = \"2MiB\"\nconnect_timeout = \"7s\"\n")}
+	check := func(want, origin string) {
+		t.Helper()
+		l, err := Load(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Limits.PacketSize.String(); got != want {
+			t.Errorf("packet_size = %s, want %s", got, want)
+		}
+		if got := l.Origin("limits.packet_size").String(); got != origin {
+			t.Errorf("packet_size is from %s, want %s", got, origin)
+		}
+		if l.Threads != 2 || l.Limits.ConnectTimeout != 7*time.Second {
+			t.Errorf("threads = %d, connect_timeout = %v; want 2 and 7s", l.Threads, l.Limits.ConnectTimeout)
+		}
+	}
+	check("2MiB", "midge.toml:3")
+	src.Environment = []string{"HOME=/", "MIDGE_LIMITS_PACKET_SIZE=3MiB"}
+	check("3MiB", "MIDGE_LIMITS_PACKET_SIZE")
+	src.Flags = []Given{{Flag: "--set", Key: "limits.packet_size", Values: []string{"4MiB"}}}
+	check("4MiB", "--set")
+	src.File = nil
+	l, err := Load(src)
+	if err != nil || l.Origin("threads").String() != "default" {
+		t.Errorf("threads without a file is from %v, %v", l.Origin("threads"), err)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for _, tt := range []struct{ name, file, want string }{
+		{"unknown key", "[limits]\npacket_sise = 1", "f:2: limits.packet_sise: unknown key; did you mean limits.packet_size?"},
+		{"key without its section", "packet_size = 1000", "f:1: packet_size: unknown key; did you mean limits.packet_size?"},
+		{"unknown section, once", "[limit]\nconnections = 1\nx = 2", "f:1: [limit]: unknown section; did you mean limits?"},
+		{"nothing near", "colour = 1", "f:1: colour: unknown key"},
+		{"dotted", "limits.connection = 1", "f:1: limits.connection: unknown key; did you mean limits.connections?"},
+		{"inline table", "threads = 1\nlimits = { connections = 1, foo_bar = 2 }", "f:2: limits.foo_bar: unknown key"},
+		{"section as a key", "limits = 3", "f:1: limits: this is a section, not a setting"},
+		{"double brackets", "[[limits]]\nx = 1", "f:1: limits: a table in double brackets has no meaning here"},
+		{"twice", "threads = 1\nthreads = 2", "f:2: threads: already set in line 1"},
+		{"section twice", "[sys]\n[log]\n[sys]", "f:3: [sys]: already set in line 1"},
+		{"twice in two ways", "limits.connections = 1\n[limits]\nconnections = 2", "f:3: limits.connections: already set in line 1"},
+		{"number in quotes", `threads = "2"`, "f:1: threads: this takes a number without quotes"},
+		{"fraction", `threads = 2.5`, "f:1: threads: this takes a number without quotes"},
+		{"duration without unit", "[sys]\ninterval = 10", `f:2: sys.interval: this takes a duration in quotes, such as "5s"`},
+		{"bad duration", "[sys]\ninterval = \"10 sec\"", `f:2: sys.interval: "10 sec" is not a duration; write a number with a unit, such as "500ms", "5s" or "24h"`},
+		{"bad size", "[limits]\npacket_size = \"1 megabyte\"", `f:2: limits.packet_size: "1 megabyte" is not a size; write a number of bytes, or one with a unit, such as "64KiB" or "1MiB"`},
+		{"range", "[limits]\npacket_size = \"512MiB\"", "f:2: limits.packet_size: 512MiB is outside 256B to 268435460B"},
+		{"negative", "threads = -1", "f:1: threads: -1 is outside 0 to 1024"},
+		{"no zero", "[session]\ninflight = 0", "f:2: session.inflight: 0 is outside 1 to 65535"},
+		{"word", "[log]\nlevel = \"inof\"", `f:2: log.level: "inof" is none of debug, info, warn, error; did you mean info?`},
+		{"durable", `durability = "commit"`, `f:1: durability: "commit" is not built yet; the only choice is "none"`},
+		{"list of numbers", "listen = [1883]", `f:1: listen: this takes a list of texts, such as ["a", "b"]`},
+		{"empty list", "listen = []", "f:1: listen: the list is empty"},
+		{"text for a list", `listen = ":1883"`, `f:1: listen: this takes a list of texts, such as ["a", "b"]`},
+		{"listen without port", `listen = ["localhost"]`, "f:1: listen: localhost: write host:port, such as 127.0.0.1:1883, [::1]:1883 or :1883"},
+		{"listen port", `listen = [":70000"]`, `f:1: listen: :70000: port "70000" is outside 0 to 65535`},
+		{"listen tls", `listen = ["tls://:8883"]`, "f:1: listen: tls://:8883: tls listeners are not built yet; tcp is"},
+		{"listen scheme", `listen = ["http://:80"]`, `f:1: listen: http://:80: unknown scheme "http"; write tcp://host:port`},
+		{"listen twice", `listen = ["tcp://127.0.0.1:1883", "127.0.0.1:1883"]`, "f:1: listen: 127.0.0.1:1883 is listed twice"},
+		{"keep alive", "[session]\nkeep_alive = \"1500ms\"", "f:2: session.keep_alive: 1.5s is not a whole number of seconds"},
+		{"syntax", "threads = 1\n\n[limits\n", "f:3: "},
+		{"no value", "threads =", "f:1: "},
+		{"open text", "threads = 1\ndata_dir = \"x", "f:2: "},
+		{"a fault before the syntax ends", "x_y_z = 1\n= 2", "f:1: x_y_z: unknown key\nf:2: "},
+		{"all at once", "[log]\nlevel = \"x_y_z\"\n[limits]\npacket_size = 1", "f:2: log.level: \"x_y_z\" is none of debug, info, warn, error\nf:4: limits.packet_size: 1B is outside 256B to 268435460B"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Load(Sources{FileName: "f", File: []byte(tt.file)})
+			if err == nil {
+				t.Fatal("no fault found")
+			}
+			if _, ok := errors.AsType[Faults](err); !ok {
+				t.Fatalf("a %T, want Faults", err)
+			}
+			got := err.Error()
+			if open := strings.HasSuffix(tt.want, ": "); got != tt.want && !(open && strings.HasPrefix(got, tt.want)) {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestFaultsOfOtherSources(t *testing.T) {
+	_, err := Load(Sources{
+		FileName: "f", File: []byte("threads = -3"),
+		Environment: []string{"MIDGE_LOG_LEVEL=loud"},
+		Flags:       []Given{{Flag: "--set", Key: "limits.conections", Values: []string{"1"}}, {Flag: "--threads", Key: "threads", Values: []string{"many"}}},
+	})
+	want := `f:1: threads: -3 is outside 0 to 1024
+MIDGE_LOG_LEVEL: log.level: "loud" is none of debug, info, warn, error
+--set: limits.conections: unknown key; did you mean limits.connections?
+--threads: threads: "many" is not a whole number`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+func TestUnknownVariableIsAWarning(t *testing.T) {
+	l, err := Load(Sources{Environment: []string{"MIDGE_PORT_1883_TCP=tcp://10.0.0.1:1883", "MIDGE_LIMITS_CONECTIONS=5", "MIDGE_CONFIG=x", "MIDGE_LISTEN=:1, :2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "environment variable MIDGE_LIMITS_CONECTIONS sets nothing; did you mean MIDGE_LIMITS_CONNECTIONS?\nenvironment variable MIDGE_PORT_1883_TCP sets nothing"
+	if got := strings.Join(l.Warnings, "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := strings.Join(l.Listen, " "); got != ":1 :2" {
+		t.Errorf("listen = %s", got)
+	}
+}
+
+func TestListenAddress(t *testing.T) {
+	for text, want := range map[string]string{
+		"tcp://127.0.0.1:1883": "127.0.0.1:1883",
+		"mqtt://h:1/":          "h:1",
+		":1883":                ":1883",
+		"[::1]:1883":           "[::1]:1883",
+		"tcp://[::]:0":         "[::]:0",
+	} {
+		if got, err := ListenAddress(text); got != want || err != nil {
+			t.Errorf("ListenAddress(%q) = %q, %v; want %q", text, got, err, want)
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	for text, want := range map[string]Size{
+		"0": 0, "4096": 4096, "1B": 1, "64KiB": 65536, "1 MiB": 1 << 20, "2GiB": 2 << 30, "1kB": 1000, "3MB": 3e6, "1_000": 1000,
+	} {
+		got, err := ParseSize(text)
+		if err != nil || got != want {
+			t.Errorf("ParseSize(%q) = %d, %v; want %d", text, got, err, want)
+		}
+		if again, err := ParseSize(got.String()); err != nil || again != got {
+			t.Errorf("ParseSize(%q) = %d, %v; want %d", got.String(), again, err, got)
+		}
+	}
+	for _, text := range []string{"", "B", "-1", "1.5MiB", "1 mib", "9223372036854775807KiB"} {
+		if got, err := ParseSize(text); err == nil {
+			t.Errorf("ParseSize(%q) = %d, want an error", text, got)
+		}
+	}
+}
+
+// TestTable proves that the table is whole: names that lead to a section, a
+// reason for each default, and no field that two settings share.
+func TestTable(t *testing.T) {
+	seen := map[any]string{}
+	var c Config
+	for _, sec := range table() {
+		for _, s := range sec.settings {
+			if sec.name != "" && !strings.HasPrefix(s.key, sec.name+".") {
+				t.Errorf("%s stands in section %q", s.key, sec.name)
+			}
+			if s.doc == "" || s.reason == "" {
+				t.Errorf("%s has no doc or no reason", s.key)
+			}
+			if other, taken := seen[s.at(&c)]; taken {
+				t.Errorf("%s and %s set the same field", s.key, other)
+			}
+			seen[s.at(&c)] = s.key
+		}
+	}
+}
+
+func TestReferenceIsUpToDate(t *testing.T) {
+	const page = "../../docs/reference/config.md"
+	if *update {
+		if err := os.WriteFile(page, []byte(Reference()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != Reference() {
+		t.Errorf("%s is stale; run make docs", page)
+	}
+}
+
+// FuzzFile proves that no file makes the reader panic, and that each fault of
+// a file has a line.
+func FuzzFile(f *testing.F) {
+	f.Add("threads = 1\n[limits]\nconnections = 0x10 # c\n")
+	f.Add("listen = [\":1\", # c\n \"\"\"x\"\"\"]\n[[log]]\nlimits = { a.b = 1 }")
+	f.Add("a = 1979-05-27T07:32:00Z\nb = 'x\n")
+	f.Add("threads =")
+	f.Add("\"\\u00e9\" = {")
+	f.Fuzz(func(t *testing.T, doc string) {
+		_, err := Load(Sources{FileName: "f", File: []byte(doc)})
+		faults, _ := errors.AsType[Faults](err)
+		for _, fault := range faults {
+			if fault.Origin.Kind == FromFile && fault.Origin.Line < 1 {
+				t.Errorf("no line in %q", fault)
+			}
+		}
+	})
+}

@@ -1,0 +1,191 @@
+package config
+
+import (
+	"math"
+	"time"
+)
+
+// setting describes one setting. Range, parser, reference page and defaults all
+// follow from the table of them.
+type setting struct {
+	key    string
+	flag   string            // of midge serve, without dashes; "" for none
+	at     func(*Config) any // *int, *Size, *time.Duration, *string or *[]string
+	min    int64             // of a number: in bytes or nanoseconds where those are meant
+	max    int64
+	words  []string // what a word may be; nil for any text
+	zero   string   // what 0 or "" means; "" if it is nothing special
+	doc    string   // what it does, a sentence or two in Markdown
+	reason string   // why the default is what it is
+}
+
+// section is a table of the file.
+type section struct {
+	name     string // "" for the top of the file
+	doc      string
+	settings []setting
+}
+
+const year = int64(365 * 24 * time.Hour)
+
+// table returns all settings in the order of the reference page.
+func table() []section {
+	return []section{top(), limits(), session(), sys(), logging()}
+}
+
+// settings returns all settings of the table.
+func settings() (all []setting) {
+	for _, s := range table() {
+		all = append(all, s.settings...)
+	}
+	return all
+}
+
+func keys() (all []string) {
+	for _, s := range settings() {
+		all = append(all, s.key)
+	}
+	return all
+}
+
+func top() section {
+	return section{doc: "These stand at the top of the file, before the first section.", settings: []setting{
+		{
+			key: "listen", flag: "listen", at: func(c *Config) any { return &c.Listen },
+			doc:    "The addresses to accept clients on, as `tcp://host:port`; `tcp://` may be left out, and so may the host (`:1883` is every address of the machine). TLS and WebSocket are not built yet.",
+			reason: "A broker that asks nobody for a password serves its own machine only, until somebody decides otherwise.",
+		}, {
+			key: "engine", at: func(c *Config) any { return &c.Engine }, words: []string{"auto", "epoll", "goroutine"},
+			doc:    "What moves the bytes: `epoll` (event loops, Linux) or `goroutine` (every system). `auto` takes epoll where it works.",
+			reason: "Event loops cost less memory and CPU for each connection.",
+		}, {
+			key: "threads", flag: "threads", at: func(c *Config) any { return &c.Threads }, max: 1024, zero: "one per core",
+			doc:    "The largest number of threads that run shards. How many do at a moment follows the load. The goroutine engine runs on the threads of the Go runtime and limits those.",
+			reason: "More threads than cores only wait for each other.",
+		}, {
+			key: "shards", at: func(c *Config) any { return &c.Shards }, max: 64, zero: "4 per core, 64 at most",
+			doc:    "The number of parts that the state is cut into. A client's id decides its shard; a shard runs on one thread at a time.",
+			reason: "A few shards for each core let a busy thread give some away.",
+		}, {
+			key: "durability", at: func(c *Config) any { return &c.Durability }, words: []string{"none"},
+			doc:    "What a crash or a restart loses. `none`: everything, all state is in memory. This is the only choice until the durable store is built; `midge serve --memory` asks for it by name.",
+			reason: "There is no other yet.",
+		}, {
+			key: "data_dir", flag: "data-dir", at: func(c *Config) any { return &c.DataDir },
+			doc:    "The directory for durable state. Nothing is written there yet: a directory that is set explicitly is checked, and the banner says that it is unused.",
+			reason: "Beside the place where the broker was started, easy to find and to delete.",
+		},
+	}}
+}
+
+func limits() section {
+	return section{name: "limits", doc: "What one client, or all of them, can make the broker hold. Each limit has a counter of what it refused: see [operations](../operations.md).", settings: []setting{
+		{
+			key: "limits.connections", at: func(c *Config) any { return &c.Limits.Connections }, max: 10_000_000, zero: "as many as the limit of open files allows, 1,000,000 at most",
+			doc:    "Network connections at one time. One more is closed before it has cost anything; a client that has sent CONNECT already is told 0x97 (3.1.1: 3).",
+			reason: "The operating system's limit is a decision that somebody has made already; staying below it keeps the descriptors that the broker needs itself.",
+		}, {
+			key: "limits.connections_per_ip", at: func(c *Config) any { return &c.Limits.ConnectionsPerIP }, max: 10_000_000, zero: "no limit",
+			doc:    "Network connections at one time from one IP address.",
+			reason: "A gateway or a load balancer puts all its clients behind one address. Set it where clients connect directly.",
+		}, {
+			key: "limits.connect_timeout", at: func(c *Config) any { return &c.Limits.ConnectTimeout }, min: int64(100 * time.Millisecond), max: int64(5 * time.Minute),
+			doc:    "The time from accepting a connection until its CONNECT packet is complete.",
+			reason: "Ten round trips over a poor mobile link; a connection that says nothing costs a descriptor for no longer.",
+		}, {
+			key: "limits.packet_size", at: func(c *Config) any { return &c.Limits.PacketSize }, min: 256, max: 268_435_460,
+			doc:    "The largest control packet that the broker takes, header included; 5.0 clients are told (Maximum Packet Size), and a larger one ends the connection with 0x95.",
+			reason: "Far above sensor data, and 1,000 clients that each hold a packet back need 1 GiB at most.",
+		}, {
+			key: "limits.pending_bytes", at: func(c *Config) any { return &c.Limits.PendingBytes }, min: 4 << 10, max: 1 << 30,
+			doc:    "Bytes that wait for a client which reads too slowly. Past it QoS 0 messages for that client are dropped and counted, and those of QoS 1 and 2 wait in the session's queue.",
+			reason: "A second of a 10 Mbit/s link. 1,000 clients that stop reading at once cost 1 GiB at most.",
+		}, {
+			key: "limits.subscriptions", at: func(c *Config) any { return &c.Limits.Subscriptions }, min: 1, max: 10_000_000,
+			doc:    "Subscriptions of one client. One more is refused with 0x97 (3.1.1: 0x80).",
+			reason: "Ten times of what a client that lists its devices one by one uses. Guess.",
+		}, {
+			key: "limits.topic_levels", at: func(c *Config) any { return &c.Limits.TopicLevels }, min: 1, max: 65_535,
+			doc:    "Levels in a topic name or filter, which are the parts between slashes.",
+			reason: "Real names have about 10; each level of a filter costs a node of the tree.",
+		}, {
+			key: "limits.topic_length", at: func(c *Config) any { return &c.Limits.TopicLength }, min: 1, max: 65_535,
+			doc:    "Bytes in a topic name or filter.",
+			reason: "Real names have about 100, and 4 KiB leaves room for generated ones.",
+		}, {
+			key: "limits.topic_aliases", at: func(c *Config) any { return &c.Limits.TopicAliases }, max: 65_535, zero: "no aliases",
+			doc:    "Topic aliases that one client may set, and the most that the broker sets for a client that allows them (5.0).",
+			reason: "At the longest topics, 16 aliases each way bound a client to 128 KiB.",
+		}, {
+			key: "limits.retained_messages", at: func(c *Config) any { return &c.Limits.RetainedMessages }, max: math.MaxInt32, zero: "no retained messages at all",
+			doc:    "Retained messages of all topics. One more is refused with 0x97 where the publisher can be told, and is delivered but not kept otherwise.",
+			reason: "One for each device of a large fleet.",
+		}, {
+			key: "limits.retained_bytes", at: func(c *Config) any { return &c.Limits.RetainedBytes }, min: 0, max: 1 << 50, zero: "no retained messages at all",
+			doc:    "Bytes of all retained messages: topics, payloads and properties.",
+			reason: "1 KiB for each of the 1,000,000 messages.",
+		},
+	}}
+}
+
+func session() section {
+	return section{name: "session", doc: "What the broker does for one client.", settings: []setting{
+		{
+			key: "session.receive_maximum", at: func(c *Config) any { return &c.Session.ReceiveMaximum }, min: 1, max: 65_535,
+			doc:    "QoS 1 and 2 messages that a client may send without having an answer (Receive Maximum of the broker). More end the connection with 0x93.",
+			reason: "Enough to fill a link of 100 ms and 10,000 messages a second.",
+		}, {
+			key: "session.inflight", at: func(c *Config) any { return &c.Session.Inflight }, min: 1, max: 65_535,
+			doc:    "QoS 1 and 2 messages that the broker sends without having an answer; a client can ask for fewer (its own Receive Maximum).",
+			reason: "The same as the other way.",
+		}, {
+			key: "session.queued_messages", at: func(c *Config) any { return &c.Session.QueuedMessages }, max: 100_000_000, zero: "no queue",
+			doc:    "QoS 1 and 2 messages that wait for one client: because it is away, or has not answered earlier ones.",
+			reason: "With everything in memory, 1,000 sessions that wait for 1 KiB messages cost 1 GiB.",
+		}, {
+			key: "session.queued_bytes", at: func(c *Config) any { return &c.Session.QueuedBytes }, max: 1 << 40, zero: "no queue",
+			doc:    "Bytes of the messages that wait for one client: topics, payloads and properties.",
+			reason: "1,000 messages of 1 KiB.",
+		}, {
+			key: "session.queue_full", at: func(c *Config) any { return &c.Session.QueueFull }, words: []string{"drop-oldest", "refuse-new"},
+			doc:    "What a full queue does with one more message: drop the one that has waited longest, or the new one. Drops are counted.",
+			reason: "The newest reading is worth more than one from yesterday.",
+		}, {
+			key: "session.max_expiry", at: func(c *Config) any { return &c.Session.MaxExpiry }, max: 100 * year, zero: "no limit: what the client asks for",
+			doc:    "The longest time that the broker keeps the session of a client that is away; 5.0 clients are told. It also ends the sessions of 3.1.1 clients without Clean Session, which never expire otherwise.",
+			reason: "The standard leaves it to the client.",
+		}, {
+			key: "session.keep_alive", at: func(c *Config) any { return &c.Session.KeepAlive }, max: int64(65_535 * time.Second), zero: "no limit: what the client asks for",
+			doc:    "The longest Keep Alive, in whole seconds. A 5.0 client that asks for more, or for none, is told this one (Server Keep Alive). Clients of 3.1 and 3.1.1 can't be told and keep theirs.",
+			reason: "The standard leaves it to the client.",
+		}, {
+			key: "session.shared_strategy", at: func(c *Config) any { return &c.Session.SharedStrategy }, words: []string{"round-robin", "sticky", "least-inflight"},
+			doc:    "Which member of a shared subscription gets the next message: each in turn, the same as before while it can take more, or the one with the fewest unanswered messages.",
+			reason: "What users of shared subscriptions expect.",
+		},
+	}}
+}
+
+func sys() section {
+	return section{name: "sys", doc: "The broker's own topics under `$SYS/broker`; their names are in [operations](../operations.md).", settings: []setting{
+		{
+			key: "sys.interval", at: func(c *Config) any { return &c.Sys.Interval }, max: int64(24 * time.Hour), zero: "off: no such topics",
+			doc:    "How often they are published.",
+			reason: "The same as Mosquitto, whose dashboards expect it.",
+		},
+	}}
+}
+
+func logging() section {
+	return section{name: "log", doc: "The log goes to standard error.", settings: []setting{
+		{
+			key: "log.level", flag: "log-level", at: func(c *Config) any { return &c.Log.Level }, words: []string{"debug", "info", "warn", "error"},
+			doc:    "The least important lines to write. `debug` has a line for each connection, and one with the clause of the standard for each fault of a client.",
+			reason: "Whoever connects and leaves all day is not news.",
+		}, {
+			key: "log.format", at: func(c *Config) any { return &c.Log.Format }, words: []string{"text", "json"},
+			doc:    "`text` is `key=value`, `json` is one object a line.",
+			reason: "People read the first log; machines can be told.",
+		},
+	}}
+}
