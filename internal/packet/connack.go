@@ -26,9 +26,10 @@ func (p *Connack) Decode(v Version, first byte, body []byte) error {
 	if v == V5 {
 		p.Code = r.code()
 	} else {
-		code, ok := byte(0), false
-		code = r.byte()
-		if p.Code, ok = fromReturnCode(code); !ok {
+		code := r.byte()
+		c, ok := fromReturnCode(code)
+		p.Code = c
+		if !ok {
 			r.fail(MalformedPacket, "", "3.2.2.3", fmt.Sprintf("return code %d is reserved", code))
 		}
 	}

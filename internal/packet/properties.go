@@ -94,8 +94,7 @@ func (id PropertyID) describe() (k kind, in types) {
 	case PropMaximumQoS, PropRetainAvailable, PropWildcardAvailable, PropSubscriptionIDsUsable, PropSharedAvailable:
 		return kindBool, inConnack
 	case PropUser:
-		const none = 1<<PINGREQ | 1<<PINGRESP
-		return kindPair, 1<<(AUTH+1) - 1&^none
+		return kindPair, ^types(0) // packets without properties never get here
 	case PropMaximumPacketSize:
 		return kindUint32, inConnect | inConnack
 	}
