@@ -1,0 +1,35 @@
+# The commands of this repository. README.md has the two that a newcomer needs.
+
+SHELL := /bin/bash
+export CGO_ENABLED ?= 0
+BUILD := go build -trimpath -ldflags "-s -w"
+
+.PHONY: build run check test fuzz bench docs install-test-tools clean
+
+build: ## Build bin/midge.
+	$(BUILD) -o bin/midge ./cmd/midge
+
+run: build ## Build and serve on 127.0.0.1:1883. ARGS adds flags.
+	exec bin/midge serve --listen tcp://127.0.0.1:1883 $(ARGS)
+
+check: ## The fast checks: format, vet, other systems, tests without extras.
+	test/run check
+
+test: ## Install what the tests need, and run all of them.
+	test/install-tools
+	test/run all
+
+fuzz: ## Run each fuzz target for FUZZTIME (20s).
+	test/run fuzz
+
+bench: ## Run the benchmarks six times, ready for benchstat. BENCH picks some.
+	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -count 6 ./internal/...
+
+docs: ## Write the generated pages.
+	go test ./internal/config -run TestReferenceIsUpToDate -update
+
+install-test-tools: ## Install what the tests need, each only where missing.
+	test/install-tools
+
+clean:
+	rm -rf bin
