@@ -31,7 +31,9 @@ type Limits struct {
 	ConnectionsPerIP int
 	ConnectTimeout   time.Duration
 	PacketSize       Size
+	ConnectSize      Size
 	PendingBytes     Size
+	MailboxBytes     Size
 	Subscriptions    int
 	TopicLevels      int
 	TopicLength      int
@@ -50,6 +52,8 @@ type Session struct {
 	MaxExpiry      time.Duration
 	KeepAlive      time.Duration
 	SharedStrategy string
+
+	ResponseInformation string
 }
 
 // Sys shapes the topics under $SYS.
@@ -74,7 +78,9 @@ func Default() Config {
 		Limits: Limits{
 			ConnectTimeout:   5 * time.Second,
 			PacketSize:       1 << 20,
+			ConnectSize:      128 << 10,
 			PendingBytes:     1 << 20,
+			MailboxBytes:     4 << 20,
 			Subscriptions:    10_000,
 			TopicLevels:      128,
 			TopicLength:      4096,

@@ -97,9 +97,17 @@ func limits() section {
 			doc:    "The largest control packet that the broker takes, header included; 5.0 clients are told (Maximum Packet Size), and a larger one ends the connection with 0x95.",
 			reason: "Far above sensor data, and 1,000 clients that each hold a packet back need 1 GiB at most.",
 		}, {
+			key: "limits.connect_size", at: func(c *Config) any { return &c.Limits.ConnectSize }, min: 256, max: 268_435_460,
+			doc:    "The largest CONNECT packet; `limits.packet_size` counts where it is smaller.",
+			reason: "A will of the largest size and as much again for everything else. It bounds what a peer can make the broker hold that has not said who it is.",
+		}, {
 			key: "limits.pending_bytes", at: func(c *Config) any { return &c.Limits.PendingBytes }, min: 4 << 10, max: 1 << 30,
-			doc:    "Bytes that wait for a client which reads too slowly. Past it QoS 0 messages for that client are dropped and counted, and those of QoS 1 and 2 wait in the session's queue.",
+			doc:    "Bytes that wait for a client which reads too slowly. Past it QoS 0 messages for that client are dropped and counted, and those of QoS 1 and 2 wait in the session's queue. Past twice as much the client is disconnected (0x97).",
 			reason: "A second of a 10 Mbit/s link. 1,000 clients that stop reading at once cost 1 GiB at most.",
+		}, {
+			key: "limits.mailbox_bytes", at: func(c *Config) any { return &c.Limits.MailboxBytes }, min: 64 << 10, max: 1 << 40,
+			doc:    "Bytes that wait for one shard. Past it publishers are paused, and past twice as much QoS 0 messages for that shard are dropped and counted.",
+			reason: "Some milliseconds of a busy shard.",
 		}, {
 			key: "limits.subscriptions", at: func(c *Config) any { return &c.Limits.Subscriptions }, min: 1, max: 10_000_000,
 			doc:    "Subscriptions of one client. One more is refused with 0x97 (3.1.1: 0x80).",
@@ -160,8 +168,12 @@ func session() section {
 			reason: "The standard leaves it to the client.",
 		}, {
 			key: "session.shared_strategy", at: func(c *Config) any { return &c.Session.SharedStrategy }, words: []string{"round-robin", "sticky", "least-inflight"},
-			doc:    "Which member of a shared subscription gets the next message: each in turn, the same as before while it can take more, or the one with the fewest unanswered messages.",
+			doc:    "Which member of a shared subscription gets the next message: each in turn, the same as before while it is connected, or the one with the fewest unanswered messages.",
 			reason: "What users of shared subscriptions expect.",
+		}, {
+			key: "session.response_information", at: func(c *Config) any { return &c.Session.ResponseInformation },
+			doc:    "What a 5.0 client is told that asks for Response Information: by convention the beginning of the topics for its answers. `\"\"` tells nothing.",
+			reason: "Nothing that the broker could make up would be true.",
 		},
 	}}
 }

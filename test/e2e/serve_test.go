@@ -184,6 +184,20 @@ func TestStopWithClientThatDoesNotRead(t *testing.T) {
 	})
 }
 
+// TestSecondSignal proves that a second signal ends the broker at once. A
+// client that does not read makes sure that the first one takes its time, and
+// the broker is stopped meanwhile so that it meets both together.
+func TestSecondSignal(t *testing.T) {
+	p := serve(t)
+	stuck(t, p)
+	for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCONT} {
+		p.signal(s)
+	}
+	if status := p.wait(patience); status != 1 || !strings.Contains(p.logged(), "second signal") {
+		t.Errorf("status %d, want 1\n%s", status, p.logged())
+	}
+}
+
 // TestFootprint holds the sizes that issue 2 sets: the stripped binary, and
 // the resident memory of a broker without clients.
 func TestFootprint(t *testing.T) {
