@@ -119,7 +119,7 @@ func (t *Names[V]) prune(id uint32) {
 		t.nodes.remove(id)
 		id = parent
 	}
-	if t.nodes.live == 1 {
+	if t.Len() == 0 {
 		*t = Names[V]{} // the last name went: give back the memory
 	}
 }

@@ -103,8 +103,8 @@ func (t *Tree[V]) prune(id uint32) {
 		}
 		id = parent
 	}
-	if t.nodes.live == 1 {
-		t.nodes = nodes{} // the last filter went: give back the memory
+	if t.Len() == 0 {
+		t.nodes = nodes{} // the last value went: give back the memory
 	}
 }
 

@@ -136,6 +136,19 @@ func TestTreePrunes(t *testing.T) {
 	}
 }
 
+// Values of "#" hang on the root, which must outlive all other nodes.
+func TestTreeKeepsTheRootForHash(t *testing.T) {
+	var tree Tree[int]
+	tree.Add("#", 1)
+	tree.Remove(tree.Add("#", 2))
+	tree.Remove(tree.Add("a", 4))
+	sum := 0
+	tree.Match([]byte("b"), func(v int) { sum += v })
+	if sum != 1 {
+		t.Errorf("matched the sum %d, want 1", sum)
+	}
+}
+
 func TestTreeRemoveTwicePanics(t *testing.T) {
 	var tree Tree[int]
 	tree.Add("a", 1)
