@@ -35,12 +35,11 @@ var allowed = map[string]string{
 	"broker": "engine message packet session topic",
 
 	// The wiring and the command line.
-	"app": "broker config engine engine/epoll engine/gonet message packet session topic",
+	"app": "broker config engine engine/epoll engine/gonet",
 	"cli": "app config",
 
 	// Tests of the whole.
-	"arch":        "",
-	"conformance": "packet",
+	"arch": "",
 }
 
 // outside maps what is neither ours nor the standard library to the packages
