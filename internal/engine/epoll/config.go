@@ -1,0 +1,70 @@
+// Package epoll is the engine for plain TCP on Linux: event loops that read
+// with epoll and write with io_uring where the kernel allows it.
+//
+// It runs engine.Shards on one thread while one thread is enough, and on up to
+// one thread per core when it is not. It knows no MQTT. Everything that it
+// calls on a shard runs on the thread that holds the shard's token; see
+// docs/design/engine.md for how shards travel between threads, and package
+// engine for the contract.
+package epoll
+
+import (
+	"cmp"
+	"log/slog"
+	"runtime"
+	"sync/atomic"
+)
+
+// Config tunes an Engine. The zero value is ready for use.
+type Config struct {
+	// Threads is the largest number of threads that run shards; 0 means one
+	// per core. There are never more threads than shards.
+	Threads int
+
+	// NoUring makes the engine send with send(2) also where io_uring works.
+	NoUring bool
+
+	// ReadBuffer is the size in bytes of the one buffer into which a thread
+	// reads all its sockets; 0 means 64 KiB, and 4 KiB is the least.
+	ReadBuffer int
+
+	// Backlog is the length of the queue of connections that the kernel has
+	// accepted and the engine has not; 0 means 4096. The kernel caps it at
+	// net.core.somaxconn.
+	Backlog int
+
+	// Log gets what an operator should know; nil means slog.Default().
+	Log *slog.Logger
+}
+
+// minReadBuffer leaves room for the end of a packet behind the largest
+// beginning that is copied in front of it (see frontBytes).
+const minReadBuffer = 4 << 10
+
+func (c Config) withDefaults(shards int) Config {
+	c.Threads = min(cmp.Or(c.Threads, runtime.NumCPU()), shards)
+	c.ReadBuffer = max(cmp.Or(c.ReadBuffer, 64<<10), minReadBuffer)
+	c.Backlog = cmp.Or(c.Backlog, 4096)
+	c.Log = cmp.Or(c.Log, slog.Default())
+	return c
+}
+
+// Counters count since the start of the engine. Its threads write them and
+// anybody may read them.
+type Counters struct {
+	Accepts     atomic.Uint64 // connections accepted
+	Open        atomic.Int64  // connections open now
+	Refused     atomic.Uint64 // accepts that failed for want of file descriptors
+	Turns       atomic.Uint64 // turns of threads
+	ShardTurns  atomic.Uint64 // turns of shards
+	Wakeups     atomic.Uint64 // sleeping threads woken by another thread
+	Handovers   atomic.Uint64 // shards moved between threads
+	Moves       atomic.Uint64 // connections moved between shards
+	Receives    atomic.Uint64 // receives that returned bytes
+	Sends       atomic.Uint64 // writes of one connection's output
+	Batches     atomic.Uint64 // io_uring submissions that carried Sends
+	Blocked     atomic.Uint64 // writes of which the kernel took only a part
+	BytesIn     atomic.Uint64
+	BytesOut    atomic.Uint64
+	ThreadsBusy atomic.Int64 // threads that own shards now
+}

@@ -1,0 +1,154 @@
+//go:build amd64 || arm64 || loong64 || riscv64
+
+package epoll
+
+import (
+	"net/netip"
+	"syscall"
+)
+
+// conn is one connection, in 96 bytes: all that the engine keeps for it while
+// it is idle. It implements engine.Conn. The thread that holds the token of
+// the shard uses it, nobody else.
+type conn struct {
+	shard      *shard
+	state      any     // what the shard attached
+	out        *buffer // output of more than one Send, or not taken by the kernel
+	in         *buffer // bytes that Data left unused
+	fd         int32
+	id         int32  // number in the slab
+	generation uint32 // counts the connections that had this record
+	off, size  uint32 // the only pending message, in shard.arena; size 0 if none
+	flags      flags
+	port       uint16
+	addr       [16]byte // IPv4 as IPv4-mapped IPv6
+}
+
+type flags uint16
+
+const (
+	dirty     flags = 1 << iota // is in shard.dirty
+	blocked                     // the kernel did not take all of out; wait for EPOLLOUT
+	paused                      // the shard wants no Data
+	resumed                     // is in shard.resumed
+	closing                     // is in shard.doomed, or was: no Data, no Send
+	lingering                   // Closed was called; output or the peer's end is outstanding
+	finished                    // lingering, and our end is shut down
+	dead                        // the record is not in use
+	armedIn                     // epoll reports input
+	armedOut                    // epoll reports room for output
+)
+
+func (c *conn) has(f flags) bool { return c.flags&f != 0 }
+
+// Send implements engine.Conn.
+func (c *conn) Send(head, body []byte) {
+	n := len(head) + len(body)
+	if c.has(closing|dead) || n == 0 {
+		return
+	}
+	s := c.shard
+	if c.out == nil {
+		if c.size == 0 {
+			if len(body) >= directBytes && len(head) > 0 {
+				s.sendDirect(c, head, body)
+				return
+			}
+			c.off, c.size = s.put(head, body), uint32(n)
+			s.markDirty(c)
+			return
+		}
+		s.promote(c)
+	}
+	c.out.b = append(append(c.out.b, head...), body...)
+	if len(c.out.b) >= earlyBytes && !c.has(blocked) {
+		s.write(c)
+	}
+}
+
+// Pending implements engine.Conn.
+func (c *conn) Pending() int {
+	if c.out != nil {
+		return len(c.out.b)
+	}
+	return int(c.size)
+}
+
+// Pause implements engine.Conn. Epoll learns of it when the next event comes
+// in vain, so that a short pause costs no system call.
+func (c *conn) Pause() { c.flags |= paused }
+
+// Resume implements engine.Conn.
+func (c *conn) Resume() {
+	if !c.has(paused) || c.has(closing|dead) {
+		return
+	}
+	c.flags &^= paused
+	if !c.has(resumed) && (c.in != nil || !c.has(armedIn)) {
+		c.flags |= resumed
+		c.shard.resumed = append(c.shard.resumed, c)
+		c.shard.thread.enqueue(c.shard)
+	}
+}
+
+// Close implements engine.Conn.
+func (c *conn) Close() { c.shard.doom(c, nil) }
+
+// Move implements engine.Conn.
+func (c *conn) Move(shard int) {
+	s := c.shard
+	if c.has(closing|dead) || shard == s.index {
+		return
+	}
+	s.moving, s.moveTo = c, shard
+}
+
+// Attach implements engine.Conn.
+func (c *conn) Attach(state any) { c.state = state }
+
+// Attached implements engine.Conn.
+func (c *conn) Attached() any { return c.state }
+
+// Remote implements engine.Conn.
+func (c *conn) Remote() netip.AddrPort {
+	if c.port == 0 {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16(c.addr).Unmap(), c.port)
+}
+
+// arm tells epoll what c waits for, if that has changed.
+func (c *conn) arm() {
+	want := c.wants()
+	if c.flags&(armedIn|armedOut) == want {
+		return
+	}
+	if err := control(c.shard.ep, syscall.EPOLL_CTL_MOD, int(c.fd), want.events(), c.id, kindConn); err != nil {
+		c.shard.doom(c, err)
+		return
+	}
+	c.flags = c.flags&^(armedIn|armedOut) | want
+}
+
+// wants is what epoll should report of c.
+func (c *conn) wants() flags {
+	var want flags
+	if !c.has(paused) || c.has(finished) {
+		want |= armedIn
+	}
+	if c.has(blocked) {
+		want |= armedOut
+	}
+	return want
+}
+
+func (f flags) events() uint32 {
+	var ev uint32
+	if f&armedIn != 0 {
+		ev |= epollIn
+	}
+	if f&armedOut != 0 {
+		ev |= epollOut
+	}
+	return ev
+}

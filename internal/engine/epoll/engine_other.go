@@ -1,0 +1,46 @@
+//go:build !linux || !(amd64 || arm64 || loong64 || riscv64)
+
+package epoll
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"runtime"
+	"time"
+
+	"midge/internal/engine"
+)
+
+// Engine runs shards on event loops. It exists on Linux only.
+type Engine struct{ counters Counters }
+
+// New reports that this system has no epoll; use package gonet here.
+func New([]engine.Shard, Config) (*Engine, error) {
+	return nil, fmt.Errorf("epoll engine on %s/%s: %w", runtime.GOOS, runtime.GOARCH, engine.ErrUnsupported)
+}
+
+// Listen reports that this system has no epoll.
+func (e *Engine) Listen(addr string) (net.Addr, error) {
+	return nil, fmt.Errorf("listen on %s: %w", addr, engine.ErrUnsupported)
+}
+
+// Run reports that this system has no epoll.
+func (e *Engine) Run(context.Context) error {
+	return fmt.Errorf("run epoll engine: %w", engine.ErrUnsupported)
+}
+
+// Wake does nothing here.
+func (e *Engine) Wake(int) {}
+
+// Post does nothing here.
+func (e *Engine) Post(int, func()) {}
+
+// Now is always 0 here.
+func (e *Engine) Now() time.Duration { return 0 }
+
+// Describe says that this system has no epoll.
+func (e *Engine) Describe() string { return "epoll is not supported here" }
+
+// Counters are all zero here.
+func (e *Engine) Counters() *Counters { return &e.counters }

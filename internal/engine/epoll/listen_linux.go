@@ -1,0 +1,234 @@
+//go:build amd64 || arm64 || loong64 || riscv64
+
+package epoll
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"midge/internal/engine"
+)
+
+// listener is a socket that accepts connections.
+type listener struct {
+	fd    int
+	index int
+	addr  net.Addr
+}
+
+// listening is a thread's part in accepting connections.
+type listening struct {
+	watched  []*listener
+	resumeAt time.Duration // when to accept again; 0 unless paused
+	logAfter time.Duration // don't complain about descriptors before
+}
+
+const (
+	// acceptsPerTurn keeps a crowd of new connections from starving the
+	// others.
+	acceptsPerTurn = 64
+
+	// acceptPause is how long nobody is accepted after the descriptors ran
+	// out.
+	acceptPause = 100 * time.Millisecond
+
+	// complainEvery bounds the log lines about that.
+	complainEvery = time.Minute
+)
+
+// Listen opens a listener for plain TCP on addr, such as ":1883" (IPv4 and
+// IPv6), "127.0.0.1:0" or "[::1]:1883", and returns the address it got. Call
+// it before Run; the kernel keeps connections waiting until then.
+func (e *Engine) Listen(addr string) (net.Addr, error) {
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w", addr, err)
+	}
+	fd, err := e.listenSocket(a)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w", addr, err)
+	}
+	sa, err := syscall.Getsockname(fd)
+	if err != nil {
+		closeFD(fd)
+		return nil, fmt.Errorf("listen on %q: %w", addr, os.NewSyscallError("getsockname", err))
+	}
+	l := &listener{fd: fd, index: len(e.listeners)}
+	switch sa := sa.(type) {
+	case *syscall.SockaddrInet4:
+		l.addr = &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
+	case *syscall.SockaddrInet6:
+		l.addr = &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port, Zone: a.Zone}
+	}
+	e.listeners = append(e.listeners, l)
+	return l.addr, nil
+}
+
+// listenSocket opens a socket that listens on a: on both IP versions if a
+// names no address and the system has IPv6.
+func (e *Engine) listenSocket(a *net.TCPAddr) (int, error) {
+	if ip4 := a.IP.To4(); ip4 != nil {
+		return e.bindSocket(syscall.AF_INET, &syscall.SockaddrInet4{Port: a.Port, Addr: [4]byte(ip4)})
+	}
+	sa := &syscall.SockaddrInet6{Port: a.Port}
+	if a.IP != nil {
+		sa.Addr = [16]byte(a.IP.To16())
+		if a.Zone != "" {
+			ifi, err := net.InterfaceByName(a.Zone)
+			if err != nil {
+				return -1, err
+			}
+			sa.ZoneId = uint32(ifi.Index)
+		}
+	}
+	fd, err := e.bindSocket(syscall.AF_INET6, sa)
+	if a.IP == nil && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
+		return e.bindSocket(syscall.AF_INET, &syscall.SockaddrInet4{Port: a.Port})
+	}
+	return fd, err
+}
+
+// bindSocket opens a listening socket. Accepted sockets inherit its options.
+func (e *Engine) bindSocket(family int, sa syscall.Sockaddr) (int, error) {
+	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	options := []struct{ level, name, value int }{
+		{syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1},
+		{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
+		{syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1},
+	}
+	if family == syscall.AF_INET6 {
+		both := 0
+		if sa.(*syscall.SockaddrInet6).Addr != [16]byte{} {
+			both = 1
+		}
+		options = append(options, struct{ level, name, value int }{syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, both})
+	}
+	for _, o := range options {
+		if err := syscall.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			closeFD(fd)
+			return -1, os.NewSyscallError("setsockopt", err)
+		}
+	}
+	if err := syscall.Bind(fd, sa); err != nil {
+		closeFD(fd)
+		return -1, os.NewSyscallError("bind", err)
+	}
+	if err := syscall.Listen(fd, e.cfg.Backlog); err != nil {
+		closeFD(fd)
+		return -1, os.NewSyscallError("listen", err)
+	}
+	return fd, nil
+}
+
+// listen makes the thread accept the listener's connections.
+func (t *thread) listen(l *listener) error {
+	t.watched = append(t.watched, l)
+	return control(t.top, syscall.EPOLL_CTL_ADD, l.fd, epollIn, int32(l.index), kindListen)
+}
+
+// due is when the thread must accept again.
+func (l *listening) due() time.Duration {
+	if l.resumeAt > 0 {
+		return l.resumeAt
+	}
+	return engine.Never
+}
+
+// accept takes new connections and spreads them over the shards.
+func (t *thread) accept(l *listener) {
+	for range acceptsPerTurn {
+		fd, errno := accept(l.fd, &t.peer)
+		switch errno {
+		case 0:
+			t.welcome(fd)
+		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
+			t.pauseAccepts(errno)
+			return
+		case syscall.EAGAIN:
+			return
+		}
+		// Everything else is the fate of one connection that ended before it
+		// was accepted (accept(2)).
+	}
+}
+
+// welcome gives a new connection to a shard, in turn.
+func (t *thread) welcome(fd int32) {
+	e := t.engine
+	c := e.slab.get()
+	c.fd, c.flags = fd, 0
+	c.addr, c.port = peerAddr(&t.peer)
+	e.counters.Accepts.Add(1)
+	e.counters.Open.Add(1)
+	s := e.shards[int(e.nextConn.Add(1)-1)%len(e.shards)]
+	c.shard = s
+	if s.owner.Load() == t {
+		s.adopt(c, false)
+		return
+	}
+	e.Post(s.index, func() { s.adopt(c, false) })
+}
+
+// peerAddr is the address in sa in the form that conn keeps.
+func peerAddr(sa *syscall.RawSockaddrAny) (addr [16]byte, port uint16) {
+	switch sa.Addr.Family {
+	case syscall.AF_INET:
+		in := (*syscall.RawSockaddrInet4)(unsafe.Pointer(sa))
+		addr[10], addr[11] = 0xff, 0xff
+		copy(addr[12:], in.Addr[:])
+		return addr, networkOrder(in.Port)
+	case syscall.AF_INET6:
+		in := (*syscall.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return in.Addr, networkOrder(in.Port)
+	}
+	return addr, 0
+}
+
+// networkOrder converts a port as it lies in memory.
+func networkOrder(port uint16) uint16 {
+	var b [2]byte
+	binary.NativeEndian.PutUint16(b[:], port)
+	return binary.BigEndian.Uint16(b[:])
+}
+
+// pauseAccepts stops accepting for a while: there is no descriptor for another
+// connection, and the kernel would report the waiting one without end.
+func (t *thread) pauseAccepts(errno syscall.Errno) {
+	e := t.engine
+	e.counters.Refused.Add(1)
+	for _, l := range t.watched {
+		control(t.top, syscall.EPOLL_CTL_MOD, l.fd, 0, int32(l.index), kindListen)
+	}
+	t.resumeAt = t.now + acceptPause
+	if t.now < t.logAfter {
+		return
+	}
+	t.logAfter = t.now + complainEvery
+	var limit syscall.Rlimit
+	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
+	text := "cannot accept connections: file descriptors used up, raise the limit of open files (RLIMIT_NOFILE, ulimit -n)"
+	if errno != syscall.EMFILE {
+		text = "cannot accept connections: the system is out of files or memory"
+	}
+	e.cfg.Log.Error(text, "error", errno, "rlimit_nofile", limit.Cur, "connections", e.counters.Open.Load())
+}
+
+// resumeAccepts ends the pause when its time is over.
+func (t *thread) resumeAccepts() {
+	if t.resumeAt == 0 || t.now < t.resumeAt {
+		return
+	}
+	t.resumeAt = 0
+	for _, l := range t.watched {
+		control(t.top, syscall.EPOLL_CTL_MOD, l.fd, epollIn, int32(l.index), kindListen)
+	}
+}

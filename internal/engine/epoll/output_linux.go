@@ -1,0 +1,271 @@
+//go:build amd64 || arm64 || loong64 || riscv64
+
+package epoll
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+)
+
+const (
+	// directBytes and more of one body go to the kernel at once and uncopied.
+	directBytes = 16 << 10
+
+	// earlyBytes of output of one connection are written before the turn
+	// ends, so that a fan-out of large messages is not held twice.
+	earlyBytes = 64 << 10
+
+	// arenaBytes of output of one shard make it flush before its turn ends.
+	arenaBytes = 4 << 20
+
+	// keptBytes is the largest buffer that is kept for the next user.
+	keptBytes = 64 << 10
+)
+
+// buffer holds input or output of a connection that can't be without.
+type buffer struct{ b []byte }
+
+// buffers is the pool of an engine. The garbage collector empties it.
+type buffers struct{ pool sync.Pool }
+
+func (p *buffers) get() *buffer {
+	if b, ok := p.pool.Get().(*buffer); ok {
+		return b
+	}
+	return &buffer{b: make([]byte, 0, 512)}
+}
+
+func (p *buffers) put(b *buffer) {
+	if cap(b.b) > keptBytes {
+		return
+	}
+	b.b = b.b[:0]
+	p.pool.Put(b)
+}
+
+// put appends a message to the arena and returns where it begins. A fan-out
+// sends the same bytes to many connections, and they share one copy.
+func (s *shard) put(head, body []byte) uint32 {
+	n := len(head) + len(body)
+	if n == s.lastSize {
+		last := s.arena[s.lastOff:]
+		if bytes.Equal(last[:len(head)], head) && bytes.Equal(last[len(head):n], body) {
+			return uint32(s.lastOff)
+		}
+	}
+	if len(s.arena)+n > arenaBytes && len(s.arena) > 0 {
+		s.thread.flushShard(s)
+	}
+	if s.arena == nil {
+		s.arena = s.thread.takeArena()
+	}
+	off := len(s.arena)
+	s.arena = append(append(s.arena, head...), body...)
+	s.lastOff, s.lastSize = off, n
+	return uint32(off)
+}
+
+func (s *shard) markDirty(c *conn) {
+	if !c.has(dirty) {
+		c.flags |= dirty
+		s.dirty = append(s.dirty, c)
+	}
+}
+
+// promote moves the only pending message of c into a buffer of its own.
+func (s *shard) promote(c *conn) {
+	c.out = s.engine.buffers.get()
+	if c.size > 0 {
+		c.out.b = append(c.out.b, s.arena[c.off:c.off+c.size]...)
+		c.size = 0
+	}
+}
+
+// pending is the output of c, in place.
+func (s *shard) pending(c *conn) []byte {
+	switch {
+	case c.out != nil:
+		return c.out.b
+	case c.size > 0:
+		return s.arena[c.off : c.off+c.size]
+	}
+	return nil
+}
+
+// write sends the pending output of c as far as the kernel takes it.
+func (s *shard) write(c *conn) {
+	b := s.pending(c)
+	if len(b) == 0 {
+		return
+	}
+	n, errno := send(c.fd, b)
+	s.sent(c, n, errno)
+}
+
+// sendDirect sends a large body from where it lies; nothing else is pending.
+func (s *shard) sendDirect(c *conn, head, body []byte) {
+	n, errno := s.thread.gather.sendTwo(c.fd, head, body)
+	if errno == 0 && n == len(head)+len(body) {
+		s.countSent(n)
+		return
+	}
+	if errno != 0 {
+		n = 0
+	}
+	c.out = s.engine.buffers.get()
+	c.out.b = slices.Grow(c.out.b, len(head)+len(body)-n)
+	if n < len(head) {
+		c.out.b = append(c.out.b, head[n:]...)
+		n = len(head)
+	}
+	c.out.b = append(c.out.b, body[n-len(head):]...)
+	s.sent(c, 0, errno)
+}
+
+func (s *shard) countSent(n int) {
+	s.thread.tally.sends++
+	s.thread.tally.bytesOut += uint64(n)
+}
+
+// sent takes note of what the kernel did with the pending output of c: it took
+// n bytes, or answered errno.
+func (s *shard) sent(c *conn, n int, errno syscall.Errno) {
+	if errno != 0 {
+		n = 0
+		if errno != syscall.EAGAIN && errno != syscall.ENOBUFS && errno != syscall.EINTR {
+			s.dropOutput(c)
+			s.doom(c, os.NewSyscallError("send", errno))
+			return
+		}
+	}
+	s.countSent(n)
+	if n == c.Pending() {
+		s.dropOutput(c)
+		if c.has(blocked) {
+			c.flags &^= blocked
+			c.arm()
+		}
+		return
+	}
+	if c.out == nil {
+		s.promote(c)
+	}
+	left := copy(c.out.b, c.out.b[n:])
+	c.out.b = c.out.b[:left]
+	if !c.has(blocked) {
+		s.thread.tally.blocked++
+		c.flags |= blocked
+		c.arm()
+	}
+}
+
+// dropOutput forgets the pending output of c.
+func (s *shard) dropOutput(c *conn) {
+	c.size = 0
+	if c.out != nil {
+		s.engine.buffers.put(c.out)
+		c.out = nil
+	}
+}
+
+// flush writes the output of all shards of the thread, each connection once.
+func (t *thread) flush() {
+	total := 0
+	for _, s := range t.shards {
+		total += len(s.dirty)
+	}
+	if total == 0 {
+		return
+	}
+	batch := t.ring != nil && total >= batchConns
+	for _, s := range t.shards {
+		t.writeDirty(s, batch)
+	}
+	if batch {
+		t.submit()
+	}
+	for _, s := range t.shards {
+		s.reset()
+	}
+}
+
+// flushShard writes the output of one shard.
+func (t *thread) flushShard(s *shard) {
+	batch := t.ring != nil && len(s.dirty) >= batchConns
+	t.writeDirty(s, batch)
+	if batch {
+		t.submit()
+	}
+	s.reset()
+}
+
+// batchConns connections with output are worth a batch of io_uring.
+const batchConns = 4
+
+func (t *thread) writeDirty(s *shard, batch bool) {
+	for _, c := range s.dirty {
+		c.flags &^= dirty
+		b := s.pending(c)
+		if len(b) == 0 || c.has(blocked) {
+			continue
+		}
+		if !batch {
+			s.write(c)
+			continue
+		}
+		if t.ring.full() {
+			t.submit()
+		}
+		t.ring.send(c.fd, b, uint64(c.id))
+	}
+	s.dirty = s.dirty[:0]
+}
+
+// submit sends what the ring holds and takes note of the results. All sends
+// are non-blocking, so that they have ended when the kernel returns.
+func (t *thread) submit() {
+	if t.ring.queued() == 0 {
+		return
+	}
+	t.tally.batches++
+	t.ring.submit(func(id uint64, res int32) {
+		c := t.engine.slab.at(int32(id))
+		if res < 0 {
+			c.shard.sent(c, 0, syscall.Errno(-res))
+			return
+		}
+		c.shard.sent(c, int(res), 0)
+	})
+}
+
+// reset ends a flush: nothing refers to the arena any more.
+func (s *shard) reset() {
+	s.lastOff, s.lastSize = 0, -1
+	if s.arena != nil {
+		s.thread.giveArena(s.arena)
+		s.arena = nil
+	}
+	if cap(s.dirty) > 4096 {
+		s.dirty = nil
+	}
+}
+
+// takeArena returns an empty arena.
+func (t *thread) takeArena() []byte {
+	if n := len(t.arenas); n > 0 {
+		a := t.arenas[n-1]
+		t.arenas = t.arenas[:n-1]
+		return a
+	}
+	return make([]byte, 0, 4<<10)
+}
+
+// giveArena keeps an arena for the next turn unless it has grown large.
+func (t *thread) giveArena(a []byte) {
+	if cap(a) <= keptBytes && len(t.arenas) < len(t.engine.shards) {
+		t.arenas = append(t.arenas, a[:0])
+	}
+}

@@ -1,0 +1,386 @@
+//go:build amd64 || arm64 || loong64 || riscv64
+
+package epoll
+
+import (
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"midge/internal/engine"
+)
+
+// shard is what the engine keeps for one engine.Shard. Except for the first
+// group, the thread that holds the shard's token uses it, nobody else.
+type shard struct {
+	signalled atomic.Bool            // a turn is owed; see Engine.Wake
+	owner     atomic.Pointer[thread] // who holds the token
+	mu        sync.Mutex             // guards posts
+	posts     []func()               // to call before the next turn
+
+	index   int
+	engine  *Engine
+	thread  *thread // the owner, for the owner
+	handler engine.Shard
+	ep      int           // epoll descriptor of its connections
+	next    time.Duration // when the handler wants a turn
+	queued  bool          // is in thread.run
+
+	dirty   []*conn // have output of this turn
+	doomed  []doom  // were closed, and Closed is still to be called
+	resumed []*conn // are to be offered their input again
+	moving  *conn   // asked to be moved during the Data call that is on
+	moveTo  int
+
+	arena             []byte // messages of this turn
+	lastOff, lastSize int    // the last message in arena
+
+	lingers []linger // in order of their deadlines
+	freed   []*conn  // records to give back at the end of the turn
+}
+
+// doom is a connection that is about to get Closed with err.
+type doom struct {
+	c   *conn
+	err error
+}
+
+// linger is a connection that has got Closed and is not closed.
+type linger struct {
+	c          *conn
+	generation uint32
+	deadline   time.Duration
+}
+
+// lingerTime is how long a closed connection may take to accept its output
+// and to close its end, as engine.Conn.Close promises.
+const lingerTime = 2 * time.Second
+
+// ready handles the events of the shard's sockets.
+func (s *shard) ready() {
+	t := s.thread
+	n := pollEvents(s.ep, t.connEvents)
+	for i := range n {
+		ev := &t.connEvents[i]
+		c := s.engine.slab.at(ev.Fd)
+		switch {
+		case c.has(lingering):
+			s.continueLinger(c)
+		case c.has(closing | dead):
+		default:
+			s.event(c, ev.Events)
+		}
+	}
+	if n > 0 {
+		t.enqueue(s)
+	}
+}
+
+func (s *shard) event(c *conn, events uint32) {
+	if events&epollOut != 0 && c.has(blocked) {
+		s.write(c)
+		if c.Pending() == 0 && !c.has(closing) {
+			s.handler.Drained(c)
+		}
+	}
+	if events&(epollIn|epollBad) == 0 || c.has(closing) {
+		return
+	}
+	if !c.has(paused) {
+		s.receive(c)
+		return
+	}
+	if events&epollBad != 0 {
+		s.doom(c, socketError(c.fd))
+		return
+	}
+	c.arm() // the pause took effect only now
+}
+
+// socketError is why the kernel reports a socket as broken.
+func socketError(fd int32) error {
+	code, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
+	if err == nil && code != 0 {
+		return os.NewSyscallError("recv", syscall.Errno(code))
+	}
+	return io.EOF
+}
+
+// receive reads once from c and offers what there is to the shard. Once is
+// enough: epoll reports what is left in the next turn, after the others.
+func (s *shard) receive(c *conn) {
+	t := s.thread
+	b := t.readBuffer
+	kept := 0
+	large := c.in != nil && len(c.in.b) > t.frontBytes
+	switch {
+	case large: // read behind it instead of copying it
+		kept = len(c.in.b)
+		b = slices.Grow(c.in.b, max(kept, minReadBuffer))
+		b = b[:cap(b)]
+		c.in.b = b[:kept]
+	case c.in != nil:
+		kept = copy(b, c.in.b)
+	}
+	n, errno := recv(c.fd, b[kept:])
+	if errno != 0 {
+		if errno != syscall.EAGAIN {
+			s.doom(c, os.NewSyscallError("recv", errno))
+		}
+		return
+	}
+	if n == 0 {
+		s.doom(c, io.EOF)
+		return
+	}
+	t.tally.receives++
+	t.tally.bytesIn += uint64(n)
+	b = b[:kept+n]
+	if large {
+		c.in.b = b
+	}
+	s.offer(c, b)
+}
+
+// offer calls Data with b, which is the thread's buffer or c.in.b itself, and
+// keeps what the shard does not use.
+func (s *shard) offer(c *conn, b []byte) {
+	used := s.handler.Data(c, b)
+	if c.has(closing) {
+		s.moving = nil
+		s.dropInput(c)
+		return
+	}
+	if rest := b[used:]; len(rest) == 0 {
+		s.dropInput(c)
+	} else {
+		s.keep(c, rest)
+	}
+	if s.moving == c {
+		s.moving = nil
+		s.transfer(c, s.engine.shards[s.moveTo])
+	}
+}
+
+// keep stores the bytes that Data left unused. They may lie in c.in.b.
+func (s *shard) keep(c *conn, rest []byte) {
+	switch {
+	case c.in == nil:
+		c.in = s.engine.buffers.get()
+	case cap(c.in.b) > keptBytes && len(rest) < cap(c.in.b)/4:
+		c.in = s.engine.buffers.get() // don't hold a large buffer for a small rest
+	}
+	c.in.b = append(c.in.b[:0], rest...)
+}
+
+func (s *shard) dropInput(c *conn) {
+	if c.in != nil {
+		s.engine.buffers.put(c.in)
+		c.in = nil
+	}
+}
+
+// transfer gives c to another shard.
+func (s *shard) transfer(c *conn, to *shard) {
+	s.thread.tally.moves++
+	if err := control(s.ep, syscall.EPOLL_CTL_DEL, int(c.fd), 0, 0, 0); err != nil {
+		s.doom(c, os.NewSyscallError("epoll_ctl", err))
+		return
+	}
+	if c.size > 0 {
+		s.promote(c)
+	}
+	remove := func(list []*conn) []*conn {
+		if i := slices.Index(list, c); i >= 0 {
+			return slices.Delete(list, i, i+1)
+		}
+		return list
+	}
+	wasDirty := c.has(dirty)
+	if wasDirty {
+		s.dirty = remove(s.dirty)
+	}
+	if c.has(resumed) {
+		s.resumed = remove(s.resumed)
+	}
+	c.flags &^= dirty | resumed | armedIn | armedOut
+	c.shard = to
+	if to.owner.Load() == s.thread {
+		to.adopt(c, wasDirty)
+		return
+	}
+	s.engine.Post(to.index, func() { to.adopt(c, wasDirty) })
+}
+
+// adopt makes c a connection of this shard; it is in no epoll set now.
+func (s *shard) adopt(c *conn, wasDirty bool) {
+	c.shard = s
+	want := c.wants()
+	if err := control(s.ep, syscall.EPOLL_CTL_ADD, int(c.fd), want.events(), c.id, kindConn); err != nil {
+		s.handler.Open(c)
+		s.doom(c, os.NewSyscallError("epoll_ctl", err))
+		return
+	}
+	c.flags |= want
+	if wasDirty {
+		s.markDirty(c)
+	}
+	s.thread.enqueue(s)
+	s.handler.Open(c)
+	if c.in != nil && !c.has(paused|closing) {
+		s.offer(c, c.in.b)
+	}
+}
+
+// doom ends c: it hears no more, and gets Closed with err when the call that
+// is on has returned.
+func (s *shard) doom(c *conn, err error) {
+	if c.has(closing | dead) {
+		return
+	}
+	c.flags |= closing
+	s.doomed = append(s.doomed, doom{c, err})
+	s.thread.enqueue(s)
+}
+
+// turn gives the shard its turn.
+func (s *shard) turn(now time.Duration) {
+	s.thread.tally.shardTurns++
+	s.signalled.Store(false) // before the mailbox is drained: see Engine.Wake
+	s.runPosts()
+	s.settle()
+	s.next = s.handler.Turn(now)
+	if len(s.resumed)+len(s.doomed) > 0 {
+		s.thread.enqueue(s)
+	}
+	s.expireLingers(now)
+}
+
+// due is when the shard needs its next turn.
+func (s *shard) due() time.Duration {
+	if len(s.lingers) > 0 {
+		return min(s.next, s.lingers[0].deadline)
+	}
+	return s.next
+}
+
+// runPosts calls what was posted so far.
+func (s *shard) runPosts() {
+	s.mu.Lock()
+	posts := s.posts
+	s.posts = nil
+	s.mu.Unlock()
+	for _, f := range posts {
+		f()
+	}
+}
+
+// settle offers their input again to resumed connections, and buries the
+// doomed ones.
+func (s *shard) settle() {
+	list := s.resumed
+	s.resumed = nil
+	for _, c := range list {
+		c.flags &^= resumed
+		if c.has(paused | closing) {
+			continue
+		}
+		c.arm()
+		if c.in != nil {
+			s.offer(c, c.in.b)
+		}
+	}
+	for len(s.doomed) > 0 {
+		list := s.doomed
+		s.doomed = nil
+		for _, d := range list {
+			s.bury(d.c, d.err)
+		}
+	}
+}
+
+// bury calls Closed and closes the socket, or lets it linger.
+func (s *shard) bury(c *conn, err error) {
+	if err == nil || err == io.EOF {
+		if !c.has(blocked) {
+			s.write(c)
+		}
+	} else {
+		s.dropOutput(c)
+	}
+	s.dropInput(c)
+	s.handler.Closed(c, err)
+	c.state = nil
+	s.engine.counters.Open.Add(-1)
+	if err != nil {
+		s.free(c)
+		return
+	}
+	c.flags = c.flags&^paused | lingering
+	s.lingers = append(s.lingers, linger{c, c.generation, s.engine.Now() + lingerTime})
+	s.continueLinger(c)
+}
+
+// continueLinger sends what is left, says to the peer that nothing follows,
+// and waits for the peer to close its end: a socket that is closed with unread
+// input is reset, and the peer could lose the last packet it was sent.
+func (s *shard) continueLinger(c *conn) {
+	if c.Pending() > 0 {
+		n, errno := send(c.fd, s.pending(c))
+		if errno != 0 && errno != syscall.EAGAIN {
+			s.free(c)
+			return
+		}
+		s.sent(c, n, errno)
+		if c.Pending() > 0 {
+			return
+		}
+	}
+	if !c.has(finished) {
+		c.flags |= finished
+		shutdownWrite(c.fd)
+		c.arm()
+	}
+	n, errno := recv(c.fd, s.thread.readBuffer)
+	if n == 0 || errno != 0 && errno != syscall.EAGAIN {
+		s.free(c)
+	}
+}
+
+// expireLingers closes the sockets whose time is over.
+func (s *shard) expireLingers(now time.Duration) {
+	i := 0
+	for ; i < len(s.lingers); i++ {
+		l := s.lingers[i]
+		if l.c.generation == l.generation && !l.c.has(dead) {
+			if l.deadline > now {
+				break
+			}
+			s.free(l.c)
+		}
+	}
+	s.lingers = slices.Delete(s.lingers, 0, i)
+}
+
+// free closes the socket of c and gives its record back.
+func (s *shard) free(c *conn) {
+	s.dropOutput(c)
+	s.dropInput(c)
+	closeFD(int(c.fd))
+	c.flags = c.flags&dirty | closing | dead
+	s.freed = append(s.freed, c)
+}
+
+// release gives the records of closed connections back. Neither an event nor
+// a list refers to them any more.
+func (s *shard) release() {
+	for i, c := range s.freed {
+		s.engine.slab.put(c)
+		s.freed[i] = nil
+	}
+	s.freed = s.freed[:0]
+}

@@ -1,0 +1,129 @@
+//go:build amd64 || arm64 || loong64 || riscv64
+
+package epoll
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// The calls of the event loop. Those that never block use RawSyscall, which
+// spares the runtime's bookkeeping; the one that blocks uses Syscall, so that
+// the runtime can give the thread's place to other goroutines meanwhile.
+
+const (
+	epollIn  = syscall.EPOLLIN
+	epollOut = syscall.EPOLLOUT
+	epollBad = syscall.EPOLLERR | syscall.EPOLLHUP
+	epollET  = 1 << 31
+
+	sendFlags = syscall.MSG_DONTWAIT | syscall.MSG_NOSIGNAL
+)
+
+// events waits for events of the epoll descriptor without blocking.
+func pollEvents(ep int, evs []syscall.EpollEvent) int {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(ep),
+		uintptr(unsafe.Pointer(&evs[0])), uintptr(len(evs)), 0, 0, 0)
+	if errno != 0 { // only EINTR is possible
+		return 0
+	}
+	return int(n)
+}
+
+// awaitEvents waits for events at most ms milliseconds, -1 for ever.
+func awaitEvents(ep int, evs []syscall.EpollEvent, ms int) int {
+	n, _, errno := syscall.Syscall6(syscall.SYS_EPOLL_PWAIT, uintptr(ep),
+		uintptr(unsafe.Pointer(&evs[0])), uintptr(len(evs)), uintptr(ms), 0, 0)
+	if errno != 0 { // only EINTR is possible
+		return 0
+	}
+	return int(n)
+}
+
+// control calls epoll_ctl; the two words of data come back with the events.
+func control(ep, op, fd int, events uint32, data, kind int32) error {
+	ev := syscall.EpollEvent{Events: events, Fd: data, Pad: kind}
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(ep), uintptr(op), uintptr(fd),
+		uintptr(unsafe.Pointer(&ev)), 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func recv(fd int32, b []byte) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd),
+			uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), syscall.MSG_DONTWAIT, 0, 0)
+		if errno == syscall.EINTR {
+			continue
+		}
+		return int(n), errno
+	}
+}
+
+func send(fd int32, b []byte) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd),
+			uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), sendFlags, 0, 0)
+		if errno == syscall.EINTR {
+			continue
+		}
+		return int(n), errno
+	}
+}
+
+// gather is what sendTwo hands to the kernel. A thread keeps one, so that its
+// address is stable.
+type gather struct {
+	msg syscall.Msghdr
+	iov [2]syscall.Iovec
+}
+
+// sendTwo sends head and then body, neither of which is empty, with one call.
+func (g *gather) sendTwo(fd int32, head, body []byte) (int, syscall.Errno) {
+	g.iov[0].Base = &head[0]
+	g.iov[0].SetLen(len(head))
+	g.iov[1].Base = &body[0]
+	g.iov[1].SetLen(len(body))
+	g.msg.Iov = &g.iov[0]
+	g.msg.Iovlen = 2
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&g.msg)), sendFlags)
+		if errno == syscall.EINTR {
+			continue
+		}
+		*g = gather{}
+		return int(n), errno
+	}
+}
+
+// accept returns the next connection of a listener and the peer's address.
+func accept(fd int, sa *syscall.RawSockaddrAny) (int32, syscall.Errno) {
+	size := uint32(unsafe.Sizeof(*sa))
+	nfd, _, errno := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(sa)),
+		uintptr(unsafe.Pointer(&size)), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
+	return int32(nfd), errno
+}
+
+func closeFD(fd int) {
+	syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0)
+}
+
+func shutdownWrite(fd int32) {
+	syscall.RawSyscall(syscall.SYS_SHUTDOWN, uintptr(fd), syscall.SHUT_WR, 0)
+}
+
+// eventfd returns a descriptor that wakes a thread which waits for it.
+func eventfd() (int, error) {
+	fd, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), nil
+}
+
+func signal(efd int) {
+	one := uint64(1)
+	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(efd), uintptr(unsafe.Pointer(&one)), 8)
+}

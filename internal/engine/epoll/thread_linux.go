@@ -1,0 +1,254 @@
+//go:build amd64 || arm64 || loong64 || riscv64
+
+package epoll
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"midge/internal/engine"
+)
+
+// thread is an event loop: an operating-system thread that runs the shards
+// whose tokens it holds. Except for the first group, nobody else uses it.
+type thread struct {
+	sleeping atomic.Bool  // it waits, or is about to; see Engine.Wake
+	waiting  atomic.Int32 // len(inbox)
+	mu       sync.Mutex   // guards inbox
+	inbox    []note       // what other threads and goroutines want of it
+
+	engine *Engine
+	index  int
+	top    int // epoll descriptor of its shards' epoll descriptors, listeners and efd
+	efd    int // wakes it
+	ring   *ring
+
+	shards []*shard // whose tokens it holds
+	run    []*shard // that are owed a turn
+	spare  []*shard // becomes run
+	notes  []note   // becomes inbox
+	now    time.Duration
+
+	topEvents  []syscall.EpollEvent
+	connEvents []syscall.EpollEvent
+	readBuffer []byte
+	frontBytes int // input kept for a connection is copied in front of new input up to this size
+	arenas     [][]byte
+	gather     gather
+	peer       syscall.RawSockaddrAny
+	tally      tally
+	listening
+}
+
+// note asks a thread to give a shard a turn.
+type note struct {
+	s     *shard
+	given bool // and to hold its token from now on
+}
+
+// tally holds what a thread counts in a turn, before it adds it to the
+// engine's Counters.
+type tally struct {
+	shardTurns, receives, sends, batches, blocked, moves, bytesIn, bytesOut uint64
+}
+
+// The second word of an epoll event says what the first one numbers.
+const (
+	kindConn   int32 = iota // a connection of the slab
+	kindShard               // a shard
+	kindListen              // a listener
+	kindWake                // nothing: the thread was woken
+)
+
+// maxPasses bounds the turns that shards can cause each other before the
+// thread writes what they have sent and looks at its sockets.
+const maxPasses = 8
+
+func newThread(e *Engine, index int) (*thread, error) {
+	t := &thread{
+		engine:     e,
+		index:      index,
+		topEvents:  make([]syscall.EpollEvent, 64),
+		connEvents: make([]syscall.EpollEvent, 256),
+		readBuffer: make([]byte, e.cfg.ReadBuffer),
+		frontBytes: e.cfg.ReadBuffer / 4,
+	}
+	var err error
+	if t.top, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return nil, err
+	}
+	if t.efd, err = eventfd(); err != nil {
+		closeFD(t.top)
+		return nil, err
+	}
+	// Edge-triggered, so that nobody has to read it.
+	if err = control(t.top, syscall.EPOLL_CTL_ADD, t.efd, epollIn|epollET, 0, kindWake); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *thread) close() {
+	closeFD(t.top)
+	closeFD(t.efd)
+}
+
+// push leaves a note and wakes the thread if it sleeps.
+//
+// It sets waiting and then reads sleeping; the thread sets sleeping and then
+// reads waiting. Atomics are sequentially consistent, so at least one of them
+// sees the other: either the thread does not go to sleep, or push wakes it.
+func (t *thread) push(n note) {
+	t.mu.Lock()
+	t.inbox = append(t.inbox, n)
+	t.waiting.Store(int32(len(t.inbox)))
+	t.mu.Unlock()
+	if t.sleeping.Load() && t.sleeping.CompareAndSwap(true, false) {
+		t.engine.counters.Wakeups.Add(1)
+		signal(t.efd)
+	}
+}
+
+// enqueue gives the shard a turn in this turn of the thread, or the next one.
+func (t *thread) enqueue(s *shard) {
+	if !s.queued {
+		s.queued = true
+		t.run = append(t.run, s)
+	}
+}
+
+// loop runs the thread until the engine stops.
+func (t *thread) loop() {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if t.engine.uring {
+		var err error
+		if t.ring, err = newRing(ringEntries); err != nil {
+			t.engine.cfg.Log.Warn("thread sends without io_uring", "thread", t.index, "error", err)
+		} else {
+			defer t.ring.close()
+		}
+	}
+	for !t.engine.stopping.Load() {
+		n := t.wait()
+		t.now = t.engine.Now()
+		t.takeNotes()
+		t.resumeAccepts()
+		for i := range n {
+			ev := &t.topEvents[i]
+			switch ev.Pad {
+			case kindShard:
+				if s := t.engine.shards[ev.Fd]; s.thread == t {
+					s.ready()
+				}
+			case kindListen:
+				t.accept(t.engine.listeners[ev.Fd])
+			}
+		}
+		for _, s := range t.shards {
+			if s.due() <= t.now {
+				t.enqueue(s)
+			}
+		}
+		t.runTurns()
+		t.flush()
+		for _, s := range t.shards {
+			s.release()
+		}
+		t.report()
+	}
+}
+
+// wait waits until there is something to do and returns the number of events
+// in topEvents.
+func (t *thread) wait() int {
+	if len(t.run) > 0 || t.waiting.Load() > 0 {
+		return pollEvents(t.top, t.topEvents)
+	}
+	due := t.listening.due()
+	for _, s := range t.shards {
+		due = min(due, s.due())
+	}
+	ms := -1
+	if due != engine.Never {
+		ms = int(min(max(0, due-t.engine.Now()+time.Millisecond-1)/time.Millisecond, 1<<30))
+	}
+	t.sleeping.Store(true)
+	if t.waiting.Load() > 0 || t.engine.stopping.Load() {
+		ms = 0
+	}
+	n := awaitEvents(t.top, t.topEvents, ms)
+	t.sleeping.Store(false)
+	return n
+}
+
+// takeNotes reads the inbox.
+func (t *thread) takeNotes() {
+	if t.waiting.Load() == 0 {
+		return
+	}
+	t.mu.Lock()
+	notes := t.inbox
+	t.inbox = t.notes[:0]
+	t.waiting.Store(0)
+	t.mu.Unlock()
+	for _, n := range notes {
+		if n.given {
+			t.hold(n.s)
+		}
+		if owner := n.s.owner.Load(); owner != t {
+			owner.push(n) // it was given away while the note was under way
+			continue
+		}
+		t.enqueue(n.s)
+	}
+	clear(notes)
+	t.notes = notes
+}
+
+// runTurns gives a turn to each shard that is owed one, and to those that they
+// wake.
+func (t *thread) runTurns() {
+	for pass := 0; len(t.run) > 0 && pass < maxPasses; pass++ {
+		run := t.run
+		t.run = t.spare[:0]
+		for _, s := range run {
+			s.queued = false
+			s.turn(t.now)
+		}
+		t.spare = run
+		t.takeNotes()
+	}
+}
+
+// report adds what was counted in this turn to the engine's counters.
+func (t *thread) report() {
+	c, n := &t.engine.counters, &t.tally
+	c.Turns.Add(1)
+	add := func(to *atomic.Uint64, n *uint64) {
+		if *n > 0 {
+			to.Add(*n)
+			*n = 0
+		}
+	}
+	add(&c.ShardTurns, &n.shardTurns)
+	add(&c.Receives, &n.receives)
+	add(&c.BytesIn, &n.bytesIn)
+	add(&c.Sends, &n.sends)
+	add(&c.BytesOut, &n.bytesOut)
+	add(&c.Batches, &n.batches)
+	add(&c.Blocked, &n.blocked)
+	add(&c.Moves, &n.moves)
+}
+
+// hold takes the token of a shard that was given to this thread.
+func (t *thread) hold(s *shard) {
+	s.thread = t
+	t.shards = append(t.shards, s)
+	if err := control(t.top, syscall.EPOLL_CTL_ADD, s.ep, epollIn, int32(s.index), kindShard); err != nil {
+		panic("epoll: add shard to thread: " + err.Error()) // two descriptors of ours
+	}
+}

@@ -1,0 +1,320 @@
+package gonet
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"midge/internal/engine"
+)
+
+// conn carries a net.Conn on a shard. It implements engine.Conn.
+//
+// The shard's thread owns the first group of fields; the goroutine that reads
+// hands input over while the shard owes it an answer (see read).
+type conn struct {
+	server  *server
+	state   any
+	remote  netip.AddrPort
+	out     []byte // of this turn
+	rest    []byte // bytes that Data left unused
+	moveTo  int    // the shard that Move named, plus 1
+	paused  bool
+	resumed bool // offer is posted
+	owed    bool // the reader waits for an answer
+	closing bool
+	posted  bool // flush is posted
+
+	shard    atomic.Int32 // written by the shard that owns it
+	net      net.Conn
+	input    []byte        // what the reader has read
+	answer   chan struct{} // tells the reader to read on
+	gone     chan struct{} // closed when the connection ends for the shard
+	inFlight atomic.Int64  // bytes that the writer has not written
+	report   atomic.Bool   // Drained is due when inFlight is 0
+
+	mu      sync.Mutex
+	queue   []byte // for the writer
+	spare   []byte // becomes queue
+	writing bool   // the writer runs
+	last    bool   // close the socket when queue is written
+}
+
+// lingerTime is how long a closed connection may take to accept its output, as
+// engine.Conn.Close promises.
+const lingerTime = 2 * time.Second
+
+// reportBytes handed to the writer at once make it report that it is done.
+const reportBytes = 16 << 10
+
+// keptBytes is the largest buffer that a connection keeps between turns.
+const keptBytes = 4 << 10
+
+func (c *conn) handler() engine.Shard { return c.server.shards[c.shard.Load()] }
+
+// post makes the shard that owns c call f. If c moves meanwhile, f follows.
+func (c *conn) post(f func()) {
+	shard := c.shard.Load()
+	c.server.runner.Post(int(shard), func() {
+		if c.shard.Load() != shard {
+			c.post(f)
+			return
+		}
+		f()
+	})
+}
+
+// Send implements engine.Conn.
+func (c *conn) Send(head, body []byte) {
+	if c.closing || len(head)+len(body) == 0 {
+		return
+	}
+	c.out = append(append(c.out, head...), body...)
+	if !c.posted {
+		c.posted = true
+		c.post(c.flush)
+	}
+}
+
+// Pending implements engine.Conn. A shard that sees output under way is told
+// when it is gone: the writer lowers inFlight and then reads report, and this
+// sets report and then reads inFlight, so that one of them notices.
+func (c *conn) Pending() int {
+	n := c.inFlight.Load()
+	if n > 0 {
+		c.report.Store(true)
+		n = c.inFlight.Load()
+	}
+	return len(c.out) + int(n)
+}
+
+// Pause implements engine.Conn.
+func (c *conn) Pause() { c.paused = true }
+
+// Resume implements engine.Conn.
+func (c *conn) Resume() {
+	if !c.paused || c.closing {
+		return
+	}
+	c.paused = false
+	if !c.resumed && (c.owed || len(c.rest) > 0) {
+		c.resumed = true
+		c.post(c.again)
+	}
+}
+
+// Close implements engine.Conn.
+func (c *conn) Close() { c.end(nil) }
+
+// Move implements engine.Conn.
+func (c *conn) Move(shard int) {
+	if shard != int(c.shard.Load()) {
+		c.moveTo = shard + 1
+	}
+}
+
+// Attach implements engine.Conn.
+func (c *conn) Attach(state any) { c.state = state }
+
+// Attached implements engine.Conn.
+func (c *conn) Attached() any { return c.state }
+
+// Remote implements engine.Conn.
+func (c *conn) Remote() netip.AddrPort { return c.remote }
+
+// open begins the life of c on its shard.
+func (c *conn) open() {
+	c.handler().Open(c)
+	if !c.closing {
+		go c.read(c.server.cfg.ReadBuffer)
+	}
+}
+
+// read reads until the connection ends. It has at most one chunk outstanding:
+// the shard answers when it has used or kept it, and not while it pauses.
+func (c *conn) read(size int) {
+	buf := make([]byte, size)
+	for {
+		n, err := c.net.Read(buf)
+		if n > 0 {
+			c.input = buf[:n]
+			c.post(c.receive)
+			select {
+			case <-c.answer:
+			case <-c.gone:
+				return
+			}
+		}
+		if err != nil {
+			c.post(func() { c.end(err) })
+			return
+		}
+	}
+}
+
+// receive offers the reader's chunk to the shard.
+func (c *conn) receive() {
+	if c.closing {
+		return
+	}
+	c.owed = true
+	c.rest = append(c.rest, c.input...)
+	c.input = nil
+	c.offer()
+}
+
+// again offers what was kept to a shard that has resumed.
+func (c *conn) again() {
+	c.resumed = false
+	c.offer()
+}
+
+// offer calls Data with the bytes there are, and answers the reader.
+func (c *conn) offer() {
+	if c.closing || c.paused {
+		return
+	}
+	if len(c.rest) > 0 {
+		used := c.handler().Data(c, c.rest)
+		if c.closing {
+			return
+		}
+		c.rest = c.rest[:copy(c.rest, c.rest[used:])]
+		if len(c.rest) == 0 && cap(c.rest) > keptBytes {
+			c.rest = nil
+		}
+		if c.moveTo > 0 {
+			c.move()
+			return
+		}
+	}
+	if c.owed && !c.paused {
+		c.owed = false
+		c.answer <- struct{}{} // has room: the reader takes one for each chunk
+	}
+}
+
+// move gives c to the shard that Move named. Output goes first, so that it
+// keeps its order.
+func (c *conn) move() {
+	c.flush()
+	c.shard.Store(int32(c.moveTo - 1))
+	c.moveTo = 0
+	c.post(func() {
+		c.handler().Open(c)
+		c.offer()
+	})
+}
+
+// flush hands the output of the turn to the writer.
+func (c *conn) flush() {
+	c.posted = false
+	if len(c.out) == 0 {
+		return
+	}
+	n := len(c.out)
+	c.mu.Lock()
+	busy := c.writing
+	if len(c.queue) == 0 {
+		c.queue, c.out = c.out, c.spare[:0]
+		c.spare = nil
+	} else {
+		c.queue = append(c.queue, c.out...)
+		c.out = c.out[:0]
+	}
+	c.writing = true
+	c.mu.Unlock()
+	if cap(c.out) > keptBytes {
+		c.out = nil
+	}
+	if busy || n >= reportBytes {
+		c.report.Store(true)
+	}
+	c.inFlight.Add(int64(n))
+	if !busy {
+		c.server.writers.Go(c.write)
+	}
+}
+
+// write writes until there is nothing to write.
+func (c *conn) write() {
+	for {
+		c.mu.Lock()
+		b := c.queue
+		c.queue = nil
+		if len(b) == 0 {
+			c.writing = false
+			last := c.last
+			c.mu.Unlock()
+			if last {
+				c.net.Close()
+			}
+			return
+		}
+		c.mu.Unlock()
+		_, err := c.net.Write(b)
+		if err != nil {
+			c.abort(err)
+			return
+		}
+		c.mu.Lock()
+		if cap(b) <= keptBytes {
+			c.spare = b[:0]
+		}
+		c.mu.Unlock()
+		if c.inFlight.Add(-int64(len(b))) == 0 && c.report.Swap(false) {
+			c.post(c.drained)
+		}
+	}
+}
+
+// drained tells the shard, unless there is new output by now.
+func (c *conn) drained() {
+	if !c.closing && len(c.out) == 0 && c.inFlight.Load() == 0 {
+		c.handler().Drained(c)
+	}
+}
+
+// abort ends c after a failed write. The writer counts as running for ever, so
+// that nothing starts another one.
+func (c *conn) abort(err error) {
+	c.mu.Lock()
+	c.queue = nil
+	c.mu.Unlock()
+	c.net.Close()
+	c.post(func() { c.end(err) })
+}
+
+// end ends c for the shard: Closed comes in a call of its own.
+func (c *conn) end(err error) {
+	if c.closing {
+		return
+	}
+	c.flush()
+	c.closing = true
+	close(c.gone)
+	c.post(func() {
+		c.handler().Closed(c, err)
+		c.state, c.rest = nil, nil
+		c.hangUp(err)
+		c.server.forget(c)
+	})
+}
+
+// hangUp closes the socket, after the output if the end was in order.
+func (c *conn) hangUp(err error) {
+	if err == nil || err == io.EOF {
+		c.net.SetWriteDeadline(time.Now().Add(lingerTime))
+		c.mu.Lock()
+		c.last = true
+		writing := c.writing
+		c.mu.Unlock()
+		if writing {
+			return // the writer closes
+		}
+	}
+	c.net.Close()
+}

@@ -1,0 +1,126 @@
+package gonet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"midge/internal/engine"
+)
+
+// server carries the connections of one listener.
+type server struct {
+	cfg     Config
+	runner  engine.Runner
+	shards  []engine.Shard
+	writers sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[*conn]struct{} // for which Closed is still to be called
+	empty chan struct{}      // closed when stopping and no conns are left
+	stop  bool
+}
+
+// acceptPause is how long nobody is accepted after accepting went wrong.
+const acceptPause = 100 * time.Millisecond
+
+// Serve accepts connections from ln and carries them on the shards that runner
+// runs, until ctx is cancelled. Then it closes ln and the connections, and
+// returns nil after the shards have heard of the end of each and the output
+// has been written or its time was over. So the runner should run on until
+// Serve has returned. Serve returns an error if ln breaks.
+func Serve(ctx context.Context, runner engine.Runner, shards []engine.Shard, ln net.Listener, cfg Config) error {
+	s := &server{
+		cfg:    cfg.withDefaults(),
+		runner: runner,
+		shards: shards,
+		conns:  make(map[*conn]struct{}),
+		empty:  make(chan struct{}),
+	}
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	err := s.acceptAll(ctx, ln)
+	ln.Close()
+	s.closeAll()
+	return err
+}
+
+// acceptAll accepts until ctx is cancelled or ln breaks.
+func (s *server) acceptAll(ctx context.Context, ln net.Listener) error {
+	var complained time.Time
+	for next := 0; ; next++ {
+		nc, err := ln.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				nc.Close()
+			}
+			return nil
+		}
+		if err == nil {
+			s.carry(nc, next%len(s.shards))
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+		}
+		if time.Since(complained) > time.Minute {
+			complained = time.Now()
+			s.cfg.Log.Error("cannot accept connections", "address", ln.Addr(), "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(acceptPause):
+		}
+	}
+}
+
+// carry gives a connection to a shard.
+func (s *server) carry(nc net.Conn, shard int) {
+	c := &conn{
+		server: s,
+		net:    nc,
+		answer: make(chan struct{}, 1),
+		gone:   make(chan struct{}),
+	}
+	c.shard.Store(int32(shard))
+	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		c.remote = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	c.post(c.open)
+}
+
+// forget drops a connection for which Closed has been called.
+func (s *server) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if s.stop && len(s.conns) == 0 {
+		close(s.empty)
+	}
+}
+
+// closeAll ends what is left and waits until the shards know.
+func (s *server) closeAll() {
+	s.mu.Lock()
+	s.stop = true
+	left := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		left = append(left, c)
+	}
+	if len(left) == 0 {
+		close(s.empty)
+	}
+	s.mu.Unlock()
+	for _, c := range left {
+		c.post(func() { c.end(net.ErrClosed) })
+	}
+	<-s.empty
+	s.writers.Wait()
+}
