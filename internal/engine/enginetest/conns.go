@@ -75,6 +75,7 @@ func testLarge(t *testing.T, newEngine New) {
 func testSlowReader(t *testing.T, newEngine New) {
 	const messages, size = 400, 64 << 10
 	pending, drained := make(chan struct{}), make(chan struct{}, 1)
+	see := sync.OnceFunc(func() { close(pending) })
 	var conn engine.Conn
 	w := start(t, newEngine, 1, func(s *shard) {
 		s.data = func(c engine.Conn, b []byte) int {
@@ -86,9 +87,8 @@ func testSlowReader(t *testing.T, newEngine New) {
 			return len(b)
 		}
 		s.turn = func(time.Duration) time.Duration {
-			if conn != nil && pending != nil && conn.Pending() > 0 {
-				close(pending)
-				pending = nil
+			if conn != nil && conn.Pending() > 0 {
+				see()
 			}
 			return engine.Never
 		}
@@ -99,10 +99,9 @@ func testSlowReader(t *testing.T, newEngine New) {
 			}
 		}
 	})
-	saw := pending
 	c := w.dial(t)
 	send(t, c, []byte("go"))
-	await(t, "pending output", saw)
+	await(t, "pending output", pending)
 	for i := range messages {
 		receive(t, c, pattern(size, i))
 	}
@@ -272,6 +271,7 @@ func testCloseOfAnother(t *testing.T, newEngine New) {
 		}
 		a.Close()
 		b.Close()
+		w.settle(t, 0)
 	}
 }
 
