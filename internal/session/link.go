@@ -129,11 +129,9 @@ func (l *Link) publish(out []byte, e *entry, id packet.ID, dup bool, now time.Du
 	return p.Append(out, l.Version), true
 }
 
-// Plain reports whether the client can get the same bytes as every other
-// client of its version: no aliases, no limit that n bytes break.
-func (l *Link) Plain(n int) bool {
-	return (l.aliases == nil || l.aliases.outMax == 0) && (l.MaxPacket == 0 || n <= int(l.MaxPacket))
-}
+// Aliases reports whether the client takes topic aliases, so that it can't get
+// the same bytes as others.
+func (l *Link) Aliases() bool { return l.aliases != nil && l.aliases.outMax > 0 }
 
 func (l *Link) ack(out []byte, t packet.Type, id packet.ID, code packet.ReasonCode) []byte {
 	a := packet.Ack{Type: t, ID: id, Code: code}

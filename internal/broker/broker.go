@@ -1,0 +1,75 @@
+// Package broker is the core: shards that own connections and sessions, and
+// the routing of application messages between them.
+//
+// A shard (see engine.Shard) runs on one thread at a time and has no locks for
+// what it owns: connections, sessions, subscriptions, timers. Three structures
+// belong to all shards and have locks: interest, retained messages and shared
+// subscriptions; docs/design/broker.md says why. The package does no I/O: an
+// engine moves the bytes.
+package broker
+
+import (
+	"context"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"midge/internal/engine"
+)
+
+// Broker is an MQTT broker without its network.
+type Broker struct {
+	cfg      Config
+	shards   []*shard
+	runner   engine.Runner
+	running  chan struct{} // closed by Start
+	interest interest
+	retained retained
+	gate     gate
+	batches  batchPool
+	stopping atomic.Bool
+	names    atomic.Uint64 // of assigned client ids
+	process  string        // tells assigned client ids of one process from those of others
+}
+
+// New returns a broker. cfg must be valid (see Config.Validate).
+func New(cfg Config) *Broker {
+	b := &Broker{cfg: cfg.withDefaults(), running: make(chan struct{})}
+	b.process = strconv.FormatUint(uint64(time.Now().UnixNano()), 36)
+	b.interest.init()
+	b.retained.init(b.cfg.Limits)
+	b.gate.init(b.cfg.Limits)
+	for i := range b.cfg.Shards {
+		b.shards = append(b.shards, newShard(b, i))
+	}
+	return b
+}
+
+// Shards returns the broker's shards in their order, for an engine to run.
+func (b *Broker) Shards() []engine.Shard {
+	all := make([]engine.Shard, len(b.shards))
+	for i, s := range b.shards {
+		all[i] = s
+	}
+	return all
+}
+
+// Start tells the broker what runs its shards. Call it before r.Run.
+func (b *Broker) Start(r engine.Runner) {
+	b.runner = r
+	b.shards[0].startSys()
+}
+
+// Shutdown tells the clients that the broker stops and publishes what the
+// standard wants published then; ctx bounds it, and so do 5 seconds. The
+// engine must still run. The caller ends it afterwards.
+func (b *Broker) Shutdown(ctx context.Context) error { return b.shutdown(ctx) }
+
+// Counters returns the sums of what all shards have counted.
+func (b *Broker) Counters() Counters {
+	var sum Counters
+	for _, s := range b.shards {
+		sum.add(s.published.load())
+	}
+	return sum
+}

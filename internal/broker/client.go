@@ -1,0 +1,131 @@
+package broker
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"midge/internal/session"
+)
+
+// client is a session as its shard sees it, with what the pure session does
+// not know: connection, subscriptions, will, and when it ends.
+type client struct {
+	id      string
+	session *session.Session
+	conn    *conn // nil while the client is away
+	subs    subscriptions
+	will    *will
+	timer   timer         // while away: its end, or its will's delay
+	expiry  time.Duration // Session Expiry Interval; forever: never
+	ends    time.Duration // when the session ends, while away
+	load    atomic.Int32  // unacknowledged and waiting messages, kept if in a group
+	mark    uint64        // of the last call of findReceivers that met it,
+	markAt  int           // and where in its result
+	backlog *backlog      // retained messages that are still to be sent
+	shared  int32         // shared subscriptions
+	over    bool          // the session has ended
+}
+
+// forever is an expiry interval that never ends.
+const forever = time.Duration(math.MaxInt64)
+
+// expiry returns a Session Expiry Interval as a duration.
+func expiry(seconds uint32) time.Duration {
+	if seconds == math.MaxUint32 {
+		return forever
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// capExpiry applies the setting for the longest time.
+func (s *shard) capExpiry(d time.Duration) time.Duration {
+	if most := s.b.cfg.Session.MaxExpiry; most > 0 {
+		return min(d, most)
+	}
+	return d
+}
+
+// detach is what follows the end of a client's network connection. will tells
+// that it was not ended in order (MQTT-3.1.2-8).
+func (s *shard) detach(cl *client, will bool) {
+	cl.conn = nil
+	s.count.Connected--
+	s.count.Disconnected++
+	cl.session.Detach(s.now)
+	cl.backlog = nil
+	s.setOnline(cl, false)
+	if !will {
+		cl.will = nil // MQTT-3.1.2-10
+	}
+	if cl.expiry == 0 {
+		s.endSession(cl)
+		return
+	}
+	cl.ends = forever
+	if cl.expiry != forever {
+		cl.ends = s.now + cl.expiry
+	}
+	if cl.will != nil {
+		cl.will.due = s.now + cl.will.delay
+		if cl.will.delay == 0 {
+			s.publishWill(cl)
+		}
+	}
+	s.armClient(cl)
+}
+
+// armClient sets the timer of a client that is away.
+func (s *shard) armClient(cl *client) {
+	at := cl.ends
+	if cl.will != nil {
+		at = min(at, cl.will.due)
+	}
+	cl.timer.owner = cl
+	if at != forever {
+		s.timers.start(&cl.timer, at)
+	}
+}
+
+// expire implements expirer.
+func (cl *client) expire(s *shard) {
+	if cl.over || cl.conn != nil {
+		return
+	}
+	if cl.ends <= s.now {
+		s.count.Expired++
+		s.endSession(cl)
+		return
+	}
+	if cl.will != nil && cl.will.due <= s.now {
+		s.publishWill(cl)
+	}
+	s.armClient(cl)
+}
+
+// endSession forgets a session whose client is away. Its will is published
+// now, if that has not been done (MQTT-3.1.3.2.2), and what it had of shared
+// subscriptions goes to other members.
+func (s *shard) endSession(cl *client) {
+	cl.over = true
+	s.timers.stop(&cl.timer)
+	delete(s.clients, cl.id)
+	s.count.Disconnected--
+	s.publishWill(cl)
+	for _, sub := range cl.subs.all() {
+		s.drop(sub)
+	}
+	cl.subs = subscriptions{}
+}
+
+// setOnline tells the client's groups whether it is connected.
+func (s *shard) setOnline(cl *client, online bool) {
+	if cl.shared == 0 {
+		return
+	}
+	for _, sub := range cl.subs.all() {
+		if sub.group != nil {
+			sub.group.setOnline(cl, online)
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package broker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config tunes a Broker. The zero value is ready for use.
+type Config struct {
+	// Shards is the number of shards, 1 to 64; 0 means 4. A set of shards is
+	// one machine word, hence the most.
+	Shards int
+
+	Limits  Limits
+	Session SessionConfig
+
+	// Sys is how often the topics under $SYS are published; 0 means 10 s,
+	// which is what dashboards made for Mosquitto expect, negative means never.
+	Sys time.Duration
+
+	// Version is what $SYS/broker/version says; "" means "midge".
+	Version string
+
+	Access Access       // nil allows everything
+	Logger *slog.Logger // nil logs nothing
+}
+
+// Limits bound what clients can make the broker hold.
+type Limits struct {
+	// Connections at one time; 0 means no limit but the operating system's.
+	Connections int
+
+	// ConnectionsPerIP at one time; 0 means no limit, because a gateway puts
+	// all its clients behind one address.
+	ConnectionsPerIP int
+
+	// ConnectTimeout is the time from accepting a connection to its complete
+	// CONNECT; 0 means 5 s: ten round trips over a poor mobile link.
+	ConnectTimeout time.Duration
+
+	// PacketSize is the largest control packet taken, in bytes; 0 means 1 MiB,
+	// far above what sensors send.
+	PacketSize int
+
+	// ConnectSize is the largest CONNECT taken, in bytes; 0 means 128 KiB: a
+	// will of the largest size and as much again for everything else. It
+	// bounds what a peer can make us hold that has not said who it is.
+	ConnectSize int
+
+	// PendingBytes is how many bytes may wait for a client that reads too
+	// slowly; 0 means 1 MiB, a second of a 10 Mbit/s link. Past it QoS 0
+	// messages for the client are dropped, and those of QoS 1 and 2 stay in
+	// its session. Past twice as much the client is disconnected (0x97).
+	PendingBytes int
+
+	// MailboxBytes is how many bytes may wait for one shard; 0 means 4 MiB,
+	// some milliseconds of a busy shard. Past it publishers are paused, and
+	// past twice as much QoS 0 messages for that shard are dropped.
+	MailboxBytes int
+
+	// Subscriptions of one client; 0 means 10,000, ten times of what a client
+	// uses that lists its devices one by one.
+	Subscriptions int
+
+	TopicLevels int // in a name or filter; 0 means 128, real names have 10
+	TopicLength int // in bytes; 0 means 4096, real names have 100
+
+	// TopicAliases that a client may set, and that the broker sets for a client
+	// at most; 0 means 16, negative means none.
+	TopicAliases int
+
+	// RetainedMessages of all topics; 0 means 1,000,000 (one for each device
+	// of a large fleet), negative means that retained messages are not kept.
+	RetainedMessages int
+
+	// RetainedBytes of all retained messages; 0 means 1 GiB.
+	RetainedBytes int64
+}
+
+// SessionConfig shapes and bounds what the broker does for one client.
+type SessionConfig struct {
+	// ReceiveMaximum is how many QoS 1 and 2 messages a client may send
+	// without having an answer; 0 means 1024, which fills a link of 100 ms at
+	// 10,000 messages a second.
+	ReceiveMaximum int
+
+	// Inflight is the same for the broker towards a client; 0 means 1024.
+	Inflight int
+
+	// QueuedMessages that wait for one client; 0 means 1000, negative none.
+	QueuedMessages int
+
+	// QueuedBytes of them; 0 means 1 MiB: 1000 messages of 1 KiB.
+	QueuedBytes int
+
+	// RefuseNew makes a full queue drop the new message and not the one that
+	// has waited longest. The newest reading is usually worth more.
+	RefuseNew bool
+
+	// MaxExpiry is the longest time that a session outlives its connection; 0
+	// means what the client asks for.
+	MaxExpiry time.Duration
+
+	// KeepAlive is the longest Keep Alive of 5.0 clients, in whole seconds; 0
+	// means what the client asks for.
+	KeepAlive time.Duration
+
+	// ResponseInformation is what a 5.0 client is told that asks for it
+	// (MQTT 5.0 section 3.2.2.3.15); "" means nothing.
+	ResponseInformation string
+
+	// Strategy chooses among the members of a shared subscription.
+	Strategy Strategy
+}
+
+// Strategy chooses the member of a shared subscription that gets a message.
+type Strategy uint8
+
+// The strategies.
+const (
+	RoundRobin    Strategy = iota // each in turn
+	Sticky                        // the same as before while it is connected
+	LeastInflight                 // the one with the fewest unacknowledged messages
+)
+
+// mostShards is the number of shards that fit a set of shards.
+const mostShards = 64
+
+func (c Config) withDefaults() Config {
+	c.Shards = cmp.Or(c.Shards, 4)
+	c.Sys = cmp.Or(c.Sys, 10*time.Second)
+	c.Version = cmp.Or(c.Version, "midge")
+	if c.Access == nil {
+		c.Access = allowAll{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	l, s := &c.Limits, &c.Session
+	l.ConnectTimeout = cmp.Or(l.ConnectTimeout, 5*time.Second)
+	l.PacketSize = cmp.Or(l.PacketSize, 1<<20)
+	l.ConnectSize = min(cmp.Or(l.ConnectSize, 128<<10), l.PacketSize)
+	l.PendingBytes = cmp.Or(l.PendingBytes, 1<<20)
+	l.MailboxBytes = cmp.Or(l.MailboxBytes, 4<<20)
+	l.Subscriptions = cmp.Or(l.Subscriptions, 10_000)
+	l.TopicLevels = cmp.Or(l.TopicLevels, 128)
+	l.TopicLength = cmp.Or(l.TopicLength, 4096)
+	l.TopicAliases = max(cmp.Or(l.TopicAliases, 16), 0)
+	l.RetainedMessages = max(cmp.Or(l.RetainedMessages, 1_000_000), 0)
+	l.RetainedBytes = cmp.Or(l.RetainedBytes, 1<<30)
+	s.ReceiveMaximum = cmp.Or(s.ReceiveMaximum, 1024)
+	s.Inflight = cmp.Or(s.Inflight, 1024)
+	s.QueuedMessages = cmp.Or(s.QueuedMessages, 1000)
+	s.QueuedBytes = cmp.Or(s.QueuedBytes, 1<<20)
+	return c
+}
+
+// Validate joins all faults, each beginning with the field's name.
+func (c Config) Validate() error {
+	var errs []error
+	within := func(name string, v, least, most int64) {
+		if v < least || v > most {
+			errs = append(errs, fmt.Errorf("%s: %d is outside %d to %d", name, v, least, most))
+		}
+	}
+	l, s := c.Limits, c.Session
+	const huge = 1 << 50
+	within("Shards", int64(c.Shards), 0, mostShards)
+	within("Limits.Connections", int64(l.Connections), 0, huge)
+	within("Limits.ConnectionsPerIP", int64(l.ConnectionsPerIP), 0, huge)
+	within("Limits.ConnectTimeout", int64(l.ConnectTimeout), 0, int64(time.Hour))
+	within("Limits.PacketSize", int64(l.PacketSize), 0, 268_435_460)
+	within("Limits.ConnectSize", int64(l.ConnectSize), 0, 268_435_460)
+	within("Limits.PendingBytes", int64(l.PendingBytes), 0, 1<<30)
+	within("Limits.MailboxBytes", int64(l.MailboxBytes), 0, 1<<40)
+	within("Limits.Subscriptions", int64(l.Subscriptions), 0, huge)
+	within("Limits.TopicLevels", int64(l.TopicLevels), 0, 65_535)
+	within("Limits.TopicLength", int64(l.TopicLength), 0, 65_535)
+	within("Limits.TopicAliases", int64(l.TopicAliases), -1, 65_535)
+	within("Limits.RetainedMessages", int64(l.RetainedMessages), -1, huge)
+	within("Limits.RetainedBytes", l.RetainedBytes, 0, huge)
+	within("Session.ReceiveMaximum", int64(s.ReceiveMaximum), 0, 65_535)
+	within("Session.Inflight", int64(s.Inflight), 0, 65_535)
+	within("Session.QueuedMessages", int64(s.QueuedMessages), -1, huge)
+	within("Session.QueuedBytes", int64(s.QueuedBytes), 0, huge)
+	within("Session.MaxExpiry", int64(s.MaxExpiry), 0, 1<<62)
+	within("Session.KeepAlive", int64(s.KeepAlive), 0, int64(65_535*time.Second))
+	within("Session.Strategy", int64(s.Strategy), 0, int64(LeastInflight))
+	return errors.Join(errs...)
+}

@@ -1,0 +1,282 @@
+package broker
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"midge/internal/engine"
+	"midge/internal/packet"
+)
+
+// conn is a network connection, before and after CONNECT. A shard holds at
+// least one for each client, so it is kept small and has no buffers.
+type conn struct {
+	net       engine.Conn
+	client    *client // nil before CONNECT
+	route     *route  // of the last topic that was published to
+	joining   *joining
+	timer     timer         // before CONNECT: its deadline; after it: keep-alive
+	heard     time.Duration // when the last packet came
+	patience  time.Duration // one and a half times the keep-alive; 0: none
+	slowSince time.Duration // if slow
+	maxPacket uint32        // the client's Maximum Packet Size
+	version   packet.Version
+	aliases   bool // the client takes topic aliases
+	closing   bool // nothing is read or sent any more
+	stalled   bool // see shard.stall
+	slow      bool // QoS 1 and 2 wait in the session until Drained
+	entered   bool // is counted by the gate
+}
+
+// joining is what a connection needs until CONNECT is answered.
+type joining struct {
+	deadline time.Duration
+	assigned string            // the client id that it gets from us
+	asked    bool              // Access is thinking
+	answered bool              // Access has answered:
+	code     packet.ReasonCode // this
+}
+
+// Open implements engine.Shard.
+func (s *shard) Open(n engine.Conn) {
+	s.tell()
+	c, moved := n.Attached().(*conn)
+	if !moved {
+		c = &conn{net: n, maxPacket: packet.MaxSize}
+		c.joining = &joining{deadline: s.now + s.b.cfg.Limits.ConnectTimeout}
+		n.Attach(c)
+		s.count.Accepted++
+	}
+	c.net = n
+	s.count.Connections++
+	s.unconnected[c] = struct{}{}
+	s.timers.start(&c.timer, c.joining.deadline)
+	c.timer.owner = c
+	if moved {
+		return
+	}
+	all, perIP := s.b.gate.enter(n.Remote().Addr())
+	switch {
+	case all:
+		s.count.RefusedConnections++
+	case perIP:
+		s.count.RefusedPerIP++
+	default:
+		c.entered = true
+	}
+	if all || perIP || s.b.stopping.Load() {
+		s.close(c)
+	}
+}
+
+// Closed implements engine.Shard.
+func (s *shard) Closed(n engine.Conn, err error) {
+	s.tell()
+	c := n.Attached().(*conn)
+	if !c.closing && s.log.Enabled(nil, slog.LevelDebug) {
+		s.log.Debug("connection lost", "client", c.name(), "remote", n.Remote(), "error", err)
+	}
+	s.abandon(c, true)
+	if c.entered {
+		s.b.gate.leave(n.Remote().Addr())
+	}
+	s.count.Connections--
+}
+
+// close closes a connection. A client's session is detached, with its will, if
+// that has not been done.
+func (s *shard) close(c *conn) {
+	if c.closing {
+		return
+	}
+	c.net.Close()
+	s.abandon(c, true)
+}
+
+// abandon forgets a connection that is closing or closed. will tells whether
+// its will is to be published.
+func (s *shard) abandon(c *conn, will bool) {
+	if c.closing {
+		return
+	}
+	c.closing = true
+	s.timers.stop(&c.timer)
+	delete(s.unconnected, c)
+	if cl := c.client; cl != nil {
+		c.client, c.route = nil, nil
+		s.detach(cl, will)
+	}
+}
+
+// Data implements engine.Shard.
+func (s *shard) Data(n engine.Conn, b []byte) (used int) {
+	s.tell()
+	c := n.Attached().(*conn)
+	for used < len(b) && !c.closing && !c.stalled {
+		limit := s.b.cfg.Limits.PacketSize
+		if c.client == nil {
+			if packet.TypeOf(b[used]) != packet.CONNECT {
+				s.fault(c, &packet.Fault{Code: packet.ProtocolError, Clause: "v5/MQTT-3.1.0-1", Detail: "the first packet is not CONNECT"})
+				return len(b)
+			}
+			limit = s.b.cfg.Limits.ConnectSize
+		}
+		first, body, size, err := packet.Split(b[used:], limit)
+		if err == nil && size == 0 && c.client != nil {
+			err = packet.CheckFirst(c.version, first)
+		}
+		if err != nil {
+			s.fault(c, err)
+			return len(b)
+		}
+		if size == 0 {
+			break
+		}
+		if c.client == nil {
+			if !s.join(c, first, body) {
+				return used
+			}
+		} else if err := s.handle(c, first, body); err != nil {
+			s.fault(c, err)
+			return len(b)
+		}
+		used += size
+		s.count.PacketsReceived++
+		s.count.BytesReceived += uint64(size)
+		c.heard = s.now
+		if s.overdue(c) {
+			return len(b)
+		}
+	}
+	if c.closing {
+		return len(b)
+	}
+	return used
+}
+
+// handle runs a packet from a client that is connected.
+func (s *shard) handle(c *conn, first byte, body []byte) error {
+	switch packet.TypeOf(first) {
+	case packet.PUBLISH:
+		return s.handlePublish(c, first, body)
+	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
+		return s.handleAck(c, first, body)
+	case packet.SUBSCRIBE:
+		return s.handleSubscribe(c, first, body)
+	case packet.UNSUBSCRIBE:
+		return s.handleUnsubscribe(c, first, body)
+	case packet.PINGREQ:
+		if err := (packet.Pingreq{}).Decode(c.version, first, body); err != nil {
+			return err
+		}
+		s.send(c, packet.Pingresp{}.Append(s.out[:0], c.version))
+		return nil
+	case packet.DISCONNECT:
+		return s.handleDisconnect(c, first, body)
+	case packet.AUTH:
+		if err := s.auth.Decode(c.version, first, body); err != nil {
+			return err
+		}
+		return fault(c.version, packet.ProtocolError, "MQTT-4.12.0-6", "3.15", "AUTH although CONNECT had no authentication method")
+	case packet.CONNECT:
+		return fault(c.version, packet.ProtocolError, "MQTT-3.1.0-2", "MQTT-3.1.0-2", "a second CONNECT")
+	}
+	if err := packet.CheckFirst(c.version, first); err != nil {
+		return err
+	}
+	return fault(c.version, packet.ProtocolError, "4.13.1", "4.8", packet.TypeOf(first).String()+" from a client")
+}
+
+// fault returns a fault with the clause of the version that the client speaks.
+func fault(v packet.Version, code packet.ReasonCode, id5, id311, detail string) error {
+	clause := id5
+	if v != packet.V5 {
+		clause = id311
+	}
+	return &packet.Fault{Code: code, Clause: v.String() + "/" + clause, Detail: detail}
+}
+
+// fault ends a connection because of a violation.
+func (s *shard) fault(c *conn, err error) {
+	if c.closing {
+		return
+	}
+	f := &packet.Fault{Code: packet.UnspecifiedError, Clause: "", Detail: err.Error()}
+	errors.As(err, &f)
+	s.count.Faults++
+	if f.Code == packet.PacketTooLarge {
+		s.count.RefusedSize++
+	}
+	if s.log.Enabled(nil, slog.LevelDebug) {
+		s.log.Debug("fault", "client", c.name(), "remote", c.net.Remote(), "clause", f.Clause, "reason", f.Code.String(), "detail", f.Detail)
+	}
+	s.end(c, f.Code, f.Detail)
+}
+
+// end tells the client why, as far as its version can, and closes.
+func (s *shard) end(c *conn, code packet.ReasonCode, reason string) {
+	if c.closing {
+		return
+	}
+	switch {
+	case c.client == nil:
+		s.refuse(c, code, reason)
+		return
+	case c.version == packet.V5:
+		d := packet.Disconnect{Code: code}
+		if reason != "" && c.client.session.ProblemInformation() {
+			d.Properties.ReasonString = []byte(reason)
+			d.Properties.Set(packet.PropReasonString)
+		}
+		s.send(c, d.AppendWithin(s.out[:0], c.version, int(c.maxPacket)))
+	}
+	s.close(c)
+}
+
+// expire implements expirer: CONNECT did not come in time, or the client has
+// been silent too long.
+func (c *conn) expire(s *shard) {
+	if c.client == nil {
+		s.count.ConnectTimeouts++
+		s.close(c)
+		return
+	}
+	due := c.heard + c.patience
+	if c.stalled { // we don't listen, so its silence says nothing
+		due = s.now + c.patience
+	}
+	if due > s.now {
+		s.timers.start(&c.timer, due)
+		return
+	}
+	s.count.KeepAliveTimeouts++
+	if s.log.Enabled(nil, slog.LevelDebug) {
+		s.log.Debug("keep-alive timeout", "client", c.name(), "clause", c.version.String()+"/MQTT-3.1.2-22")
+	}
+	s.end(c, packet.KeepAliveTimeout, "")
+}
+
+func (c *conn) name() string {
+	if c.client == nil {
+		return ""
+	}
+	return c.client.id
+}
+
+func (s *shard) handleDisconnect(c *conn, first byte, body []byte) error {
+	d := &s.disconnect
+	if err := d.Decode(c.version, first, body); err != nil {
+		return err
+	}
+	cl := c.client
+	if d.Properties.Has(packet.PropSessionExpiry) {
+		if cl.expiry == 0 && d.Properties.SessionExpiry != 0 {
+			return fault(c.version, packet.ProtocolError, "MQTT-3.14.2-2", "", "DISCONNECT sets a session expiry although CONNECT did not")
+		}
+		cl.expiry = s.capExpiry(expiry(d.Properties.SessionExpiry))
+	}
+	c.net.Close()
+	s.abandon(c, d.Code != packet.NormalDisconnection)
+	return nil
+}

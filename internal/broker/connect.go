@@ -1,0 +1,249 @@
+package broker
+
+import (
+	"hash/fnv"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"midge/internal/packet"
+	"midge/internal/session"
+	"midge/internal/topic"
+)
+
+// shardOf is the shard where a session lives. It must not change between
+// versions of Midge: what a shard keeps on disk will depend on it.
+func shardOf(clientID []byte, shards int) int {
+	h := fnv.New64a()
+	h.Write(clientID)
+	sum := h.Sum64()
+	return int((sum ^ sum>>32) % uint64(shards))
+}
+
+// join runs a CONNECT (MQTT 5.0 section 3.1.4). It reports false if the packet
+// is to be offered again: the connection moves to the shard of its client id,
+// or Access is thinking.
+func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
+	p := &s.connect
+	err := p.Decode(first, body)
+	c.version = p.Version
+	if err != nil {
+		s.fault(c, err)
+		return true
+	}
+	if len(p.ClientID) == 0 {
+		if c.joining.assigned == "" {
+			c.joining.assigned = s.assign()
+		}
+		p.ClientID = []byte(c.joining.assigned)
+	}
+	if to := shardOf(p.ClientID, len(s.b.shards)); to != s.index {
+		s.giveAway(c, to)
+		return false
+	}
+	if p.Properties.Has(packet.PropMaximumPacketSize) {
+		c.maxPacket = p.Properties.MaximumPacketSize
+	}
+	if err := s.checkConnect(p); err != nil {
+		s.fault(c, err)
+		return true
+	}
+	code, now := s.mayConnect(c, p)
+	if !now {
+		return false
+	}
+	if code.Failed() {
+		s.count.RefusedAccess++
+		s.refuse(c, code, "")
+		return true
+	}
+	s.admit(c, p)
+	return true
+}
+
+// assign makes a client id (MQTT-3.1.3-6).
+func (s *shard) assign() string {
+	return "midge-" + s.b.process + "-" + strconv.FormatUint(s.b.names.Add(1), 36)
+}
+
+// giveAway moves a connection to another shard, before CONNECT is answered.
+func (s *shard) giveAway(c *conn, to int) {
+	delete(s.unconnected, c)
+	s.timers.stop(&c.timer)
+	s.count.Connections--
+	c.net.Move(to)
+}
+
+// checkConnect looks at what a CONNECT asks for beyond its form.
+func (s *shard) checkConnect(p *packet.Connect) error {
+	if p.Properties.Has(packet.PropAuthMethod) {
+		return fault(p.Version, packet.BadAuthenticationMethod, "MQTT-4.12.0-1", "", "authentication method is not known")
+	}
+	if !p.HasWill {
+		return nil
+	}
+	w := &p.Will
+	if err := topic.ValidName(w.Topic, s.limits); err != nil {
+		s.count.RefusedTopics++
+		return fault(p.Version, packet.TopicNameInvalid, "3.1.3.3", "3.1.3.2", "will topic: "+err.Error())
+	}
+	switch {
+	case sysTopic(w.Topic), !s.b.cfg.Access.Publish(string(p.ClientID), w.Topic):
+		s.count.RefusedAccess++
+		return fault(p.Version, packet.NotAuthorized, "3.1.3.3", "3.1.3.2", "will topic is not for this client")
+	case w.Retain && s.b.cfg.Limits.RetainedMessages == 0:
+		return fault(p.Version, packet.RetainNotSupported, "MQTT-3.2.2-13", "", "will with RETAIN although retained messages are off")
+	}
+	return nil
+}
+
+// mayConnect asks Access. now is false while it thinks; the connection is
+// paused until then, and CONNECT offered again.
+func (s *shard) mayConnect(c *conn, p *packet.Connect) (code packet.ReasonCode, now bool) {
+	j := c.joining
+	switch {
+	case j.answered:
+		return j.code, true
+	case j.asked:
+		return 0, false
+	}
+	r := Request{ClientID: string(p.ClientID), UserName: p.UserName, Password: p.Password, Remote: c.net.Remote()}
+	code, now = s.b.cfg.Access.Connect(r, func(code packet.ReasonCode) {
+		s.b.runner.Post(s.index, func() {
+			if !c.closing {
+				j.answered, j.code = true, code
+				c.net.Resume()
+			}
+		})
+	})
+	if !now {
+		j.asked = true
+		c.net.Pause()
+	}
+	return code, now
+}
+
+// admit accepts a connection: it takes over from an older one, resumes or
+// begins the session, and answers.
+func (s *shard) admit(c *conn, p *packet.Connect) {
+	id := string(p.ClientID)
+	if old := s.clients[id]; old != nil && old.conn != nil {
+		s.count.TakenOver++
+		s.end(old.conn, packet.SessionTakenOver, "") // MQTT-3.1.4-3
+	}
+	cl := s.clients[id]
+	if cl != nil && p.CleanStart {
+		s.endSession(cl) // MQTT-3.1.2-4
+		cl = nil
+	}
+	present := cl != nil
+	if present {
+		s.timers.stop(&cl.timer)
+		s.count.Disconnected--
+		cl.will = nil // MQTT-3.1.3-9
+	} else {
+		cl = &client{id: id, session: session.New(&s.session)}
+		s.clients[id] = cl
+	}
+	cl.expiry = s.expiryOf(p)
+	cl.will = newWill(p, id)
+	cl.conn, c.client = c, cl
+	link := session.NewLink(p, &s.session)
+	c.aliases = link.Aliases()
+	delete(s.unconnected, c)
+	s.count.Connected++
+	cl.session.Attach(link)
+	s.setOnline(cl, true)
+
+	ack := packet.Connack{SessionPresent: present}
+	keepAlive := s.keepAlive(p, &ack)
+	s.connackProperties(p, c, cl, &ack)
+	c.joining = nil
+	s.send(c, ack.AppendWithin(s.out[:0], c.version, int(c.maxPacket)))
+	s.timers.stop(&c.timer)
+	c.heard = s.now
+	if c.patience = keepAlive * 3 / 2; c.patience > 0 {
+		s.timers.start(&c.timer, s.now+c.patience)
+	}
+	if s.log.Enabled(nil, slog.LevelDebug) {
+		s.log.Debug("connected", "client", id, "remote", c.net.Remote(), "version", c.version.String(), "session_present", present)
+	}
+	out, dropped := cl.session.Resume(s.out[:0], s.now)
+	s.count.DroppedExpired += uint64(dropped)
+	s.send(c, out)
+}
+
+// expiryOf is how long the session outlives its connection. Before 5.0 a
+// session without Clean Session never ends.
+func (s *shard) expiryOf(p *packet.Connect) time.Duration {
+	switch {
+	case p.Version == packet.V5:
+		return s.capExpiry(expiry(p.Properties.SessionExpiry))
+	case p.CleanStart:
+		return 0
+	}
+	return s.capExpiry(forever)
+}
+
+// keepAlive is the Keep Alive in force; 0 means none.
+func (s *shard) keepAlive(p *packet.Connect, ack *packet.Connack) time.Duration {
+	asked := time.Duration(p.KeepAlive) * time.Second
+	most := s.b.cfg.Session.KeepAlive
+	if p.Version != packet.V5 || most == 0 || asked > 0 && asked <= most {
+		return asked
+	}
+	ack.Properties.ServerKeepAlive = uint16(most / time.Second)
+	ack.Properties.Set(packet.PropServerKeepAlive)
+	return most
+}
+
+// connackProperties tells a 5.0 client where the broker differs from what an
+// absent property means.
+func (s *shard) connackProperties(p *packet.Connect, c *conn, cl *client, ack *packet.Connack) {
+	if c.version != packet.V5 {
+		return
+	}
+	cfg, a := &s.b.cfg, &ack.Properties
+	if most := cfg.Session.ReceiveMaximum; most < 65535 {
+		a.ReceiveMaximum = uint16(most)
+		a.Set(packet.PropReceiveMaximum)
+	}
+	if cfg.Limits.PacketSize < packet.MaxSize {
+		a.MaximumPacketSize = uint32(cfg.Limits.PacketSize)
+		a.Set(packet.PropMaximumPacketSize)
+	}
+	if most := cfg.Limits.TopicAliases; most > 0 {
+		a.TopicAliasMaximum = uint16(most)
+		a.Set(packet.PropTopicAliasMaximum)
+	}
+	if cfg.Limits.RetainedMessages == 0 {
+		a.RetainAvailable = false
+		a.Set(packet.PropRetainAvailable)
+	}
+	if asked := expiry(p.Properties.SessionExpiry); cl.expiry != asked {
+		a.SessionExpiry = uint32(cl.expiry / time.Second)
+		a.Set(packet.PropSessionExpiry)
+	}
+	if c.joining.assigned != "" {
+		a.AssignedClientID = []byte(c.joining.assigned)
+		a.Set(packet.PropAssignedClientID)
+	}
+	if p.Properties.RequestResponseInfo && cfg.Session.ResponseInformation != "" {
+		a.ResponseInfo = []byte(cfg.Session.ResponseInformation)
+		a.Set(packet.PropResponseInfo)
+	}
+}
+
+// refuse answers CONNECT with a failure, if the version has a word for it, and
+// closes.
+func (s *shard) refuse(c *conn, code packet.ReasonCode, reason string) {
+	if c.version != 0 {
+		ack := packet.Connack{Code: code}
+		if reason != "" && c.version == packet.V5 {
+			ack.Properties.ReasonString = []byte(reason)
+			ack.Properties.Set(packet.PropReasonString)
+		}
+		s.send(c, ack.AppendWithin(s.out[:0], c.version, int(c.maxPacket)))
+	}
+	s.close(c)
+}

@@ -1,0 +1,127 @@
+package broker
+
+import (
+	"midge/internal/message"
+	"midge/internal/packet"
+	"midge/internal/session"
+)
+
+func sessionConfig(cfg Config) session.Config {
+	l, c := &cfg.Limits, &cfg.Session
+	policy := session.DropOldest
+	if c.RefuseNew {
+		policy = session.RefuseNew
+	}
+	return session.Config{
+		ReceiveMaximum: uint16(c.ReceiveMaximum), MaxInflight: uint16(c.Inflight),
+		TopicAliasMaximum: uint16(l.TopicAliases), AliasesOut: uint16(l.TopicAliases),
+		QueueMessages: max(c.QueuedMessages, 0), QueueBytes: c.QueuedBytes, QueuePolicy: policy,
+	}
+}
+
+// lend begins the delivery of a message: frames and a kept copy are shared by
+// all that get it from this shard.
+func (s *shard) lend(m *message.Message) {
+	s.frames.reset()
+	s.keeper = session.Keeper{Borrowed: m}
+}
+
+// enqueue gives a message that was lent to a session, which sends it or keeps
+// it. ids must not change afterwards.
+func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain bool, ids []uint32, g *group) {
+	c := cl.conn
+	if c != nil && c.net.Pending() > s.b.cfg.Limits.PendingBytes {
+		if qos == 0 {
+			s.count.DroppedSlow++
+			return
+		}
+		s.hold(c)
+	}
+	d := session.Delivery{Message: &s.keeper, QoS: qos, Retain: retain, SubscriptionIDs: ids}
+	if g != nil {
+		d.Group = g
+	}
+	out, outcome, dropped := cl.session.Deliver(s.out[:0], d, s.now)
+	s.count.DroppedQueue += uint64(dropped)
+	switch outcome {
+	case session.Away:
+		s.count.DroppedAway++
+	case session.Expired:
+		s.count.DroppedExpired++
+	case session.TooLarge:
+		s.count.DroppedSize++
+	case session.Full:
+		s.count.DroppedQueue++
+	}
+	if c != nil {
+		s.send(c, out)
+	}
+	s.weigh(cl)
+}
+
+// weigh tells the client's groups how much it has to do.
+func (s *shard) weigh(cl *client) {
+	if cl.shared > 0 {
+		cl.load.Store(int32(cl.session.Inflight() + cl.session.Waiting()))
+	}
+}
+
+// hold keeps QoS 1 and 2 messages for a slow reader in its session until it
+// has caught up. One that is far behind is disconnected: what is pending then
+// are packets that it asked for itself and does not read.
+func (s *shard) hold(c *conn) {
+	if !c.slow {
+		c.slow, c.slowSince = true, s.now
+		c.client.session.Link.Hold = true
+	}
+}
+
+// overdue disconnects a client that makes the broker pile up output: it reads
+// nothing and goes on asking.
+func (s *shard) overdue(c *conn) bool {
+	if c.closing || c.net.Pending() <= 2*s.b.cfg.Limits.PendingBytes {
+		return false
+	}
+	s.count.SlowDisconnects++
+	s.end(c, packet.QuotaExceeded, "too much output is waiting for the client")
+	return true
+}
+
+// pump sends what a session may send now.
+func (s *shard) pump(c *conn) {
+	cl := c.client
+	cl.session.Link.Hold = false
+	out, dropped := cl.session.Pump(s.out[:0], s.now)
+	s.count.DroppedExpired += uint64(dropped)
+	s.send(c, out)
+	s.weigh(cl)
+}
+
+// handleAck runs a PUBACK, PUBREC, PUBREL or PUBCOMP.
+func (s *shard) handleAck(c *conn, first byte, body []byte) error {
+	p := &s.ack
+	if err := p.Decode(c.version, first, body); err != nil {
+		return err
+	}
+	cl := c.client
+	out, dropped := cl.session.Ack(s.out[:0], p, s.now)
+	s.count.DroppedExpired += uint64(dropped)
+	s.send(c, out)
+	s.weigh(cl)
+	return nil
+}
+
+// room tells whether a client can take more retained messages now.
+func (s *shard) room(cl *client) bool {
+	return cl.conn.net.Pending() < s.b.cfg.Limits.PendingBytes/2 && cl.session.Waiting() <= s.b.cfg.Session.QueuedMessages/2
+}
+
+// handOver gives the messages of a shared subscription that a client has not
+// begun to get to other members.
+func (s *shard) handOver(cl *client, g *group) {
+	cl.session.TakeShared(g, func(m *message.Message, _ packet.QoS) {
+		var kept *message.Message
+		s.routeGroup(g, m, &kept, 0)
+	})
+	s.weigh(cl)
+}

@@ -1,0 +1,185 @@
+package broker
+
+import (
+	"slices"
+	"sync"
+
+	"midge/internal/message"
+	"midge/internal/packet"
+	"midge/internal/topic"
+)
+
+// group is a shared subscription (MQTT 5.0 section 4.8.2): members of all
+// shards, of which one gets each message. The publisher's shard picks it and
+// posts to its shard; if the member has gone meanwhile, that shard picks again.
+// So a message has one owner at any time and is never delivered to two.
+type group struct {
+	name     groupName
+	ref      topic.Ref // in interest.groups
+	strategy Strategy
+
+	mu      sync.Mutex
+	members []member
+	turn    int // of the member that got the last message
+}
+
+// member is a session's part in a group.
+type member struct {
+	client *client // only its shard looks into it, except for client.load
+	shard  int
+	qos    packet.QoS
+	id     uint32 // subscription identifier, 0 for none
+	rap    bool   // Retain As Published
+	online bool
+}
+
+// join adds a member to a group, or changes its options.
+func (n *interest) join(name groupName, m member, strategy Strategy) *group {
+	n.mu.Lock()
+	g := n.named[name]
+	if g == nil {
+		g = &group{name: name, strategy: strategy}
+		g.ref = n.groups.Add(name.filter, g)
+		n.named[name] = g
+		n.changed(name.filter)
+	}
+	// Under n.mu, so that the group can't end between here and there.
+	g.mu.Lock()
+	if i := g.index(m.client); i >= 0 {
+		g.members[i] = m
+	} else {
+		g.members = append(g.members, m)
+	}
+	g.mu.Unlock()
+	n.mu.Unlock()
+	return g
+}
+
+// leave removes a member, and the group with the last one.
+func (n *interest) leave(g *group, c *client) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := g.index(c)
+	if i < 0 {
+		return
+	}
+	g.members = slices.Delete(g.members, i, i+1)
+	if g.turn >= i {
+		g.turn--
+	}
+	if len(g.members) == 0 {
+		n.groups.Remove(g.ref)
+		delete(n.named, g.name)
+		n.changed(g.name.filter)
+	}
+}
+
+func (g *group) index(c *client) int {
+	return slices.IndexFunc(g.members, func(m member) bool { return m.client == c })
+}
+
+// setOnline tells whether the client of a member is connected.
+func (g *group) setOnline(c *client, online bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i := g.index(c); i >= 0 {
+		g.members[i].online = online
+	}
+}
+
+// pick chooses the member for a message of the given QoS. Members that are
+// connected come first; a message that must not be lost waits with one that is
+// away if there is no other.
+func (g *group) pick(qos packet.QoS) (m member, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	best := -1
+	for i := range g.members {
+		at := g.after(i)
+		c := &g.members[at]
+		switch {
+		case !c.online:
+			continue
+		case best < 0:
+			best = at
+		case g.strategy == LeastInflight && c.client.load.Load() < g.members[best].client.load.Load():
+			best = at
+		}
+		if g.strategy != LeastInflight {
+			break
+		}
+	}
+	for i := 0; best < 0 && qos > 0 && i < len(g.members); i++ {
+		if at := g.after(i); g.members[at].qos > 0 {
+			best = at
+		}
+	}
+	if best < 0 {
+		return member{}, false
+	}
+	g.turn = best
+	if g.strategy == LeastInflight {
+		g.members[best].client.load.Add(1) // until its shard knows better
+	}
+	return g.members[best], true
+}
+
+// after is the index of the i-th candidate.
+func (g *group) after(i int) int {
+	if g.strategy != Sticky {
+		i++
+	}
+	return (max(g.turn, 0) + i) % len(g.members)
+}
+
+// mostTries bounds how often a message looks for another member.
+const mostTries = 8
+
+// routeGroup gives a message to a member of g. It reports false if the
+// publisher must wait.
+func (s *shard) routeGroup(g *group, m *message.Message, kept **message.Message, tries uint8) bool {
+	to, ok := g.pick(m.QoS)
+	if !ok || tries > mostTries {
+		s.count.DroppedGroup++
+		return true
+	}
+	if to.shard != s.index {
+		return s.mail(to.shard, m, kept, letter{group: g, member: to.client, tries: tries})
+	}
+	s.deliverShared(g, to, m)
+	return true
+}
+
+// deliverMember gives a message from another shard to the member that was
+// picked there, or picks again.
+func (s *shard) deliverMember(l *letter, m *message.Message) {
+	g, c := l.group, l.member
+	g.mu.Lock()
+	i := g.index(c)
+	var to member
+	if i >= 0 {
+		to = g.members[i]
+	}
+	g.mu.Unlock()
+	if i < 0 || c.conn == nil && l.tries == 0 {
+		s.routeGroup(g, m, &l.kept, l.tries+1)
+		return
+	}
+	s.deliverShared(g, to, m)
+}
+
+// deliverShared gives a message to a member of this shard.
+func (s *shard) deliverShared(g *group, to member, m *message.Message) {
+	s.lend(m)
+	if to.id == 0 && min(m.QoS, to.qos) == 0 {
+		s.deliverDirect(to.client, m, m.Retain && to.rap)
+		return
+	}
+	var ids []uint32
+	if to.id != 0 {
+		ids = []uint32{to.id}
+	}
+	s.enqueue(to.client, m, min(m.QoS, to.qos), m.Retain && to.rap, ids, g)
+}

@@ -1,0 +1,220 @@
+package broker
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"midge/internal/message"
+	"midge/internal/packet"
+)
+
+// copyBelow is the size of a message below which it is copied into a batch;
+// larger ones are kept once for all shards.
+const copyBelow = 4 << 10
+
+// letter is a message on its way to another shard.
+type letter struct {
+	kept      *message.Message // or, for a small one, where it lies in the arena:
+	at        uint32
+	topic     uint16
+	props     uint16
+	payload   uint16
+	qos       packet.QoS
+	retain    bool
+	tries     uint8 // how many members of group have been asked
+	expires   time.Duration
+	publisher string
+	group     *group  // nil: for all subscribers of the shard
+	member    *client // of group; not to be looked into before it arrives
+}
+
+// batch holds the letters of one turn from one shard to another.
+type batch struct {
+	letters []letter
+	arena   []byte
+	size    int // bytes, for the limit of the mailbox
+}
+
+// put adds a message. *kept is the message as kept for other shards, if it has
+// been kept; put keeps it if it must.
+func (b *batch) put(m *message.Message, kept **message.Message, l letter) {
+	l.qos, l.retain, l.expires, l.publisher = m.QoS, m.Retain, m.Expires, m.Publisher
+	size := m.Size()
+	b.size += size + 64 // and about as much for the letter
+	if size >= copyBelow {
+		if *kept == nil {
+			*kept = m.Keep()
+		}
+		l.kept = *kept
+		b.letters = append(b.letters, l)
+		return
+	}
+	l.at = uint32(len(b.arena))
+	l.topic, l.props, l.payload = uint16(len(m.Topic)), uint16(len(m.Properties)), uint16(len(m.Payload))
+	b.arena = append(append(append(b.arena, m.Topic...), m.Properties...), m.Payload...)
+	b.letters = append(b.letters, l)
+}
+
+// open writes the message of a letter to m, which is borrowed until the batch
+// is released.
+func (b *batch) open(l *letter, m *message.Message) {
+	if l.kept != nil {
+		*m = *l.kept
+		return
+	}
+	t := l.at + uint32(l.topic)
+	p := t + uint32(l.props)
+	e := p + uint32(l.payload)
+	*m = message.Message{
+		Topic: b.arena[l.at:t:t], Properties: b.arena[t:p:p], Payload: b.arena[p:e:e],
+		QoS: l.qos, Retain: l.retain, Expires: l.expires, Publisher: l.publisher,
+	}
+}
+
+// batchPool gives batches their memory back.
+type batchPool struct{ sync.Pool }
+
+func (p *batchPool) get() *batch {
+	if b, ok := p.Pool.Get().(*batch); ok {
+		return b
+	}
+	return &batch{}
+}
+
+func (p *batchPool) put(b *batch) {
+	clear(b.letters)
+	b.letters, b.arena, b.size = b.letters[:0], b.arena[:0], 0
+	if cap(b.arena) <= 1<<20 {
+		p.Pool.Put(b)
+	}
+}
+
+// mailbox is where a shard gets batches from others. It is bounded by its
+// users: a shard that posts to a full one pauses the publisher.
+type mailbox struct {
+	bytes   atomic.Int64
+	waiting atomic.Uint64 // the shards that want to be woken when it is not full any more
+	mu      sync.Mutex
+	batches []*batch
+}
+
+// post adds a batch, from any shard.
+func (m *mailbox) post(b *batch) {
+	m.bytes.Add(int64(b.size))
+	m.mu.Lock()
+	m.batches = append(m.batches, b)
+	m.mu.Unlock()
+}
+
+// take exchanges the batches for an empty slice.
+func (m *mailbox) take(empty []*batch) []*batch {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	taken := m.batches
+	m.batches = empty
+	return taken
+}
+
+// flush hands the batches of this turn over, with one wake-up for each shard
+// that gets one.
+func (s *shard) flush() {
+	for i, b := range s.outgoing {
+		if b == nil {
+			continue
+		}
+		s.outgoing[i] = nil
+		s.b.shards[i].inbox.post(b)
+		s.b.runner.Wake(i)
+	}
+}
+
+// receive routes what other shards have posted.
+func (s *shard) receive() {
+	if s.inbox.bytes.Load() == 0 {
+		return
+	}
+	batches := s.inbox.take(s.taken[:0])
+	for _, b := range batches {
+		for i := range b.letters {
+			l := &b.letters[i]
+			b.open(l, &s.letter)
+			if l.group != nil {
+				s.deliverMember(l, &s.letter)
+				continue
+			}
+			s.deliverLocal(s.routeOf(s.letter.Topic), &s.letter, nil)
+		}
+		s.inbox.bytes.Add(-int64(b.size))
+		s.b.batches.put(b)
+	}
+	clear(batches)
+	s.taken = batches
+	if waiting := s.inbox.waiting.Swap(0); waiting != 0 {
+		for i := range s.b.shards {
+			if waiting&(1<<i) != 0 {
+				s.b.runner.Wake(i)
+			}
+		}
+	}
+}
+
+// mail puts a message into the batch for another shard. It reports false if
+// that shard is over its limit: the publisher must wait.
+func (s *shard) mail(to int, m *message.Message, kept **message.Message, l letter) bool {
+	b := s.outgoing[to]
+	box := &s.b.shards[to].inbox
+	waiting := box.bytes.Load()
+	if b != nil {
+		waiting += int64(b.size)
+	}
+	limit := int64(s.b.cfg.Limits.MailboxBytes)
+	if waiting > 2*limit && m.QoS == 0 {
+		s.count.DroppedMailbox++
+		return false
+	}
+	if b == nil {
+		b = s.b.batches.get()
+		s.outgoing[to] = b
+	}
+	b.put(m, kept, l)
+	return waiting <= limit
+}
+
+// stall pauses a publisher until the mailboxes that it fills are drained.
+func (s *shard) stall(c *conn) {
+	if c.stalled {
+		return
+	}
+	c.stalled = true
+	c.net.Pause()
+	s.stalled = append(s.stalled, c)
+	s.count.PausedPublishers++
+}
+
+// unstall lets publishers go on if no mailbox is over its limit any more;
+// otherwise the shard of that mailbox will wake this one.
+func (s *shard) unstall() {
+	if len(s.stalled) == 0 {
+		return
+	}
+	limit := int64(s.b.cfg.Limits.MailboxBytes)
+	for _, other := range s.b.shards {
+		if other == s || other.inbox.bytes.Load() <= limit {
+			continue
+		}
+		other.inbox.waiting.Or(1 << s.index)
+		// It may have drained before it could see the bit.
+		if other.inbox.bytes.Load() > limit {
+			return
+		}
+	}
+	for _, c := range s.stalled {
+		c.stalled = false
+		if !c.closing {
+			c.net.Resume()
+		}
+	}
+	clear(s.stalled)
+	s.stalled = s.stalled[:0]
+}

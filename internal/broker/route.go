@@ -1,0 +1,211 @@
+package broker
+
+import (
+	"slices"
+
+	"midge/internal/message"
+	"midge/internal/packet"
+)
+
+// route is what a shard knows about a topic name: who gets its messages. A
+// change of subscriptions makes it stale, and the next message renews it.
+type route struct {
+	name      string
+	local     uint64 // shard.changes.epoch when receivers were found
+	global    uint64 // interest.epoch when shards and groups were found
+	receivers []receiver
+	shards    uint64 // other shards with subscribers
+	groups    []*group
+}
+
+// receiver is a session that gets one copy of each message (MQTT 5.0 section
+// 3.3.4): at the highest QoS of all its matching subscriptions and with all
+// their identifiers.
+type receiver struct {
+	client *client
+	grant
+	mixed bool   // has subscriptions with No Local
+	own   *grant // what counts for messages of its own if mixed; nil: none
+}
+
+// grant is what subscriptions add up to.
+type grant struct {
+	qos packet.QoS
+	rap bool     // Retain As Published
+	ids []uint32 // subscription identifiers
+}
+
+func (g *grant) merge(sub *subscription) {
+	g.qos = max(g.qos, sub.qos)
+	g.rap = g.rap || sub.rap
+	if sub.id != 0 && !slices.Contains(g.ids, sub.id) {
+		g.ids = append(g.ids, sub.id)
+	}
+}
+
+// cachedRoutes is how many topic names a shard remembers. Beyond, it starts
+// anew: a topic that is published to often comes back at once.
+const cachedRoutes = 8192
+
+// routeOf finds the route of a topic name, from the cache if it is there and
+// still right.
+func (s *shard) routeOf(name []byte) *route {
+	r := s.routes[string(name)]
+	if r == nil {
+		if len(s.routes) >= cachedRoutes {
+			clear(s.routes)
+		}
+		r = &route{name: string(name)}
+		s.findReceivers(r)
+		r.shards, r.groups, r.global = s.b.interest.lookup(name, nil)
+		r.shards &^= 1 << s.index
+		s.routes[r.name] = r
+		return r
+	}
+	s.renew(r)
+	return r
+}
+
+// renew makes r right again if subscriptions have changed.
+func (s *shard) renew(r *route) {
+	if r.local != s.changes.epoch {
+		if s.changes.unchangedSince(r.local, r.name) {
+			r.local = s.changes.epoch
+		} else {
+			s.findReceivers(r)
+		}
+	}
+	epoch, ok := s.b.interest.unchangedSince(r.global, r.name)
+	if !ok {
+		clear(r.groups)
+		r.shards, r.groups, epoch = s.b.interest.lookup([]byte(r.name), r.groups[:0])
+		r.shards &^= 1 << s.index
+	}
+	r.global = epoch
+}
+
+// findReceivers fills in the receivers of this shard.
+func (s *shard) findReceivers(r *route) {
+	clear(r.receivers)
+	all := r.receivers[:0]
+	s.marks++
+	s.subscriptions.Match([]byte(r.name), func(sub *subscription) {
+		c := sub.client
+		if c.mark != s.marks {
+			c.mark, c.markAt = s.marks, len(all)
+			all = append(all, receiver{client: c})
+		}
+		rc := &all[c.markAt]
+		rc.merge(sub)
+		rc.mixed = rc.mixed || sub.noLocal
+	})
+	for i := range all {
+		if all[i].mixed {
+			all[i].own = s.ownGrant(all[i].client, r.name)
+		}
+	}
+	r.receivers, r.local = all, s.changes.epoch
+}
+
+// ownGrant is what a client's subscriptions without No Local add up to.
+func (s *shard) ownGrant(c *client, name string) (own *grant) {
+	s.subscriptions.Match([]byte(name), func(sub *subscription) {
+		if sub.client != c || sub.noLocal {
+			return
+		}
+		if own == nil {
+			own = &grant{}
+		}
+		own.merge(sub)
+	})
+	return own
+}
+
+// empty tells that nobody gets the messages of r.
+func (r *route) empty() bool { return len(r.receivers) == 0 && r.shards == 0 && len(r.groups) == 0 }
+
+// deliverLocal gives a message to its receivers on this shard. from is the
+// client that published it if it is one of this shard.
+func (s *shard) deliverLocal(r *route, m *message.Message, from *client) {
+	s.lend(m)
+	for i := range r.receivers {
+		rc := &r.receivers[i]
+		g := &rc.grant
+		if rc.mixed && rc.client == from {
+			if g = rc.own; g == nil {
+				continue
+			}
+		}
+		retain := m.Retain && g.rap
+		if qos := min(m.QoS, g.qos); qos > 0 || len(g.ids) > 0 {
+			s.enqueue(rc.client, m, qos, retain, g.ids, nil)
+		} else {
+			s.deliverDirect(rc.client, m, retain)
+		}
+	}
+}
+
+// frames are the encoded forms of a QoS 0 message without its payload, built
+// once for all receivers.
+type frames struct {
+	heads [4][]byte // by 5.0 or not, and retained or not; empty means not built
+}
+
+func (f *frames) reset() {
+	for i := range f.heads {
+		f.heads[i] = f.heads[i][:0]
+	}
+}
+
+func (s *shard) frame(m *message.Message, v packet.Version, retain bool) []byte {
+	i := 0
+	if v == packet.V5 {
+		i = 2
+	}
+	if retain {
+		i++
+	}
+	head := &s.frames.heads[i]
+	if len(*head) == 0 {
+		p := &s.frame0
+		*p = packet.Publish{Topic: m.Topic, Payload: m.Payload, Retain: retain}
+		p.Properties.Forward = m.Properties
+		if m.Expires != 0 {
+			p.Properties.HasExpiry, p.Properties.MessageExpiry = true, secondsLeft(m.Expires, s.now)
+		}
+		*head, _ = p.AppendHead(*head, v)
+	}
+	return *head
+}
+
+// deliverDirect sends a QoS 0 message that needs nothing of the session.
+func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
+	to := c.conn
+	if to == nil {
+		s.count.DroppedAway++
+		return
+	}
+	if m.Expired(s.now) {
+		s.count.DroppedExpired++
+		return
+	}
+	if to.aliases {
+		s.enqueue(c, m, 0, retain, nil, nil)
+		return
+	}
+	if to.net.Pending() > s.b.cfg.Limits.PendingBytes {
+		s.count.DroppedSlow++
+		return
+	}
+	head := s.frame(m, to.version, retain)
+	size := len(head) + len(m.Payload)
+	if size > int(to.maxPacket) {
+		s.count.DroppedSize++
+		return
+	}
+	to.net.Send(head, m.Payload)
+	s.count.PacketsSent++
+	s.count.PublishSent++
+	s.count.BytesSent += uint64(size)
+	s.count.PublishBytesSent += uint64(len(m.Payload))
+}

@@ -1,0 +1,140 @@
+package broker
+
+import (
+	"log/slog"
+	"time"
+
+	"midge/internal/engine"
+	"midge/internal/message"
+	"midge/internal/packet"
+	"midge/internal/session"
+	"midge/internal/topic"
+)
+
+// shard implements engine.Shard. What it holds belongs to the thread that runs
+// it, except for inbox and published.
+type shard struct {
+	b       *Broker
+	index   int
+	log     *slog.Logger
+	limits  topic.Limits
+	session session.Config
+
+	now   time.Duration // of this turn
+	fresh bool          // now has been read in this turn
+
+	clients       map[string]*client
+	subscriptions topic.Tree[*subscription] // without shared ones
+	changes       changes                   // of subscriptions
+	routes        map[string]*route
+	marks         uint64 // see client.mark
+	timers        wheel
+	unconnected   map[*conn]struct{} // connections before CONNECT
+	backlogs      []*client          // clients that wait for retained messages
+	stalled       []*conn            // publishers that wait for another shard
+	sys           sys                // shard 0 only
+
+	inbox     mailbox
+	taken     []*batch
+	outgoing  []*batch // by shard, nil where there is nothing
+	count     Counters
+	published published
+
+	// Memory that is used again and again; nothing of it outlives a call.
+	publish     packet.Publish
+	frame0      packet.Publish
+	connect     packet.Connect
+	ack         packet.Ack
+	subscribe   packet.Subscribe
+	unsubscribe packet.Unsubscribe
+	disconnect  packet.Disconnect
+	auth        packet.Auth
+	codes       []packet.ReasonCode
+	message     message.Message
+	letter      message.Message
+	frames      frames
+	found       []*message.Message
+	keeper      session.Keeper
+	out         []byte
+}
+
+func newShard(b *Broker, index int) *shard {
+	return &shard{
+		b: b, index: index, log: b.cfg.Logger,
+		limits:      topic.Limits{Levels: b.cfg.Limits.TopicLevels, Bytes: b.cfg.Limits.TopicLength},
+		session:     sessionConfig(b.cfg),
+		clients:     map[string]*client{},
+		routes:      map[string]*route{},
+		unconnected: map[*conn]struct{}{},
+		outgoing:    make([]*batch, b.cfg.Shards),
+	}
+}
+
+// tell reads the clock, once a turn.
+func (s *shard) tell() {
+	if !s.fresh {
+		s.now, s.fresh = s.b.runner.Now(), true
+	}
+}
+
+// Turn implements engine.Shard.
+func (s *shard) Turn(now time.Duration) (next time.Duration) {
+	s.now, s.fresh = now, true
+	s.receive()
+	s.timers.run(now, func(e expirer) { e.expire(s) })
+	more := s.deliverBacklogs()
+	s.flush()
+	s.unstall()
+	s.published.store(&s.count)
+	s.fresh = false
+	if more {
+		return now
+	}
+	return s.timers.next()
+}
+
+// Drained implements engine.Shard: a slow reader has caught up.
+func (s *shard) Drained(n engine.Conn) {
+	s.tell()
+	c := n.Attached().(*conn)
+	if c.client == nil || c.closing {
+		return
+	}
+	c.slow = false
+	s.pump(c)
+}
+
+// send sends encoded packets and takes the memory that they are in back.
+func (s *shard) send(c *conn, out []byte) {
+	if len(out) > 0 {
+		c.net.Send(out, nil)
+		s.countSent(out)
+	}
+	if cap(out) <= 64<<10 {
+		s.out = out[:0]
+	} else {
+		s.out = nil
+	}
+}
+
+// countSent counts the packets in out, which are whole.
+func (s *shard) countSent(out []byte) {
+	s.count.BytesSent += uint64(len(out))
+	for len(out) > 0 {
+		first, body, size, err := packet.Split(out, packet.MaxSize)
+		if err != nil || size == 0 {
+			return
+		}
+		s.count.PacketsSent++
+		if packet.TypeOf(first) == packet.PUBLISH {
+			s.count.PublishSent++
+			s.count.PublishBytesSent += uint64(len(body))
+		}
+		out = out[size:]
+	}
+}
+
+// secondsLeft is the Message Expiry Interval of a message that ends at a time.
+func secondsLeft(expires, now time.Duration) uint32 {
+	return uint32(max(expires-now+time.Second-1, 0) / time.Second)
+}

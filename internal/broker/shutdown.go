@@ -1,0 +1,69 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"midge/internal/packet"
+)
+
+// mostShutdown bounds a shutdown, whatever the caller's context says.
+const mostShutdown = 5 * time.Second
+
+// shutdown ends all connections in order. The wills of clients that did not
+// disconnect themselves are published, for the connection ends without their
+// DISCONNECT (MQTT-3.1.2-8); a delay still counts, and ends with the process.
+func (b *Broker) shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, mostShutdown)
+	defer cancel()
+	b.stopping.Store(true)
+	if err := b.onEachShard(ctx, (*shard).disconnectAll); err != nil {
+		return err
+	}
+	// A turn later what was published has reached the other shards.
+	return b.onEachShard(ctx, func(*shard) {})
+}
+
+// onEachShard runs f on the threads of all shards and waits.
+func (b *Broker) onEachShard(ctx context.Context, f func(*shard)) error {
+	var wg sync.WaitGroup
+	for i, s := range b.shards {
+		wg.Add(1)
+		b.runner.Post(i, func() {
+			defer wg.Done()
+			s.tell()
+			f(s)
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("broker: shutdown: a shard did not answer: %w", context.Cause(ctx))
+	}
+}
+
+// disconnectAll ends the connections of the shard. Wills come first, so that
+// those of its clients that subscribe to them still get them.
+func (s *shard) disconnectAll() {
+	for _, cl := range s.clients {
+		if cl.conn != nil && cl.will != nil && cl.will.delay == 0 {
+			s.publishWill(cl)
+		}
+	}
+	for _, cl := range s.clients {
+		if c := cl.conn; c != nil {
+			s.end(c, packet.ServerShuttingDown, "")
+		}
+	}
+	for c := range s.unconnected {
+		s.close(c)
+	}
+}

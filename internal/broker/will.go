@@ -1,0 +1,49 @@
+package broker
+
+import (
+	"time"
+
+	"midge/internal/message"
+	"midge/internal/packet"
+)
+
+// will is a will message (MQTT 5.0 section 3.1.2.5) that waits for the end of
+// its connection, or for its delay.
+type will struct {
+	message *message.Message
+	delay   time.Duration
+	due     time.Duration // once the connection has ended
+	expiry  time.Duration // Message Expiry Interval, from its publication; 0: none
+}
+
+// newWill keeps the will of a CONNECT, nil if it has none.
+func newWill(p *packet.Connect, clientID string) *will {
+	if !p.HasWill {
+		return nil
+	}
+	pw := &p.Will
+	m := message.Message{
+		Topic: pw.Topic, Payload: pw.Payload, Properties: pw.Properties.Forward,
+		QoS: pw.QoS, Retain: pw.Retain, Publisher: clientID,
+	}
+	w := &will{message: m.Keep(), delay: time.Duration(pw.Delay) * time.Second}
+	if pw.Properties.HasExpiry {
+		w.expiry = max(time.Duration(pw.Properties.MessageExpiry)*time.Second, 1)
+	}
+	return w
+}
+
+// publishWill publishes the will of a client if it has one, once.
+func (s *shard) publishWill(cl *client) {
+	w := cl.will
+	if w == nil {
+		return
+	}
+	cl.will = nil
+	m := *w.message
+	if w.expiry > 0 {
+		m.Expires = s.now + w.expiry
+	}
+	s.retain(&m)
+	s.route(&m, s.routeOf(m.Topic), cl)
+}
