@@ -136,7 +136,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 	}
 	e.counters.ThreadsBusy.Store(1)
-	for _, t := range e.threads {
+	for i, t := range e.threads {
+		t.idle.Store(i > 0)
 		e.running.Go(t.loop)
 	}
 	<-ctx.Done()
@@ -153,10 +154,10 @@ func (e *Engine) Run(ctx context.Context) error {
 // holds all tokens.
 func (e *Engine) finish() {
 	t := e.threads[0]
-	t.ring = nil
-	t.shards = nil
+	t.ring, t.ringRefused = nil, true
+	t.shards, t.run = nil, nil
 	for _, s := range e.shards {
-		s.thread = t
+		s.thread, s.queued = t, false
 		s.owner.Store(t)
 		t.shards = append(t.shards, s)
 		s.runPosts()

@@ -180,7 +180,7 @@ func (t *thread) flush() {
 	if total == 0 {
 		return
 	}
-	batch := t.ring != nil && total >= batchConns
+	batch := total >= batchConns && t.openRing()
 	for _, s := range t.shards {
 		t.writeDirty(s, batch)
 	}
@@ -194,7 +194,7 @@ func (t *thread) flush() {
 
 // flushShard writes the output of one shard.
 func (t *thread) flushShard(s *shard) {
-	batch := t.ring != nil && len(s.dirty) >= batchConns
+	batch := len(s.dirty) >= batchConns && t.openRing()
 	t.writeDirty(s, batch)
 	if batch {
 		t.submit()
@@ -222,6 +222,19 @@ func (t *thread) writeDirty(s *shard, batch bool) {
 		t.ring.send(c.fd, b, uint64(c.id))
 	}
 	s.dirty = s.dirty[:0]
+}
+
+// openRing makes sure that the thread has a ring, and tells whether it does.
+func (t *thread) openRing() bool {
+	if t.ring != nil || !t.engine.uring || t.ringRefused {
+		return t.ring != nil
+	}
+	var err error
+	if t.ring, err = newRing(ringEntries); err != nil {
+		t.ringRefused = true
+		t.engine.cfg.Log.Warn("sending without io_uring", "thread", t.index, "error", err)
+	}
+	return t.ring != nil
 }
 
 // submit sends what the ring holds and takes note of the results. All sends

@@ -26,11 +26,14 @@ type thread struct {
 	efd    int // wakes it
 	ring   *ring
 
-	shards []*shard // whose tokens it holds
-	run    []*shard // that are owed a turn
-	spare  []*shard // becomes run
-	notes  []note   // becomes inbox
-	now    time.Duration
+	ringRefused bool // don't try again
+
+	shards []*shard      // whose tokens it holds
+	run    []*shard      // that are owed a turn
+	spare  []*shard      // becomes run
+	notes  []note        // becomes inbox
+	now    time.Duration // when this turn began
+	end    time.Duration // when the last turn ended
 
 	topEvents  []syscall.EpollEvent
 	connEvents []syscall.EpollEvent
@@ -41,6 +44,7 @@ type thread struct {
 	peer       syscall.RawSockaddrAny
 	tally      tally
 	listening
+	following
 }
 
 // note asks a thread to give a shard a turn.
@@ -124,14 +128,11 @@ func (t *thread) enqueue(s *shard) {
 // loop runs the thread until the engine stops.
 func (t *thread) loop() {
 	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-	if t.engine.uring {
-		var err error
-		if t.ring, err = newRing(ringEntries); err != nil {
-			t.engine.cfg.Log.Warn("thread sends without io_uring", "thread", t.index, "error", err)
-		} else {
-			defer t.ring.close()
+	defer func() {
+		if t.ring != nil {
+			t.ring.close()
 		}
-	}
+	}()
 	for !t.engine.stopping.Load() {
 		n := t.wait()
 		t.now = t.engine.Now()
@@ -141,9 +142,7 @@ func (t *thread) loop() {
 			ev := &t.topEvents[i]
 			switch ev.Pad {
 			case kindShard:
-				if s := t.engine.shards[ev.Fd]; s.thread == t {
-					s.ready()
-				}
+				t.engine.shards[ev.Fd].ready()
 			case kindListen:
 				t.accept(t.engine.listeners[ev.Fd])
 			}
@@ -159,6 +158,8 @@ func (t *thread) loop() {
 			s.release()
 		}
 		t.report()
+		t.end = t.engine.Now()
+		t.follow(t.end)
 	}
 }
 
@@ -169,12 +170,15 @@ func (t *thread) wait() int {
 		return pollEvents(t.top, t.topEvents)
 	}
 	due := t.listening.due()
+	if t.index > 0 && len(t.shards) > 0 {
+		due = t.end + stay
+	}
 	for _, s := range t.shards {
 		due = min(due, s.due())
 	}
 	ms := -1
 	if due != engine.Never {
-		ms = int(min(max(0, due-t.engine.Now()+time.Millisecond-1)/time.Millisecond, 1<<30))
+		ms = int(min(max(0, due-t.end+time.Millisecond-1)/time.Millisecond, 1<<30))
 	}
 	t.sleeping.Store(true)
 	if t.waiting.Load() > 0 || t.engine.stopping.Load() {
@@ -215,13 +219,33 @@ func (t *thread) runTurns() {
 	for pass := 0; len(t.run) > 0 && pass < maxPasses; pass++ {
 		run := t.run
 		t.run = t.spare[:0]
-		for _, s := range run {
+		share := t.largestOutput() >= fanOut
+		for i := 0; i < len(run); i++ {
+			if share {
+				t.lastFanOut = t.now
+				run = append(run[:i], t.shareFanOut(run[i:])...)
+				if i == len(run) {
+					break
+				}
+			}
+			s := run[i]
 			s.queued = false
 			s.turn(t.now)
+			share = len(s.dirty) >= fanOut
 		}
 		t.spare = run
 		t.takeNotes()
 	}
+}
+
+// largestOutput is the number of connections with output in the shard that has
+// the most.
+func (t *thread) largestOutput() int {
+	n := 0
+	for _, s := range t.shards {
+		n = max(n, len(s.dirty))
+	}
+	return n
 }
 
 // report adds what was counted in this turn to the engine's counters.
@@ -247,6 +271,7 @@ func (t *thread) report() {
 // hold takes the token of a shard that was given to this thread.
 func (t *thread) hold(s *shard) {
 	s.thread = t
+	t.lastFanOut = t.now
 	t.shards = append(t.shards, s)
 	if err := control(t.top, syscall.EPOLL_CTL_ADD, s.ep, epollIn, int32(s.index), kindShard); err != nil {
 		panic("epoll: add shard to thread: " + err.Error()) // two descriptors of ours
