@@ -1,0 +1,67 @@
+package v31
+
+import (
+	"os"
+	"testing"
+
+	"midge/internal/packet"
+	. "midge/test/conformance/mqtt3"
+)
+
+// address is the server's.
+var address string
+
+func TestMain(m *testing.M) { os.Exit(Main(m, &address)) }
+
+// unique is a new client identifier, topic level or payload.
+var unique = new(Names).Next
+
+// dial opens a connection and sends nothing.
+func dial(t *testing.T) *Client {
+	t.Helper()
+	return Dial(t, address)
+}
+
+// connectPresent opens a connection that the server accepts, with a client
+// identifier of its own unless o has one.
+func connectPresent(t *testing.T, o Options) (c *Client, present bool) {
+	t.Helper()
+	o.Version = packet.V31
+	if o.ID == "" {
+		o.ID = unique()
+	}
+	return Connect(t, address, o)
+}
+
+// connect is connectPresent without looking at Session Present.
+func connect(t *testing.T, o Options) *Client {
+	t.Helper()
+	c, _ := connectPresent(t, o)
+	return c
+}
+
+// newBarrier is a barrier with a topic of its own.
+func newBarrier(c *Client) *Barrier { return NewBarrier(c, "barrier/"+unique()) }
+
+// retainNow is Retain that returns after the server has processed the message,
+// whatever its QoS.
+func retainNow(c *Client, topic, payload string, qos byte) {
+	c.Retain(topic, payload, qos)
+	c.Ping()
+}
+
+// test is a test that is named by version and statement.
+type test struct {
+	name string
+	run  func(t *testing.T)
+}
+
+// run runs tests in parallel.
+func run(t *testing.T, tests []test) {
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.run(t)
+		})
+	}
+}
