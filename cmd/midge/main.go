@@ -1,0 +1,42 @@
+// Command midge is an MQTT broker and its tools in one binary.
+//
+// It turns arguments and signals into one call of cli.Run, and the answer into
+// the exit status.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"midge/internal/cli"
+)
+
+func main() {
+	// Whoever reads our log or our banner may go away; the broker stays.
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(cli.Run(untilSignal(), cli.World{
+		Args:   os.Args[1:],
+		Env:    os.Environ(),
+		Stdout: os.Stdout,
+		Stderr: os.Stderr,
+	}))
+}
+
+// untilSignal returns a context that SIGINT or SIGTERM cancels. A second
+// signal ends the process at once.
+func untilSignal() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		s := <-signals
+		fmt.Fprintf(os.Stderr, "midge: second signal (%v): ending at once\n", s)
+		os.Exit(cli.Failed)
+	}()
+	return ctx
+}

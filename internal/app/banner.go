@@ -1,0 +1,65 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"midge/internal/config"
+)
+
+// Banner says on one screen what runs here and what it promises. build is the
+// first line: version, system and commit. An empty line ends it.
+func (b *Broker) Banner(build string) string {
+	var rows strings.Builder
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(&rows, "  %-11s  %s\n", name, fmt.Sprintf(format, args...))
+	}
+	rows.WriteString(build + "\n")
+	for _, a := range b.addresses {
+		row("listening", "tcp://%s", a)
+	}
+	row("engine", "%s", b.network.Describe())
+	row("durability", "none yet: all state is in memory, and ends with this process")
+	if b.cfg.Origin("data_dir").Kind != config.FromDefault {
+		row("data dir", "%s (not used yet: the durable store is not built)", b.cfg.DataDir)
+	}
+	row("connections", "%s at most%s", grouped(uint64(b.connections)), ofFiles())
+	l, s := &b.cfg.Limits, &b.cfg.Session
+	row("limits", "packet %s, CONNECT within %v, %s waiting for a slow reader,", l.PacketSize, l.ConnectTimeout, l.PendingBytes)
+	row("", "%s subscriptions a client, topics of %s levels and %s bytes,", grouped(uint64(l.Subscriptions)), grouped(uint64(l.TopicLevels)), grouped(uint64(l.TopicLength)))
+	row("", "%s retained messages of %s in all", grouped(uint64(l.RetainedMessages)), l.RetainedBytes)
+	row("sessions", "%s in flight to a client, queue %s messages or %s, then %s", grouped(uint64(s.Inflight)), grouped(uint64(s.QueuedMessages)), s.QueuedBytes, s.QueueFull)
+	row("settings", "%s", b.settings())
+	row("stop", "ctrl-c or SIGTERM (process %d)", os.Getpid())
+	rows.WriteByte('\n')
+	return rows.String()
+}
+
+func ofFiles() string {
+	if n, known := fileLimit(); known {
+		return fmt.Sprintf(" (limit of open files: %s)", grouped(n))
+	}
+	return ""
+}
+
+// settings says where the settings are from.
+func (b *Broker) settings() string {
+	changed := 0
+	for _, v := range b.cfg.Values() {
+		if !v.Same {
+			changed++
+		}
+	}
+	file := b.cfg.FileName
+	if file == "" {
+		file = "no file"
+	}
+	switch changed {
+	case 0:
+		return file + ", all defaults"
+	case 1:
+		return file + ", 1 differs from its default"
+	}
+	return fmt.Sprintf("%s, %d differ from their defaults", file, changed)
+}

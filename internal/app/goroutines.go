@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"midge/internal/engine"
+	"midge/internal/engine/gonet"
+)
+
+// goroutines is the network of every system: package gonet with listeners.
+type goroutines struct {
+	*gonet.Threads
+	shards    []engine.Shard
+	cfg       gonet.Config
+	listeners []net.Listener
+}
+
+func newGoroutines(shards []engine.Shard, cfg gonet.Config) *goroutines {
+	return &goroutines{Threads: gonet.New(shards, cfg), shards: shards, cfg: cfg}
+}
+
+// Listen implements network.
+func (g *goroutines) Listen(addr string) (net.Addr, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	g.listeners = append(g.listeners, l)
+	return l.Addr(), nil
+}
+
+// Describe implements network.
+func (g *goroutines) Describe() string {
+	return fmt.Sprintf("goroutine, one or two for each connection, %d shards", len(g.shards))
+}
+
+// Run runs the shards, and on them the connections of all listeners, which end
+// before the shards do. The first listener that breaks ends the others, and
+// its error is returned.
+func (g *goroutines) Run(ctx context.Context) error {
+	running, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	threads := make(chan error, 1)
+	go func() { threads <- g.Threads.Run(running) }()
+
+	serving, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var wg sync.WaitGroup
+	for _, l := range g.listeners {
+		wg.Go(func() {
+			if err := gonet.Serve(serving, g.Threads, g.shards, l, g.cfg); err != nil {
+				stop(err)
+			}
+		})
+	}
+	wg.Wait()
+	end()
+	broken := context.Cause(serving)
+	if errors.Is(broken, context.Canceled) {
+		broken = nil
+	}
+	return errors.Join(broken, <-threads)
+}

@@ -1,0 +1,95 @@
+// Package cli is the command line: the table of subcommands, their help, and
+// the exit statuses.
+//
+// It reads arguments, environment and files, and leaves the work to the
+// packages app and config.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses.
+const (
+	Done   = 0
+	Failed = 1 // the command could not do its work; what it checked has faults
+	Misuse = 2 // the command line makes no sense
+)
+
+// World is what a command sees of the process that it runs in.
+type World struct {
+	Args   []string // without the name of the program
+	Env    []string // as os.Environ returns it
+	Stdout io.Writer
+	Stderr io.Writer
+}
+
+// Run runs the command that w.Args names until it ends, or until ctx is
+// cancelled, and returns the exit status.
+func Run(ctx context.Context, w World) int {
+	root := root(w)
+	root.SetArgs(w.Args)
+	root.SetOut(w.Stdout)
+	root.SetErr(w.Stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return Done
+	}
+	if failure, ok := errors.AsType[*failure](err); ok {
+		for line := range strings.Lines(failure.Error()) {
+			fmt.Fprintf(w.Stderr, "midge: %s\n", strings.TrimRight(line, "\n"))
+		}
+		return Failed
+	}
+	fmt.Fprintf(w.Stderr, "midge: %v\nRun 'midge --help' for the commands, and 'midge COMMAND --help' for one of them.\n", err)
+	return Misuse
+}
+
+// failure is an error of a command that was called properly.
+type failure struct{ error }
+
+func (f *failure) Unwrap() error { return f.error }
+
+// work is what a command does; its errors are failures.
+func work(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := f(cmd, args); err != nil {
+			return &failure{err}
+		}
+		return nil
+	}
+}
+
+// needSubcommand is what a command does that only groups others.
+func needSubcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	hint := ""
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)
+}
+
+func root(w World) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "midge",
+		Short:         "An MQTT broker and its tools",
+		Long:          "Midge is an MQTT broker for MQTT 3.1, 3.1.1 and 5.0.",
+		Example:       "  midge serve\n  midge config check midge.toml",
+		Args:          cobra.ArbitraryArgs,
+		RunE:          needSubcommand,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(serveCommand(w), configCommand(w), versionCommand())
+	return root
+}

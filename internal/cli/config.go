@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"midge/internal/config"
+)
+
+// defaultFile is read when nobody names a file, if it exists.
+const defaultFile = "midge.toml"
+
+func configCommand(w World) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check and show the configuration",
+		Long: `The configuration of a broker comes from flags, from the environment (MIDGE_...), from a file and from the
+defaults, in this order. The file is the one that --config or MIDGE_CONFIG names, or midge.toml in the current
+directory if there is one.`,
+		Example: "  midge config check\n  midge config reference",
+		Args:    cobra.ArbitraryArgs,
+		RunE:    needSubcommand,
+	}
+	check := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "Report all faults of a file, or the settings that differ from the defaults",
+		Long: `Reads FILE, or the file that 'midge serve' would read, and the environment. It prints all faults with their
+lines and exits with status 1, or prints the settings that differ from the defaults and where they come from.`,
+		Example: "  midge config check\n  midge config check /etc/midge/midge.toml",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: work(func(cmd *cobra.Command, args []string) error {
+			l, err := load(w, strings.Join(args, ""), nil)
+			if err != nil {
+				return err
+			}
+			return printCheck(cmd.OutOrStdout(), l)
+		}),
+	}
+	show := &cobra.Command{
+		Use:     "show [FILE]",
+		Short:   "Print all settings as they would be in force, as a file",
+		Long:    "Prints a complete file. A comment behind each setting that is not a default says where it comes from.",
+		Example: "  midge config show\n  midge config show > midge.toml",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: work(func(cmd *cobra.Command, args []string) error {
+			l, err := load(w, strings.Join(args, ""), nil)
+			if err != nil {
+				return err
+			}
+			return printAll(cmd.OutOrStdout(), l)
+		}),
+	}
+	reference := &cobra.Command{
+		Use:     "reference",
+		Short:   "Print the reference page of all settings, in Markdown",
+		Example: "  midge config reference | less",
+		Args:    cobra.NoArgs,
+		RunE: work(func(cmd *cobra.Command, _ []string) error {
+			_, err := io.WriteString(cmd.OutOrStdout(), config.Reference())
+			return err
+		}),
+	}
+	cmd.AddCommand(check, show, reference)
+	return cmd
+}
+
+// load reads the configuration. An empty name stands for the file of the
+// environment or the default one.
+func load(w World, name string, flags []config.Given) (*config.Loaded, error) {
+	must := true
+	if name == "" {
+		name = lookup(w.Env, config.FileVariable)
+	}
+	if name == "" {
+		name, must = defaultFile, false
+	}
+	src := config.Sources{FileName: name, Environment: w.Env, Flags: flags}
+	text, err := os.ReadFile(name)
+	switch {
+	case err == nil:
+		src.File = text
+	case must || !os.IsNotExist(err):
+		return nil, fmt.Errorf("read configuration: %w", err)
+	default:
+		src.FileName = ""
+	}
+	return config.Load(src)
+}
+
+// lookup returns the value of an environment variable, "" if it is not set.
+func lookup(env []string, name string) string {
+	for _, v := range env {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// read names the file that was read.
+func read(l *config.Loaded) string {
+	if l.FileName == "" {
+		return "no file (" + defaultFile + " does not exist here)"
+	}
+	return l.FileName
+}
+
+func printCheck(w io.Writer, l *config.Loaded) error {
+	var b strings.Builder
+	for _, warning := range l.Warnings {
+		fmt.Fprintf(&b, "warning: %s\n", warning)
+	}
+	fmt.Fprintf(&b, "%s: no faults\n", read(l))
+	same := true
+	for _, v := range l.Values() {
+		if !v.Same {
+			same = false
+			fmt.Fprintf(&b, "%s = %s  # %s\n", v.Key, v.TOML, v.Origin)
+		}
+	}
+	if same {
+		b.WriteString("all settings have their defaults\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printAll(w io.Writer, l *config.Loaded) error {
+	var b strings.Builder
+	section := ""
+	for _, v := range l.Values() {
+		name := v.Key
+		if s, rest, ok := strings.Cut(v.Key, "."); ok {
+			if s != section {
+				fmt.Fprintf(&b, "\n[%s]\n", s)
+			}
+			section, name = s, rest
+		}
+		fmt.Fprintf(&b, "%s = %s", name, v.TOML)
+		if v.Origin.Kind != config.FromDefault {
+			fmt.Fprintf(&b, "  # %s", v.Origin)
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

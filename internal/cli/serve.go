@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"midge/internal/app"
+	"midge/internal/config"
+)
+
+func serveCommand(w World) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the broker",
+		Long: `Runs the broker until SIGINT or SIGTERM. It then stops accepting, tells 5.0 clients (DISCONNECT 0x8B), and ends
+with status 0 within 5 seconds; a second signal ends it at once.
+
+Each setting can also be given in a file and in the environment: see 'midge config --help', and
+'midge config reference' for all of them.`,
+		Example: `  midge serve
+  midge serve --listen 127.0.0.1:1883 --listen tcp://[::1]:1883
+  midge serve --config /etc/midge/midge.toml --log-level debug
+  midge serve --memory --set limits.packet_size=16MiB --set sys.interval=0s`,
+		Args: cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	f.StringArray("listen", nil, "accept clients on `address`, as tcp://host:port; repeatable")
+	file := f.String("config", "", "read the configuration from `file`")
+	f.String("data-dir", "", "keep durable state in `directory` (unused until there is durable state)")
+	f.Bool("memory", false, "keep all state in memory (so far the only way)")
+	f.String("threads", "", "run shards on at most this `number` of threads (default: one per core)")
+	f.String("log-level", "", "the least important lines to log: `level` debug, info, warn or error")
+	f.StringArray("set", nil, "set any setting, as `key=value`; repeatable")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		flags, err := given(cmd.Flags())
+		if err != nil {
+			return err
+		}
+		return work(func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd, w, *file, flags)
+		})(cmd, nil)
+	}
+	return cmd
+}
+
+// given returns the settings that the flags carry. --set wins over the others.
+func given(flags *pflag.FlagSet) (all []config.Given, err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		g := config.Given{Flag: "--" + f.Name, Key: config.FlagOf(f.Name), Values: []string{f.Value.String()}}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			g.Values = list.GetSlice()
+		}
+		switch {
+		case g.Key != "":
+			all = append(all, g)
+		case f.Name == "memory" && f.Value.String() == "true":
+			all = append(all, config.Given{Flag: g.Flag, Key: "durability", Values: []string{"none"}})
+		}
+	})
+	set, err := flags.GetStringArray("set")
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range set {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok {
+			return nil, fmt.Errorf("--set %s: write key=value", text)
+		}
+		all = append(all, config.Given{Flag: "--set", Key: strings.TrimSpace(key), Values: []string{strings.TrimSpace(value)}})
+	}
+	return all, nil
+}
+
+func serve(cmd *cobra.Command, w World, file string, flags []config.Given) error {
+	loaded, err := load(w, file, flags)
+	if err != nil {
+		return err
+	}
+	log := logger(w.Stderr, loaded.Log)
+	for _, warning := range loaded.Warnings {
+		log.Warn("configuration", "detail", warning)
+	}
+	broker, err := app.New(loaded, "midge "+Version, log)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w.Stdout, broker.Banner(build())); err != nil {
+		log.Warn("banner not written", "error", err)
+	}
+	return broker.Run(cmd.Context())
+}
+
+// logger writes lines of the configured level and format.
+func logger(w io.Writer, c config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo // the configuration allows known names only
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
