@@ -72,6 +72,24 @@ func TestPublish(t *testing.T) {
 	})
 }
 
+// A will that its client may not publish is not published either.
+func TestForbiddenWill(t *testing.T) {
+	t.Run("v311/MQTT-3.3.5-2/a will without permission", func(t *testing.T) {
+		t.Parallel()
+		const topic = "$SYS/broker/will"
+		watcher := connect(t, Options{})
+		watcher.Subscribe(topic, 1)
+		b := newBarrier(watcher)
+		c := dial(t)
+		c.Send(connectPacket(Options{ID: unique(), Will: &Will{Topic: topic, Payload: "x"}}))
+		if p, err := c.Read(); err == nil && p[0] != Connack {
+			t.Errorf("got % x, want CONNACK or the end of the connection", p)
+		}
+		c.Cut()
+		b.Silent(connect(t, Options{}))
+	})
+}
+
 func TestRetained(t *testing.T) {
 	run(t, []test{
 		{"v311/MQTT-3.3.1-5/stored with its QoS", func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"midge/internal/packet"
 	. "midge/test/conformance/mqtt3"
 )
 
@@ -273,6 +274,7 @@ func TestResume(t *testing.T) {
 				t.Errorf("%d identifiers for 8 messages", len(ids))
 			}
 		}},
+		{"v311/MQTT-2.3.1-4/one is held while the others go round", heldIdentifier},
 		{"v311/MQTT-4.4.0-1/PUBLISH and PUBREL", func(t *testing.T) {
 			topic := unique()
 			c, o := subscriber(t, topic, 2)
@@ -403,6 +405,53 @@ func TestResume(t *testing.T) {
 			watcher.ExpectMessage(Message{QoS: 2, Topic: topic, Payload: "y"})
 		}},
 	})
+}
+
+// heldIdentifier leaves one message unacknowledged until the server has used all
+// other identifiers and some of them twice.
+func heldIdentifier(t *testing.T) {
+	const total, batch = 66_000, 50
+	topic := unique()
+	c, o := subscriber(t, topic, 1)
+	pub := connect(t, Options{})
+	pub.Publish(topic, "held", 1)
+	held := c.Message()
+	published := make(chan bool)
+	go func() {
+		defer close(published)
+		for sent := 0; sent < total; sent += batch {
+			var all []byte
+			for i := range batch {
+				all = append(all, Publish(0x32, topic, packet.ID(i+1), "x")...)
+			}
+			pub.Offer(all)
+			for range batch {
+				if _, err := pub.Read(); err != nil {
+					return // the subscriber misses the messages
+				}
+			}
+			published <- true
+		}
+	}()
+	for range total / batch {
+		<-published
+		var acks []byte
+		for range batch {
+			m := c.Message()
+			if m.ID == held.ID {
+				t.Fatalf("got %+v while %+v is unacknowledged", m, held)
+			}
+			acks = append(acks, Packet(Puback, m.ID)...)
+		}
+		c.Send(acks)
+	}
+	c.Ping()
+	c.Cut()
+	c = connect(t, o)
+	if again := c.Message(); again.ID != held.ID || again.Payload != "held" {
+		t.Errorf("got %+v, want %+v", again, held)
+	}
+	c.Ping() // everything else was acknowledged
 }
 
 // subscriber is a connected client whose session stays.
