@@ -8,7 +8,7 @@ import (
 )
 
 // million is a tree of a million filters of fleets and devices: 90 % exact, 8 %
-// with "+", 2 % with "#". A name meets two to five of them.
+// with "+", 2 % with "#".
 var million = sync.OnceValue(func() *Tree[*entry] {
 	tree, v := new(Tree[*entry]), new(entry)
 	for i := range 1_000_000 {

@@ -176,21 +176,26 @@ func ParseShared(filter string) (group, inner string, shared bool, err error) {
 
 // Match reports whether a valid filter matches a valid name. It is the plain
 // statement of the rules that Tree and Names are tested against; to ask about
-// many filters use a Tree.
+// many filters use a Tree. It allocates nothing.
 func Match(filter, name string) bool {
-	f, n := strings.Split(filter, "/"), strings.Split(name, "/")
-	if name[0] == '$' && (f[0] == "+" || f[0] == "#") {
+	if strings.HasPrefix(name, "$") && (strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")) {
 		return false // MQTT-4.7.2-1
 	}
-	for i, level := range f {
-		if level == "#" {
-			return true // the parent level too: "a/#" matches "a"
-		}
-		if i == len(n) || level != "+" && level != n[i] {
+	for {
+		f, filterRest, filterMore := strings.Cut(filter, "/")
+		n, nameRest, nameMore := strings.Cut(name, "/")
+		switch {
+		case f == "#":
+			return true
+		case f != "+" && f != n:
+			return false
+		case !nameMore: // the filter ends too, or goes on with "#": "a/#" matches "a"
+			return !filterMore || filterRest == "#"
+		case !filterMore:
 			return false
 		}
+		filter, name = filterRest, nameRest
 	}
-	return len(f) == len(n)
 }
 
 // cut splits off the first level of a name; more is false if it was the last.

@@ -206,6 +206,9 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	if n != 4*101 {
 		t.Errorf("%d matches", n)
 	}
+	if a := testing.AllocsPerRun(100, func() { Match("a/+/c/#", "a/b/c") }); a != 0 {
+		t.Errorf("Match: %v allocations", a)
+	}
 }
 
 // The budget of an idle client: 150 bytes in the tree for one subscription.
