@@ -71,5 +71,7 @@ func (b *Broker) Counters() Counters {
 	for _, s := range b.shards {
 		sum.add(s.published.load())
 	}
+	n, bytes := b.retained.size()
+	sum.Retained, sum.RetainedBytes = uint64(n), uint64(bytes)
 	return sum
 }

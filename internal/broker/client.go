@@ -12,7 +12,7 @@ import (
 // not know: connection, subscriptions, will, and when it ends.
 type client struct {
 	id      string
-	session *session.Session
+	session session.Session
 	conn    *conn // nil while the client is away
 	subs    subscriptions
 	will    *will
@@ -52,7 +52,7 @@ func (s *shard) detach(cl *client, will bool) {
 	cl.conn = nil
 	s.count.Connected--
 	s.count.Disconnected++
-	cl.session.Detach(s.now)
+	cl.session.Detach()
 	cl.backlog = nil
 	s.setOnline(cl, false)
 	if !will {
@@ -124,8 +124,12 @@ func (s *shard) setOnline(cl *client, online bool) {
 		return
 	}
 	for _, sub := range cl.subs.all() {
-		if sub.group != nil {
-			sub.group.setOnline(cl, online)
+		if sub.group == nil {
+			continue
+		}
+		sub.group.setOnline(cl, online)
+		if !online && sub.group.anyOnline() {
+			s.handOver(cl, sub.group)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -26,6 +27,7 @@ type conn struct {
 	closing   bool // nothing is read or sent any more
 	stalled   bool // see shard.stall
 	slow      bool // QoS 1 and 2 wait in the session until Drained
+	looked    bool // see shard.release
 	entered   bool // is counted by the gate
 }
 
@@ -74,7 +76,7 @@ func (s *shard) Open(n engine.Conn) {
 func (s *shard) Closed(n engine.Conn, err error) {
 	s.tell()
 	c := n.Attached().(*conn)
-	if !c.closing && s.log.Enabled(nil, slog.LevelDebug) {
+	if !c.closing && s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug("connection lost", "client", c.name(), "remote", n.Remote(), "error", err)
 	}
 	s.abandon(c, true)
@@ -208,7 +210,7 @@ func (s *shard) fault(c *conn, err error) {
 	if f.Code == packet.PacketTooLarge {
 		s.count.RefusedSize++
 	}
-	if s.log.Enabled(nil, slog.LevelDebug) {
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug("fault", "client", c.name(), "remote", c.net.Remote(), "clause", f.Clause, "reason", f.Code.String(), "detail", f.Detail)
 	}
 	s.end(c, f.Code, f.Detail)
@@ -242,19 +244,38 @@ func (c *conn) expire(s *shard) {
 		s.close(c)
 		return
 	}
-	due := c.heard + c.patience
-	if c.stalled { // we don't listen, so its silence says nothing
-		due = s.now + c.patience
+	if c.slow && s.now >= c.slowSince+slowPatience {
+		s.count.SlowDisconnects++
+		s.end(c, packet.QuotaExceeded, "")
+		return
 	}
-	if due > s.now {
+	if due := s.due(c); due > s.now {
+		if due == forever {
+			return
+		}
 		s.timers.start(&c.timer, due)
 		return
 	}
 	s.count.KeepAliveTimeouts++
-	if s.log.Enabled(nil, slog.LevelDebug) {
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug("keep-alive timeout", "client", c.name(), "clause", c.version.String()+"/MQTT-3.1.2-22")
 	}
 	s.end(c, packet.KeepAliveTimeout, "")
+}
+
+// due is when a client has been silent or slow for too long.
+func (s *shard) due(c *conn) time.Duration {
+	due := forever
+	switch {
+	case c.patience > 0 && c.stalled: // we don't listen, so its silence says nothing
+		due = s.now + c.patience
+	case c.patience > 0:
+		due = c.heard + c.patience
+	}
+	if c.slow {
+		due = min(due, c.slowSince+slowPatience)
+	}
+	return due
 }
 
 func (c *conn) name() string {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"hash/fnv"
 	"log/slog"
 	"strconv"
@@ -165,7 +166,7 @@ func (s *shard) admit(c *conn, p *packet.Connect) {
 	if c.patience = keepAlive * 3 / 2; c.patience > 0 {
 		s.timers.start(&c.timer, s.now+c.patience)
 	}
-	if s.log.Enabled(nil, slog.LevelDebug) {
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug("connected", "client", id, "remote", c.net.Remote(), "version", c.version.String(), "session_present", present)
 	}
 	out, dropped := cl.session.Resume(s.out[:0], s.now)

@@ -45,12 +45,13 @@ type Counters struct {
 	PausedPublishers     uint64 // times that a publisher had to wait for a shard
 	Faults               uint64 // connections ended by a violation of the standard
 
+	// Of all shards together.
 	Retained      uint64 // retained messages now
 	RetainedBytes uint64 // their bytes now
 }
 
 // fields lists what a shard counts.
-func (c *Counters) fields() [37]*uint64 {
+func (c *Counters) fields() [35]*uint64 {
 	return [...]*uint64{
 		&c.Connections, &c.Accepted, &c.Connected, &c.Disconnected, &c.Expired, &c.TakenOver,
 		&c.PacketsReceived, &c.PacketsSent, &c.BytesReceived, &c.BytesSent,
@@ -60,7 +61,6 @@ func (c *Counters) fields() [37]*uint64 {
 		&c.RefusedConnections, &c.RefusedPerIP, &c.RefusedAccess, &c.RefusedSubscriptions, &c.RefusedTopics,
 		&c.RefusedRetained, &c.RefusedSize, &c.ConnectTimeouts, &c.KeepAliveTimeouts, &c.SlowDisconnects,
 		&c.PausedPublishers, &c.Faults,
-		&c.Retained, &c.RetainedBytes,
 	}
 }
 

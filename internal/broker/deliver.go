@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"time"
+
 	"midge/internal/message"
 	"midge/internal/packet"
 	"midge/internal/session"
@@ -73,7 +75,37 @@ func (s *shard) hold(c *conn) {
 	if !c.slow {
 		c.slow, c.slowSince = true, s.now
 		c.client.session.Link.Hold = true
+		s.held = append(s.held, c)
+		s.timers.start(&c.timer, s.due(c))
 	}
+}
+
+// slowPatience is how long a client may go without catching up before it is
+// disconnected. A working network drains the bytes that may be pending in far
+// less.
+const slowPatience = 30 * time.Second
+
+// release lets those go on whose output the kernel took at the end of the last
+// turn: Drained tells only of what it did not take. It reports whether another
+// turn is needed to find out.
+func (s *shard) release() (more bool) {
+	wait := s.held[:0]
+	for _, c := range s.held {
+		switch {
+		case c.closing || !c.slow:
+		case c.net.Pending() == 0:
+			c.slow = false
+			s.pump(c)
+		case !c.looked: // held in this turn, nothing is written yet
+			c.looked = true
+			wait = append(wait, c)
+			continue
+		}
+		c.looked = false
+	}
+	clear(s.held[len(wait):])
+	s.held = wait
+	return len(wait) > 0
 }
 
 // overdue disconnects a client that makes the broker pile up output: it reads

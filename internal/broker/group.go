@@ -183,3 +183,10 @@ func (s *shard) deliverShared(g *group, to member, m *message.Message) {
 	}
 	s.enqueue(to.client, m, min(m.QoS, to.qos), m.Retain && to.rap, ids, g)
 }
+
+// anyOnline tells whether a member is connected.
+func (g *group) anyOnline() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.members, func(m member) bool { return m.online })
+}

@@ -96,7 +96,7 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (packet.ReasonCo
 	if p.Properties.HasExpiry {
 		m.Expires = max(s.now+time.Duration(p.Properties.MessageExpiry)*time.Second, 1)
 	}
-	if !s.retain(m) && p.QoS > 0 {
+	if !s.retain(m) && p.QoS > 0 && c.version == packet.V5 {
 		return packet.QuotaExceeded, nil
 	}
 	r := c.route

@@ -32,6 +32,7 @@ type shard struct {
 	unconnected   map[*conn]struct{} // connections before CONNECT
 	backlogs      []*client          // clients that wait for retained messages
 	stalled       []*conn            // publishers that wait for another shard
+	held          []*conn            // slow readers, until it is known whether Drained will come
 	sys           sys                // shard 0 only
 
 	inbox     mailbox
@@ -83,6 +84,7 @@ func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	s.receive()
 	s.timers.run(now, func(e expirer) { e.expire(s) })
 	more := s.deliverBacklogs()
+	more = s.release() || more
 	s.flush()
 	s.unstall()
 	s.published.store(&s.count)
@@ -100,8 +102,10 @@ func (s *shard) Drained(n engine.Conn) {
 	if c.client == nil || c.closing {
 		return
 	}
-	c.slow = false
-	s.pump(c)
+	if c.slow {
+		c.slow = false
+		s.pump(c)
+	}
 }
 
 // send sends encoded packets and takes the memory that they are in back.

@@ -19,11 +19,12 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, mostShutdown)
 	defer cancel()
 	b.stopping.Store(true)
-	if err := b.onEachShard(ctx, (*shard).disconnectAll); err != nil {
-		return err
+	for _, step := range []func(*shard){(*shard).publishWills, (*shard).receive, (*shard).disconnectAll} {
+		if err := b.onEachShard(ctx, step); err != nil {
+			return err
+		}
 	}
-	// A turn later what was published has reached the other shards.
-	return b.onEachShard(ctx, func(*shard) {})
+	return nil
 }
 
 // onEachShard runs f on the threads of all shards and waits.
@@ -50,14 +51,19 @@ func (b *Broker) onEachShard(ctx context.Context, f func(*shard)) error {
 	}
 }
 
-// disconnectAll ends the connections of the shard. Wills come first, so that
-// those of its clients that subscribe to them still get them.
-func (s *shard) disconnectAll() {
+// publishWills comes before the connections end on any shard, so that clients
+// of this broker that subscribe to wills still get them.
+func (s *shard) publishWills() {
 	for _, cl := range s.clients {
 		if cl.conn != nil && cl.will != nil && cl.will.delay == 0 {
 			s.publishWill(cl)
 		}
 	}
+	s.flush()
+}
+
+// disconnectAll ends the connections of the shard.
+func (s *shard) disconnectAll() {
 	for _, cl := range s.clients {
 		if c := cl.conn; c != nil {
 			s.end(c, packet.ServerShuttingDown, "")

@@ -192,14 +192,10 @@ const atOnce = 500
 // send them.
 func (s *shard) requestRetained(cl *client, sub *subscription) {
 	s.found = s.b.retained.matches(s.found[:0], sub.filter, s.now)
-	n := len(s.found)
-	if cl.backlog == nil {
-		n = min(n, atOnce)
-		for _, m := range s.found[:n] {
-			s.deliverRetained(m, sub)
-		}
-	} else {
-		n = 0
+	n := 0
+	for cl.backlog == nil && n < min(len(s.found), atOnce) && s.room(cl) {
+		s.deliverRetained(s.found[n], sub)
+		n++
 	}
 	if rest := s.found[n:]; len(rest) > 0 {
 		if cl.backlog == nil {
