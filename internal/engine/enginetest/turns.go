@@ -98,7 +98,7 @@ func testTimer(t *testing.T, newEngine New) {
 
 // testFanOut sends what one connection sends to all connections of all shards.
 func testFanOut(t *testing.T, newEngine New) {
-	const shards, conns, rounds = 4, 600, 20
+	const shards, conns, rounds = 4, 1200, 15
 	w := start(t, newEngine, shards, func(s *shard) {
 		s.data = func(_ engine.Conn, b []byte) int {
 			m := append([]byte(nil), b...)

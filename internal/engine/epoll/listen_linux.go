@@ -46,6 +46,9 @@ const (
 // IPv6), "127.0.0.1:0" or "[::1]:1883", and returns the address it got. Call
 // it before Run; the kernel keeps connections waiting until then.
 func (e *Engine) Listen(addr string) (net.Addr, error) {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return nil, fmt.Errorf("listen on %q: %w", addr, err)
+	}
 	a, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", addr, err)

@@ -182,7 +182,7 @@ func (t *thread) flush() {
 	}
 	batch := total >= batchConns && t.openRing()
 	for _, s := range t.shards {
-		t.writeDirty(s, batch)
+		t.writeDirty(s, batch && t.ring != nil)
 	}
 	if batch {
 		t.submit()
@@ -212,12 +212,13 @@ func (t *thread) writeDirty(s *shard, batch bool) {
 		if len(b) == 0 || c.has(blocked) {
 			continue
 		}
+		if batch && t.ring.full() {
+			t.submit()
+			batch = t.ring != nil
+		}
 		if !batch {
 			s.write(c)
 			continue
-		}
-		if t.ring.full() {
-			t.submit()
 		}
 		t.ring.send(c.fd, b, uint64(c.id))
 	}
@@ -240,11 +241,11 @@ func (t *thread) openRing() bool {
 // submit sends what the ring holds and takes note of the results. All sends
 // are non-blocking, so that they have ended when the kernel returns.
 func (t *thread) submit() {
-	if t.ring.queued() == 0 {
+	if t.ring == nil || t.ring.queued() == 0 {
 		return
 	}
 	t.tally.batches++
-	t.ring.submit(func(id uint64, res int32) {
+	err := t.ring.submit(func(id uint64, res int32) {
 		c := t.engine.slab.at(int32(id))
 		if res < 0 {
 			c.shard.sent(c, 0, syscall.Errno(-res))
@@ -252,6 +253,11 @@ func (t *thread) submit() {
 		}
 		c.shard.sent(c, int(res), 0)
 	})
+	if err != nil { // what was not sent waits for EPOLLOUT now, which comes at once
+		t.engine.cfg.Log.Warn("sending without io_uring", "thread", t.index, "error", err)
+		t.ring.close()
+		t.ring, t.ringRefused = nil, true
+	}
 }
 
 // reset ends a flush: nothing refers to the arena any more.

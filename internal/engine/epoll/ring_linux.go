@@ -183,8 +183,7 @@ func (r *ring) full() bool { return r.queued() == r.sqSize }
 
 // send adds a send of b, which must stay as it is until submit has returned.
 func (r *ring) send(fd int32, b []byte, userData uint64) {
-	sqe := (*submission)(unsafe.Add(unsafe.Pointer(&r.table[0]), uintptr(r.tail&r.sqMask)*unsafe.Sizeof(submission{})))
-	*sqe = submission{
+	*r.sqe(r.tail) = submission{
 		op:       opSend,
 		fd:       fd,
 		addr:     uint64(uintptr(unsafe.Pointer(&b[0]))),
@@ -197,9 +196,10 @@ func (r *ring) send(fd int32, b []byte, userData uint64) {
 
 // submit carries out what was added and calls done for each send with the
 // number of bytes or a negative errno. The sends don't block, so that each has
-// ended when the call of the kernel returns; the second loop is for a kernel
-// that thinks otherwise.
-func (r *ring) submit(done func(userData uint64, result int32)) {
+// ended when the call of the kernel returns; should one not have, submit waits
+// for it. If the kernel refuses the call itself, what it has not taken is done
+// with EAGAIN, and the ring is of no use any more.
+func (r *ring) submit(done func(userData uint64, result int32)) error {
 	atomic.StoreUint32(r.sqTail, r.tail)
 	open := r.queued()
 	for open > 0 {
@@ -210,8 +210,15 @@ func (r *ring) submit(done func(userData uint64, result int32)) {
 		}
 		n, _, errno := syscall.RawSyscall6(sysRingEnter, r.enterFD, uintptr(unsent), wait,
 			enterGetEvents|r.enterFlags, 0, 0)
-		if errno == 0 {
+		switch errno {
+		case 0:
 			r.sent += uint32(n)
+		case syscall.EINTR, syscall.EAGAIN, syscall.EBUSY:
+		default:
+			for ; r.sent != r.tail; r.sent++ {
+				done(r.sqe(r.sent).userData, -int32(syscall.EAGAIN))
+			}
+			return fmt.Errorf("io_uring_enter: %w", errno)
 		}
 		head, tail := atomic.LoadUint32(r.cqHead), atomic.LoadUint32(r.cqTail)
 		for ; head != tail; head++ {
@@ -221,6 +228,12 @@ func (r *ring) submit(done func(userData uint64, result int32)) {
 		}
 		atomic.StoreUint32(r.cqHead, head)
 	}
+	return nil
+}
+
+// sqe is the submission with a number, counted from the first one.
+func (r *ring) sqe(n uint32) *submission {
+	return (*submission)(unsafe.Add(unsafe.Pointer(&r.table[0]), uintptr(n&r.sqMask)*unsafe.Sizeof(submission{})))
 }
 
 // probeRing sends a byte over a ring of its own, and says why it can't.
@@ -240,7 +253,9 @@ func probeRing() error {
 	defer closeFD(pair[1])
 	r.send(int32(pair[0]), []byte{1}, 1)
 	var result int32
-	r.submit(func(_ uint64, res int32) { result = res })
+	if err := r.submit(func(_ uint64, res int32) { result = res }); err != nil {
+		return err
+	}
 	if result != 1 {
 		return fmt.Errorf("send: %w", syscall.Errno(-result))
 	}
