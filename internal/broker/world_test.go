@@ -1,0 +1,274 @@
+package broker
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"midge/internal/engine"
+	"midge/internal/packet"
+)
+
+// world runs the shards of a broker on the goroutine of the test, with a clock
+// that only the test moves. It implements engine.Runner.
+type world struct {
+	t     testing.TB
+	b     *Broker
+	now   time.Duration
+	posts chan func()
+	conns []*peer
+}
+
+func newWorld(t testing.TB, cfg Config) *world {
+	t.Helper()
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, b: New(cfg), posts: make(chan func(), 1024)}
+	w.b.Start(w)
+	return w
+}
+
+func (w *world) Run(context.Context) error { return nil }
+func (w *world) Wake(int)                  {}
+func (w *world) Now() time.Duration        { return w.now }
+func (w *world) Post(_ int, f func())      { w.posts <- f }
+
+// turn gives every shard turns until what they have for each other is done,
+// and writes the output of all peers that read.
+func (w *world) turn() {
+	for range 8 {
+		for range len(w.posts) {
+			(<-w.posts)()
+		}
+		for _, s := range w.b.shards {
+			s.Turn(w.now)
+		}
+		for _, p := range w.conns {
+			p.write()
+		}
+		w.settle()
+	}
+}
+
+// until runs what is posted until another goroutine is done.
+func (w *world) until(done <-chan error) {
+	w.t.Helper()
+	for {
+		select {
+		case f := <-w.posts:
+			f()
+		case err := <-done:
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			w.turn()
+			return
+		}
+	}
+}
+
+// settle offers unused bytes again, and reports ends.
+func (w *world) settle() {
+	for _, p := range w.conns {
+		if p.closed && !p.told {
+			p.told = true
+			w.b.shards[p.shard].Closed(p, nil)
+		}
+		if len(p.in) > 0 && !p.paused && !p.closed {
+			p.offer()
+		}
+	}
+}
+
+func (w *world) pass(d time.Duration) {
+	for end := w.now + d; w.now < end; {
+		w.now += min(tick*10, end-w.now)
+		w.turn()
+	}
+}
+
+// peer is a network connection, seen from both ends. It implements engine.Conn.
+type peer struct {
+	w       *world
+	version packet.Version
+	shard   int
+	state   any
+	in      []byte // not used by the shard
+	pending []byte
+	out     []byte // what the client has received
+	deaf    bool   // the client does not read
+	blocked bool
+	paused  bool
+	closed  bool
+	told    bool
+	moveTo  int
+	sent    int // packets that Send was called with
+	discard bool
+}
+
+func (p *peer) Send(head, body []byte) {
+	if p.closed {
+		return
+	}
+	p.sent++
+	if p.discard {
+		return
+	}
+	p.pending = append(append(p.pending, head...), body...)
+}
+func (p *peer) Pending() int           { return len(p.pending) }
+func (p *peer) Pause()                 { p.paused = true }
+func (p *peer) Resume()                { p.paused = false }
+func (p *peer) Close()                 { p.closed = true }
+func (p *peer) Move(shard int)         { p.moveTo = shard }
+func (p *peer) Attach(state any)       { p.state = state }
+func (p *peer) Attached() any          { return p.state }
+func (p *peer) Remote() netip.AddrPort { return netip.MustParseAddrPort("127.0.0.1:4711") }
+
+func (p *peer) write() {
+	if p.deaf && !p.closed {
+		p.blocked = len(p.pending) > 0
+		return
+	}
+	p.out = append(p.out, p.pending...)
+	p.pending = nil
+	if p.blocked && !p.closed {
+		p.blocked = false
+		p.w.b.shards[p.shard].Drained(p)
+	}
+}
+
+func (p *peer) offer() {
+	b := append([]byte(nil), p.in...)
+	p.moveTo = -1
+	used := p.w.b.shards[p.shard].Data(p, b)
+	p.in = p.in[min(used, len(p.in)):]
+	if p.moveTo >= 0 {
+		p.shard = p.moveTo
+		p.w.b.shards[p.shard].Open(p)
+		p.offer()
+	}
+}
+
+// dial opens a connection on shard 0.
+func (w *world) dial(v packet.Version) *peer {
+	p := &peer{w: w, version: v, moveTo: -1}
+	w.conns = append(w.conns, p)
+	w.b.shards[0].Open(p)
+	return p
+}
+
+// bytes sends bytes and lets everything happen that follows from them.
+func (p *peer) bytes(b []byte) {
+	if p.closed {
+		return
+	}
+	p.in = append(p.in, b...)
+	if !p.paused {
+		p.offer()
+	}
+	p.w.turn()
+}
+
+// hang ends the connection without DISCONNECT.
+func (p *peer) hang() { p.closed = true; p.w.turn() }
+
+// connect connects a client and checks that it may.
+func (w *world) connect(v packet.Version, id string, change ...func(*packet.Connect)) *peer {
+	w.t.Helper()
+	p := w.dial(v)
+	c := packet.Connect{Version: v, ClientID: []byte(id), CleanStart: true}
+	for _, f := range change {
+		f(&c)
+	}
+	p.bytes(c.Append(nil))
+	if got := p.next(packet.CONNACK); got == nil {
+		w.t.Fatalf("%s: no CONNACK", id)
+	} else if got[1] != 0 {
+		w.t.Fatalf("%s: CONNACK with 0x%02x", id, got[1])
+	}
+	return p
+}
+
+// next takes the next packet, of the type wanted, and returns its body; nil if
+// there is none.
+func (p *peer) next(want packet.Type) []byte {
+	p.w.t.Helper()
+	first, body, size, err := packet.Split(p.out, packet.MaxSize)
+	if err != nil {
+		p.w.t.Fatalf("the broker sent nonsense: %v", err)
+	}
+	if size == 0 {
+		return nil
+	}
+	if packet.TypeOf(first) != want {
+		p.w.t.Fatalf("got %v, want %v", packet.TypeOf(first), want)
+	}
+	p.out = p.out[size:]
+	return body
+}
+
+// message takes the next PUBLISH and answers it; ok is false if there is none.
+func (p *peer) message() (m packet.Publish, ok bool) {
+	p.w.t.Helper()
+	first, body, size, _ := packet.Split(p.out, packet.MaxSize)
+	if size == 0 || packet.TypeOf(first) != packet.PUBLISH {
+		return m, false
+	}
+	if err := m.Decode(p.version, first, append([]byte(nil), body...)); err != nil {
+		p.w.t.Fatal(err)
+	}
+	p.out = p.out[size:]
+	if m.QoS == 1 {
+		p.bytes((&packet.Ack{Type: packet.PUBACK, ID: m.ID}).Append(nil, p.version))
+	}
+	return m, true
+}
+
+// quiet checks that nothing has come.
+func (p *peer) quiet() {
+	p.w.t.Helper()
+	if len(p.out) > 0 {
+		p.w.t.Fatalf("got %x, want nothing", p.out)
+	}
+}
+
+func (p *peer) subscribe(filter string, qos packet.QoS, change ...func(*packet.Subscription)) packet.ReasonCode {
+	p.w.t.Helper()
+	s := packet.Subscription{Filter: []byte(filter), QoS: qos}
+	for _, f := range change {
+		f(&s)
+	}
+	p.bytes((&packet.Subscribe{ID: 7, Subscriptions: []packet.Subscription{s}}).Append(nil, p.version))
+	var ack packet.Suback
+	if err := ack.Decode(p.version, 0x90, p.next(packet.SUBACK)); err != nil {
+		p.w.t.Fatal(err)
+	}
+	return ack.Codes[0]
+}
+
+func (p *peer) publish(topic, payload string, qos packet.QoS, retain bool) {
+	m := packet.Publish{Topic: []byte(topic), Payload: []byte(payload), QoS: qos, Retain: retain}
+	if qos > 0 {
+		m.ID = 9
+	}
+	p.bytes(m.Append(nil, p.version))
+}
+
+// want takes the next message and checks its payload.
+func (p *peer) want(payload string) packet.Publish {
+	p.w.t.Helper()
+	m, ok := p.message()
+	if !ok {
+		p.w.t.Fatalf("no message, want %q (next bytes %x)", payload, p.out[:min(len(p.out), 16)])
+	}
+	if string(m.Payload) != payload {
+		p.w.t.Fatalf("got %q, want %q", m.Payload, payload)
+	}
+	return m
+}
+
+var _ engine.Conn = (*peer)(nil)
+var _ engine.Runner = (*world)(nil)
