@@ -65,3 +65,5 @@ func run(t *testing.T, tests []test) {
 		})
 	}
 }
+
+func TestStatements(t *testing.T) { CheckStatements(t, "v31") }

@@ -19,6 +19,7 @@ func TestConnectRefused(t *testing.T) {
 		{"v311/MQTT-3.1.2-2/level 0", Packet(0x10, "MQTT", 0, 2, 0, 0, unique()), 1},
 		{"v311/MQTT-3.1.2-2/level 1", Packet(0x10, "MQTT", 1, 2, 0, 0, unique()), 1},
 		{"v311/MQTT-3.1.2-2/level 2", Packet(0x10, "MQTT", 2, 2, 0, 0, unique()), 1},
+		{"v311/MQTT-3.1.2-2/level 3, of another name", Packet(0x10, "MQTT", 3, 2, 0, 0, unique()), 1},
 		{"v311/MQTT-3.1.3-7/empty identifier", connectPacket(Options{Session: true}), 2},
 		{"v311/MQTT-3.1.3-8/empty identifier with Clean Session 0", connectPacket(Options{Session: true}), 2},
 		{"v311/MQTT-3.1.3-9/refused identifier", connectPacket(Options{Session: true, Will: &Will{Topic: "a"}}), 2},

@@ -292,10 +292,11 @@ func TestFlow(t *testing.T) {
 		}},
 		{"v311/MQTT-2.3.1-7/SUBACK and UNSUBACK repeat the identifier", func(t *testing.T) {
 			c := connect(t, Options{})
+			topic := unique()
 			for _, id := range []int{1, 0x0100, 0xffff, 7} {
-				c.Send(Packet(0x82, id>>8, id&0xff, "a/b", 1))
+				c.Send(Packet(0x82, id>>8, id&0xff, topic, 1))
 				c.Expect(Suback, 3, byte(id>>8), byte(id), 1)
-				c.Send(Packet(0xa2, id>>8, id&0xff, "a/b"))
+				c.Send(Packet(0xa2, id>>8, id&0xff, topic))
 				c.Expect(Unsuback, 2, byte(id>>8), byte(id))
 			}
 		}},

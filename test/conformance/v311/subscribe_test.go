@@ -36,7 +36,8 @@ func TestSubscribe(t *testing.T) {
 		}},
 		{"v311/MQTT-3.8.4-2/the identifier of the request", func(t *testing.T) {
 			c := connect(t, Options{})
-			c.Send(Packet(0x82, 0x12, 0x34, "a", 0), Packet(0x82, 0xff, 0xff, "a", 1))
+			topic := unique()
+			c.Send(Packet(0x82, 0x12, 0x34, topic, 0), Packet(0x82, 0xff, 0xff, topic, 1))
 			c.Expect(Suback, 3, 0x12, 0x34, 0)
 			c.Expect(Suback, 3, 0xff, 0xff, 1)
 		}},
@@ -235,7 +236,8 @@ func TestUnsubscribe(t *testing.T) {
 		}},
 		{"v311/MQTT-3.10.4-4/the identifier of the request", func(t *testing.T) {
 			c := connect(t, Options{})
-			c.Send(Packet(0xa2, 0x12, 0x34, "a"), Packet(0xa2, 0xff, 0xff, "a"))
+			topic := unique()
+			c.Send(Packet(0xa2, 0x12, 0x34, topic), Packet(0xa2, 0xff, 0xff, topic))
 			c.Expect(Unsuback, 2, 0x12, 0x34)
 			c.Expect(Unsuback, 2, 0xff, 0xff)
 		}},
