@@ -27,12 +27,21 @@ func (s *Session) Receive(p *packet.Publish) (in Inbound, err error) {
 	case 1:
 		l.pending++
 	case 2:
+		s.need()
 		in.Duplicate = !s.received.add(p.ID)
 	}
-	if p.QoS > 0 && l.Version == packet.V5 && int(l.pending)+len(s.received) > int(s.cfg.ReceiveMaximum) {
+	if p.QoS > 0 && l.Version == packet.V5 && int(l.pending)+s.receiving() > int(s.cfg.ReceiveMaximum) {
 		return in, &packet.Fault{Code: packet.ReceiveMaximumExceeded, Clause: "v5/MQTT-3.3.4-7", Detail: "more PUBLISH under way than the receive maximum"}
 	}
 	return in, nil
+}
+
+// receiving is the number of QoS 2 exchanges from the client.
+func (s *Session) receiving() int {
+	if s.flow == nil {
+		return 0
+	}
+	return len(s.received)
 }
 
 // Acknowledge appends the PUBACK or PUBREC for a PUBLISH. A code of 0x80 and
@@ -48,7 +57,7 @@ func (s *Session) Acknowledge(out []byte, id packet.ID, qos packet.QoS, code pac
 		}
 		return l.ack(out, packet.PUBACK, id, code)
 	}
-	if code.Failed() {
+	if code.Failed() && s.flow != nil {
 		s.received.remove(id)
 	}
 	return l.ack(out, packet.PUBREC, id, code)
@@ -61,7 +70,7 @@ func (s *Session) Ack(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d
 	switch p.Type {
 	case packet.PUBREL:
 		code := packet.Success
-		if !s.received.remove(p.ID) {
+		if s.flow == nil || !s.received.remove(p.ID) {
 			code = packet.PacketIdentifierNotFound
 		}
 		return s.Link.ack(out, packet.PUBCOMP, p.ID, code), 0

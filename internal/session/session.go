@@ -12,6 +12,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"midge/internal/message"
@@ -39,18 +40,26 @@ type Config struct {
 	QueueQoS0         bool // keep QoS 0 messages for clients that are away
 }
 
-// Session is what the broker keeps of a client. The zero value is not ready
-// for use; see New.
+// Session is what the broker keeps of a client, in 24 bytes while nothing is
+// under way: most clients only publish, or only listen at QoS 0. The zero
+// value is not ready for use; see New.
 type Session struct {
 	Link *Link // nil while the client is away
 
-	cfg        *Config
+	cfg   *Config
+	*flow // nil while there is nothing to remember; see need
+}
+
+// flow is what is under way between broker and client above QoS 0, and what
+// waits.
+type flow struct {
 	sent       []exchange // in the order of their PUBLISH, from sentHead on
 	queue      []entry    // waiting, from queueHead on
 	sentHead   int
 	queueHead  int
 	queueBytes int
 	received   ids    // QoS 2 exchanges from the client that await PUBREL
+	given      uint32 // packet identifiers given out ever, modulo 2^32
 	lastID     uint16 // the packet identifier given out last
 	open       uint16 // exchanges in sent that are not done
 }
@@ -95,6 +104,7 @@ type entry struct {
 type exchange struct {
 	entry
 	id      packet.ID
+	given   uint32 // flow.given when it began
 	state   state
 	counted bool // in Link.inflight
 }
@@ -124,17 +134,37 @@ const (
 func (o Outcome) Dropped() bool { return o >= Away }
 
 // New returns the session of a client that has none.
-func New(cfg *Config) *Session { return &Session{cfg: cfg} }
+func New(cfg *Config) Session { return Session{cfg: cfg} }
+
+// need makes sure that there is a flow to write to.
+func (s *Session) need() {
+	if s.flow == nil {
+		s.flow = &flow{}
+	}
+}
 
 // Waiting is the number of queued messages.
-func (s *Session) Waiting() int { return len(s.queue) - s.queueHead }
+func (s *Session) Waiting() int {
+	if s.flow == nil {
+		return 0
+	}
+	return len(s.queue) - s.queueHead
+}
 
 // Inflight is the number of deliveries that have begun and not ended.
-func (s *Session) Inflight() int { return int(s.open) }
+func (s *Session) Inflight() int {
+	if s.flow == nil {
+		return 0
+	}
+	return int(s.open)
+}
 
 // Attach begins a network connection; Resume follows once CONNACK is written.
 func (s *Session) Attach(l *Link) {
 	s.Link = l
+	if s.flow == nil {
+		return
+	}
 	for i := s.sentHead; i < len(s.sent); i++ {
 		s.sent[i].counted = false
 		if s.sent[i].state == published {
@@ -144,7 +174,12 @@ func (s *Session) Attach(l *Link) {
 }
 
 // Detach ends the network connection.
-func (s *Session) Detach(time.Duration) { s.Link = nil }
+func (s *Session) Detach() {
+	s.Link = nil
+	if s.Waiting()+s.Inflight() == 0 && s.flow != nil && len(s.received) == 0 {
+		s.flow = nil
+	}
+}
 
 // ProblemInformation reports whether the client takes reason strings and user
 // properties on any packet (MQTT-3.1.2-29).
@@ -180,6 +215,7 @@ func (s *Session) sendNow(out []byte, d Delivery, now time.Duration) ([]byte, Ou
 	e := entry{m: d.Message.Borrowed, subIDs: d.SubscriptionIDs, qos: d.QoS, retain: d.Retain, group: d.Group}
 	var id packet.ID
 	if d.QoS > 0 {
+		s.need()
 		id = s.nextID()
 	}
 	out, ok := s.Link.publish(out, &e, id, false, now)
@@ -198,7 +234,7 @@ func (s *Session) begin(e entry, id packet.ID) {
 	if s.sentHead > 0 && len(s.sent) == cap(s.sent) {
 		s.sent = compact(s.sent, &s.sentHead)
 	}
-	s.sent = append(s.sent, exchange{entry: e, id: id, state: published, counted: true})
+	s.sent = append(s.sent, exchange{entry: e, id: id, given: s.given, state: published, counted: true})
 	s.open++
 	s.Link.inflight++
 }
@@ -214,10 +250,11 @@ func compact[T any](list []T, head *int) []T {
 // window reports whether another PUBLISH above QoS 0 may be sent (MQTT-3.3.4-9).
 func (s *Session) window() bool {
 	l := s.Link
-	return !l.Hold && l.inflight < min(l.ReceiveMaximum, s.cfg.MaxInflight) && s.open < s.cfg.MaxInflight
+	return !l.Hold && l.inflight < min(l.ReceiveMaximum, s.cfg.MaxInflight) && s.Inflight() < int(s.cfg.MaxInflight)
 }
 
 func (s *Session) enqueue(out []byte, d Delivery) (_ []byte, o Outcome, dropped int) {
+	s.need()
 	size := d.Message.Borrowed.Size()
 	for s.Waiting() >= s.cfg.QueueMessages || s.queueBytes+size > s.cfg.QueueBytes {
 		if s.cfg.QueuePolicy == RefuseNew || s.Waiting() == 0 {
@@ -258,8 +295,11 @@ func (s *Session) nextID() packet.ID {
 		if s.lastID == 0 {
 			s.lastID = 1
 		}
+		s.given++
 		id := packet.ID(s.lastID)
-		if s.open == 0 || s.find(id) == nil {
+		// Identifiers go up, so that one can only be in use if they have
+		// gone all the way round since the oldest exchange began.
+		if s.open == 0 || s.given-s.sent[s.sentHead].given < 65_535 || s.find(id) == nil {
 			return id
 		}
 	}
@@ -268,11 +308,8 @@ func (s *Session) nextID() packet.ID {
 // find returns the open exchange with an identifier. Acknowledgements come
 // mostly in order, so that it is the first or near it.
 func (s *Session) find(id packet.ID) *exchange {
-	if n := len(s.sent); n > s.sentHead {
-		first, last := s.sent[s.sentHead].id, s.sent[n-1].id
-		if first <= last && (id < first || id > last) && last-first < packet.ID(s.cfg.MaxInflight) {
-			return nil // identifiers go up but for the wrap
-		}
+	if s.flow == nil {
+		return nil
 	}
 	for i := s.sentHead; i < len(s.sent); i++ {
 		if e := &s.sent[i]; e.id == id && e.state != done {
@@ -290,18 +327,37 @@ func (s *Session) end(e *exchange) {
 	e.state, e.counted = done, false
 	e.entry = entry{}
 	s.open--
+	s.tidy()
+}
+
+// tidy forgets exchanges that are done. Those behind an older one that is not
+// go when they are the most.
+func (s *Session) tidy() {
 	for s.sentHead < len(s.sent) && s.sent[s.sentHead].state == done {
 		s.sentHead++
 	}
 	if s.sentHead == len(s.sent) {
 		s.sent, s.sentHead = s.sent[:0], 0
+		return
 	}
+	if len(s.sent)-s.sentHead <= 2*int(s.open)+fewDone {
+		return
+	}
+	all := s.sent[s.sentHead:]
+	keep := slices.DeleteFunc(all, func(e exchange) bool { return e.state == done })
+	s.sent = s.sent[:s.sentHead+len(keep)]
 }
+
+// fewDone exchanges may stay that are done, besides as many as are not.
+const fewDone = 16
 
 // Resume sends again what the client has not acknowledged on an earlier
 // connection (MQTT-4.4.0-1), in the first order, and then what waits. dropped
 // counts messages that expired or don't fit the client any more.
 func (s *Session) Resume(out []byte, now time.Duration) (_ []byte, dropped int) {
+	if s.flow == nil {
+		return out, 0
+	}
 	for i := s.sentHead; i < len(s.sent); i++ {
 		if e := &s.sent[i]; e.state == released {
 			out = s.Link.ack(out, packet.PUBREL, e.id, packet.Success)
@@ -314,7 +370,7 @@ func (s *Session) Resume(out []byte, now time.Duration) (_ []byte, dropped int) 
 // ends. dropped counts messages that expired or don't fit the client.
 func (s *Session) Pump(out []byte, now time.Duration) (_ []byte, dropped int) {
 	l := s.Link
-	if l == nil {
+	if l == nil || s.flow == nil {
 		return out, 0
 	}
 	if l.resend {
@@ -372,14 +428,15 @@ func (s *Session) again(out []byte, now time.Duration) (_ []byte, dropped int) {
 		s.open--
 	}
 	l.resend = false
-	for s.sentHead < len(s.sent) && s.sent[s.sentHead].state == done {
-		s.sentHead++
-	}
+	s.tidy()
 	return out, dropped
 }
 
 // Expire drops queued messages that have ended and returns their number.
 func (s *Session) Expire(now time.Duration) (dropped int) {
+	if s.flow == nil {
+		return 0
+	}
 	keep := s.queue[:s.queueHead]
 	for _, e := range s.queue[s.queueHead:] {
 		if e.m.Expired(now) {
@@ -398,6 +455,9 @@ func (s *Session) Expire(now time.Duration) (dropped int) {
 // yet, in order, and hands them to yield: the client leaves the group, and
 // others shall have them (MQTT 5.0 section 4.8.2).
 func (s *Session) TakeShared(group any, yield func(m *message.Message, qos packet.QoS)) {
+	if s.flow == nil {
+		return
+	}
 	keep := s.queue[:s.queueHead]
 	for _, e := range s.queue[s.queueHead:] {
 		if e.group == nil || group != nil && e.group != group {

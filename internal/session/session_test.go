@@ -18,7 +18,7 @@ func testConfig() *Config {
 func online(cfg *Config, v packet.Version, n uint16) *Session {
 	s := New(cfg)
 	s.Attach(linkOf(cfg, v, n))
-	return s
+	return &s
 }
 
 func linkOf(cfg *Config, v packet.Version, n uint16) *Link {
@@ -117,7 +117,7 @@ func TestOutbound(t *testing.T) {
 		s.deliver(t, 2, "b", Sent)
 		s.deliver(t, 2, "c", Sent)
 		s.Ack(nil, ack(packet.PUBREC, 2, 0), 0)
-		s.Detach(0)
+		s.Detach()
 		s.deliver(t, 1, "d", Queued)
 		s.deliver(t, 0, "e", Away)
 		s.Attach(linkOf(cfg, v, 10))
@@ -130,7 +130,7 @@ func TestOutbound(t *testing.T) {
 		for _, text := range []string{"a", "b", "c"} {
 			s.deliver(t, 1, text, Sent)
 		}
-		s.Detach(0)
+		s.Detach()
 		s.Attach(linkOf(cfg, v, 1))
 		out, _ := s.Resume(nil, 0)
 		expect(t, v, out, "PUBLISH 1 q1 a dup")
@@ -139,11 +139,21 @@ func TestOutbound(t *testing.T) {
 	})
 	t.Run("v5/MQTT-2.2.1-4/an identifier in use is not given out", func(t *testing.T) {
 		s := online(testConfig(), v, 10)
+		s.need()
 		s.lastID = 65534
 		s.deliver(t, 1, "a", Sent) // 65535
-		s.deliver(t, 1, "b", Sent) // 1
-		s.lastID = 65534
-		expect(t, v, s.deliver(t, 1, "c", Sent), "PUBLISH 2 q1 c")
+		for n := range 70_000 {
+			out := s.deliver(t, 1, "b", Sent)
+			first, body, _, _ := packet.Split(out, packet.MaxSize)
+			var p packet.Publish
+			if err := p.Decode(v, first, body); err != nil || p.ID == 65535 {
+				t.Fatalf("message %d has identifier %d, %v", n, p.ID, err)
+			}
+			s.Ack(nil, ack(packet.PUBACK, p.ID, 0), 0)
+		}
+		if s.Inflight() != 1 || len(s.sent)-s.sentHead > 1+2*fewDone {
+			t.Errorf("%d under way, %d remembered; want 1 and few", s.Inflight(), len(s.sent)-s.sentHead)
+		}
 	})
 	t.Run("v5/MQTT-3.1.2-25/too large counts as sent", func(t *testing.T) {
 		cfg := testConfig()
@@ -281,7 +291,7 @@ func TestInbound(t *testing.T) {
 			}
 			expect(t, v, s.Acknowledge(nil, 7, 2, packet.Success), "PUBREC 7")
 		}
-		s.Detach(0)
+		s.Detach()
 		s.Attach(linkOf(s.cfg, v, 10))
 		if in, _ := s.Receive(pub(2, 7)); !in.Duplicate {
 			t.Error("a new connection forgot the exchange")
@@ -335,7 +345,7 @@ func TestInbound(t *testing.T) {
 				t.Errorf("topic %q with alias 1 = %q, %v; want %q", step.topic, got, err, step.want)
 			}
 		}
-		s.Detach(0)
+		s.Detach()
 		s.Attach(linkOf(s.cfg, v, 10))
 		if _, err := send("", 1); code(err) != packet.ProtocolError {
 			t.Errorf("v5/MQTT-3.3.2-7: alias of an earlier connection: %v, want 0x82", err)
