@@ -47,6 +47,8 @@ func TestMalformedConnect(t *testing.T) {
 		{"v311/MQTT-3.1.0-1/UNSUBSCRIBE", Packet(0xa2, 0, 1, "a")},
 		{"v311/MQTT-3.1.0-1/PINGREQ", Pingreq()},
 		{"v311/MQTT-3.1.0-1/DISCONNECT", Disconnect()},
+		{"v311/MQTT-3.1.0-1/PUBLISH with the body of CONNECT", Packet(0x30, clean, unique())},
+		{"v311/MQTT-3.1.0-1/PINGREQ with the body of CONNECT", Packet(0xc0, clean, unique())},
 
 		{"v311/MQTT-3.1.2-3/reserved flag", Packet(0x10, connectHead(CleanSession|1), unique())},
 		{"v311/MQTT-3.1.2-9/neither will topic nor will message", Packet(0x10, connectHead(CleanSession|HasWill), unique())},
