@@ -56,6 +56,7 @@ func TestWill(t *testing.T) {
 			watcher.Subscribe(topic, 0)
 			connect(t, Options{ID: id, Session: true, Will: &Will{Topic: topic, Payload: "gone"}}).Cut()
 			watcher.ExpectMessage(Message{Topic: topic, Payload: "gone"})
+			connect(t, Options{KeepAlive: 1}).ExpectEnd()   // a while, for timers
 			c := connect(t, Options{ID: id, Session: true}) // resumes the session, but not the will
 			c.Cut()
 			again := connect(t, Options{ID: id, Session: true})
