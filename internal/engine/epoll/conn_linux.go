@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// conn is one connection, in 96 bytes: all that the engine keeps for it while
+// conn is one connection, in 80 bytes: all that the engine keeps for it while
 // it is idle. It implements engine.Conn. The thread that holds the token of
 // the shard uses it, nobody else.
 type conn struct {

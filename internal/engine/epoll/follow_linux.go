@@ -20,8 +20,9 @@ import (
 //   - A large fan-out. Shards that have not begun their turn go to idle
 //     threads, which send their part at the same time. They are back
 //     some milliseconds after the last one.
-//   - Home is saturated, gets the processor time that it asks for, and there is
-//     a core without work. Half of the shards go to an idle thread for a term.
+//   - Home is saturated, gets the processor time that it asks for, and there are
+//     cores without work. An even share of the shards goes to an idle thread
+//     for each such core, for a term, or until it has little to do.
 //     If that does not pay they are recalled, and the next attempt waits longer.
 //
 // Only the owner of a shard gives it away, and only between two calls of it.
@@ -52,15 +53,16 @@ type following struct {
 	recalled atomic.Bool  // it must give back what it has
 	term     atomic.Int64 // when it gives back what it was given for a term; 0 after a fan-out
 
-	lastFanOut time.Duration
+	lastFanOut  time.Duration
+	begin, busy time.Duration // begin of the window that is on, and busy time in it
 
-	// Of home only: the window that is on, and the attempt.
-	begin, busy, cpu time.Duration // begin of the window; busy and processor time so far
-	hot              int           // saturated windows in a row
-	first            sample        // taken when hot became 1
-	attempt          *attempt
-	notBefore        time.Duration // no attempt before
-	length           time.Duration // of the next term or pause
+	// Of home only.
+	cpu       time.Duration // processor time so far, at the last busy window
+	hot       int           // saturated windows in a row
+	first     sample        // taken when hot became 1
+	attempt   *attempt      // that has to show that it pays; or nil
+	notBefore time.Duration // no attempt before
+	length    time.Duration // of the last term
 }
 
 // sample is what an attempt is judged by.
@@ -72,7 +74,7 @@ type sample struct {
 
 // attempt is a spread that has to show that it pays.
 type attempt struct {
-	to     *thread
+	to     []*thread
 	before float64 // bytes per nanosecond before it
 	start  sample
 }
@@ -82,6 +84,7 @@ func (e *Engine) takeIdle() *thread {
 	for _, t := range e.threads[1:] {
 		if t.idle.Load() && t.idle.CompareAndSwap(true, false) {
 			e.counters.ThreadsBusy.Add(1)
+			t.recalled.Store(false)
 			return t
 		}
 	}
@@ -144,13 +147,25 @@ func (t *thread) follow(end time.Duration) {
 
 // timeToReturn tells whether the reason for which shards left home has passed.
 func (t *thread) timeToReturn(end time.Duration) bool {
-	if t.recalled.Load() {
+	f := &t.following
+	if f.recalled.Load() {
 		return true
 	}
-	if term := t.term.Load(); term > 0 {
-		return end >= time.Duration(term)
+	term := time.Duration(f.term.Load())
+	if term == 0 {
+		return end >= f.lastFanOut+stay
 	}
-	return end >= t.lastFanOut+stay
+	if end >= term {
+		return true
+	}
+	f.busy += end - t.now
+	elapsed := end - f.begin
+	if elapsed < window {
+		return false
+	}
+	little := f.busy < elapsed/4
+	f.begin, f.busy = end, 0
+	return little
 }
 
 // goHome gives all shards back. What they are owed, home gives them.
@@ -179,13 +194,15 @@ func (t *thread) watchHome(end time.Duration) {
 		saturated = cpu-f.cpu >= elapsed*90/100
 		f.cpu = cpu
 	}
+	quiet := f.busy < elapsed/4
 	f.begin, f.busy = end, 0
 	if f.attempt != nil {
 		t.judge(end, saturated)
 	}
 	if !saturated {
-		if f.hot > 0 {
-			f.hot = 0
+		f.hot = 0
+		if quiet {
+			f.length = 0
 		}
 		return
 	}
@@ -200,28 +217,30 @@ func (t *thread) watchHome(end time.Duration) {
 	f.hot = 0
 }
 
-// spread gives half of the shards away, if a core is idle.
+// spread shares the shards with an idle thread for each idle core.
 func (t *thread) spread(end time.Duration) {
 	f := &t.following
 	now := t.engine.sample()
 	elapsed := now.at - f.first.at
-	if now.idle-f.first.idle < elapsed/2 {
-		return
+	cores := int((now.idle - f.first.idle + elapsed/2) / elapsed)
+	a := &attempt{before: float64(now.bytes-f.first.bytes) / float64(elapsed), start: now}
+	for range min(cores, len(t.shards)-1) {
+		if to := t.engine.takeIdle(); to != nil {
+			a.to = append(a.to, to)
+		}
 	}
-	to := t.engine.takeIdle()
-	if to == nil {
+	if len(a.to) == 0 {
 		return
 	}
 	f.length = min(max(minTerm, 2*f.length), maxTerm)
 	f.notBefore = end + f.length
-	to.term.Store(int64(f.notBefore))
-	f.attempt = &attempt{
-		to:     to,
-		before: float64(now.bytes-f.first.bytes) / float64(elapsed),
-		start:  now,
-	}
-	for _, s := range slices.Clone(t.shards[:len(t.shards)/2]) {
-		t.give(s, to)
+	f.attempt = a
+	share := len(t.shards) / (len(a.to) + 1)
+	for _, to := range a.to {
+		to.term.Store(int64(f.notBefore))
+		for _, s := range slices.Clone(t.shards[:share]) {
+			t.give(s, to)
+		}
 	}
 	t.run = slices.DeleteFunc(t.run, func(s *shard) bool { return s.owner.Load() != t })
 }
@@ -238,7 +257,9 @@ func (t *thread) judge(end time.Duration, saturated bool) {
 	now := t.engine.sample()
 	after := float64(now.bytes-a.start.bytes) / float64(now.at-a.start.at)
 	if saturated && after < 1.1*a.before {
-		a.to.recalled.Store(true)
+		for _, to := range a.to {
+			to.recalled.Store(true)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ type slab struct {
 	used   int32 // numbers below have been given out at least once
 }
 
-// chunkConns records share an allocation of 22 KiB.
+// chunkConns records share an allocation of 20 KiB.
 const chunkConns = 256
 
 type chunk [chunkConns]conn

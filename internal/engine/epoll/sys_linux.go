@@ -20,7 +20,7 @@ const (
 	sendFlags = syscall.MSG_DONTWAIT | syscall.MSG_NOSIGNAL
 )
 
-// events waits for events of the epoll descriptor without blocking.
+// pollEvents returns events of the epoll descriptor without blocking.
 func pollEvents(ep int, evs []syscall.EpollEvent) int {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(ep),
 		uintptr(unsafe.Pointer(&evs[0])), uintptr(len(evs)), 0, 0, 0)

@@ -272,6 +272,7 @@ func (t *thread) report() {
 func (t *thread) hold(s *shard) {
 	s.thread = t
 	t.lastFanOut = t.now
+	t.begin, t.busy = t.now, 0
 	t.shards = append(t.shards, s)
 	if err := control(t.top, syscall.EPOLL_CTL_ADD, s.ep, epollIn, int32(s.index), kindShard); err != nil {
 		panic("epoll: add shard to thread: " + err.Error()) // two descriptors of ours
