@@ -23,7 +23,7 @@ const patience = 10 * time.Second
 // Client speaks MQTT 3.1 or 3.1.1 over a socket. Its methods end the test on any
 // surprise, so they are for the goroutine of the test.
 type Client struct {
-	Conn net.Conn
+	Conn *net.TCPConn
 	Kept [][]byte // packets that Read returns first: those that Await let pass
 
 	t  *testing.T
@@ -39,7 +39,7 @@ func Dial(t *testing.T, addr string) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &Client{t: t, Conn: conn}
+	return &Client{t: t, Conn: conn.(*net.TCPConn)}
 }
 
 // Connect opens a connection that the server accepts. present is the Session
@@ -178,10 +178,17 @@ func (c *Client) Disconnect() {
 
 // Cut ends the connection as a network failure would.
 func (c *Client) Cut() {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
-	}
+	c.Conn.SetLinger(0)
 	c.Conn.Close()
+}
+
+// CloseWrite ends the client's half of the connection. The server sees its end
+// and can still be read.
+func (c *Client) CloseWrite() {
+	c.t.Helper()
+	if err := c.Conn.CloseWrite(); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // NextID is a packet identifier that the client has not used.

@@ -71,7 +71,8 @@ func TestWill(t *testing.T) {
 			watcher.Subscribe(topic, 0)
 			c := connect(t, Options{ID: id, Will: &Will{Topic: topic, Payload: "gone"}})
 			c.Send(Disconnect())
-			c.Conn.Close()
+			c.CloseWrite()
+			c.ExpectEnd()
 			b.Silent(connect(t, Options{ID: id}))
 		}},
 		{"v311/MQTT-3.1.2-12/no will, nothing published", func(t *testing.T) {
