@@ -16,15 +16,20 @@ type client struct {
 	conn    *conn // nil while the client is away
 	subs    subscriptions
 	will    *will
-	timer   timer         // while away: its end, or its will's delay
-	expiry  time.Duration // Session Expiry Interval; forever: never
-	ends    time.Duration // when the session ends, while away
-	load    atomic.Int32  // unacknowledged and waiting messages, kept if in a group
-	mark    uint64        // of the last call of findReceivers that met it,
-	markAt  int           // and where in its result
+	away    *away         // nil while the client is connected
 	backlog *backlog      // retained messages that are still to be sent
+	expiry  time.Duration // Session Expiry Interval; forever: never
+	load    atomic.Int32  // unacknowledged and waiting messages, kept if in a group
 	shared  int32         // shared subscriptions
-	over    bool          // the session has ended
+	mark    uint32        // of the last call of findReceivers that met it,
+	markAt  uint32        // and where in its result
+}
+
+// away is what a session needs only while its client is not connected.
+type away struct {
+	client *client
+	timer  timer         // the session's end, or its will's delay
+	ends   time.Duration // when the session ends
 }
 
 // forever is an expiry interval that never ends.
@@ -62,9 +67,10 @@ func (s *shard) detach(cl *client, will bool) {
 		s.endSession(cl)
 		return
 	}
-	cl.ends = forever
+	cl.away = &away{client: cl, ends: forever}
+	cl.away.timer.owner = cl.away
 	if cl.expiry != forever {
-		cl.ends = s.now + cl.expiry
+		cl.away.ends = s.now + cl.expiry
 	}
 	if cl.will != nil {
 		cl.will.due = s.now + cl.will.delay
@@ -72,27 +78,24 @@ func (s *shard) detach(cl *client, will bool) {
 			s.publishWill(cl)
 		}
 	}
-	s.armClient(cl)
+	s.arm(cl.away)
 }
 
-// armClient sets the timer of a client that is away.
-func (s *shard) armClient(cl *client) {
-	at := cl.ends
-	if cl.will != nil {
-		at = min(at, cl.will.due)
+// arm sets the timer of a client that is away.
+func (s *shard) arm(a *away) {
+	at := a.ends
+	if w := a.client.will; w != nil {
+		at = min(at, w.due)
 	}
-	cl.timer.owner = cl
 	if at != forever {
-		s.timers.start(&cl.timer, at)
+		s.timers.start(&a.timer, at)
 	}
 }
 
 // expire implements expirer.
-func (cl *client) expire(s *shard) {
-	if cl.over || cl.conn != nil {
-		return
-	}
-	if cl.ends <= s.now {
+func (a *away) expire(s *shard) {
+	cl := a.client
+	if a.ends <= s.now {
 		s.count.Expired++
 		s.endSession(cl)
 		return
@@ -100,19 +103,26 @@ func (cl *client) expire(s *shard) {
 	if cl.will != nil && cl.will.due <= s.now {
 		s.publishWill(cl)
 	}
-	s.armClient(cl)
+	s.arm(a)
+}
+
+// back ends the time that the client was away.
+func (s *shard) back(cl *client) {
+	if cl.away != nil {
+		s.timers.stop(&cl.away.timer)
+		cl.away = nil
+	}
 }
 
 // endSession forgets a session whose client is away. Its will is published
 // now, if that has not been done (MQTT-3.1.3.2.2), and what it had of shared
 // subscriptions goes to other members.
 func (s *shard) endSession(cl *client) {
-	cl.over = true
-	s.timers.stop(&cl.timer)
+	s.back(cl)
 	delete(s.clients, cl.id)
 	s.count.Disconnected--
 	s.publishWill(cl)
-	for _, sub := range cl.subs.all() {
+	for sub := range cl.subs.all {
 		s.drop(sub)
 	}
 	cl.subs = subscriptions{}
@@ -123,7 +133,7 @@ func (s *shard) setOnline(cl *client, online bool) {
 	if cl.shared == 0 {
 		return
 	}
-	for _, sub := range cl.subs.all() {
+	for sub := range cl.subs.all {
 		if sub.group == nil {
 			continue
 		}

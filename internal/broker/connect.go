@@ -139,7 +139,7 @@ func (s *shard) admit(c *conn, p *packet.Connect) {
 	}
 	present := cl != nil
 	if present {
-		s.timers.stop(&cl.timer)
+		s.back(cl)
 		s.count.Disconnected--
 		cl.will = nil // MQTT-3.1.3-9
 	} else {
@@ -163,8 +163,8 @@ func (s *shard) admit(c *conn, p *packet.Connect) {
 	s.send(c, ack.AppendWithin(s.out[:0], c.version, int(c.maxPacket)))
 	s.timers.stop(&c.timer)
 	c.heard = s.now
-	if c.patience = keepAlive * 3 / 2; c.patience > 0 {
-		s.timers.start(&c.timer, s.now+c.patience)
+	if c.keepAlive = uint16(keepAlive / time.Second); c.keepAlive > 0 {
+		s.timers.start(&c.timer, s.now+c.patience())
 	}
 	if s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug("connected", "client", id, "remote", c.net.Remote(), "version", c.version.String(), "session_present", present)

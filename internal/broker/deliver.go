@@ -72,8 +72,8 @@ func (s *shard) weigh(cl *client) {
 // has caught up. One that is far behind is disconnected: what is pending then
 // are packets that it asked for itself and does not read.
 func (s *shard) hold(c *conn) {
-	if !c.slow {
-		c.slow, c.slowSince = true, s.now
+	if c.pace == inTime {
+		c.pace, c.slowSince = slow, uint32(s.now/tick)
 		c.client.session.Link.Hold = true
 		s.held = append(s.held, c)
 		s.timers.start(&c.timer, s.due(c))
@@ -92,16 +92,16 @@ func (s *shard) release() (more bool) {
 	wait := s.held[:0]
 	for _, c := range s.held {
 		switch {
-		case c.closing || !c.slow:
+		case c.closing || c.pace == inTime:
 		case c.net.Pending() == 0:
-			c.slow = false
+			c.pace = inTime
 			s.pump(c)
-		case !c.looked: // held in this turn, nothing is written yet
-			c.looked = true
+		case c.pace == slow: // held in this turn, nothing is written yet
+			c.pace = looked
 			wait = append(wait, c)
-			continue
+		default:
+			c.pace = slow // Drained will come
 		}
-		c.looked = false
 	}
 	clear(s.held[len(wait):])
 	s.held = wait

@@ -92,7 +92,7 @@ func (s *shard) findReceivers(r *route) {
 	s.subscriptions.Match([]byte(r.name), func(sub *subscription) {
 		c := sub.client
 		if c.mark != s.marks {
-			c.mark, c.markAt = s.marks, len(all)
+			c.mark, c.markAt = s.marks, uint32(len(all))
 			all = append(all, receiver{client: c})
 		}
 		rc := &all[c.markAt]

@@ -27,7 +27,7 @@ type shard struct {
 	subscriptions topic.Tree[*subscription] // without shared ones
 	changes       changes                   // of subscriptions
 	routes        map[string]*route
-	marks         uint64 // see client.mark
+	marks         uint32 // see client.mark
 	timers        wheel
 	unconnected   map[*conn]struct{} // connections before CONNECT
 	backlogs      []*client          // clients that wait for retained messages
@@ -102,8 +102,8 @@ func (s *shard) Drained(n engine.Conn) {
 	if c.client == nil || c.closing {
 		return
 	}
-	if c.slow {
-		c.slow = false
+	if c.pace != inTime {
+		c.pace = inTime
 		s.pump(c)
 	}
 }

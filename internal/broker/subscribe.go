@@ -67,7 +67,7 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 	}
 	sub = cl.subs.find(filter)
 	if existed = sub != nil; !existed {
-		if len(cl.subs.all()) >= s.b.cfg.Limits.Subscriptions {
+		if cl.subs.len() >= s.b.cfg.Limits.Subscriptions {
 			s.count.RefusedSubscriptions++
 			return nil, false, packet.QuotaExceeded
 		}

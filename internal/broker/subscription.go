@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"slices"
+
 	"midge/internal/packet"
 	"midge/internal/topic"
 )
@@ -17,9 +19,14 @@ type subscription struct {
 	rap     bool // Retain As Published
 }
 
-// subscriptions are those of one session. Most have a few, which a list serves
-// best; an index comes with more.
+// subscriptions are those of one session. Most have one, which needs no more
+// memory; with many comes an index.
 type subscriptions struct {
+	first   *subscription // nil: there are none
+	further *further      // nil: there is one at most
+}
+
+type further struct {
 	list  []*subscription
 	index map[string]int // filter -> place in list, once there are more than scanned
 }
@@ -28,31 +35,83 @@ type subscriptions struct {
 // one.
 const scanned = 16
 
-func (l *subscriptions) all() []*subscription { return l.list }
+// len is their number.
+func (l *subscriptions) len() int {
+	switch {
+	case l.first == nil:
+		return 0
+	case l.further == nil:
+		return 1
+	}
+	return 1 + len(l.further.list)
+}
+
+// all calls yield for each subscription, in no order.
+func (l *subscriptions) all(yield func(*subscription) bool) {
+	if l.first == nil || !yield(l.first) || l.further == nil {
+		return
+	}
+	for _, sub := range l.further.list {
+		if !yield(sub) {
+			return
+		}
+	}
+}
 
 func (l *subscriptions) find(filter string) *subscription {
-	if i := l.place(filter); i >= 0 {
-		return l.list[i]
+	switch {
+	case l.first == nil:
+	case l.first.filter == filter:
+		return l.first
+	case l.further != nil:
+		if i := l.further.place(filter); i >= 0 {
+			return l.further.list[i]
+		}
 	}
 	return nil
 }
 
-func (l *subscriptions) place(filter string) int {
+func (l *subscriptions) add(sub *subscription) {
+	if l.first == nil {
+		l.first = sub
+		return
+	}
+	if l.further == nil {
+		l.further = &further{}
+	}
+	l.further.add(sub)
+}
+
+func (l *subscriptions) remove(filter string) {
+	switch {
+	case l.first == nil:
+	case l.first.filter != filter:
+		if l.further != nil {
+			l.further.remove(filter)
+		}
+	case l.further == nil:
+		l.first = nil
+	default:
+		last := l.further.list[len(l.further.list)-1]
+		l.further.remove(last.filter)
+		l.first = last
+	}
+	if l.further != nil && len(l.further.list) == 0 {
+		l.further = nil
+	}
+}
+
+func (l *further) place(filter string) int {
 	if l.index != nil {
 		if i, ok := l.index[filter]; ok {
 			return i
 		}
 		return -1
 	}
-	for i, sub := range l.list {
-		if sub.filter == filter {
-			return i
-		}
-	}
-	return -1
+	return slices.IndexFunc(l.list, func(sub *subscription) bool { return sub.filter == filter })
 }
 
-func (l *subscriptions) add(sub *subscription) {
+func (l *further) add(sub *subscription) {
 	l.list = append(l.list, sub)
 	switch {
 	case l.index != nil:
@@ -65,7 +124,8 @@ func (l *subscriptions) add(sub *subscription) {
 	}
 }
 
-func (l *subscriptions) remove(filter string) {
+// remove puts the last subscription in the place of the one that goes.
+func (l *further) remove(filter string) {
 	i := l.place(filter)
 	if i < 0 {
 		return
