@@ -60,23 +60,26 @@ func config() broker.Config {
 	}
 }
 
-// listen prepares the engine that a user of this system gets.
+// listen prepares the engine that a user of this system gets, or the one for
+// every system if MQTT_ENGINE is "goroutine".
 func listen(b *broker.Broker, address *string) (run func(context.Context) error, err error) {
 	const anyPort = "127.0.0.1:0"
 	shards := b.Shards()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	e, err := epoll.New(shards, epoll.Config{Log: log})
-	if err == nil {
-		addr, err := e.Listen(anyPort)
-		if err != nil {
+	if os.Getenv("MQTT_ENGINE") != "goroutine" {
+		e, err := epoll.New(shards, epoll.Config{Log: log})
+		if err == nil {
+			addr, err := e.Listen(anyPort)
+			if err != nil {
+				return nil, err
+			}
+			*address = addr.String()
+			b.Start(e)
+			return e.Run, nil
+		}
+		if !errors.Is(err, engine.ErrUnsupported) {
 			return nil, err
 		}
-		*address = addr.String()
-		b.Start(e)
-		return e.Run, nil
-	}
-	if !errors.Is(err, engine.ErrUnsupported) {
-		return nil, err
 	}
 	ln, err := net.Listen("tcp", anyPort)
 	if err != nil {
