@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"sync"
 	"time"
 
 	"midge/internal/broker"
@@ -84,8 +85,11 @@ func (b *Broker) shards() int {
 // after a cancellation.
 func (b *Broker) Run(ctx context.Context) error {
 	running, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
 	b.core.Start(b.network)
+	var tending sync.WaitGroup
+	tending.Go(func() { giveBack(running) })
+	defer tending.Wait()
+	defer end()
 	ended := make(chan error, 1)
 	go func() { ended <- b.network.Run(running) }()
 	select {

@@ -1,0 +1,49 @@
+package app
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+const (
+	// quietEvery is how often the process looks whether it is quiet.
+	quietEvery = time.Second
+
+	// quietBytes allocated in that time, and less, are quiet: a broker that
+	// only answers pings and publishes $SYS stays below.
+	quietBytes = 256 << 10
+
+	// worthBytes allocated since memory was given back last make it worth to
+	// do so again. Collecting a heap of 10 MB costs 5 ms of CPU time.
+	worthBytes = 2 << 20
+)
+
+// giveBack returns memory to the system when a storm is over, until ctx is
+// cancelled. The runtime keeps as much again as is in use, which is right
+// under load. A gateway that has taken its clients on and then waits should
+// not hold it.
+func giveBack(ctx context.Context) {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	allocated := func() uint64 {
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	tick := time.NewTicker(quietEvery)
+	defer tick.Stop()
+	var before, given uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := allocated()
+		if now-before < quietBytes && now-given > worthBytes {
+			debug.FreeOSMemory()
+			given = allocated()
+		}
+		before = now
+	}
+}
