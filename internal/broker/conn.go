@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -13,20 +14,18 @@ import (
 // conn is a network connection, before and after CONNECT. A shard holds at
 // least one for each client, so it is kept small and has no buffers.
 //
-// Its fields fill 112 bytes; one more byte would cost 16.
+// Its fields fill 96 bytes; one more byte would cost 16.
 type conn struct {
 	net       engine.Conn
 	client    *client // nil before CONNECT
 	route     *route  // of the last topic that was published to
-	joining   *joining
-	timer     timer         // before CONNECT: its deadline; after it: keep-alive
-	heard     time.Duration // when the last packet came
-	slowSince uint32        // in ticks of the wheel, if slow
-	maxPacket uint32        // the client's Maximum Packet Size
-	keepAlive uint16        // in force, seconds; 0: none
+	timer     timer   // before CONNECT: its deadline; after it: keep-alive
+	heard     uint32  // when the last packet came, in ticks of the wheel, rounded up
+	slowSince uint32  // in ticks, if slow
+	keepAlive uint16  // in force, seconds; 0: none
 	version   packet.Version
 	pace      pace
-	aliases   bool // the client takes topic aliases
+	apart     bool // it takes topic aliases or only small packets, so that it can't get the same bytes as others
 	closing   bool // nothing is read or sent any more
 	stalled   bool // see shard.stall
 	entered   bool // is counted by the gate
@@ -41,14 +40,31 @@ const (
 	looked      // slow, and release has looked at it once
 )
 
+// hear takes note of a packet.
+func (c *conn) hear(now time.Duration) { c.heard = uint32(now/tick) + 1 }
+
+// most is the client's Maximum Packet Size, in bytes.
+func (s *shard) most(c *conn) int {
+	most := uint32(0)
+	switch {
+	case c.client != nil:
+		most = c.client.session.Link.MaxPacket
+	case c.version == packet.V5: // s.connect is being refused
+		most = s.connect.Properties.MaximumPacketSize
+	}
+	return int(cmp.Or(most, packet.MaxSize))
+}
+
 // patience is how long the client may be silent (MQTT-3.1.2-22); 0: for ever.
 func (c *conn) patience() time.Duration { return time.Duration(c.keepAlive) * time.Second * 3 / 2 }
 
 // slowUntil is when a slow client is given up.
 func (c *conn) slowUntil() time.Duration { return time.Duration(c.slowSince)*tick + slowPatience }
 
-// joining is what a connection needs until CONNECT is answered.
+// joining is what a connection needs until CONNECT is answered. It is attached
+// to the network connection until then, and the conn afterwards.
 type joining struct {
+	conn     *conn
 	deadline time.Duration
 	assigned string            // the client id that it gets from us
 	asked    bool              // Access is thinking
@@ -56,20 +72,28 @@ type joining struct {
 	code     packet.ReasonCode // this
 }
 
+// connOf finds what Open made for a network connection.
+func connOf(n engine.Conn) *conn {
+	if j, ok := n.Attached().(*joining); ok {
+		return j.conn
+	}
+	return n.Attached().(*conn)
+}
+
 // Open implements engine.Shard.
 func (s *shard) Open(n engine.Conn) {
 	s.tell()
-	c, moved := n.Attached().(*conn)
+	j, moved := n.Attached().(*joining)
 	if !moved {
-		c = &conn{net: n, maxPacket: packet.MaxSize}
-		c.joining = &joining{deadline: s.now + s.b.cfg.Limits.ConnectTimeout}
-		n.Attach(c)
+		j = s.newJoining()
+		n.Attach(j)
 		s.count.Accepted++
 	}
+	c := j.conn
 	c.net = n
 	s.count.Connections++
 	s.unconnected[c] = struct{}{}
-	s.timers.start(&c.timer, c.joining.deadline)
+	s.timers.start(&c.timer, j.deadline)
 	c.timer.owner = c
 	if moved {
 		return
@@ -91,7 +115,7 @@ func (s *shard) Open(n engine.Conn) {
 // Closed implements engine.Shard.
 func (s *shard) Closed(n engine.Conn, err error) {
 	s.tell()
-	c := n.Attached().(*conn)
+	c := connOf(n)
 	if !c.closing && s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug("connection lost", "client", c.name(), "remote", n.Remote(), "error", err)
 	}
@@ -130,7 +154,7 @@ func (s *shard) abandon(c *conn, will bool) {
 // Data implements engine.Shard.
 func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 	s.tell()
-	c := n.Attached().(*conn)
+	c := connOf(n)
 	for used < len(b) && !c.closing && !c.stalled {
 		limit := s.b.cfg.Limits.PacketSize
 		if c.client == nil {
@@ -152,7 +176,7 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 			break
 		}
 		if c.client == nil {
-			if !s.join(c, first, body) {
+			if !s.join(n.Attached().(*joining), first, body) {
 				return used
 			}
 		} else if err := s.handle(c, first, body); err != nil {
@@ -162,7 +186,7 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 		used += size
 		s.count.PacketsReceived++
 		s.count.BytesReceived += uint64(size)
-		c.heard = s.now
+		c.hear(s.now)
 		if s.overdue(c) {
 			return len(b)
 		}
@@ -247,7 +271,7 @@ func (s *shard) end(c *conn, code packet.ReasonCode, reason string) {
 			d.Properties.ReasonString = []byte(reason)
 			d.Properties.Set(packet.PropReasonString)
 		}
-		s.send(c, d.AppendWithin(s.out[:0], c.version, int(c.maxPacket)))
+		s.send(c, d.AppendWithin(s.out[:0], c.version, s.most(c)))
 	}
 	s.close(c)
 }
@@ -286,7 +310,7 @@ func (s *shard) due(c *conn) time.Duration {
 	case c.keepAlive > 0 && c.stalled: // we don't listen, so its silence says nothing
 		due = s.now + c.patience()
 	case c.keepAlive > 0:
-		due = c.heard + c.patience()
+		due = time.Duration(c.heard)*tick + c.patience()
 	}
 	if c.pace != inTime {
 		due = min(due, c.slowUntil())

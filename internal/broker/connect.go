@@ -24,7 +24,8 @@ func shardOf(clientID []byte, shards int) int {
 // join runs a CONNECT (MQTT 5.0 section 3.1.4). It reports false if the packet
 // is to be offered again: the connection moves to the shard of its client id,
 // or Access is thinking.
-func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
+func (s *shard) join(j *joining, first byte, body []byte) (done bool) {
+	c := j.conn
 	p := &s.connect
 	err := p.Decode(first, body)
 	c.version = p.Version
@@ -33,23 +34,21 @@ func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 		return true
 	}
 	if len(p.ClientID) == 0 {
-		if c.joining.assigned == "" {
-			c.joining.assigned = s.assign()
+		if j.assigned == "" {
+			j.assigned = s.assign()
 		}
-		p.ClientID = []byte(c.joining.assigned)
+		p.ClientID = []byte(j.assigned)
 	}
 	if to := shardOf(p.ClientID, len(s.b.shards)); to != s.index {
 		s.giveAway(c, to)
 		return false
 	}
-	if p.Properties.Has(packet.PropMaximumPacketSize) {
-		c.maxPacket = p.Properties.MaximumPacketSize
-	}
 	if err := s.checkConnect(p); err != nil {
 		s.fault(c, err)
 		return true
 	}
-	code, now := s.mayConnect(c, p)
+	id := string(p.ClientID)
+	code, now := s.mayConnect(j, p, id)
 	if !now {
 		return false
 	}
@@ -58,7 +57,7 @@ func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 		s.refuse(c, code, "")
 		return true
 	}
-	s.admit(c, p)
+	s.admit(j, p, id)
 	return true
 }
 
@@ -100,15 +99,15 @@ func (s *shard) checkConnect(p *packet.Connect) error {
 
 // mayConnect asks Access. now is false while it thinks; the connection is
 // paused until then, and CONNECT offered again.
-func (s *shard) mayConnect(c *conn, p *packet.Connect) (code packet.ReasonCode, now bool) {
-	j := c.joining
+func (s *shard) mayConnect(j *joining, p *packet.Connect, id string) (code packet.ReasonCode, now bool) {
+	c := j.conn
 	switch {
 	case j.answered:
 		return j.code, true
 	case j.asked:
 		return 0, false
 	}
-	r := Request{ClientID: string(p.ClientID), UserName: p.UserName, Password: p.Password, Remote: c.net.Remote()}
+	r := Request{ClientID: id, UserName: p.UserName, Password: p.Password, Remote: c.net.Remote()}
 	code, now = s.b.cfg.Access.Connect(r, func(code packet.ReasonCode) {
 		s.b.runner.Post(s.index, func() {
 			if !c.closing {
@@ -126,8 +125,8 @@ func (s *shard) mayConnect(c *conn, p *packet.Connect) (code packet.ReasonCode, 
 
 // admit accepts a connection: it takes over from an older one, resumes or
 // begins the session, and answers.
-func (s *shard) admit(c *conn, p *packet.Connect) {
-	id := string(p.ClientID)
+func (s *shard) admit(j *joining, p *packet.Connect, id string) {
+	c := j.conn
 	if old := s.clients[id]; old != nil && old.conn != nil {
 		s.count.TakenOver++
 		s.end(old.conn, packet.SessionTakenOver, "") // MQTT-3.1.4-3
@@ -150,7 +149,7 @@ func (s *shard) admit(c *conn, p *packet.Connect) {
 	cl.will = newWill(p, id)
 	cl.conn, c.client = c, cl
 	link := session.NewLink(p, &s.session)
-	c.aliases = link.Aliases()
+	c.apart = link.Apart()
 	delete(s.unconnected, c)
 	s.count.Connected++
 	cl.session.Attach(link)
@@ -158,11 +157,12 @@ func (s *shard) admit(c *conn, p *packet.Connect) {
 
 	ack := packet.Connack{SessionPresent: present}
 	keepAlive := s.keepAlive(p, &ack)
-	s.connackProperties(p, c, cl, &ack)
-	c.joining = nil
-	s.send(c, ack.AppendWithin(s.out[:0], c.version, int(c.maxPacket)))
+	s.connackProperties(p, j, cl, &ack)
+	c.net.Attach(c)
+	s.joined(j)
+	s.send(c, ack.AppendWithin(s.out[:0], c.version, s.most(c)))
 	s.timers.stop(&c.timer)
-	c.heard = s.now
+	c.hear(s.now)
 	if c.keepAlive = uint16(keepAlive / time.Second); c.keepAlive > 0 {
 		s.timers.start(&c.timer, s.now+c.patience())
 	}
@@ -172,6 +172,28 @@ func (s *shard) admit(c *conn, p *packet.Connect) {
 	out, dropped := cl.session.Resume(s.out[:0], s.now)
 	s.count.DroppedExpired += uint64(dropped)
 	s.send(c, out)
+}
+
+// joined keeps the memory of j for the next connection: left to the garbage
+// collector, it would leave holes between what stays. Access may still know it
+// if it was asked and took its time.
+func (s *shard) joined(j *joining) {
+	if !j.asked && len(s.joinings) < cap(s.joinings) {
+		*j = joining{}
+		s.joinings = append(s.joinings, j)
+	}
+}
+
+// newJoining is what a new connection needs until CONNECT is answered.
+func (s *shard) newJoining() *joining {
+	j := &joining{}
+	if n := len(s.joinings); n > 0 {
+		j = s.joinings[n-1]
+		s.joinings = s.joinings[:n-1]
+	}
+	j.conn = &conn{}
+	j.deadline = s.now + s.b.cfg.Limits.ConnectTimeout
+	return j
 }
 
 // expiryOf is how long the session outlives its connection. Before 5.0 a
@@ -200,8 +222,8 @@ func (s *shard) keepAlive(p *packet.Connect, ack *packet.Connack) time.Duration 
 
 // connackProperties tells a 5.0 client where the broker differs from what an
 // absent property means.
-func (s *shard) connackProperties(p *packet.Connect, c *conn, cl *client, ack *packet.Connack) {
-	if c.version != packet.V5 {
+func (s *shard) connackProperties(p *packet.Connect, j *joining, cl *client, ack *packet.Connack) {
+	if p.Version != packet.V5 {
 		return
 	}
 	cfg, a := &s.b.cfg, &ack.Properties
@@ -225,8 +247,8 @@ func (s *shard) connackProperties(p *packet.Connect, c *conn, cl *client, ack *p
 		a.SessionExpiry = uint32(cl.expiry / time.Second)
 		a.Set(packet.PropSessionExpiry)
 	}
-	if c.joining.assigned != "" {
-		a.AssignedClientID = []byte(c.joining.assigned)
+	if j.assigned != "" {
+		a.AssignedClientID = []byte(j.assigned)
 		a.Set(packet.PropAssignedClientID)
 	}
 	if p.Properties.RequestResponseInfo && cfg.Session.ResponseInformation != "" {
@@ -244,7 +266,7 @@ func (s *shard) refuse(c *conn, code packet.ReasonCode, reason string) {
 			ack.Properties.ReasonString = []byte(reason)
 			ack.Properties.Set(packet.PropReasonString)
 		}
-		s.send(c, ack.AppendWithin(s.out[:0], c.version, int(c.maxPacket)))
+		s.send(c, ack.AppendWithin(s.out[:0], c.version, s.most(c)))
 	}
 	s.close(c)
 }

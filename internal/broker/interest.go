@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -18,7 +19,8 @@ import (
 // live one.
 type interest struct {
 	mu     sync.RWMutex
-	shards topic.Tree[uint64] // one value for each filter: the set of shards
+	exact  map[string]uint64  // filter without wildcards -> set of shards; most are such, and a map is smallest
+	shards topic.Tree[uint64] // one value for each other filter: the set of shards
 	groups topic.Tree[*group] // by inner filter
 	named  map[groupName]*group
 	log    changes
@@ -27,7 +29,10 @@ type interest struct {
 
 type groupName struct{ name, filter string }
 
-func (n *interest) init() { n.named = map[groupName]*group{} }
+func (n *interest) init() {
+	n.exact = map[string]uint64{}
+	n.named = map[groupName]*group{}
+}
 
 // add tells that a shard has got its first subscription of a filter.
 func (n *interest) add(filter string, shard int) {
@@ -42,6 +47,15 @@ func (n *interest) remove(filter string, shard int) {
 func (n *interest) update(filter string, change func(uint64) uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	defer n.changed(filter)
+	if !strings.ContainsAny(filter, "+#") {
+		if set := change(n.exact[filter]); set != 0 {
+			n.exact[filter] = set
+		} else {
+			delete(n.exact, filter)
+		}
+		return
+	}
 	var set uint64
 	n.shards.Find(filter, func(ref topic.Ref, v uint64) bool {
 		set = v
@@ -51,7 +65,6 @@ func (n *interest) update(filter string, change func(uint64) uint64) {
 	if set = change(set); set != 0 {
 		n.shards.Add(filter, set)
 	}
-	n.changed(filter)
 }
 
 // changed makes cached routes that a filter matches invalid. The caller holds mu.
@@ -64,6 +77,7 @@ func (n *interest) changed(filter string) {
 func (n *interest) lookup(name []byte, groups []*group) (set uint64, all []*group, epoch uint64) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
+	set = n.exact[string(name)]
 	n.shards.Match(name, func(m uint64) { set |= m })
 	n.groups.Match(name, func(g *group) { groups = append(groups, g) })
 	return set, groups, n.log.epoch

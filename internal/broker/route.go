@@ -189,7 +189,7 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 		s.count.DroppedExpired++
 		return
 	}
-	if to.aliases {
+	if to.apart {
 		s.enqueue(c, m, 0, retain, nil, nil)
 		return
 	}
@@ -199,10 +199,6 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 	}
 	head := s.frame(m, to.version, retain)
 	size := len(head) + len(m.Payload)
-	if size > int(to.maxPacket) {
-		s.count.DroppedSize++
-		return
-	}
 	to.net.Send(head, m.Payload)
 	s.count.PacketsSent++
 	s.count.PublishSent++

@@ -30,6 +30,7 @@ type shard struct {
 	marks         uint32 // see client.mark
 	timers        wheel
 	unconnected   map[*conn]struct{} // connections before CONNECT
+	joinings      []*joining         // to be used again
 	backlogs      []*client          // clients that wait for retained messages
 	stalled       []*conn            // publishers that wait for another shard
 	held          []*conn            // slow readers, until it is known whether Drained will come
@@ -67,6 +68,7 @@ func newShard(b *Broker, index int) *shard {
 		clients:     map[string]*client{},
 		routes:      map[string]*route{},
 		unconnected: map[*conn]struct{}{},
+		joinings:    make([]*joining, 0, 64),
 		outgoing:    make([]*batch, b.cfg.Shards),
 	}
 }
@@ -98,7 +100,7 @@ func (s *shard) Turn(now time.Duration) (next time.Duration) {
 // Drained implements engine.Shard: a slow reader has caught up.
 func (s *shard) Drained(n engine.Conn) {
 	s.tell()
-	c := n.Attached().(*conn)
+	c := connOf(n)
 	if c.client == nil || c.closing {
 		return
 	}

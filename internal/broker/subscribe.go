@@ -30,7 +30,7 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 		s.codes = append(s.codes, code)
 	}
 	ack := packet.Suback{ID: p.ID, Codes: s.codes}
-	s.send(c, ack.AppendWithin(s.out[:0], c.version, int(c.maxPacket)))
+	s.send(c, ack.AppendWithin(s.out[:0], c.version, s.most(c)))
 	for _, r := range wanted {
 		s.requestRetained(c.client, r.sub)
 	}
@@ -147,7 +147,7 @@ func (s *shard) handleUnsubscribe(c *conn, first byte, body []byte) error {
 		s.codes = append(s.codes, s.removeSubscription(c.client, string(f)))
 	}
 	ack := packet.Unsuback{ID: p.ID, Codes: s.codes}
-	s.send(c, ack.AppendWithin(s.out[:0], c.version, int(c.maxPacket)))
+	s.send(c, ack.AppendWithin(s.out[:0], c.version, s.most(c)))
 	return nil
 }
 

@@ -129,9 +129,9 @@ func (l *Link) publish(out []byte, e *entry, id packet.ID, dup bool, now time.Du
 	return p.Append(out, l.Version), true
 }
 
-// Aliases reports whether the client takes topic aliases, so that it can't get
-// the same bytes as others.
-func (l *Link) Aliases() bool { return l.aliases != nil && l.aliases.outMax > 0 }
+// Apart reports whether the client can't get the same bytes as others: it takes
+// topic aliases, or only packets up to a size.
+func (l *Link) Apart() bool { return l.aliases != nil && l.aliases.outMax > 0 || l.MaxPacket != 0 }
 
 func (l *Link) ack(out []byte, t packet.Type, id packet.ID, code packet.ReasonCode) []byte {
 	a := packet.Ack{Type: t, ID: id, Code: code}
