@@ -455,8 +455,17 @@ func appendUser(dst []byte, user []UserProperty) []byte {
 // packet is too large even so.
 func appendWithin(dst []byte, v Version, limit int, p *Properties, encode func([]byte, Version, *Properties) []byte) []byte {
 	start := len(dst)
-	less := *p
-	for _, drop := range []PropertyID{0, PropUser, PropReasonString} {
+	if dst = encode(dst, v, p); len(dst)-start <= limit {
+		return dst
+	}
+	return appendLess(dst[:start], v, limit, *p, encode)
+}
+
+// appendLess is appendWithin for a packet that is too large as it is. Only it
+// needs a copy of the properties.
+func appendLess(dst []byte, v Version, limit int, less Properties, encode func([]byte, Version, *Properties) []byte) []byte {
+	start := len(dst)
+	for _, drop := range []PropertyID{PropUser, PropReasonString} {
 		less.Unset(drop)
 		if dst = encode(dst[:start], v, &less); len(dst)-start <= limit {
 			return dst
