@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -41,6 +42,7 @@ func giveBack(ctx context.Context) {
 		}
 		now := allocated()
 		if now-before < quietBytes && now-given > worthBytes {
+			runtime.GC() // what pools hold goes with the second collection
 			debug.FreeOSMemory()
 			given = allocated()
 		}

@@ -61,40 +61,32 @@ func (c *conn) patience() time.Duration { return time.Duration(c.keepAlive) * ti
 // slowUntil is when a slow client is given up.
 func (c *conn) slowUntil() time.Duration { return time.Duration(c.slowSince)*tick + slowPatience }
 
-// joining is what a connection needs until CONNECT is answered. It is attached
-// to the network connection until then, and the conn afterwards.
+// joining is a connection whose CONNECT waits for Access.
 type joining struct {
-	conn     *conn
-	deadline time.Duration
 	assigned string            // the client id that it gets from us
-	asked    bool              // Access is thinking
 	answered bool              // Access has answered:
 	code     packet.ReasonCode // this
 }
 
 // connOf finds what Open made for a network connection.
-func connOf(n engine.Conn) *conn {
-	if j, ok := n.Attached().(*joining); ok {
-		return j.conn
-	}
-	return n.Attached().(*conn)
-}
+func connOf(n engine.Conn) *conn { return n.Attached().(*conn) }
 
 // Open implements engine.Shard.
 func (s *shard) Open(n engine.Conn) {
 	s.tell()
-	j, moved := n.Attached().(*joining)
+	c, moved := n.Attached().(*conn)
 	if !moved {
-		j = s.newJoining()
-		n.Attach(j)
+		c = &conn{}
+		c.timer.owner = c
+		s.timers.start(&c.timer, s.now+s.b.cfg.Limits.ConnectTimeout)
+		n.Attach(c)
 		s.count.Accepted++
+	} else {
+		s.timers.start(&c.timer, time.Duration(c.timer.due)*tick) // the deadline stays
 	}
-	c := j.conn
 	c.net = n
 	s.count.Connections++
 	s.unconnected[c] = struct{}{}
-	s.timers.start(&c.timer, j.deadline)
-	c.timer.owner = c
 	if moved {
 		return
 	}
@@ -145,6 +137,7 @@ func (s *shard) abandon(c *conn, will bool) {
 	c.closing = true
 	s.timers.stop(&c.timer)
 	delete(s.unconnected, c)
+	delete(s.joining, c)
 	if cl := c.client; cl != nil {
 		c.client, c.route = nil, nil
 		s.detach(cl, will)
@@ -176,7 +169,7 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 			break
 		}
 		if c.client == nil {
-			if !s.join(n.Attached().(*joining), first, body) {
+			if !s.join(c, first, body) {
 				return used
 			}
 		} else if err := s.handle(c, first, body); err != nil {

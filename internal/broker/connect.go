@@ -24,8 +24,7 @@ func shardOf(clientID []byte, shards int) int {
 // join runs a CONNECT (MQTT 5.0 section 3.1.4). It reports false if the packet
 // is to be offered again: the connection moves to the shard of its client id,
 // or Access is thinking.
-func (s *shard) join(j *joining, first byte, body []byte) (done bool) {
-	c := j.conn
+func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 	p := &s.connect
 	err := p.Decode(first, body)
 	c.version = p.Version
@@ -33,11 +32,13 @@ func (s *shard) join(j *joining, first byte, body []byte) (done bool) {
 		s.fault(c, err)
 		return true
 	}
+	j := s.joining[c]
+	var assigned string
 	if len(p.ClientID) == 0 {
-		if j.assigned == "" {
-			j.assigned = s.assign()
+		if assigned = s.assign(); j != nil {
+			assigned = j.assigned
 		}
-		p.ClientID = []byte(j.assigned)
+		p.ClientID = []byte(assigned)
 	}
 	if to := shardOf(p.ClientID, len(s.b.shards)); to != s.index {
 		s.giveAway(c, to)
@@ -48,22 +49,36 @@ func (s *shard) join(j *joining, first byte, body []byte) (done bool) {
 		return true
 	}
 	id := string(p.ClientID)
-	code, now := s.mayConnect(j, p, id)
-	if !now {
+	var code packet.ReasonCode
+	switch {
+	case j == nil:
+		var now bool
+		if code, now = s.ask(c, p, id, assigned); !now {
+			return false
+		}
+	case !j.answered:
 		return false
+	default:
+		code = j.code
 	}
 	if code.Failed() {
 		s.count.RefusedAccess++
 		s.refuse(c, code, "")
 		return true
 	}
-	s.admit(j, p, id)
+	s.admit(c, p, id, assigned)
 	return true
 }
 
-// assign makes a client id (MQTT-3.1.3-6).
+// assign makes a client id (MQTT-3.1.3-6) of this shard, so that the connection
+// can stay.
 func (s *shard) assign() string {
-	return "midge-" + s.b.process + "-" + strconv.FormatUint(s.b.names.Add(1), 36)
+	for {
+		id := "midge-" + s.b.process + "-" + strconv.FormatUint(s.b.names.Add(1), 36)
+		if shardOf([]byte(id), len(s.b.shards)) == s.index {
+			return id
+		}
+	}
 }
 
 // giveAway moves a connection to another shard, before CONNECT is answered.
@@ -97,27 +112,20 @@ func (s *shard) checkConnect(p *packet.Connect) error {
 	return nil
 }
 
-// mayConnect asks Access. now is false while it thinks; the connection is
-// paused until then, and CONNECT offered again.
-func (s *shard) mayConnect(j *joining, p *packet.Connect, id string) (code packet.ReasonCode, now bool) {
-	c := j.conn
-	switch {
-	case j.answered:
-		return j.code, true
-	case j.asked:
-		return 0, false
-	}
+// ask asks Access. now is false while it thinks; the connection is paused until
+// then, and CONNECT offered again.
+func (s *shard) ask(c *conn, p *packet.Connect, id, assigned string) (code packet.ReasonCode, now bool) {
 	r := Request{ClientID: id, UserName: p.UserName, Password: p.Password, Remote: c.net.Remote()}
 	code, now = s.b.cfg.Access.Connect(r, func(code packet.ReasonCode) {
 		s.b.runner.Post(s.index, func() {
-			if !c.closing {
+			if j := s.joining[c]; j != nil {
 				j.answered, j.code = true, code
 				c.net.Resume()
 			}
 		})
 	})
 	if !now {
-		j.asked = true
+		s.joining[c] = &joining{assigned: assigned}
 		c.net.Pause()
 	}
 	return code, now
@@ -125,8 +133,7 @@ func (s *shard) mayConnect(j *joining, p *packet.Connect, id string) (code packe
 
 // admit accepts a connection: it takes over from an older one, resumes or
 // begins the session, and answers.
-func (s *shard) admit(j *joining, p *packet.Connect, id string) {
-	c := j.conn
+func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 	if old := s.clients[id]; old != nil && old.conn != nil {
 		s.count.TakenOver++
 		s.end(old.conn, packet.SessionTakenOver, "") // MQTT-3.1.4-3
@@ -150,16 +157,15 @@ func (s *shard) admit(j *joining, p *packet.Connect, id string) {
 	cl.conn, c.client = c, cl
 	link := session.NewLink(p, &s.session)
 	c.apart = link.Apart()
-	delete(s.unconnected, c)
+	delete(s.joining, c)
+	s.connected(c)
 	s.count.Connected++
 	cl.session.Attach(link)
 	s.setOnline(cl, true)
 
 	ack := packet.Connack{SessionPresent: present}
 	keepAlive := s.keepAlive(p, &ack)
-	s.connackProperties(p, j, cl, &ack)
-	c.net.Attach(c)
-	s.joined(j)
+	s.connackProperties(p, assigned, cl, &ack)
 	s.send(c, ack.AppendWithin(s.out[:0], c.version, s.most(c)))
 	s.timers.stop(&c.timer)
 	c.hear(s.now)
@@ -174,26 +180,14 @@ func (s *shard) admit(j *joining, p *packet.Connect, id string) {
 	s.send(c, out)
 }
 
-// joined keeps the memory of j for the next connection: left to the garbage
-// collector, it would leave holes between what stays. Access may still know it
-// if it was asked and took its time.
-func (s *shard) joined(j *joining) {
-	if !j.asked && len(s.joinings) < cap(s.joinings) {
-		*j = joining{}
-		s.joinings = append(s.joinings, j)
+// connected takes c out of the connections before CONNECT. After a storm it
+// gives back the memory that so many of them took.
+func (s *shard) connected(c *conn) {
+	delete(s.unconnected, c)
+	s.crowd = max(s.crowd, len(s.unconnected))
+	if len(s.unconnected) == 0 && s.crowd > 64 {
+		s.unconnected, s.crowd = map[*conn]struct{}{}, 0
 	}
-}
-
-// newJoining is what a new connection needs until CONNECT is answered.
-func (s *shard) newJoining() *joining {
-	j := &joining{}
-	if n := len(s.joinings); n > 0 {
-		j = s.joinings[n-1]
-		s.joinings = s.joinings[:n-1]
-	}
-	j.conn = &conn{}
-	j.deadline = s.now + s.b.cfg.Limits.ConnectTimeout
-	return j
 }
 
 // expiryOf is how long the session outlives its connection. Before 5.0 a
@@ -222,7 +216,7 @@ func (s *shard) keepAlive(p *packet.Connect, ack *packet.Connack) time.Duration 
 
 // connackProperties tells a 5.0 client where the broker differs from what an
 // absent property means.
-func (s *shard) connackProperties(p *packet.Connect, j *joining, cl *client, ack *packet.Connack) {
+func (s *shard) connackProperties(p *packet.Connect, assigned string, cl *client, ack *packet.Connack) {
 	if p.Version != packet.V5 {
 		return
 	}
@@ -247,8 +241,8 @@ func (s *shard) connackProperties(p *packet.Connect, j *joining, cl *client, ack
 		a.SessionExpiry = uint32(cl.expiry / time.Second)
 		a.Set(packet.PropSessionExpiry)
 	}
-	if j.assigned != "" {
-		a.AssignedClientID = []byte(j.assigned)
+	if assigned != "" {
+		a.AssignedClientID = []byte(assigned)
 		a.Set(packet.PropAssignedClientID)
 	}
 	if p.Properties.RequestResponseInfo && cfg.Session.ResponseInformation != "" {

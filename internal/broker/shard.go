@@ -30,7 +30,8 @@ type shard struct {
 	marks         uint32 // see client.mark
 	timers        wheel
 	unconnected   map[*conn]struct{} // connections before CONNECT
-	joinings      []*joining         // to be used again
+	joining       map[*conn]*joining // those whose CONNECT waits for Access
+	crowd         int                // most in unconnected since it was made
 	backlogs      []*client          // clients that wait for retained messages
 	stalled       []*conn            // publishers that wait for another shard
 	held          []*conn            // slow readers, until it is known whether Drained will come
@@ -68,7 +69,7 @@ func newShard(b *Broker, index int) *shard {
 		clients:     map[string]*client{},
 		routes:      map[string]*route{},
 		unconnected: map[*conn]struct{}{},
-		joinings:    make([]*joining, 0, 64),
+		joining:     map[*conn]*joining{},
 		outgoing:    make([]*batch, b.cfg.Shards),
 	}
 }
