@@ -176,7 +176,7 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 		s.log.Debug("connected", "client", id, "remote", c.net.Remote(), "version", c.version.String(), "session_present", present)
 	}
 	out, dropped := cl.session.Resume(s.out[:0], s.now)
-	s.count.DroppedExpired += uint64(dropped)
+	s.countDrops(dropped)
 	s.send(c, out)
 }
 

@@ -61,6 +61,12 @@ func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain b
 	s.weigh(cl)
 }
 
+// countDrops counts what a session dropped when it was about to send it.
+func (s *shard) countDrops(d session.Drops) {
+	s.count.DroppedExpired += uint64(d.Expired)
+	s.count.DroppedSize += uint64(d.TooLarge)
+}
+
 // weigh tells the client's groups how much it has to do.
 func (s *shard) weigh(cl *client) {
 	if cl.shared > 0 {
@@ -124,7 +130,7 @@ func (s *shard) pump(c *conn) {
 	cl := c.client
 	cl.session.Link.Hold = false
 	out, dropped := cl.session.Pump(s.out[:0], s.now)
-	s.count.DroppedExpired += uint64(dropped)
+	s.countDrops(dropped)
 	s.send(c, out)
 	s.weigh(cl)
 }
@@ -137,7 +143,7 @@ func (s *shard) handleAck(c *conn, first byte, body []byte) error {
 	}
 	cl := c.client
 	out, dropped := cl.session.Ack(s.out[:0], p, s.now)
-	s.count.DroppedExpired += uint64(dropped)
+	s.countDrops(dropped)
 	s.send(c, out)
 	s.weigh(cl)
 	return nil

@@ -57,15 +57,16 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 	}
 	s.count.PublishReceived++
 	s.count.PublishBytesReceived += uint64(len(p.Payload))
+	if p.Retain && s.b.cfg.Limits.RetainedMessages == 0 && c.version == packet.V5 {
+		return fault(c.version, packet.RetainNotSupported, "MQTT-3.2.2-14", "", "RETAIN although retained messages are off")
+	}
 	in, err := c.client.session.Receive(p)
 	if err != nil {
 		return err
 	}
 	code := packet.Success
 	if !in.Duplicate {
-		if code, err = s.accept(c, p, in.Topic); err != nil {
-			return err
-		}
+		code = s.accept(c, p, in.Topic)
 	}
 	s.acknowledge(c, p.ID, p.QoS, code)
 	return nil
@@ -73,20 +74,17 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 
 // accept routes a PUBLISH whose topic name is name, and returns what to
 // acknowledge it with.
-func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (packet.ReasonCode, error) {
+func (s *shard) accept(c *conn, p *packet.Publish, name []byte) packet.ReasonCode {
 	cl := c.client
 	if c.route == nil || c.route.name != string(name) {
 		if code := s.checkTopic(name); code != packet.Success {
-			return code, nil
+			return code
 		}
 		c.route = s.routeOf(name)
 	}
 	if !s.b.cfg.Access.Publish(cl.id, name) {
 		s.count.RefusedAccess++
-		return packet.NotAuthorized, nil
-	}
-	if p.Retain && s.b.cfg.Limits.RetainedMessages == 0 {
-		return 0, fault(c.version, packet.RetainNotSupported, "MQTT-3.2.2-14", "", "RETAIN although retained messages are off")
+		return packet.NotAuthorized
 	}
 	m := &s.message
 	*m = message.Message{
@@ -97,17 +95,17 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (packet.ReasonCo
 		m.Expires = max(s.now+time.Duration(p.Properties.MessageExpiry)*time.Second, 1)
 	}
 	if !s.retain(m) && p.QoS > 0 && c.version == packet.V5 {
-		return packet.QuotaExceeded, nil
+		return packet.QuotaExceeded
 	}
 	r := c.route
 	s.renew(r)
 	if r.empty() {
-		return packet.NoMatchingSubscribers, nil
+		return packet.NoMatchingSubscribers
 	}
 	if !s.route(m, r, cl) {
 		s.stall(c)
 	}
-	return packet.Success, nil
+	return packet.Success
 }
 
 // checkTopic tells whether clients may publish to a topic at all.

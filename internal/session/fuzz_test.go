@@ -159,7 +159,9 @@ func FuzzSession(f *testing.F) {
 				if p.s.Link != nil {
 					types := [...]packet.Type{packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP}
 					out, _ := p.s.Ack(nil, ack(types[arg%4], packet.ID(60000+arg), 0), now)
-					p.read(out)
+					if got := show(t, p.v, out); len(got) > 1 {
+						t.Fatalf("step %d: %q for an unknown identifier", i, got)
+					}
 				}
 			case 10: // a PUBLISH of the client, repeated
 				if p.s.Link != nil {
@@ -170,7 +172,6 @@ func FuzzSession(f *testing.F) {
 				}
 			case 11:
 				now += time.Duration(arg) * time.Second
-				p.s.Expire(now)
 			}
 			if p.s.Waiting() > cfg.QueueMessages || p.s.Inflight() > int(cfg.MaxInflight) {
 				t.Fatalf("step %d: %d waiting, %d under way", i, p.s.Waiting(), p.s.Inflight())

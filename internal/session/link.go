@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"time"
 
 	"midge/internal/packet"
@@ -19,7 +20,7 @@ type Link struct {
 	quiet    bool   // Request Problem Information is 0
 	resend   bool   // some exchanges of earlier connections are unsent
 	inflight uint16 // PUBLISH of this connection that hold the window
-	pending  uint16 // QoS 1 from the client that we have not acknowledged
+	pending  uint16 // PUBLISH above QoS 0 of this connection that hold the client's quota
 	aliases  *aliases
 }
 
@@ -43,9 +44,18 @@ func NewLink(c *packet.Connect, cfg *Config) *Link {
 	return l
 }
 
+// settle gives the client its quota for one PUBLISH back. What it released of
+// an earlier connection does not count in this one (MQTT 5.0 section 4.9), so
+// that pending may be lower than the client thinks, never higher.
+func (l *Link) settle() {
+	if l.pending > 0 {
+		l.pending--
+	}
+}
+
 // aliases are the topic aliases of a connection (MQTT 5.0 section 3.3.2.3.4).
 type aliases struct {
-	in     map[uint16]string // the client's
+	in     map[uint16][]byte // the client's
 	out    map[string]uint16 // ours, first come
 	outMax uint16
 }
@@ -62,7 +72,7 @@ func (l *Link) resolve(p *packet.Publish, maximum uint16) ([]byte, error) {
 	if len(p.Topic) == 0 {
 		if l.aliases != nil {
 			if name, ok := l.aliases.in[alias]; ok {
-				return []byte(name), nil
+				return name, nil
 			}
 		}
 		return nil, &packet.Fault{Code: packet.ProtocolError, Clause: "v5/3.3.2.3.4", Detail: "topic alias was never set"}
@@ -71,10 +81,10 @@ func (l *Link) resolve(p *packet.Publish, maximum uint16) ([]byte, error) {
 		l.aliases = &aliases{}
 	}
 	if l.aliases.in == nil {
-		l.aliases.in = map[uint16]string{}
+		l.aliases.in = map[uint16][]byte{}
 	}
-	if l.aliases.in[alias] != string(p.Topic) {
-		l.aliases.in[alias] = string(p.Topic)
+	if !bytes.Equal(l.aliases.in[alias], p.Topic) {
+		l.aliases.in[alias] = bytes.Clone(p.Topic)
 	}
 	return p.Topic, nil
 }
@@ -121,7 +131,13 @@ func (l *Link) publish(out []byte, e *entry, id packet.ID, dup bool, now time.Du
 		}
 	}
 	if l.MaxPacket != 0 && p.Size(l.Version) > int(l.MaxPacket) {
-		return out, false
+		if learn == 0 {
+			return out, false
+		}
+		p.Properties.TopicAlias, learn = 0, 0 // it takes three bytes itself at first
+		if p.Size(l.Version) > int(l.MaxPacket) {
+			return out, false
+		}
 	}
 	if learn != 0 {
 		l.aliases.learn(m.Topic, learn)

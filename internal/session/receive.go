@@ -23,42 +23,38 @@ func (s *Session) Receive(p *packet.Publish) (in Inbound, err error) {
 	if in.Topic, err = l.resolve(p, s.cfg.TopicAliasMaximum); err != nil {
 		return in, err
 	}
-	switch p.QoS {
-	case 1:
-		l.pending++
-	case 2:
-		s.need()
-		in.Duplicate = !s.received.add(p.ID)
+	if p.QoS == 2 && s.flow != nil && s.received.has(p.ID) {
+		in.Duplicate = true
+		return in, nil
 	}
-	if p.QoS > 0 && l.Version == packet.V5 && int(l.pending)+s.receiving() > int(s.cfg.ReceiveMaximum) {
-		return in, &packet.Fault{Code: packet.ReceiveMaximumExceeded, Clause: "v5/MQTT-3.3.4-7", Detail: "more PUBLISH under way than the receive maximum"}
+	if p.QoS > 0 {
+		if l.Version == packet.V5 && l.pending >= s.cfg.ReceiveMaximum {
+			return in, &packet.Fault{Code: packet.ReceiveMaximumExceeded, Clause: "v5/MQTT-3.3.4-7", Detail: "more PUBLISH under way than the receive maximum"}
+		}
+		l.pending++
+	}
+	if p.QoS == 2 {
+		s.need()
+		s.received.add(p.ID)
 	}
 	return in, nil
-}
-
-// receiving is the number of QoS 2 exchanges from the client.
-func (s *Session) receiving() int {
-	if s.flow == nil {
-		return 0
-	}
-	return len(s.received)
 }
 
 // Acknowledge appends the PUBACK or PUBREC for a PUBLISH. A code of 0x80 and
 // more ends a QoS 2 exchange.
 func (s *Session) Acknowledge(out []byte, id packet.ID, qos packet.QoS, code packet.ReasonCode) []byte {
 	l := s.Link
+	if qos == 2 && code.Failed() && s.flow != nil {
+		s.received.remove(id)
+	}
 	if l == nil {
 		return out
 	}
-	if qos == 1 {
-		if l.pending > 0 {
-			l.pending--
-		}
-		return l.ack(out, packet.PUBACK, id, code)
+	if qos == 1 || code.Failed() {
+		l.settle()
 	}
-	if code.Failed() && s.flow != nil {
-		s.received.remove(id)
+	if qos == 1 {
+		return l.ack(out, packet.PUBACK, id, code)
 	}
 	return l.ack(out, packet.PUBREC, id, code)
 }
@@ -66,34 +62,35 @@ func (s *Session) Acknowledge(out []byte, id packet.ID, qos packet.QoS, code pac
 // Ack takes a PUBACK, PUBREC, PUBREL or PUBCOMP from the client and appends
 // what it asks for. Acknowledgements of unknown identifiers are answered or
 // passed over as the standard says, and never an error.
-func (s *Session) Ack(out []byte, p *packet.Ack, now time.Duration) (_ []byte, dropped int) {
+func (s *Session) Ack(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d Drops) {
 	switch p.Type {
 	case packet.PUBREL:
-		code := packet.Success
-		if s.flow == nil || !s.received.remove(p.ID) {
-			code = packet.PacketIdentifierNotFound
+		code := packet.PacketIdentifierNotFound
+		if s.flow != nil && s.received.remove(p.ID) {
+			code = packet.Success
+			s.Link.settle()
 		}
-		return s.Link.ack(out, packet.PUBCOMP, p.ID, code), 0
+		return s.Link.ack(out, packet.PUBCOMP, p.ID, code), d
 	case packet.PUBREC:
 		return s.pubrec(out, p, now)
 	}
 	e := s.find(p.ID)
 	if e == nil || e.state == unsent ||
 		p.Type == packet.PUBACK && e.qos != 1 || p.Type == packet.PUBCOMP && e.state != released {
-		return out, 0
+		return out, d
 	}
 	s.end(e)
 	return s.Pump(out, now)
 }
 
-func (s *Session) pubrec(out []byte, p *packet.Ack, now time.Duration) (_ []byte, dropped int) {
+func (s *Session) pubrec(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d Drops) {
 	e := s.find(p.ID)
 	switch {
 	case e == nil || e.qos != 2 && e.state != released:
 		if p.Code.Failed() {
-			return out, 0
+			return out, d
 		}
-		return s.Link.ack(out, packet.PUBREL, p.ID, packet.PacketIdentifierNotFound), 0
+		return s.Link.ack(out, packet.PUBREL, p.ID, packet.PacketIdentifierNotFound), d
 	case p.Code.Failed():
 		s.end(e)
 		return s.Pump(out, now)
@@ -102,11 +99,16 @@ func (s *Session) pubrec(out []byte, p *packet.Ack, now time.Duration) (_ []byte
 		e.state = released
 		e.entry = entry{qos: 2} // the message is the client's now
 	}
-	return s.Link.ack(out, packet.PUBREL, p.ID, packet.Success), 0
+	return s.Link.ack(out, packet.PUBREL, p.ID, packet.Success), d
 }
 
 // ids is a small set of packet identifiers, sorted.
 type ids []packet.ID
+
+func (s ids) has(id packet.ID) bool {
+	_, found := slices.BinarySearch(s, id)
+	return found
+}
 
 // add reports whether id was new.
 func (s *ids) add(id packet.ID) bool {
@@ -125,8 +127,8 @@ func (s *ids) remove(id packet.ID) bool {
 		return false
 	}
 	*s = slices.Delete(*s, i, i+1)
-	if len(*s) == 0 {
-		*s = (*s)[:0]
+	if len(*s) == 0 && cap(*s) > fewDone {
+		*s = nil // a client had many at once; that is rare
 	}
 	return true
 }

@@ -37,7 +37,6 @@ type Config struct {
 	QueueMessages     int    // waiting messages of one session
 	QueueBytes        int    // their size in bytes (message.Message.Size)
 	QueuePolicy       Policy
-	QueueQoS0         bool // keep QoS 0 messages for clients that are away
 }
 
 // Session is what the broker keeps of a client, in 24 bytes while nothing is
@@ -133,6 +132,12 @@ const (
 // Dropped reports whether the message is lost for this client.
 func (o Outcome) Dropped() bool { return o >= Away }
 
+// Drops counts waiting messages that were dropped when their turn came.
+type Drops struct {
+	Expired  int // the message had ended
+	TooLarge int // over the client's Maximum Packet Size (MQTT-3.1.2-25)
+}
+
 // New returns the session of a client that has none.
 func New(cfg *Config) Session { return Session{cfg: cfg} }
 
@@ -195,18 +200,12 @@ func (s *Session) Deliver(out []byte, d Delivery, now time.Duration) (_ []byte, 
 	l := s.Link
 	if d.QoS == 0 {
 		if l == nil {
-			if !s.cfg.QueueQoS0 {
-				return out, Away, 0
-			}
-			return s.enqueue(out, d)
+			return out, Away, 0
 		}
-		if s.Waiting() == 0 || !s.cfg.QueueQoS0 {
-			return s.sendNow(out, d, now)
-		}
-		return s.enqueue(out, d)
+		return s.sendNow(out, d, now)
 	}
 	if l == nil || s.Waiting() > 0 || !s.window() {
-		return s.enqueue(out, d)
+		return s.enqueue(out, d, now)
 	}
 	return s.sendNow(out, d, now)
 }
@@ -253,10 +252,17 @@ func (s *Session) window() bool {
 	return !l.Hold && l.inflight < min(l.ReceiveMaximum, s.cfg.MaxInflight) && s.Inflight() < int(s.cfg.MaxInflight)
 }
 
-func (s *Session) enqueue(out []byte, d Delivery) (_ []byte, o Outcome, dropped int) {
+func (s *Session) enqueue(out []byte, d Delivery, now time.Duration) (_ []byte, o Outcome, dropped int) {
 	s.need()
 	size := d.Message.Borrowed.Size()
-	for s.Waiting() >= s.cfg.QueueMessages || s.queueBytes+size > s.cfg.QueueBytes {
+	if size > s.cfg.QueueBytes {
+		return out, Full, 0 // making room would not help
+	}
+	full := func() bool { return s.Waiting() >= s.cfg.QueueMessages || s.queueBytes+size > s.cfg.QueueBytes }
+	if full() {
+		dropped = s.expire(now)
+	}
+	for full() {
 		if s.cfg.QueuePolicy == RefuseNew || s.Waiting() == 0 {
 			return out, Full, dropped
 		}
@@ -352,11 +358,10 @@ func (s *Session) tidy() {
 const fewDone = 16
 
 // Resume sends again what the client has not acknowledged on an earlier
-// connection (MQTT-4.4.0-1), in the first order, and then what waits. dropped
-// counts messages that expired or don't fit the client any more.
-func (s *Session) Resume(out []byte, now time.Duration) (_ []byte, dropped int) {
+// connection (MQTT-4.4.0-1), in the first order, and then what waits.
+func (s *Session) Resume(out []byte, now time.Duration) (_ []byte, d Drops) {
 	if s.flow == nil {
-		return out, 0
+		return out, d
 	}
 	for i := s.sentHead; i < len(s.sent); i++ {
 		if e := &s.sent[i]; e.state == released {
@@ -367,46 +372,40 @@ func (s *Session) Resume(out []byte, now time.Duration) (_ []byte, dropped int) 
 }
 
 // Pump sends what the window allows: after an acknowledgement, and when Hold
-// ends. dropped counts messages that expired or don't fit the client.
-func (s *Session) Pump(out []byte, now time.Duration) (_ []byte, dropped int) {
+// ends.
+func (s *Session) Pump(out []byte, now time.Duration) (_ []byte, d Drops) {
 	l := s.Link
 	if l == nil || s.flow == nil {
-		return out, 0
+		return out, d
 	}
 	if l.resend {
-		if out, dropped = s.again(out, now); l.resend {
-			return out, dropped
+		if out, d = s.again(out, now); l.resend {
+			return out, d
 		}
 	}
 	for s.Waiting() > 0 && !l.Hold {
-		next := &s.queue[s.queueHead]
-		if next.qos > 0 && !s.window() {
+		if !s.window() {
 			break
 		}
 		e := s.shift()
 		if e.m.Expired(now) {
-			dropped++
+			d.Expired++
 			continue
 		}
-		var id packet.ID
-		if e.qos > 0 {
-			id = s.nextID()
-		}
+		id := s.nextID()
 		var ok bool
 		if out, ok = l.publish(out, &e, id, false, now); !ok {
-			dropped++
+			d.TooLarge++
 			continue
 		}
-		if e.qos > 0 {
-			s.begin(e, id)
-		}
+		s.begin(e, id)
 	}
-	return out, dropped
+	return out, d
 }
 
 // again sends unsent exchanges as far as the window goes, with DUP
 // (MQTT-3.3.1-1). l.resend stays set while some are left.
-func (s *Session) again(out []byte, now time.Duration) (_ []byte, dropped int) {
+func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
 	l := s.Link
 	for i := s.sentHead; i < len(s.sent); i++ {
 		e := &s.sent[i]
@@ -414,7 +413,7 @@ func (s *Session) again(out []byte, now time.Duration) (_ []byte, dropped int) {
 			continue
 		}
 		if l.Hold || l.inflight >= l.ReceiveMaximum {
-			return out, dropped
+			return out, d
 		}
 		var ok bool
 		if out, ok = l.publish(out, &e.entry, e.id, true, now); ok {
@@ -422,21 +421,18 @@ func (s *Session) again(out []byte, now time.Duration) (_ []byte, dropped int) {
 			l.inflight++
 			continue
 		}
-		dropped++
+		d.TooLarge++
 		e.state = done
 		e.entry = entry{}
 		s.open--
 	}
 	l.resend = false
 	s.tidy()
-	return out, dropped
+	return out, d
 }
 
-// Expire drops queued messages that have ended and returns their number.
-func (s *Session) Expire(now time.Duration) (dropped int) {
-	if s.flow == nil {
-		return 0
-	}
+// expire drops queued messages that have ended and returns their number.
+func (s *Session) expire(now time.Duration) (dropped int) {
 	keep := s.queue[:s.queueHead]
 	for _, e := range s.queue[s.queueHead:] {
 		if e.m.Expired(now) {
@@ -458,15 +454,18 @@ func (s *Session) TakeShared(group any, yield func(m *message.Message, qos packe
 	if s.flow == nil {
 		return
 	}
-	keep := s.queue[:s.queueHead]
-	for _, e := range s.queue[s.queueHead:] {
+	// yield may deliver to this session again, so that the queue must be right
+	// before.
+	var taken []entry
+	s.queue = slices.DeleteFunc(s.queue, func(e entry) bool {
 		if e.group == nil || group != nil && e.group != group {
-			keep = append(keep, e)
-			continue
+			return false
 		}
 		s.queueBytes -= e.m.Size()
+		taken = append(taken, e)
+		return true
+	})
+	for _, e := range taken {
 		yield(e.m, e.qos)
 	}
-	clear(s.queue[len(keep):])
-	s.queue = keep
 }

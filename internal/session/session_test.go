@@ -225,8 +225,8 @@ func TestQueue(t *testing.T) {
 		s.Attach(linkOf(cfg, packet.V5, 2))
 		out, dropped := s.Resume(nil, 3*time.Second)
 		expect(t, packet.V5, out, "PUBLISH 1 q1 new")
-		if dropped != 1 {
-			t.Errorf("%d counted as dropped, want 1", dropped)
+		if dropped.Expired != 1 {
+			t.Errorf("%d counted as expired, want 1", dropped.Expired)
 		}
 	})
 	t.Run("v5/MQTT-3.3.2-6/the interval counts down", func(t *testing.T) {
@@ -240,17 +240,43 @@ func TestQueue(t *testing.T) {
 			t.Errorf("interval %d, %v; want 7", p.Properties.MessageExpiry, err)
 		}
 	})
-	t.Run("Expire keeps the others", func(t *testing.T) {
+	t.Run("messages that have ended make room first", func(t *testing.T) {
 		s := New(testConfig())
-		for i := range 4 {
+		for i := range 5 {
 			d := delivery(1, fmt.Sprint(i))
 			if i%2 == 0 {
 				d.Message.Borrowed.Expires = time.Second
 			}
 			s.Deliver(nil, d, 0)
 		}
-		if n := s.Expire(time.Second); n != 2 || s.Waiting() != 2 || s.queueBytes != 4 {
-			t.Errorf("Expire = %d, %d waiting with %d bytes; want 2, 2, 4", n, s.Waiting(), s.queueBytes)
+		_, o, dropped := s.Deliver(nil, delivery(1, "new"), time.Second)
+		if o != Queued || dropped != 3 || s.Waiting() != 3 || s.queueBytes != 2*2+4 {
+			t.Errorf("outcome %d, %d dropped, %d waiting with %d bytes; want queued, 3, 3, 8", o, dropped, s.Waiting(), s.queueBytes)
+		}
+	})
+	t.Run("a message that no queue can hold drops no other", func(t *testing.T) {
+		cfg := testConfig()
+		cfg.QueuePolicy, cfg.QueueBytes = DropOldest, 10
+		s := New(cfg)
+		s.deliver(t, 1, "a", Queued)
+		s.deliver(t, 1, "longer than ten bytes", Full)
+		if s.Waiting() != 1 {
+			t.Errorf("%d waiting, want 1", s.Waiting())
+		}
+	})
+	t.Run("messages that are taken may come back", func(t *testing.T) {
+		s := New(testConfig())
+		group := new(int)
+		for i := range 2 {
+			d := delivery(1, fmt.Sprint(i))
+			d.Group = group
+			s.Deliver(nil, d, 0)
+		}
+		s.TakeShared(group, func(m *message.Message, qos packet.QoS) {
+			s.Deliver(nil, Delivery{Message: Kept(m), QoS: qos}, 0)
+		})
+		if s.Waiting() != 2 || s.queueBytes != 4 {
+			t.Errorf("%d waiting with %d bytes, want 2 with 4", s.Waiting(), s.queueBytes)
 		}
 	})
 	t.Run("v5/MQTT-4.8.2-5/shared messages that were not sent are taken back", func(t *testing.T) {
@@ -326,6 +352,48 @@ func TestInbound(t *testing.T) {
 			t.Errorf("fourth PUBLISH under way: %v, want 0x93", err)
 		}
 	})
+	t.Run("v5/MQTT-4.3.3-10/a PUBLISH over the quota is not remembered", func(t *testing.T) {
+		s := online(testConfig(), v, 10)
+		for id := packet.ID(1); id <= 3; id++ {
+			s.Receive(pub(2, id))
+		}
+		if _, err := s.Receive(pub(2, 4)); code(err) != packet.ReceiveMaximumExceeded {
+			t.Fatalf("%v, want 0x93", err)
+		}
+		s.Detach()
+		s.Attach(linkOf(s.cfg, v, 10))
+		if in, err := s.Receive(pub(2, 4)); err != nil || in.Duplicate {
+			t.Errorf("again on a new connection: duplicate %v, %v; want a new message", in.Duplicate, err)
+		}
+	})
+	t.Run("v5/MQTT-4.9.0-1/each connection has its own quota", func(t *testing.T) {
+		s := online(testConfig(), v, 10)
+		for id := packet.ID(1); id <= 3; id++ {
+			s.Receive(pub(2, id))
+		}
+		s.Detach()
+		s.Attach(linkOf(s.cfg, v, 10))
+		for id := packet.ID(1); id <= 3; id++ {
+			if in, err := s.Receive(pub(2, id)); err != nil || !in.Duplicate {
+				t.Errorf("retransmission %d: duplicate %v, %v", id, in.Duplicate, err)
+			}
+		}
+		for id := packet.ID(11); id <= 13; id++ {
+			if _, err := s.Receive(pub(1, id)); err != nil {
+				t.Errorf("PUBLISH %d: %v", id, err)
+			}
+		}
+	})
+	t.Run("a refusal that comes late ends the exchange all the same", func(t *testing.T) {
+		s := online(testConfig(), v, 10)
+		s.Receive(pub(2, 1))
+		s.Detach()
+		s.Acknowledge(nil, 1, 2, packet.QuotaExceeded)
+		s.Attach(linkOf(s.cfg, v, 10))
+		if in, _ := s.Receive(pub(2, 1)); in.Duplicate {
+			t.Error("the refused message counts as received")
+		}
+	})
 	t.Run("v5/MQTT-3.3.2-8/topic aliases", func(t *testing.T) {
 		s := online(testConfig(), v, 10)
 		send := func(topic string, alias uint16) (string, error) {
@@ -386,6 +454,18 @@ func TestAliasesOut(t *testing.T) {
 			t.Errorf("v5/MQTT-3.1.2-26: message %d: topic %q with alias %d, want %q with %d", i, topic, alias, want.topic, want.alias)
 		}
 	}
+}
+
+func TestAliasThatDoesNotFit(t *testing.T) {
+	cfg := testConfig()
+	c := packet.Connect{Version: packet.V5}
+	c.Properties.TopicAliasMaximum = 1
+	c.Properties.MaximumPacketSize = 2 + 2 + 1 + 1 + 5 // with the topic t and 5 bytes
+	c.Properties.Set(packet.PropTopicAliasMaximum, packet.PropMaximumPacketSize)
+	s := New(cfg)
+	s.Attach(NewLink(&c, cfg))
+	s.deliver(t, 0, "12345", Sent)
+	s.deliver(t, 0, "123456", TooLarge)
 }
 
 func TestKeepOnce(t *testing.T) {
