@@ -143,7 +143,8 @@ func (s *shard) receive() {
 				s.deliverMember(l, &s.letter)
 				continue
 			}
-			s.deliverLocal(s.routeOf(s.letter.Topic), &s.letter, nil)
+			r, _ := s.routeOf(s.letter.Topic)
+			s.deliverLocal(r, &s.letter, nil)
 		}
 		s.inbox.bytes.Add(-int64(b.size))
 		s.b.batches.put(b)

@@ -76,11 +76,12 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 // acknowledge it with.
 func (s *shard) accept(c *conn, p *packet.Publish, name []byte) packet.ReasonCode {
 	cl := c.client
-	if c.route == nil || c.route.name != string(name) {
+	r := c.route
+	known := r != nil && r.name == string(name)
+	if !known {
 		if code := s.checkTopic(name); code != packet.Success {
 			return code
 		}
-		c.route = s.routeOf(name)
 	}
 	if !s.b.cfg.Access.Publish(cl.id, name) {
 		s.count.RefusedAccess++
@@ -97,8 +98,15 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) packet.ReasonCod
 	if !s.retain(m) && p.QoS > 0 && c.version == packet.V5 {
 		return packet.QuotaExceeded
 	}
-	r := c.route
-	s.renew(r)
+	// After retain: see interest.
+	if known {
+		s.renew(r)
+	} else {
+		var cached bool
+		if r, cached = s.routeOf(name); cached {
+			c.route = r
+		}
+	}
 	if r.empty() {
 		return packet.NoMatchingSubscribers
 	}

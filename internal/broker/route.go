@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"hash/maphash"
 	"slices"
 
 	"midge/internal/message"
@@ -48,22 +49,50 @@ func (g *grant) merge(sub *subscription) {
 const cachedRoutes = 8192
 
 // routeOf finds the route of a topic name, from the cache if it is there and
-// still right.
-func (s *shard) routeOf(name []byte) *route {
-	r := s.routes[string(name)]
-	if r == nil {
+// still right. A name that was not seen lately gets a route for this one
+// message, which lasts until the next call: fleets publish to topics by the
+// million, once each. cached tells that the route stays.
+func (s *shard) routeOf(name []byte) (r *route, cached bool) {
+	if r = s.routes[string(name)]; r != nil {
+		s.renew(r)
+		return r, true
+	}
+	if r = &s.passing; s.seen.again(name) {
 		if len(s.routes) >= cachedRoutes {
 			clear(s.routes)
 		}
-		r = &route{name: string(name)}
-		s.findReceivers(r)
-		r.shards, r.groups, r.global = s.b.interest.lookup(name, nil)
-		r.shards &^= 1 << s.index
+		r, cached = &route{name: string(name)}, true
 		s.routes[r.name] = r
-		return r
 	}
-	s.renew(r)
-	return r
+	s.findReceivers(r, name)
+	clear(r.groups)
+	r.shards, r.groups, r.global = s.b.interest.lookup(name, r.groups[:0])
+	r.shards &^= 1 << s.index
+	return r, cached
+}
+
+// seen remembers which names came lately, by a part of their hash.
+type seen struct {
+	marks []uint16 // by another part of the hash
+	seed  maphash.Seed
+	n     uint64
+}
+
+// again reports whether name came before, as far as seen remembers. One name
+// in sixteen counts anyway, so that more names than seen has room for don't keep
+// each other out.
+func (s *seen) again(name []byte) bool {
+	if s.marks == nil {
+		s.marks, s.seed = make([]uint16, cachedRoutes), maphash.MakeSeed()
+	}
+	h := maphash.Bytes(s.seed, name)
+	at, mark := &s.marks[h%cachedRoutes], uint16(h>>48)|1
+	s.n++
+	if *at == mark || s.n%16 == 0 {
+		return true
+	}
+	*at = mark
+	return false
 }
 
 // renew makes r right again if subscriptions have changed.
@@ -72,7 +101,7 @@ func (s *shard) renew(r *route) {
 		if s.changes.unchangedSince(r.local, r.name) {
 			r.local = s.changes.epoch
 		} else {
-			s.findReceivers(r)
+			s.findReceivers(r, []byte(r.name))
 		}
 	}
 	epoch, ok := s.b.interest.unchangedSince(r.global, r.name)
@@ -85,11 +114,11 @@ func (s *shard) renew(r *route) {
 }
 
 // findReceivers fills in the receivers of this shard.
-func (s *shard) findReceivers(r *route) {
+func (s *shard) findReceivers(r *route, name []byte) {
 	clear(r.receivers)
 	all := r.receivers[:0]
 	s.marks++
-	s.subscriptions.Match([]byte(r.name), func(sub *subscription) {
+	s.subscriptions.Match(name, func(sub *subscription) {
 		c := sub.client
 		if c.mark != s.marks {
 			c.mark, c.markAt = s.marks, uint32(len(all))
@@ -101,15 +130,15 @@ func (s *shard) findReceivers(r *route) {
 	})
 	for i := range all {
 		if all[i].mixed {
-			all[i].own = s.ownGrant(all[i].client, r.name)
+			all[i].own = s.ownGrant(all[i].client, name)
 		}
 	}
 	r.receivers, r.local = all, s.changes.epoch
 }
 
 // ownGrant is what a client's subscriptions without No Local add up to.
-func (s *shard) ownGrant(c *client, name string) (own *grant) {
-	s.subscriptions.Match([]byte(name), func(sub *subscription) {
+func (s *shard) ownGrant(c *client, name []byte) (own *grant) {
+	s.subscriptions.Match(name, func(sub *subscription) {
 		if sub.client != c || sub.noLocal {
 			return
 		}

@@ -27,6 +27,8 @@ type shard struct {
 	subscriptions topic.Tree[*subscription] // without shared ones
 	changes       changes                   // of subscriptions
 	routes        map[string]*route
+	passing       route // of a topic that is not worth a place in routes
+	seen          seen
 	marks         uint32 // see client.mark
 	timers        wheel
 	unconnected   map[*conn]struct{} // connections before CONNECT

@@ -118,5 +118,6 @@ func (y *sys) set(name, value string) {
 	s := y.shard
 	m := message.Message{Topic: []byte(sysPrefix + name), Payload: []byte(value), Retain: true}
 	s.b.retained.set(&m)
-	s.route(&m, s.routeOf(m.Topic), nil)
+	r, _ := s.routeOf(m.Topic)
+	s.route(&m, r, nil)
 }

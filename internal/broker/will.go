@@ -45,5 +45,6 @@ func (s *shard) publishWill(cl *client) {
 		m.Expires = s.now + w.expiry
 	}
 	s.retain(&m)
-	s.route(&m, s.routeOf(m.Topic), cl)
+	r, _ := s.routeOf(m.Topic)
+	s.route(&m, r, cl)
 }
