@@ -143,8 +143,7 @@ func (s *shard) receive() {
 				s.deliverMember(l, &s.letter)
 				continue
 			}
-			r, _ := s.routeOf(s.letter.Topic)
-			s.deliverLocal(r, &s.letter, nil)
+			s.deliverLocal(s.arrived(s.letter.Topic), &s.letter, nil)
 		}
 		s.inbox.bytes.Add(-int64(b.size))
 		s.b.batches.put(b)

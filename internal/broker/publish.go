@@ -19,7 +19,7 @@ func sysTopic(name []byte) bool {
 // before its next message.
 func (s *shard) route(m *message.Message, r *route, from *client) (ok bool) {
 	ok = true
-	s.deliverLocal(r, m, from)
+	s.deliverLocal(r.receivers, m, from)
 	if r.shards == 0 && len(r.groups) == 0 {
 		return true
 	}

@@ -53,22 +53,56 @@ const cachedRoutes = 8192
 // message, which lasts until the next call: fleets publish to topics by the
 // million, once each. cached tells that the route stays.
 func (s *shard) routeOf(name []byte) (r *route, cached bool) {
-	if r = s.routes[string(name)]; r != nil {
+	if r, cached = s.remembered(name); cached {
 		s.renew(r)
+	} else {
+		s.fill(r, name)
+	}
+	return r, cached
+}
+
+// arrived finds the receivers on this shard of a topic name that another shard
+// has routed here already.
+func (s *shard) arrived(name []byte) []receiver {
+	r, cached := s.remembered(name)
+	if cached {
+		s.renew(r)
+	} else {
+		s.findReceivers(r, name)
+	}
+	return r.receivers
+}
+
+// remembered returns the cached route of a topic name, an outdated one if it is
+// new, or the one for names that pass.
+func (s *shard) remembered(name []byte) (r *route, cached bool) {
+	if r = s.routes[string(name)]; r != nil {
 		return r, true
 	}
-	if r = &s.passing; s.seen.again(name) {
-		if len(s.routes) >= cachedRoutes {
-			clear(s.routes)
-		}
-		r, cached = &route{name: string(name)}, true
-		s.routes[r.name] = r
+	if !s.seen.again(name) {
+		return &s.passing, false
 	}
-	s.findReceivers(r, name)
+	if len(s.routes) >= cachedRoutes {
+		clear(s.routes)
+	}
+	r = &route{name: string(name)}
+	s.routes[r.name] = r
+	s.fill(r, name)
+	return r, true
+}
+
+// fill finds out everything about a topic name. The shard has receivers only
+// if it is among the interested ones.
+func (s *shard) fill(r *route, name []byte) {
 	clear(r.groups)
 	r.shards, r.groups, r.global = s.b.interest.lookup(name, r.groups[:0])
-	r.shards &^= 1 << s.index
-	return r, cached
+	if mine := uint64(1) << s.index; r.shards&mine != 0 {
+		r.shards &^= mine
+		s.findReceivers(r, name)
+		return
+	}
+	clear(r.receivers)
+	r.receivers, r.local = r.receivers[:0], s.changes.epoch
 }
 
 // seen remembers which names came lately, by a part of their hash.
@@ -97,20 +131,20 @@ func (s *seen) again(name []byte) bool {
 
 // renew makes r right again if subscriptions have changed.
 func (s *shard) renew(r *route) {
-	if r.local != s.changes.epoch {
-		if s.changes.unchangedSince(r.local, r.name) {
-			r.local = s.changes.epoch
-		} else {
-			s.findReceivers(r, []byte(r.name))
-		}
-	}
 	epoch, ok := s.b.interest.unchangedSince(r.global, r.name)
 	if !ok {
-		clear(r.groups)
-		r.shards, r.groups, epoch = s.b.interest.lookup([]byte(r.name), r.groups[:0])
-		r.shards &^= 1 << s.index
+		s.fill(r, []byte(r.name))
+		return
 	}
 	r.global = epoch
+	if r.local == s.changes.epoch {
+		return
+	}
+	if s.changes.unchangedSince(r.local, r.name) {
+		r.local = s.changes.epoch
+	} else {
+		s.findReceivers(r, []byte(r.name))
+	}
 }
 
 // findReceivers fills in the receivers of this shard.
@@ -155,10 +189,10 @@ func (r *route) empty() bool { return len(r.receivers) == 0 && r.shards == 0 && 
 
 // deliverLocal gives a message to its receivers on this shard. from is the
 // client that published it if it is one of this shard.
-func (s *shard) deliverLocal(r *route, m *message.Message, from *client) {
+func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *client) {
 	s.lend(m)
-	for i := range r.receivers {
-		rc := &r.receivers[i]
+	for i := range receivers {
+		rc := &receivers[i]
 		g := &rc.grant
 		if rc.mixed && rc.client == from {
 			if g = rc.own; g == nil {
