@@ -208,15 +208,18 @@ func (s *flows) drained() bool {
 
 func (s *flows) faults() []string {
 	var faults []string
-	missing, unacknowledged := s.lost, uint64(0)
+	missing, unacknowledged := uint64(0), uint64(0)
 	for _, f := range s.list {
 		missing += f.sent - f.received
 		if s.qos > 0 {
 			unacknowledged += f.sent - f.acked
 		}
 	}
+	if s.lost > 0 {
+		faults = append(faults, fmt.Sprintf("LOST %d messages at QoS %d while later ones came", s.lost, s.qos))
+	}
 	if missing > 0 {
-		faults = append(faults, fmt.Sprintf("LOST %d messages at QoS %d", missing, s.qos))
+		faults = append(faults, fmt.Sprintf("%d messages at QoS %d had not come %v after the last was sent", missing, s.qos, drainLimit))
 	}
 	if s.wrong > 0 {
 		faults = append(faults, fmt.Sprintf("%d messages repeated, out of order or at the wrong subscriber", s.wrong))
