@@ -9,20 +9,18 @@ import (
 )
 
 // client is a session as its shard sees it, with what the pure session does
-// not know: connection, subscriptions, will, and when it ends.
+// not know: connection, subscriptions, will, and when it ends. Its fields fill
+// 96 bytes with four to spare; more would cost 16.
 type client struct {
 	id      string
 	session session.Session
 	conn    *conn // nil while the client is away
 	subs    subscriptions
 	will    *will
-	away    *away         // nil while the client is connected
-	backlog *backlog      // retained messages that are still to be sent
-	expiry  time.Duration // Session Expiry Interval; forever: never
-	load    atomic.Int32  // unacknowledged and waiting messages, kept if in a group
-	shared  int32         // shared subscriptions
-	mark    uint32        // of the last call of findReceivers that met it,
-	markAt  uint32        // and where in its result
+	away    *away        // nil while the client is connected
+	expiry  uint32       // Session Expiry Interval, seconds; never: it does not end
+	load    atomic.Int32 // unacknowledged and waiting messages, kept if in a group
+	shared  int32        // shared subscriptions
 }
 
 // away is what a session needs only while its client is not connected.
@@ -32,23 +30,18 @@ type away struct {
 	ends   time.Duration // when the session ends
 }
 
-// forever is an expiry interval that never ends.
+// forever is a time that never comes.
 const forever = time.Duration(math.MaxInt64)
 
-// expiry returns a Session Expiry Interval as a duration.
-func expiry(seconds uint32) time.Duration {
-	if seconds == math.MaxUint32 {
-		return forever
-	}
-	return time.Duration(seconds) * time.Second
-}
+// never is the Session Expiry Interval of a session that does not end.
+const never = math.MaxUint32
 
-// capExpiry applies the setting for the longest time.
-func (s *shard) capExpiry(d time.Duration) time.Duration {
-	if most := s.b.cfg.Session.MaxExpiry; most > 0 {
-		return min(d, most)
+// capExpiry applies the setting for the longest time to an interval in seconds.
+func (s *shard) capExpiry(seconds uint32) uint32 {
+	if most := s.b.cfg.Session.MaxExpiry / time.Second; most > 0 && most < never {
+		return min(seconds, uint32(most))
 	}
-	return d
+	return seconds
 }
 
 // detach is what follows the end of a client's network connection. will tells
@@ -58,7 +51,7 @@ func (s *shard) detach(cl *client, will bool) {
 	s.count.Connected--
 	s.count.Disconnected++
 	cl.session.Detach()
-	cl.backlog = nil
+	delete(s.backlogs, cl)
 	s.setOnline(cl, false)
 	if !will {
 		cl.will = nil // MQTT-3.1.2-10
@@ -69,8 +62,8 @@ func (s *shard) detach(cl *client, will bool) {
 	}
 	cl.away = &away{client: cl, ends: forever}
 	cl.away.timer.owner = cl.away
-	if cl.expiry != forever {
-		cl.away.ends = s.now + cl.expiry
+	if cl.expiry != never {
+		cl.away.ends = s.now + time.Duration(cl.expiry)*time.Second
 	}
 	if cl.will != nil {
 		cl.will.due = s.now + cl.will.delay

@@ -190,16 +190,16 @@ func (s *shard) connected(c *conn) {
 	}
 }
 
-// expiryOf is how long the session outlives its connection. Before 5.0 a
+// expiryOf is how long the session outlives its connection, in seconds. Before 5.0 a
 // session without Clean Session never ends.
-func (s *shard) expiryOf(p *packet.Connect) time.Duration {
+func (s *shard) expiryOf(p *packet.Connect) uint32 {
 	switch {
 	case p.Version == packet.V5:
-		return s.capExpiry(expiry(p.Properties.SessionExpiry))
+		return s.capExpiry(p.Properties.SessionExpiry)
 	case p.CleanStart:
 		return 0
 	}
-	return s.capExpiry(forever)
+	return s.capExpiry(never)
 }
 
 // keepAlive is the Keep Alive in force; 0 means none.
@@ -237,8 +237,8 @@ func (s *shard) connackProperties(p *packet.Connect, assigned string, cl *client
 		a.RetainAvailable = false
 		a.Set(packet.PropRetainAvailable)
 	}
-	if asked := expiry(p.Properties.SessionExpiry); cl.expiry != asked {
-		a.SessionExpiry = uint32(cl.expiry / time.Second)
+	if cl.expiry != p.Properties.SessionExpiry {
+		a.SessionExpiry = cl.expiry
 		a.Set(packet.PropSessionExpiry)
 	}
 	if assigned != "" {

@@ -151,23 +151,45 @@ func (s *shard) renew(r *route) {
 func (s *shard) findReceivers(r *route, name []byte) {
 	clear(r.receivers)
 	all := r.receivers[:0]
-	s.marks++
 	s.subscriptions.Match(name, func(sub *subscription) {
-		c := sub.client
-		if c.mark != s.marks {
-			c.mark, c.markAt = s.marks, uint32(len(all))
-			all = append(all, receiver{client: c})
+		at := s.place(all, sub.client)
+		if at < 0 {
+			at = len(all)
+			all = append(all, receiver{client: sub.client})
 		}
-		rc := &all[c.markAt]
+		rc := &all[at]
 		rc.merge(sub)
 		rc.mixed = rc.mixed || sub.noLocal
 	})
+	if len(s.places) > 0 {
+		s.places = map[*client]int{}
+	}
 	for i := range all {
 		if all[i].mixed {
 			all[i].own = s.ownGrant(all[i].client, name)
 		}
 	}
 	r.receivers, r.local = all, s.changes.epoch
+}
+
+// fewReceivers are searched one by one; beyond, an index helps.
+const fewReceivers = 16
+
+// place finds a client among the receivers, -1 if it is not there.
+func (s *shard) place(all []receiver, c *client) int {
+	if len(all) <= fewReceivers {
+		return slices.IndexFunc(all, func(r receiver) bool { return r.client == c })
+	}
+	if len(s.places) == 0 {
+		for i := range all {
+			s.places[all[i].client] = i
+		}
+	}
+	if at, ok := s.places[c]; ok {
+		return at
+	}
+	s.places[c] = len(all) // where the caller puts it
+	return -1
 }
 
 // ownGrant is what a client's subscriptions without No Local add up to.

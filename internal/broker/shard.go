@@ -29,15 +29,15 @@ type shard struct {
 	routes        map[string]*route
 	passing       route // of a topic that is not worth a place in routes
 	seen          seen
-	marks         uint32 // see client.mark
+	places        map[*client]int // see place
 	timers        wheel
-	unconnected   map[*conn]struct{} // connections before CONNECT
-	joining       map[*conn]*joining // those whose CONNECT waits for Access
-	crowd         int                // most in unconnected since it was made
-	backlogs      []*client          // clients that wait for retained messages
-	stalled       []*conn            // publishers that wait for another shard
-	held          []*conn            // slow readers, until it is known whether Drained will come
-	sys           sys                // shard 0 only
+	unconnected   map[*conn]struct{}        // connections before CONNECT
+	joining       map[*conn]*joining        // those whose CONNECT waits for Access
+	crowd         int                       // most in unconnected since it was made
+	backlogs      map[*client][]backlogItem // of clients that are connected
+	stalled       []*conn                   // publishers that wait for another shard
+	held          []*conn                   // slow readers, until it is known whether Drained will come
+	sys           sys                       // shard 0 only
 
 	inbox     mailbox
 	taken     []*batch
@@ -70,7 +70,9 @@ func newShard(b *Broker, index int) *shard {
 		session:     sessionConfig(b.cfg),
 		clients:     map[string]*client{},
 		routes:      map[string]*route{},
+		backlogs:    map[*client][]backlogItem{},
 		unconnected: map[*conn]struct{}{},
+		places:      map[*client]int{},
 		joining:     map[*conn]*joining{},
 		outgoing:    make([]*batch, b.cfg.Shards),
 	}

@@ -174,11 +174,7 @@ func validFilter(filter string) bool {
 	return err == nil && (!shared || topic.ValidFilter(inner, topic.Limits{Levels: 65_536}) == nil)
 }
 
-// backlog holds retained messages for one client that a turn had no time for.
-type backlog struct {
-	items []backlogItem
-}
-
+// backlogItem is a retained message that a turn had no time for.
 type backlogItem struct {
 	message *message.Message
 	sub     *subscription
@@ -193,18 +189,14 @@ const atOnce = 500
 func (s *shard) requestRetained(cl *client, sub *subscription) {
 	s.found = s.b.retained.matches(s.found[:0], sub.filter, s.now)
 	n := 0
-	for cl.backlog == nil && n < min(len(s.found), atOnce) && s.room(cl) {
-		s.deliverRetained(s.found[n], sub)
-		n++
+	if len(s.backlogs[cl]) == 0 {
+		for n < min(len(s.found), atOnce) && s.room(cl) {
+			s.deliverRetained(s.found[n], sub)
+			n++
+		}
 	}
-	if rest := s.found[n:]; len(rest) > 0 {
-		if cl.backlog == nil {
-			cl.backlog = &backlog{}
-			s.backlogs = append(s.backlogs, cl)
-		}
-		for _, m := range rest {
-			cl.backlog.items = append(cl.backlog.items, backlogItem{m, sub})
-		}
+	for _, m := range s.found[n:] {
+		s.backlogs[cl] = append(s.backlogs[cl], backlogItem{m, sub})
 	}
 	clear(s.found)
 	if cap(s.found) > 4096 {
@@ -234,31 +226,19 @@ func (s *shard) deliverRetained(m *message.Message, sub *subscription) {
 // meanwhile is left out: the newer one has been delivered live. A client whose
 // output or queue is full waits.
 func (s *shard) deliverBacklogs() (more bool) {
-	if len(s.backlogs) == 0 {
-		return false
-	}
-	waiting := s.backlogs[:0]
-	for _, cl := range s.backlogs {
-		if cl.backlog == nil || cl.conn == nil {
-			continue
-		}
+	for cl, items := range s.backlogs {
 		n := 0
-		for n < atOnce && n < len(cl.backlog.items) && s.room(cl) {
-			item := &cl.backlog.items[n]
+		for n < min(len(items), atOnce) && s.room(cl) {
+			m, sub := items[n].message, items[n].sub
 			n++
-			if item.sub.client == cl && cl.subs.find(item.sub.filter) == item.sub && s.b.retained.current(item.message) {
-				s.deliverRetained(item.message, item.sub)
+			if cl.subs.find(sub.filter) == sub && s.b.retained.current(m) {
+				s.deliverRetained(m, sub)
 			}
 		}
 		more = more || n > 0
-		cl.backlog.items = cl.backlog.items[n:]
-		if len(cl.backlog.items) == 0 {
-			cl.backlog = nil
-			continue
+		if s.backlogs[cl] = items[n:]; n == len(items) {
+			delete(s.backlogs, cl)
 		}
-		waiting = append(waiting, cl)
 	}
-	clear(s.backlogs[len(waiting):])
-	s.backlogs = waiting
 	return more
 }
