@@ -48,7 +48,7 @@ func (s *shard) most(c *conn) int {
 	most := uint32(0)
 	switch {
 	case c.client != nil:
-		most = c.client.session.Link.MaxPacket
+		most = c.client.session.Link.MaxPacket()
 	case c.version == packet.V5: // s.connect is being refused
 		most = s.connect.Properties.MaximumPacketSize
 	}

@@ -7,41 +7,57 @@ import (
 	"midge/internal/packet"
 )
 
-// Link is what belongs to one network connection of a session.
+// Link is what belongs to one network connection of a session, in 16 bytes.
 type Link struct {
-	Version        packet.Version
-	ReceiveMaximum uint16 // of the client
-	MaxPacket      uint32 // of the client, in bytes; 0 means none
+	Version packet.Version
 
 	// Hold makes the session send no queued message and no PUBLISH above QoS
 	// 0: the client reads too slowly.
 	Hold bool
 
-	quiet    bool   // Request Problem Information is 0
-	resend   bool   // some exchanges of earlier connections are unsent
-	inflight uint16 // PUBLISH of this connection that hold the window
-	pending  uint16 // PUBLISH above QoS 0 of this connection that hold the client's quota
-	aliases  *aliases
+	ReceiveMaximum uint16 // of the client
+	inflight       uint16 // PUBLISH of this connection that hold the window
+	pending        uint16 // PUBLISH above QoS 0 of this connection that hold the client's quota
+	wishes         *wishes
+}
+
+// wishes are what few clients ask for in CONNECT, and what comes of it.
+type wishes struct {
+	maxPacket uint32 // Maximum Packet Size, in bytes; 0 means none
+	quiet     bool   // Request Problem Information is 0
+	aliases
 }
 
 // NewLink returns the link for a CONNECT.
 func NewLink(c *packet.Connect, cfg *Config) *Link {
-	l := &Link{Version: c.Version, ReceiveMaximum: 65535, resend: true}
+	l := &Link{Version: c.Version, ReceiveMaximum: 65535}
 	if c.Version != packet.V5 {
 		return l
 	}
 	p := &c.Properties
-	l.quiet = p.Has(packet.PropRequestProblemInfo) && !p.RequestProblemInfo
 	if p.Has(packet.PropReceiveMaximum) {
 		l.ReceiveMaximum = p.ReceiveMaximum
 	}
-	if p.Has(packet.PropMaximumPacketSize) {
-		l.MaxPacket = p.MaximumPacketSize
-	}
-	if p.Has(packet.PropTopicAliasMaximum) && p.TopicAliasMaximum > 0 && cfg.AliasesOut > 0 {
-		l.aliases = &aliases{outMax: min(p.TopicAliasMaximum, cfg.AliasesOut)}
+	w := wishes{quiet: p.Has(packet.PropRequestProblemInfo) && !p.RequestProblemInfo, maxPacket: p.MaximumPacketSize}
+	w.outMax = min(p.TopicAliasMaximum, cfg.AliasesOut)
+	if w.quiet || w.maxPacket != 0 || w.outMax != 0 {
+		l.wishes = &w
 	}
 	return l
+}
+
+// MaxPacket is the client's Maximum Packet Size, in bytes; 0 means none.
+func (l *Link) MaxPacket() uint32 {
+	if l.wishes == nil {
+		return 0
+	}
+	return l.wishes.maxPacket
+}
+
+// Apart reports whether the client can't get the same bytes as others: it takes
+// topic aliases, or only packets up to a size.
+func (l *Link) Apart() bool {
+	return l.wishes != nil && (l.wishes.outMax > 0 || l.wishes.maxPacket != 0)
 }
 
 // settle gives the client its quota for one PUBLISH back. What it released of
@@ -70,21 +86,21 @@ func (l *Link) resolve(p *packet.Publish, maximum uint16) ([]byte, error) {
 		return nil, &packet.Fault{Code: packet.TopicAliasInvalid, Clause: "v5/MQTT-3.3.2-9", Detail: "topic alias is over the maximum"}
 	}
 	if len(p.Topic) == 0 {
-		if l.aliases != nil {
-			if name, ok := l.aliases.in[alias]; ok {
+		if l.wishes != nil {
+			if name, ok := l.wishes.in[alias]; ok {
 				return name, nil
 			}
 		}
 		return nil, &packet.Fault{Code: packet.ProtocolError, Clause: "v5/3.3.2.3.4", Detail: "topic alias was never set"}
 	}
-	if l.aliases == nil {
-		l.aliases = &aliases{}
+	if l.wishes == nil {
+		l.wishes = &wishes{}
 	}
-	if l.aliases.in == nil {
-		l.aliases.in = map[uint16][]byte{}
+	if l.wishes.in == nil {
+		l.wishes.in = map[uint16][]byte{}
 	}
-	if !bytes.Equal(l.aliases.in[alias], p.Topic) {
-		l.aliases.in[alias] = bytes.Clone(p.Topic)
+	if !bytes.Equal(l.wishes.in[alias], p.Topic) {
+		l.wishes.in[alias] = bytes.Clone(p.Topic)
 	}
 	return p.Topic, nil
 }
@@ -92,9 +108,6 @@ func (l *Link) resolve(p *packet.Publish, maximum uint16) ([]byte, error) {
 // outgoing returns the alias for a topic, 0 if it gets none, and whether the
 // client knows it already.
 func (a *aliases) outgoing(topic []byte) (alias uint16, known bool) {
-	if a == nil {
-		return 0, false
-	}
 	if alias, known = a.out[string(topic)]; known {
 		return alias, true
 	}
@@ -121,7 +134,8 @@ func (l *Link) publish(out []byte, e *entry, id packet.ID, dup bool, now time.Du
 		p.Properties.Forward = m.Properties
 		p.Properties.SubscriptionIDs = e.subIDs
 		p.Properties.MessageExpiry, p.Properties.HasExpiry = m.Remaining(now)
-		if alias, known := l.aliases.outgoing(m.Topic); alias != 0 {
+		if l.wishes != nil {
+			alias, known := l.wishes.outgoing(m.Topic)
 			p.Properties.TopicAlias = alias
 			if known {
 				p.Topic = nil
@@ -130,24 +144,20 @@ func (l *Link) publish(out []byte, e *entry, id packet.ID, dup bool, now time.Du
 			}
 		}
 	}
-	if l.MaxPacket != 0 && p.Size(l.Version) > int(l.MaxPacket) {
+	if most := int(l.MaxPacket()); most != 0 && p.Size(l.Version) > most {
 		if learn == 0 {
 			return out, false
 		}
 		p.Properties.TopicAlias, learn = 0, 0 // it takes three bytes itself at first
-		if p.Size(l.Version) > int(l.MaxPacket) {
+		if p.Size(l.Version) > most {
 			return out, false
 		}
 	}
 	if learn != 0 {
-		l.aliases.learn(m.Topic, learn)
+		l.wishes.learn(m.Topic, learn)
 	}
 	return p.Append(out, l.Version), true
 }
-
-// Apart reports whether the client can't get the same bytes as others: it takes
-// topic aliases, or only packets up to a size.
-func (l *Link) Apart() bool { return l.aliases != nil && l.aliases.outMax > 0 || l.MaxPacket != 0 }
 
 func (l *Link) ack(out []byte, t packet.Type, id packet.ID, code packet.ReasonCode) []byte {
 	a := packet.Ack{Type: t, ID: id, Code: code}

@@ -85,13 +85,17 @@ func (s *Session) Ack(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d
 
 func (s *Session) pubrec(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d Drops) {
 	e := s.find(p.ID)
-	switch {
-	case e == nil || e.qos != 2 && e.state != released:
+	if e == nil || e.qos != 2 && e.state != released {
 		if p.Code.Failed() {
 			return out, d
 		}
 		return s.Link.ack(out, packet.PUBREL, p.ID, packet.PacketIdentifierNotFound), d
-	case p.Code.Failed():
+	}
+	if e.state == unsent { // the client has it from an earlier connection
+		e.state = published
+		s.unsent--
+	}
+	if p.Code.Failed() {
 		s.end(e)
 		return s.Pump(out, now)
 	}

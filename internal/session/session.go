@@ -61,6 +61,7 @@ type flow struct {
 	given      uint32 // packet identifiers given out ever, modulo 2^32
 	lastID     uint16 // the packet identifier given out last
 	open       uint16 // exchanges in sent that are not done
+	unsent     uint16 // of these, those to be sent again
 }
 
 // Delivery is a message for one client.
@@ -170,10 +171,15 @@ func (s *Session) Attach(l *Link) {
 	if s.flow == nil {
 		return
 	}
+	s.unsent = 0
 	for i := s.sentHead; i < len(s.sent); i++ {
-		s.sent[i].counted = false
-		if s.sent[i].state == published {
-			s.sent[i].state = unsent
+		e := &s.sent[i]
+		e.counted = false
+		if e.state == published {
+			e.state = unsent
+		}
+		if e.state == unsent {
+			s.unsent++
 		}
 	}
 }
@@ -188,7 +194,9 @@ func (s *Session) Detach() {
 
 // ProblemInformation reports whether the client takes reason strings and user
 // properties on any packet (MQTT-3.1.2-29).
-func (s *Session) ProblemInformation() bool { return s.Link != nil && !s.Link.quiet }
+func (s *Session) ProblemInformation() bool {
+	return s.Link != nil && (s.Link.wishes == nil || !s.Link.wishes.quiet)
+}
 
 // Deliver sends the message, or queues it. Dropped says how many messages in
 // the queue had to make room.
@@ -378,8 +386,8 @@ func (s *Session) Pump(out []byte, now time.Duration) (_ []byte, d Drops) {
 	if l == nil || s.flow == nil {
 		return out, d
 	}
-	if l.resend {
-		if out, d = s.again(out, now); l.resend {
+	if s.unsent > 0 {
+		if out, d = s.again(out, now); s.unsent > 0 {
 			return out, d
 		}
 	}
@@ -404,7 +412,7 @@ func (s *Session) Pump(out []byte, now time.Duration) (_ []byte, d Drops) {
 }
 
 // again sends unsent exchanges as far as the window goes, with DUP
-// (MQTT-3.3.1-1). l.resend stays set while some are left.
+// (MQTT-3.3.1-1).
 func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
 	l := s.Link
 	for i := s.sentHead; i < len(s.sent); i++ {
@@ -419,14 +427,15 @@ func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
 		if out, ok = l.publish(out, &e.entry, e.id, true, now); ok {
 			e.state, e.counted = published, true
 			l.inflight++
+			s.unsent--
 			continue
 		}
 		d.TooLarge++
 		e.state = done
 		e.entry = entry{}
 		s.open--
+		s.unsent--
 	}
-	l.resend = false
 	s.tidy()
 	return out, d
 }

@@ -159,7 +159,7 @@ func TestOutbound(t *testing.T) {
 		cfg := testConfig()
 		s := New(cfg)
 		l := linkOf(cfg, v, 1)
-		l.MaxPacket = 20
+		l.wishes = &wishes{maxPacket: 20}
 		s.Attach(l)
 		if out := s.deliver(t, 1, "this is far too long a text", TooLarge); len(out) > 0 {
 			t.Errorf("sent %d bytes", len(out))
