@@ -90,7 +90,7 @@ func (s *shard) Open(n engine.Conn) {
 	if moved {
 		return
 	}
-	all, perIP := s.b.gate.enter(n.Remote().Addr())
+	all, perIP := s.b.gate.enter(c)
 	switch {
 	case all:
 		s.count.RefusedConnections++
@@ -113,7 +113,7 @@ func (s *shard) Closed(n engine.Conn, err error) {
 	}
 	s.abandon(c, true)
 	if c.entered {
-		s.b.gate.leave(n.Remote().Addr())
+		s.b.gate.leave(c)
 	}
 	s.count.Connections--
 }

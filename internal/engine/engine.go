@@ -63,7 +63,7 @@ type Conn interface {
 	Attached() any
 
 	// Remote is the peer's address. The zero value stands for a peer without
-	// one (a Unix socket).
+	// one (a Unix socket), or one that has gone. It may cost a system call.
 	Remote() netip.AddrPort
 }
 

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// conn is one connection, in 80 bytes: all that the engine keeps for it while
+// conn is one connection, in 64 bytes: all that the engine keeps for it while
 // it is idle. It implements engine.Conn. The thread that holds the token of
 // the shard uses it, nobody else.
 type conn struct {
@@ -20,8 +20,6 @@ type conn struct {
 	generation uint32 // counts the connections that had this record
 	off, size  uint32 // the only pending message, in shard.arena; size 0 if none
 	flags      flags
-	port       uint16
-	addr       [16]byte // IPv4 as IPv4-mapped IPv6
 }
 
 type flags uint16
@@ -111,10 +109,7 @@ func (c *conn) Attached() any { return c.state }
 
 // Remote implements engine.Conn.
 func (c *conn) Remote() netip.AddrPort {
-	if c.port == 0 {
-		return netip.AddrPort{}
-	}
-	return netip.AddrPortFrom(netip.AddrFrom16(c.addr).Unmap(), c.port)
+	return peerName(c.fd, &c.shard.thread.peer)
 }
 
 // arm tells epoll what c waits for, if that has changed.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -149,7 +150,7 @@ func (l *listening) due() time.Duration {
 // accept takes new connections and spreads them over the shards.
 func (t *thread) accept(l *listener) {
 	for range acceptsPerTurn {
-		fd, errno := accept(l.fd, &t.peer)
+		fd, errno := accept(l.fd)
 		switch errno {
 		case 0:
 			t.welcome(fd)
@@ -169,7 +170,6 @@ func (t *thread) welcome(fd int32) {
 	e := t.engine
 	c := e.slab.get()
 	c.fd, c.flags = fd, 0
-	c.addr, c.port = peerAddr(&t.peer)
 	e.counters.Accepts.Add(1)
 	e.counters.Open.Add(1)
 	s := e.shards[int(e.nextConn.Add(1)-1)%len(e.shards)]
@@ -181,19 +181,22 @@ func (t *thread) welcome(fd int32) {
 	e.Post(s.index, func() { s.adopt(c, false) })
 }
 
-// peerAddr is the address in sa in the form that conn keeps.
-func peerAddr(sa *syscall.RawSockaddrAny) (addr [16]byte, port uint16) {
+// peerName asks the kernel for the peer's address: it is wanted once in a
+// connection's life, and memory for it would be held all the time. sa is
+// scratch.
+func peerName(fd int32, sa *syscall.RawSockaddrAny) netip.AddrPort {
+	if getpeername(fd, sa) != 0 {
+		return netip.AddrPort{}
+	}
 	switch sa.Addr.Family {
 	case syscall.AF_INET:
 		in := (*syscall.RawSockaddrInet4)(unsafe.Pointer(sa))
-		addr[10], addr[11] = 0xff, 0xff
-		copy(addr[12:], in.Addr[:])
-		return addr, networkOrder(in.Port)
+		return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), networkOrder(in.Port))
 	case syscall.AF_INET6:
 		in := (*syscall.RawSockaddrInet6)(unsafe.Pointer(sa))
-		return in.Addr, networkOrder(in.Port)
+		return netip.AddrPortFrom(netip.AddrFrom16(in.Addr).Unmap(), networkOrder(in.Port))
 	}
-	return addr, 0
+	return netip.AddrPort{}
 }
 
 // networkOrder converts a port as it lies in memory.

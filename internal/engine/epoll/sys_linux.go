@@ -99,11 +99,15 @@ func (g *gather) sendTwo(fd int32, head, body []byte) (int, syscall.Errno) {
 }
 
 // accept returns the next connection of a listener and the peer's address.
-func accept(fd int, sa *syscall.RawSockaddrAny) (int32, syscall.Errno) {
-	size := uint32(unsafe.Sizeof(*sa))
-	nfd, _, errno := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(sa)),
-		uintptr(unsafe.Pointer(&size)), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
+func accept(fd int) (int32, syscall.Errno) {
+	nfd, _, errno := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(fd), 0, 0, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
 	return int32(nfd), errno
+}
+
+func getpeername(fd int32, sa *syscall.RawSockaddrAny) syscall.Errno {
+	size := uint32(unsafe.Sizeof(*sa))
+	_, _, errno := syscall.RawSyscall(syscall.SYS_GETPEERNAME, uintptr(fd), uintptr(unsafe.Pointer(sa)), uintptr(unsafe.Pointer(&size)))
+	return errno
 }
 
 func closeFD(fd int) {
