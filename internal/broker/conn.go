@@ -291,9 +291,20 @@ func (c *conn) expire(s *shard) {
 	}
 	s.count.KeepAliveTimeouts++
 	if s.log.Enabled(context.Background(), slog.LevelDebug) {
-		s.log.Debug("keep-alive timeout", "client", c.name(), "clause", c.version.String()+"/MQTT-3.1.2-22")
+		s.log.Debug("keep-alive timeout", "client", c.name(), "clause", keepAliveClause(c.version))
 	}
 	s.end(c, packet.KeepAliveTimeout, "")
+}
+
+// keepAliveClause is where a version asks for the end of silent connections.
+func keepAliveClause(v packet.Version) string {
+	switch v {
+	case packet.V5:
+		return "v5/MQTT-3.1.2-22"
+	case packet.V311:
+		return "v311/MQTT-3.1.2-24"
+	}
+	return "v31/3.1"
 }
 
 // due is when a client has been silent or slow for too long.
