@@ -49,6 +49,45 @@ func Main(m *testing.M, address *string) int {
 	return code
 }
 
+// Tuned is how a server differs from the one of Main.
+type Tuned struct {
+	ResponseInformation   string
+	KeepAlive             time.Duration // the longest of 5.0 clients
+	NoRetained, NoAliases bool
+}
+
+// Serve starts a broker that ends with the test, for what the server of Main
+// does not do. It returns the address.
+func Serve(t *testing.T, tuned Tuned) (address string) {
+	t.Helper()
+	cfg := config()
+	cfg.Session.ResponseInformation, cfg.Session.KeepAlive = tuned.ResponseInformation, tuned.KeepAlive
+	if tuned.NoRetained {
+		cfg.Limits.RetainedMessages = -1
+	}
+	if tuned.NoAliases {
+		cfg.Limits.TopicAliases = -1
+	}
+	b := broker.New(cfg)
+	run, err := listen(b, &address)
+	if err != nil {
+		t.Fatal("start the broker: ", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	t.Cleanup(func() {
+		if err := b.Shutdown(ctx); err != nil {
+			t.Error("stop the broker: ", err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error("the engine ended: ", err)
+		}
+	})
+	return address
+}
+
 // config has the limits that some tests need to reach, or not to reach.
 func config() broker.Config {
 	return broker.Config{
