@@ -217,7 +217,7 @@ func TestConnect(t *testing.T) {
 			second.Publish(topic, "x", 1)
 			b.Silent(second)
 		}},
-		{"v5/MQTT-3.1.4-5/success", func(t *testing.T) {
+		{"v5/MQTT-3.1.4-4/success", func(t *testing.T) {
 			c := connect(t)
 			if c.Connack.Code != packet.Success || c.Connack.SessionPresent {
 				t.Errorf("got %+v", c.Connack)

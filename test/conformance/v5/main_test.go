@@ -70,3 +70,5 @@ func run(t *testing.T, tests []test) {
 		})
 	}
 }
+
+func TestStatements(t *testing.T) { mqtt3.CheckStatements(t, "v5") }
