@@ -21,10 +21,11 @@ const (
 	// stopWithin is how long the clients may take to be told that the broker
 	// stops. It leaves time for wills and for the engine before the 5 seconds
 	// end that the documentation promises.
-	stopWithin = 3 * time.Second
+	stopWithin = 2 * time.Second
 
-	// endWithin is how long the engine may take to end after that.
-	endWithin = 1500 * time.Millisecond
+	// endWithin is how long the engine may take to end after that: a little
+	// more than a closed connection may linger (engine.Conn.Close).
+	endWithin = 2500 * time.Millisecond
 
 	shardsPerCore = 4  // see docs/design/broker.md
 	mostShards    = 64 // a set of shards is one machine word
