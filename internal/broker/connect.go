@@ -159,6 +159,7 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 	c.apart = link.Apart()
 	delete(s.joining, c)
 	s.connected(c)
+	s.count.Connects++
 	s.count.Connected++
 	cl.session.Attach(link)
 	s.setOnline(cl, true)

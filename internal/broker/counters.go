@@ -6,6 +6,7 @@ import "sync"
 type Counters struct {
 	Connections  uint64 // network connections now, with those before CONNECT
 	Accepted     uint64 // network connections ever
+	Connects     uint64 // CONNECT packets accepted ever
 	Connected    uint64 // clients connected now
 	Disconnected uint64 // sessions now whose client is away
 	Expired      uint64 // sessions that ended because their time was over
@@ -51,9 +52,9 @@ type Counters struct {
 }
 
 // fields lists what a shard counts.
-func (c *Counters) fields() [35]*uint64 {
+func (c *Counters) fields() [36]*uint64 {
 	return [...]*uint64{
-		&c.Connections, &c.Accepted, &c.Connected, &c.Disconnected, &c.Expired, &c.TakenOver,
+		&c.Connections, &c.Accepted, &c.Connects, &c.Connected, &c.Disconnected, &c.Expired, &c.TakenOver,
 		&c.PacketsReceived, &c.PacketsSent, &c.BytesReceived, &c.BytesSent,
 		&c.PublishReceived, &c.PublishSent, &c.PublishBytesReceived, &c.PublishBytesSent,
 		&c.Subscriptions, &c.SharedSubscriptions,

@@ -86,7 +86,7 @@ func (y *sys) averages(c *Counters) {
 	y.load("bytes/received", c.BytesReceived)
 	y.load("bytes/sent", c.BytesSent)
 	y.load("sockets", c.Accepted)
-	y.load("connections", c.Connected)
+	y.load("connections", c.Connects)
 }
 
 func (y *sys) load(name string, now uint64) {
