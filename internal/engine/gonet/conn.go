@@ -29,6 +29,7 @@ type conn struct {
 	posted  bool // flush is posted
 
 	shard    atomic.Int32 // written by the shard that owns it
+	arriving atomic.Bool  // moved, and Open is still to be called
 	net      net.Conn
 	input    []byte        // what the reader has read
 	answer   chan struct{} // tells the reader to read on
@@ -55,11 +56,12 @@ const keptBytes = 4 << 10
 
 func (c *conn) handler() engine.Shard { return c.server.shards[c.shard.Load()] }
 
-// post makes the shard that owns c call f. If c moves meanwhile, f follows.
+// post makes the shard that owns c call f. If c moves meanwhile, f follows, and
+// waits until the new shard has got Open.
 func (c *conn) post(f func()) {
 	shard := c.shard.Load()
 	c.server.runner.Post(int(shard), func() {
-		if c.shard.Load() != shard {
+		if c.shard.Load() != shard || c.arriving.Load() {
 			c.post(f)
 			return
 		}
@@ -201,9 +203,12 @@ func (c *conn) offer() {
 // keeps its order.
 func (c *conn) move() {
 	c.flush()
-	c.shard.Store(int32(c.moveTo - 1))
+	to := c.moveTo - 1
 	c.moveTo = 0
-	c.post(func() {
+	c.arriving.Store(true) // before the writer can see the new shard
+	c.shard.Store(int32(to))
+	c.server.runner.Post(to, func() {
+		c.arriving.Store(false)
 		c.handler().Open(c)
 		c.offer()
 	})
