@@ -1,0 +1,33 @@
+package store
+
+import "errors"
+
+// Backend is a store of ordered keys that survives a crash: Pebble in package
+// pebblestore, memory in memstore. Keys and values are bytes; keys are ordered
+// bytewise. storetest has the suite that each passes.
+type Backend interface {
+	// Commit applies the changes of all lists in their order, all of them or
+	// none. With sync it returns when they and everything committed before
+	// are on disk, and nil means exactly that. Without, a crash may undo the
+	// last of them. Lists may be empty: then Commit with sync makes sure of
+	// earlier ones. One goroutine calls it at a time.
+	//
+	// While the disk is full it waits until there is room. After any other
+	// error nothing can be committed any more: all further calls fail.
+	Commit(sync bool, lists ...*Changes) error
+
+	// Get appends the value of a key to dst. It returns ErrNotFound if there is
+	// none. Safe for use by several goroutines, also during Commit.
+	Get(dst, key []byte) ([]byte, error)
+
+	// Scan calls yield for the keys from the first to before the second, in
+	// order, until yield returns an error, which Scan returns. key and value
+	// are borrowed. Safe for use by several goroutines, also during Commit.
+	Scan(from, to []byte, yield func(key, value []byte) error) error
+
+	// Close ends the use of the store. It waits for no disk that is full.
+	Close() error
+}
+
+// ErrNotFound is returned by Backend.Get for a key that has no value.
+var ErrNotFound = errors.New("not found")
