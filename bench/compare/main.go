@@ -10,25 +10,21 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"midge/bench/internal/harness"
 )
 
-// startLimit bounds the time that a broker may take to listen, and stopLimit the time to end after SIGTERM.
+// startLimit bounds the time that a broker may take to listen, and loadLimit that of a run.
 const (
 	startLimit = 5 * time.Second
-	stopLimit  = 5 * time.Second
 	loadLimit  = 2 * time.Minute
 )
 
@@ -111,24 +107,15 @@ func (r *runner) contenders(s scenario) []string {
 }
 
 func (r *runner) build(midge string) error {
-	packages := map[string][2]string{"load": {".", "./bench/load"}, "floor": {".", "./bench/floor"}}
+	commands := map[string]harness.Package{"load": {Module: ".", Path: "./bench/load"}, "floor": {Module: ".", Path: "./bench/floor"}}
 	if slices.Contains(r.brokers, "mochi") {
-		packages["mochi"] = [2]string{"bench/mochi", "."}
+		commands["mochi"] = harness.Package{Module: "bench/mochi", Path: "."}
 	}
 	if slices.Contains(r.brokers, "midge") && midge == "" {
-		packages["midge"] = [2]string{".", "./cmd/midge"}
+		commands["midge"] = harness.Package{Module: ".", Path: "./cmd/midge"}
 	}
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
-	if err != nil {
-		return fmt.Errorf("find the module: %w", err)
-	}
-	for name, p := range packages {
-		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(r.dir, name), p[1])
-		build.Dir = filepath.Join(strings.TrimSpace(string(root)), p[0])
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if text, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w\n%s", name, err, text)
-		}
+	if err := harness.Build(r.dir, commands); err != nil {
+		return err
 	}
 	if midge != "" {
 		path, err := filepath.Abs(midge)
@@ -142,7 +129,7 @@ func (r *runner) build(midge string) error {
 
 // sample runs a scenario once against a new broker process.
 func (r *runner) sample(s scenario, broker string, round int) (err error) {
-	unlock, err := takeLock(r.lock)
+	unlock, err := harness.Lock(r.lock)
 	if err != nil {
 		return err
 	}
@@ -151,9 +138,9 @@ func (r *runner) sample(s scenario, broker string, round int) (err error) {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", broker, err)
 	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	args := append([]string{"-addr", p.address, "-pid", fmt.Sprint(p.cmd.Process.Pid), "-time", r.measure.String()}, s.args...)
-	figures, faults := r.load(args)
+	defer func() { err = errors.Join(err, p.Stop()) }()
+	args := append([]string{"-addr", p.Address, "-pid", fmt.Sprint(p.PID()), "-time", r.measure.String()}, s.args...)
+	figures, faults := harness.Figures(loadLimit, filepath.Join(r.dir, "load"), args...)
 	for _, f := range faults {
 		f = fmt.Sprintf("round %d, %s, %s: %s", round+1, s.name, broker, f)
 		fmt.Fprintln(os.Stderr, "FAULT:", f)
@@ -167,36 +154,8 @@ func (r *runner) sample(s scenario, broker string, round int) (err error) {
 	return nil
 }
 
-// load runs the generator and returns its figures and faults.
-func (r *runner) load(args []string) (figures map[string]float64, faults []string) {
-	cmd := exec.Command(filepath.Join(r.dir, "load"), args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Start(); err != nil {
-		return nil, []string{err.Error()}
-	}
-	kill := time.AfterFunc(loadLimit, func() { _ = cmd.Process.Kill() })
-	defer kill.Stop()
-	if err := cmd.Wait(); err != nil {
-		faults = append(faults, strings.Split(strings.TrimSpace(stderr.String()+" ("+err.Error()+")"), "\n")...)
-	}
-	if stdout.Len() > 0 {
-		if err := json.Unmarshal(stdout.Bytes(), &figures); err != nil {
-			faults = append(faults, fmt.Sprintf("read figures: %v", err))
-		}
-	}
-	return figures, faults
-}
-
-// process is a running broker.
-type process struct {
-	cmd     *exec.Cmd
-	address string
-	log     bytes.Buffer
-}
-
-func (r *runner) start(broker string) (*process, error) {
-	address, err := freeAddress()
+func (r *runner) start(broker string) (*harness.Process, error) {
+	address, err := harness.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -204,55 +163,9 @@ func (r *runner) start(broker string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(name, args...), address: address}
-	p.cmd.Dir = r.dir
-	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	for deadline := time.Now().Add(startLimit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			return p, c.Close()
-		}
-	}
-	return nil, errors.Join(fmt.Errorf("not listening on %s after %v", address, startLimit), p.stop(), errors.New(p.log.String()))
-}
-
-// stop ends the process by its id, and waits for it.
-func (p *process) stop() error {
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	kill := time.AfterFunc(stopLimit, func() { _ = p.cmd.Process.Kill() })
-	defer kill.Stop()
-	var exit *exec.ExitError
-	if err := p.cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		return err
-	}
-	return nil
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
-// takeLock locks the file name exclusively, as flock(1) does. Without a name it does nothing.
-func takeLock(name string) (unlock func() error, err error) {
-	if name == "" {
-		return func() error { return nil }, nil
-	}
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o666)
+	p, err := harness.Spawn(r.dir, address, name, args...)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
-	}
-	return f.Close, nil
+	return p, p.Listening(startLimit)
 }

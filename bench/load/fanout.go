@@ -36,7 +36,7 @@ func (s *fanout) acknowledged(*conn) {}
 func newFanout(l *loop, subscribers int) (*fanout, error) {
 	clients := make([]client, subscribers)
 	for i := range clients {
-		clients[i] = client{fmt.Sprintf("sub-%d", i), 0, []string{"bench/fanout"}}
+		clients[i] = client{id: fmt.Sprintf("sub-%d", i), filters: []string{"bench/fanout"}}
 	}
 	if _, err := l.connect(clients); err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"midge/bench/internal/harness"
 )
 
 const (
@@ -141,6 +143,10 @@ func (s *flows) run(d time.Duration, m *meter) (map[string]float64, []string, er
 		return nil, nil, err
 	}
 	count := float64(s.total - before)
+	resident, err := harness.ResidentBytes(m.broker)
+	if err != nil {
+		return nil, nil, err
+	}
 	if err := s.drain(); err != nil {
 		return nil, nil, err
 	}
@@ -148,6 +154,8 @@ func (s *flows) run(d time.Duration, m *meter) (map[string]float64, []string, er
 		"msgs/s":           count / used.wall.Seconds(),
 		"broker µs/msg":    micros(used.broker) / count,
 		"generator µs/msg": micros(used.self) / count,
+		"written B/msg":    float64(used.written) / count,
+		"broker MB":        float64(resident) / 1e6,
 	}
 	if s.rate > 0 {
 		figures["p50 µs"] = micros(quantile(s.latency, 0.50))
@@ -252,13 +260,13 @@ func pairs(l *loop, o options, oneSubscriber bool) (*flows, error) {
 	for i := range o.clients {
 		topic := fmt.Sprintf("bench/pair/%d", i)
 		if !oneSubscriber {
-			subscribers = append(subscribers, client{fmt.Sprintf("sub-%d", i), qos, []string{topic}})
+			subscribers = append(subscribers, client{fmt.Sprintf("sub-%d", i), qos, []string{topic}, o.keep})
 		}
 		publishers = append(publishers, client{id: fmt.Sprintf("pub-%d", i)})
 		s.list = append(s.list, &flow{topic: []byte(topic)})
 	}
 	if oneSubscriber {
-		subscribers = []client{{"sub", qos, []string{"bench/pair/#"}}}
+		subscribers = []client{{"sub", qos, []string{"bench/pair/#"}, o.keep}}
 	}
 	if _, err := l.connect(subscribers); err != nil {
 		return nil, err

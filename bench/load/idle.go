@@ -5,6 +5,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"midge/bench/internal/harness"
 )
 
 // nobody is the handler of clients that should hear nothing.
@@ -17,13 +19,13 @@ func (n *nobody) acknowledged(*conn)             { n.messages++ }
 func idle(l *loop, connections int, settle time.Duration, m *meter) (map[string]float64, []string, error) {
 	heard := new(nobody)
 	l.handler = heard
-	empty, err := residentBytes(m.broker)
+	empty, err := harness.ResidentBytes(m.broker)
 	if err != nil {
 		return nil, nil, err
 	}
 	clients := make([]client, connections)
 	for i := range clients {
-		clients[i] = client{fmt.Sprintf("idle-%d", i), 0, []string{fmt.Sprintf("bench/idle/%d", i)}}
+		clients[i] = client{id: fmt.Sprintf("idle-%d", i), filters: []string{fmt.Sprintf("bench/idle/%d", i)}}
 	}
 	if err := m.restart(); err != nil {
 		return nil, nil, err
@@ -35,7 +37,7 @@ func idle(l *loop, connections int, settle time.Duration, m *meter) (map[string]
 	if err != nil {
 		return nil, nil, err
 	}
-	connected, err := residentBytes(m.broker)
+	connected, err := harness.ResidentBytes(m.broker)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -44,7 +46,7 @@ func idle(l *loop, connections int, settle time.Duration, m *meter) (map[string]
 			return nil, nil, err
 		}
 	}
-	settled, err := residentBytes(m.broker)
+	settled, err := harness.ResidentBytes(m.broker)
 	if err != nil {
 		return nil, nil, err
 	}

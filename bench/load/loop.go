@@ -39,6 +39,7 @@ type conn struct {
 	dirty   bool   // in loop.dirty
 	blocked bool   // the kernel's buffer is full: waiting for EPOLLOUT
 	acks    int    // CONNACK and SUBACK received
+	present bool   // CONNACK said that the session was there
 	id      uint16 // last packet identifier used
 	flow    int    // the flow that this publisher belongs to
 }
@@ -78,6 +79,7 @@ type client struct {
 	id      string
 	qos     byte     // of the subscriptions
 	filters []string // may be empty
+	keep    bool     // the session, beyond the connection
 }
 
 // connect makes the connections and waits until all their handshakes and subscriptions are acknowledged.
@@ -100,7 +102,7 @@ func (l *loop) connectSome(clients []client) error {
 		if err != nil {
 			return fmt.Errorf("connect client %s: %w", cl.id, err)
 		}
-		c.out = appendConnect(c.out, cl.id)
+		c.out = appendConnect(c.out, cl.id, !cl.keep)
 		l.touch(c)
 	}
 	if err := l.await(l.conns[first:], 1); err != nil {
@@ -133,6 +135,27 @@ func (l *loop) await(conns []*conn, acks int) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// leave sends DISCONNECT for each of conns and closes them.
+func (l *loop) leave(conns []*conn) error {
+	for _, c := range conns {
+		c.out = append(c.out, disconnect, 0)
+		l.touch(c)
+	}
+	if err := l.flush(); err != nil {
+		return fmt.Errorf("disconnect: %w", err)
+	}
+	for _, c := range conns {
+		if c.blocked {
+			return fmt.Errorf("disconnect client %d: no room for the packet", c.index)
+		}
+		if err := syscall.Close(c.fd); err != nil {
+			return fmt.Errorf("close client %d: %w", c.index, err)
+		}
+		l.byFD[c.fd] = nil
 	}
 	return nil
 }
@@ -267,6 +290,7 @@ func (l *loop) packet(c *conn, first byte, body []byte) error {
 		if body[1] != accepted {
 			return fmt.Errorf("refused with return code %d", body[1])
 		}
+		c.present = body[0] == 1
 		c.acks++
 	case suback:
 		for _, code := range body[2:] {

@@ -34,13 +34,15 @@ type options struct {
 	duration time.Duration
 	bursts   int
 	settle   time.Duration
+	keep     bool
+	messages int
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.address, "addr", "127.0.0.1:1883", "`address` of the broker")
 	flag.IntVar(&o.pid, "pid", 0, "process `id` of the broker, whose CPU time and memory are measured")
-	flag.StringVar(&o.scenario, "scenario", "pairs", "pairs, fanin, open, fanout, wildcards or idle")
+	flag.StringVar(&o.scenario, "scenario", "pairs", "pairs, fanin, open, fanout, wildcards, idle, sessions, resume, offline, fill or drain")
 	flag.IntVar(&o.qos, "qos", 0, "`QoS` of publications and subscriptions of pairs, fanin and open")
 	flag.IntVar(&o.clients, "clients", 100, "`number` of pairs, publishers, subscribers or idle connections")
 	flag.Uint64Var(&o.window, "window", 10, "`messages` in flight per publisher of a closed loop")
@@ -48,7 +50,9 @@ func main() {
 	flag.IntVar(&o.size, "size", 64, "`bytes` of payload")
 	flag.DurationVar(&o.duration, "time", 3*time.Second, "`time` measured, after one second to warm up")
 	flag.IntVar(&o.bursts, "bursts", 15, "`number` of messages of fanout")
-	flag.DurationVar(&o.settle, "settle", 5*time.Second, "`time` that the broker has to settle in idle")
+	flag.DurationVar(&o.settle, "settle", 5*time.Second, "`time` that the broker has to settle in idle and sessions")
+	flag.BoolVar(&o.keep, "keep", false, "subscribers of pairs, fanin and open have sessions that are kept")
+	flag.IntVar(&o.messages, "messages", 1000, "`number` of messages of offline, fill and drain")
 	flag.Parse()
 
 	figures, faults, err := run(o)
@@ -104,6 +108,16 @@ func run(o options) (map[string]float64, []string, error) {
 		return f.run(o.bursts, o.size, m)
 	case "idle":
 		return idle(l, o.clients, o.settle, m)
+	case "sessions":
+		return sessions(l, o.clients, o.settle, m)
+	case "resume":
+		return resume(l, o.clients)
+	case "offline":
+		return offline(l, o.clients, o.messages, o.size, m)
+	case "fill":
+		return fill(l, o.messages, int(o.window), o.size, m)
+	case "drain":
+		return drain(l, o.messages, m)
 	default:
 		err = fmt.Errorf("no scenario %q", o.scenario)
 	}

@@ -18,6 +18,7 @@ const (
 	pubcomp     = 0x70
 	subscribe   = 0x82
 	suback      = 0x90
+	disconnect  = 0xe0
 	typeMask    = 0xf0
 	qosShift    = 1
 	maxLength   = 4 // bytes of the Remaining Length
@@ -76,10 +77,14 @@ func appendText(dst []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(dst, uint16(len(s))), s...)
 }
 
-// appendConnect appends a CONNECT with a clean session and no keep-alive.
-func appendConnect(dst []byte, clientID string) []byte {
+// appendConnect appends a CONNECT without keep-alive, with a clean session or one that is kept.
+func appendConnect(dst []byte, clientID string, clean bool) []byte {
+	flags := byte(0)
+	if clean {
+		flags = 0x02
+	}
 	dst = appendLength(append(dst, connect), 10+2+len(clientID))
-	dst = append(dst, 0, 4, 'M', 'Q', 'T', 'T', 4, 0x02, 0, 0)
+	dst = append(dst, 0, 4, 'M', 'Q', 'T', 'T', 4, flags, 0, 0)
 	return appendText(dst, clientID)
 }
 
