@@ -4,3 +4,408 @@
 //
 // Where the bytes lie is the business of a Backend.
 package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"midge/internal/message"
+)
+
+// Store puts the turns of shards on disk, in batches, and reads messages back.
+//
+// One goroutine, that of Run, commits: everything that shards have submitted
+// while it was busy goes into the next batch and is made durable by one sync.
+// It then releases the turns to their shards, in order.
+type Store struct {
+	backend  Backend
+	clock    Clock
+	interval time.Duration
+	log      *slog.Logger
+	released func(shard int, turns uint64)
+
+	seq     atomic.Uint64 // of the last message
+	numbers atomic.Uint64 // of the last session
+	backlog atomic.Int64  // bytes of what is submitted and not committed
+	trouble atomic.Pointer[error]
+	stats   stats
+
+	pool sync.Pool // of *buffers
+	wake chan struct{}
+
+	mu        sync.Mutex // guards what follows
+	submitted []*Turn
+	retained  Changes
+	lanes     []lane
+
+	reads reads
+
+	// Of the goroutine that commits:
+	turns     []*Turn
+	retaining Changes
+	extra     Changes
+	lists     []*Changes
+	decided   []*Turn // complete if the batch that is being built is committed
+	shares    map[uint64]int32
+	unsynced  bool // something is applied and not synced
+}
+
+// lane is what the committer knows of a shard.
+type lane struct {
+	submitted uint64  // turns
+	taken     uint64  // of these, into a batch
+	applied   uint64  // of these, committed
+	released  uint64  // of these
+	waiting   []*Turn // taken and not released, in order, from head on
+	head      int
+}
+
+// Config shapes a Store.
+type Config struct {
+	Shards int
+	Clock  Clock
+
+	// Interval, if positive, is how often what was written is synced; turns
+	// are released before. 0 means a sync for each batch that somebody waits
+	// for.
+	Interval time.Duration
+
+	// Released is called on the committing goroutine with the number of turns
+	// of a shard that are durable, counted from the start.
+	Released func(shard int, turns uint64)
+
+	Log *slog.Logger // nil logs nothing
+}
+
+// lazySync is how long what nobody waits for may stay unsynced.
+const lazySync = 200 * time.Millisecond
+
+// New returns a store on a backend. Load comes before everything else, then
+// Run.
+func New(b Backend, cfg Config) *Store {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{
+		backend: b, clock: cfg.Clock, interval: cfg.Interval, released: cfg.Released, log: cfg.Log,
+		wake: make(chan struct{}, 1), lanes: make([]lane, cfg.Shards), shares: map[uint64]int32{},
+	}
+	s.reads.init(s)
+	return s
+}
+
+// NextSeq returns the number of a new message.
+func (s *Store) NextSeq() uint64 { return s.seq.Add(1) }
+
+// NextSession returns the number of a new session.
+func (s *Store) NextSession() uint64 { return s.numbers.Add(1) }
+
+// Backlog is the size of what waits for the disk, in bytes.
+func (s *Store) Backlog() int64 { return s.backlog.Load() }
+
+// Err tells why nothing becomes durable at present: the disk is full, or has
+// failed for good. It is nil while all is well.
+func (s *Store) Err() error {
+	if err := s.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Trouble takes note of what the backend reports: that it waits for a full
+// disk, has failed, or goes on (nil).
+func (s *Store) Trouble(err error) {
+	if err == nil {
+		s.trouble.Store(nil)
+		return
+	}
+	s.trouble.Store(&err)
+}
+
+// Submit hands a turn over and returns its number, counted from 1 for each
+// shard. It never waits.
+func (s *Store) Submit(shard int, t *Turn) uint64 {
+	t.shard = shard
+	s.backlog.Add(t.size())
+	s.mu.Lock()
+	l := &s.lanes[shard]
+	l.submitted++
+	n := l.submitted
+	s.submitted = append(s.submitted, t)
+	s.mu.Unlock()
+	s.poke()
+	return n
+}
+
+// poke makes Run look.
+func (s *Store) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Retain writes a retained message. The caller holds the lock that orders the
+// messages of a topic.
+func (s *Store) Retain(m *message.Message) {
+	s.mu.Lock()
+	s.retained.Set(retainedKey(nil, m.Topic), appendMessage(nil, m, s.clock))
+	s.mu.Unlock()
+	s.backlog.Add(int64(m.Size()))
+	s.poke()
+}
+
+// Unretain forgets the retained message of a topic, as Retain.
+func (s *Store) Unretain(topic []byte) {
+	s.mu.Lock()
+	s.retained.Delete(retainedKey(nil, topic))
+	s.mu.Unlock()
+	s.backlog.Add(int64(len(topic)))
+	s.poke()
+}
+
+// Run commits and reads until ctx is cancelled; what is submitted by then is
+// committed first, unless the disk does not take it.
+func (s *Store) Run(ctx context.Context) {
+	var reading sync.WaitGroup
+	for range readers {
+		reading.Go(s.reads.run)
+	}
+	defer reading.Wait()
+	defer s.reads.end()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.wake:
+		case <-timer.C:
+			s.Sync()
+		case <-ctx.Done():
+			s.Step()
+			s.Sync()
+			return
+		}
+		before := s.unsynced
+		s.Step()
+		if s.unsynced && !before {
+			timer.Reset(s.syncAfter())
+		}
+	}
+}
+
+// syncAfter is how long applied changes may stay unsynced.
+func (s *Store) syncAfter() time.Duration {
+	if s.interval > 0 {
+		return s.interval
+	}
+	return lazySync
+}
+
+// Step commits what is submitted, once. Run calls it; tests do so themselves.
+func (s *Store) Step() {
+	s.take()
+	if len(s.turns) == 0 && s.retaining.n == 0 || s.stats.failed.Load() {
+		return
+	}
+	urgent, size := s.build()
+	sync := urgent && s.interval == 0
+	began := time.Now()
+	if err := s.backend.Commit(sync, s.lists...); err != nil {
+		s.fail(err)
+		return
+	}
+	s.stats.add(sync, len(s.turns), time.Since(began))
+	s.unsynced = !sync
+	s.retaining.Reset()
+	s.backlog.Add(-size)
+	s.release()
+	s.reads.again()
+}
+
+// take takes what is submitted.
+func (s *Store) take() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.turns)
+	s.turns, s.submitted = s.submitted, s.turns[:0]
+	s.retaining, s.retained = s.retained, s.retaining
+	s.retained.Reset()
+	for i := range s.lanes {
+		s.lanes[i].taken = s.lanes[i].submitted
+	}
+	if s.stats.failed.Load() {
+		return
+	}
+	for _, t := range s.turns {
+		l := &s.lanes[t.shard]
+		l.waiting = append(l.waiting, t)
+	}
+}
+
+// build gathers one batch: the changes of all turns in their order, and the
+// last changes of those turns that it makes complete.
+func (s *Store) build() (urgent bool, size int64) {
+	s.extra.Reset()
+	clear(s.lists)
+	s.lists, s.decided = s.lists[:0], s.decided[:0]
+	if s.retaining.n > 0 {
+		s.lists = append(s.lists, &s.retaining)
+		size += int64(s.retaining.Size())
+	}
+	for _, t := range s.turns {
+		urgent = urgent || t.Urgent
+		size += t.size()
+		s.lists = append(s.lists, &t.changes)
+		for _, sh := range t.sharing {
+			s.shares[sh.seq] += int32(sh.n)
+			s.settle(sh.seq)
+		}
+		for _, seq := range t.unshared {
+			s.shares[seq]--
+			s.settle(seq)
+		}
+		for _, p := range t.Passed {
+			p.Awaits++
+		}
+		for _, a := range t.After {
+			a.Awaits--
+			s.decide(a)
+		}
+		t.applied = true
+		s.decide(t)
+	}
+	if s.extra.n > 0 {
+		s.lists = append(s.lists, &s.extra)
+	}
+	return urgent, size
+}
+
+// settle deletes a shared message that no shard needs any more.
+func (s *Store) settle(seq uint64) {
+	if s.shares[seq] == 0 {
+		delete(s.shares, seq)
+		s.extra.DeleteOnce(messageKey(nil, message.NewKey(seq, partShards)))
+	}
+}
+
+// decide completes a turn if this batch has all that it awaits.
+func (s *Store) decide(t *Turn) {
+	if t.applied && t.Awaits == 0 {
+		s.extra.Append(&t.finally)
+		s.decided = append(s.decided, t)
+	}
+}
+
+// release marks what the batch has completed, and tells the shards.
+func (s *Store) release() {
+	for _, t := range s.decided {
+		t.complete = true
+	}
+	for i := range s.lanes {
+		if n := s.releaseLane(i); n > 0 && s.released != nil {
+			s.released(i, n)
+		}
+	}
+}
+
+// releaseLane returns the number of turns of a shard that are released, 0 if
+// there are no more than before.
+func (s *Store) releaseLane(shard int) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &s.lanes[shard]
+	l.applied = l.taken
+	before := l.released
+	for l.head < len(l.waiting) && l.waiting[l.head].free() {
+		s.recycle(l.waiting[l.head])
+		l.waiting[l.head] = nil
+		l.released++
+		l.head++
+	}
+	if l.head == len(l.waiting) {
+		l.waiting, l.head = l.waiting[:0], 0
+	}
+	if l.released == before {
+		return 0
+	}
+	return l.released
+}
+
+// appliedTurns is the number of turns of a shard that reads see.
+func (s *Store) appliedTurns(shard int) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lanes[shard].applied
+}
+
+// free tells that a turn and all that it builds on are durable.
+func (t *Turn) free() bool {
+	if !t.complete {
+		return false
+	}
+	for _, a := range t.After {
+		if !a.complete {
+			return false
+		}
+	}
+	return true
+}
+
+// Sync makes durable what nobody waits for.
+func (s *Store) Sync() {
+	if !s.unsynced || s.stats.failed.Load() {
+		return
+	}
+	began := time.Now()
+	if err := s.backend.Commit(true); err != nil {
+		s.fail(err)
+		return
+	}
+	s.stats.add(true, 0, time.Since(began))
+	s.unsynced = false
+}
+
+// fail ends all committing: nothing that is submitted will ever be released.
+func (s *Store) fail(err error) {
+	s.stats.failed.Store(true)
+	s.unsynced = false
+	err = fmt.Errorf("store: commit: %w", err)
+	s.Trouble(err)
+	s.log.Error("nothing can be made durable any more; repair the disk and restart", "error", err)
+}
+
+// Stats are what a store has done.
+type Stats struct {
+	Batches  uint64        // committed
+	Syncs    uint64        // of the disk
+	Turns    uint64        // of shards, in all batches
+	LastSync time.Duration // how long the last batch with a sync took
+	Backlog  int64         // bytes that wait for the disk now
+}
+
+type stats struct {
+	batches, syncs, turns atomic.Uint64
+	lastSync              atomic.Int64
+	failed                atomic.Bool
+}
+
+func (s *stats) add(sync bool, turns int, took time.Duration) {
+	s.batches.Add(1)
+	s.turns.Add(uint64(turns))
+	if sync {
+		s.syncs.Add(1)
+		s.lastSync.Store(int64(took))
+	}
+}
+
+// Stats returns what the store has done.
+func (s *Store) Stats() Stats {
+	return Stats{
+		Batches: s.stats.batches.Load(), Syncs: s.stats.syncs.Load(), Turns: s.stats.turns.Load(),
+		LastSync: time.Duration(s.stats.lastSync.Load()), Backlog: s.backlog.Load(),
+	}
+}

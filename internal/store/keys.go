@@ -1,0 +1,96 @@
+package store
+
+import (
+	"encoding/binary"
+
+	"midge/internal/message"
+	"midge/internal/packet"
+)
+
+// The kinds of records, each the first byte of its keys. docs/format/store.md
+// lists them; they must not change without a new format number.
+const (
+	kindSubscription = 'b' // session number, filter
+	kindIncoming     = 'i' // session number, packet identifier
+	kindMessage      = 'm' // key: a message apart from its receivers
+	kindReceivers    = 'r' // key; with 8 bytes more: receivers that are done
+	kindSession      = 's' // session number
+	kindRetained     = 't' // topic name
+	kindUndecided    = 'u' // seq: a QoS 2 message that is not with all its shards yet
+	kindWill         = 'w' // client id
+	kindOutgoing     = 'x' // session number, key
+)
+
+// Parts of a message's records.
+const (
+	// PartOwn holds the receivers of the only shard that has some, with the
+	// message in the same record.
+	PartOwn = 0
+
+	// partShards and those above are the receivers of one shard each, up to 64;
+	// the message lies apart and is shared.
+	partShards = 1
+
+	// partGroups and those above are each the one receiver of a shared
+	// subscription, with the message in the same record.
+	partGroups = 65
+
+	// mostGroups is how many shared subscriptions have a part of their own.
+	mostGroups = 255 - partGroups
+)
+
+// PartOfShard is the part for the receivers of a shard, 0 to 63.
+func PartOfShard(shard int) uint8 { return uint8(partShards + shard) }
+
+// PartOfGroup is the part for the receiver of the i-th shared subscription; ok
+// is false if there are too many for one message, which then is stored anew.
+func PartOfGroup(i int) (part uint8, ok bool) {
+	return uint8(partGroups + min(i, mostGroups-1)), i < mostGroups
+}
+
+// shared tells whether a key's message lies apart, for several shards.
+func shared(k message.Key) bool { return k.Part() >= partShards && k.Part() < partGroups }
+
+// Apart is the size in bytes from which a message lies apart from its
+// receivers, so that start reads them without it. It is part of the format.
+const Apart = 4 << 10
+
+func numberKey(dst []byte, kind byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, kind), n)
+}
+
+func sessionKey(dst []byte, number uint64) []byte { return numberKey(dst, kindSession, number) }
+
+func subscriptionKey(dst []byte, number uint64, filter string) []byte {
+	return append(numberKey(dst, kindSubscription, number), filter...)
+}
+
+func incomingKey(dst []byte, number uint64, id packet.ID) []byte {
+	return binary.BigEndian.AppendUint16(numberKey(dst, kindIncoming, number), uint16(id))
+}
+
+func outgoingKey(dst []byte, number uint64, k message.Key) []byte {
+	return binary.BigEndian.AppendUint64(numberKey(dst, kindOutgoing, number), uint64(k))
+}
+
+func retainedKey(dst, topic []byte) []byte { return append(append(dst, kindRetained), topic...) }
+
+func willKey(dst []byte, clientID string) []byte { return append(append(dst, kindWill), clientID...) }
+
+func undecidedKey(dst []byte, seq uint64) []byte { return numberKey(dst, kindUndecided, seq) }
+
+func receiversKey(dst []byte, k message.Key) []byte { return numberKey(dst, kindReceivers, uint64(k)) }
+
+// doneKey is where a list of receivers of k that are done lies; n tells the
+// lists apart.
+func doneKey(dst []byte, k message.Key, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(receiversKey(dst, k), n)
+}
+
+// messageKey is where the message of k lies if it lies apart.
+func messageKey(dst []byte, k message.Key) []byte {
+	if shared(k) {
+		k = message.NewKey(k.Seq(), partShards)
+	}
+	return numberKey(dst, kindMessage, uint64(k))
+}

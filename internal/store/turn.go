@@ -1,0 +1,248 @@
+package store
+
+import (
+	"encoding/binary"
+
+	"midge/internal/message"
+	"midge/internal/packet"
+)
+
+// Turn is what one turn of a shard wants on disk. The shard fills it, submits
+// it, and does not touch it again.
+//
+// The changes of a turn are applied together. A turn that posted messages to
+// other shards is complete when their turns are on disk as well (Awaits, After);
+// until then its last changes (Finally) wait.
+type Turn struct {
+	// Urgent tells that somebody waits for the turn: it is synced at once.
+	Urgent bool
+
+	// Awaits is how many turns of other shards will name this one in After.
+	Awaits int
+
+	// After are turns of other shards whose messages this one has handled.
+	After []*Turn
+
+	// Passed are those among After whose messages this turn has posted to yet
+	// another shard, once for each: they await one turn more.
+	Passed []*Turn
+
+	*buffers
+	clock Clock
+
+	// Of the committer:
+	shard             int
+	applied, complete bool
+}
+
+// share tells that a message that lies apart has receivers on n shards.
+type share struct {
+	seq uint64
+	n   int
+}
+
+// Empty tells that there is nothing to submit.
+func (t *Turn) Empty() bool {
+	return t.changes.n == 0 && t.finally.n == 0 && t.Awaits == 0 && len(t.After) == 0 && len(t.unshared) == 0
+}
+
+// size is the memory that the turn takes, about, in bytes.
+func (t *Turn) size() int64 {
+	return int64(t.changes.Size() + t.finally.Size() + 16*len(t.sharing) + 8*len(t.unshared) + 64)
+}
+
+// buffers is the memory of a turn, which is used again for others.
+type buffers struct {
+	changes  Changes
+	finally  Changes
+	sharing  []share
+	unshared []uint64
+	key, val []byte
+}
+
+// Turn returns an empty turn for a shard to fill.
+func (s *Store) Turn() *Turn {
+	b, ok := s.pool.Get().(*buffers)
+	if !ok {
+		b = &buffers{}
+	}
+	return &Turn{buffers: b, clock: s.clock}
+}
+
+// recycle takes the memory of a turn back. The rest of it stays for those that
+// name it in After.
+func (s *Store) recycle(t *Turn) {
+	b := t.buffers
+	t.buffers, t.After, t.Passed = nil, nil, nil
+	b.changes.Reset()
+	b.finally.Reset()
+	b.sharing, b.unshared = b.sharing[:0], b.unshared[:0]
+	s.pool.Put(b)
+}
+
+// PutSession writes a session.
+func (t *Turn) PutSession(s *Session) {
+	t.key, t.val = sessionKey(t.key[:0], s.Number), s.append(t.val[:0], t.clock)
+	t.changes.Set(t.key, t.val)
+}
+
+// DropSession forgets a session. Its subscriptions and exchanges have records
+// of their own.
+func (t *Turn) DropSession(number uint64) {
+	t.key = sessionKey(t.key[:0], number)
+	t.changes.Delete(t.key)
+}
+
+// FinallyDropSession forgets a session when the turn is complete: its messages
+// are with other sessions then.
+func (t *Turn) FinallyDropSession(number uint64) {
+	t.key = sessionKey(t.key[:0], number)
+	t.finally.Delete(t.key)
+}
+
+// PutSubscription writes a subscription of a session.
+func (t *Turn) PutSubscription(number uint64, s *Subscription) {
+	t.key, t.val = subscriptionKey(t.key[:0], number, s.Filter), s.append(t.val[:0])
+	t.changes.Set(t.key, t.val)
+}
+
+// DropSubscription forgets a subscription.
+func (t *Turn) DropSubscription(number uint64, filter string) {
+	t.key = subscriptionKey(t.key[:0], number, filter)
+	t.changes.Delete(t.key)
+}
+
+// PutWill writes the will of a client.
+func (t *Turn) PutWill(w *Will) {
+	t.key, t.val = willKey(t.key[:0], w.ClientID), w.append(t.val[:0], t.clock)
+	t.changes.Set(t.key, t.val)
+}
+
+// DropWill forgets the will of a client.
+func (t *Turn) DropWill(clientID string) {
+	t.key = willKey(t.key[:0], clientID)
+	t.changes.Delete(t.key)
+}
+
+// PutIncoming writes that a QoS 2 message of a client was received and not
+// released: with the changes of this turn, or when it is complete.
+func (t *Turn) PutIncoming(number uint64, id packet.ID, finally bool) {
+	t.key = incomingKey(t.key[:0], number, id)
+	if finally {
+		t.finally.Set(t.key, nil)
+	} else {
+		t.changes.Set(t.key, nil)
+	}
+}
+
+// DropIncoming forgets that.
+func (t *Turn) DropIncoming(number uint64, id packet.ID) {
+	t.key = incomingKey(t.key[:0], number, id)
+	t.changes.Delete(t.key)
+}
+
+// PutOutgoing writes the state of a QoS 2 exchange towards a client.
+func (t *Turn) PutOutgoing(number uint64, k message.Key, o Outgoing) {
+	t.key, t.val = outgoingKey(t.key[:0], number, k), o.append(t.val[:0])
+	t.changes.Set(t.key, t.val)
+}
+
+// DropOutgoing forgets it.
+func (t *Turn) DropOutgoing(number uint64, k message.Key) {
+	t.key = outgoingKey(t.key[:0], number, k)
+	t.changes.Delete(t.key)
+}
+
+// Undecided begins a message that is not with all its shards before the turn is
+// complete. If it never is, a start takes the message back from those that have
+// it (takeBack: nobody was promised anything), or only sees to it that a shared
+// message which nobody needs does not stay.
+func (t *Turn) Undecided(seq uint64, takeBack bool) {
+	t.key, t.val = undecidedKey(t.key[:0], seq), append(t.val[:0], 0)
+	if takeBack {
+		t.val[0] = 1
+	}
+	t.changes.Set(t.key, t.val)
+	t.finally.Delete(t.key)
+}
+
+// Share writes a message that receivers on n shards share: their turns put
+// their receivers, or Unshare it. Undecided goes with it.
+func (t *Turn) Share(seq uint64, n int, m *message.Message) {
+	t.key = messageKey(t.key[:0], message.NewKey(seq, partShards))
+	t.val = appendMessage(t.val[:0], m, t.clock)
+	t.changes.Set(t.key, t.val)
+	t.sharing = append(t.sharing, share{seq, n})
+}
+
+// Unshare tells that a shard does not need a shared message: it has no
+// receivers for it after all. DropReceivers says so by itself.
+func (t *Turn) Unshare(k message.Key) {
+	if shared(k) {
+		t.unshared = append(t.unshared, k.Seq())
+	}
+}
+
+// manyReceivers is the number from which a message lies apart from them, so
+// that reading it for one of them does not read them all.
+const manyReceivers = 64
+
+// liesApart tells whether a message with an own part lies apart from its n
+// receivers.
+func liesApart(n, size int) bool { return n > manyReceivers || size >= Apart }
+
+// PutReceivers writes n receivers of one shard, encoded by AppendReceiver, and
+// the message unless it is shared.
+func (t *Turn) PutReceivers(k message.Key, n int, encoded []byte, m *message.Message) {
+	apart := shared(k) || liesApart(n, m.Size())
+	if apart && !shared(k) {
+		t.key, t.val = messageKey(t.key[:0], k), appendMessage(t.val[:0], m, t.clock)
+		t.changes.Set(t.key, t.val)
+	}
+	t.key, t.val = receiversKey(t.key[:0], k), appendReceivers(t.val[:0], n, encoded, m, apart, t.clock)
+	t.changes.Set(t.key, t.val)
+}
+
+// AppendReceiver encodes one of the receivers for PutReceivers.
+func AppendReceiver(dst []byte, rc *Receiver) []byte { return rc.append(dst) }
+
+// Done writes that some of several receivers have got a message. n tells this
+// list from others of the same key.
+func (t *Turn) Done(k message.Key, n uint64, sessions []uint64) {
+	t.key, t.val = doneKey(t.key[:0], k, n), t.val[:0]
+	for _, s := range sessions {
+		t.val = binary.AppendUvarint(t.val, s)
+	}
+	t.changes.Set(t.key, t.val)
+}
+
+// DropReceivers forgets a message of which all n receivers of a shard are
+// done. size is the message's; lists tells that Done was called for it.
+func (t *Turn) DropReceivers(k message.Key, n, size int, lists bool) {
+	t.dropReceivers(&t.changes, k, n, size, lists)
+}
+
+// FinallyDropReceivers does so when the turn is complete: other sessions have
+// taken the message over.
+func (t *Turn) FinallyDropReceivers(k message.Key, n, size int, lists bool) {
+	t.dropReceivers(&t.finally, k, n, size, lists)
+}
+
+func (t *Turn) dropReceivers(c *Changes, k message.Key, n, size int, lists bool) {
+	t.key = receiversKey(t.key[:0], k)
+	if n == 1 && !shared(k) {
+		c.DeleteOnce(t.key)
+	} else {
+		c.Delete(t.key)
+	}
+	if lists {
+		t.key, t.val = doneKey(t.key[:0], k, 0), receiversKey(t.val[:0], k+1)
+		c.DeleteRange(t.key, t.val)
+	}
+	if shared(k) {
+		t.unshared = append(t.unshared, k.Seq())
+	} else if liesApart(n, size) {
+		t.key = messageKey(t.key[:0], k)
+		c.DeleteOnce(t.key)
+	}
+}
