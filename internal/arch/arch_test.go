@@ -31,6 +31,11 @@ var allowed = map[string]string{
 	"engine/gonet":      "engine",
 	"engine/enginetest": "engine",
 
+	// Adapters to what keeps data.
+	"store/memstore":    "store",
+	"store/pebblestore": "store",
+	"store/storetest":   "store",
+
 	// The core.
 	"broker": "engine message packet session topic",
 
@@ -46,9 +51,10 @@ var allowed = map[string]string{
 // outside maps what is neither ours nor the standard library to the packages
 // that may import it: one home for each dependency.
 var outside = map[string]string{
-	"github.com/pelletier/go-toml/v2": "internal/config",
-	"github.com/spf13/cobra":          "internal/cli",
-	"github.com/spf13/pflag":          "internal/cli",
+	"github.com/cockroachdb/pebble/v2": "internal/store/pebblestore",
+	"github.com/pelletier/go-toml/v2":  "internal/config",
+	"github.com/spf13/cobra":           "internal/cli",
+	"github.com/spf13/pflag":           "internal/cli",
 }
 
 // source is a Go file of this module, production code only.
