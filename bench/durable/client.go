@@ -86,7 +86,8 @@ func newPinger(address string) (*pinger, error) {
 	return &pinger{c}, nil
 }
 
-// ping publishes every pace until end is closed, and returns the times from when each was due to its coming back.
+// ping publishes every pace until end is closed, and returns how long each message took to come back. One that could not
+// be sent when it was due, because the one before was not back, counts from when it was due.
 func (p *pinger) ping(pace time.Duration, end <-chan struct{}) ([]time.Duration, error) {
 	body := append([]byte{0, byte(len(pingTopic))}, pingTopic...)
 	packet := append([]byte{0x30, byte(len(body) + 8)}, body...)
@@ -95,11 +96,16 @@ func (p *pinger) ping(pace time.Duration, end <-chan struct{}) ([]time.Duration,
 	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for due := time.Now(); ; due = due.Add(pace) {
-		tick.Reset(time.Until(due))
+		wait := time.Until(due)
+		tick.Reset(wait)
 		select {
 		case <-end:
 			return took, nil
 		case <-tick.C:
+		}
+		start := due
+		if wait > 0 {
+			start = time.Now() // without the lag of the timer
 		}
 		binary.BigEndian.PutUint64(packet[len(packet)-8:], uint64(len(took)))
 		if err := p.client.conn.SetDeadline(time.Now().Add(probeLimit)); err != nil {
@@ -112,7 +118,7 @@ func (p *pinger) ping(pace time.Duration, end <-chan struct{}) ([]time.Duration,
 		if string(answer) != string(packet[2:]) {
 			return nil, errors.New("ping: another message came back")
 		}
-		took = append(took, time.Since(due))
+		took = append(took, time.Since(start))
 	}
 }
 
