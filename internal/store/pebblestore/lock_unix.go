@@ -1,0 +1,42 @@
+//go:build unix
+
+package pebblestore
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// held says that an error of Lock means that the lock is taken, and not that
+// the file cannot be made.
+func held(err error) bool {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return false
+	}
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || heldHere(err)
+}
+
+// heldHere says that this process holds the lock. Pebble has no value for the
+// error.
+func heldHere(err error) bool { return strings.Contains(err.Error(), "held by current process") }
+
+// holder is the process that holds the lock on a file, or 0 if the kernel does
+// not say. Not for a file that this process locked: to close any descriptor of
+// it would end the lock.
+func holder(name string) int {
+	f, err := os.Open(name)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	spec := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart}
+	if err := syscall.FcntlFlock(f.Fd(), syscall.F_GETLK, &spec); err != nil || spec.Type == syscall.F_UNLCK {
+		return 0
+	}
+	return int(spec.Pid)
+}

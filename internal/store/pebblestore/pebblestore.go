@@ -1,0 +1,194 @@
+// Package pebblestore keeps the store of ordered keys on disk, in Pebble, an
+// embedded log-structured merge tree. It adds what a broker needs around it:
+// a start that always succeeds, a full disk that is waited out, failures that
+// end no process, and formats that later versions can read.
+//
+// The user's directory holds:
+//
+//	FORMAT              the number of the format, see format.go
+//	LOCK                locked while a process uses the directory
+//	db/                 Pebble's database
+//	quarantine-<time>/  a database that was damaged, as it was found
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Errors of Open, Scan and Get. They come wrapped, with more words.
+var (
+	// ErrInUse says that a process uses the directory.
+	ErrInUse = errors.New("directory in use")
+	// ErrNewer says that a newer version wrote the directory.
+	ErrNewer = errors.New("directory written by a newer version")
+	// ErrCorrupt says that the database is damaged. Open with Salvage set
+	// brings back what can be read.
+	ErrCorrupt = errors.New("database damaged")
+	// ErrClosed says that Close was called.
+	ErrClosed = errors.New("store closed")
+)
+
+// Options say how Open opens a directory. The zero value is fit for use.
+type Options struct {
+	// FS is where the directory is; nil is the operating system's. Tests give
+	// others.
+	FS vfs.FS
+	// Log gets what an operator should know; nil is nowhere.
+	Log *slog.Logger
+	// Trouble is called with an error when the disk is full or the store has
+	// failed for good, and with nil when a full disk has room again. It is
+	// called from any goroutine, one call at a time; it returns quickly and
+	// does not call the store.
+	Trouble func(err error)
+	// CacheBytes bounds the cache of blocks read from disk; 0 is 8 MiB.
+	CacheBytes int64
+	// MemTableBytes is the size of the tables in memory that collect changes
+	// before they go to a file; 0 is 16 MiB. Up to four exist at a time, while
+	// the disk is slower than the writes.
+	MemTableBytes int
+	// Salvage says that the database is known to be damaged, because Scan or
+	// Get returned ErrCorrupt. Open then salvages it even if Pebble would
+	// open it.
+	Salvage bool
+
+	now        func() time.Time // nil is time.Now
+	migrations []migration      // nil are those of this version
+	retry      time.Duration    // between tries while the disk is full; 0 is 250 ms
+}
+
+// Report says what Open found and did, apart from opening.
+type Report struct {
+	// MigratedFrom is the format that the directory had, if Open brought it to
+	// the one of this version; else 0.
+	MigratedFrom int
+	// Quarantine is the directory that holds the damaged database as it was
+	// found, if there was one; else "".
+	Quarantine string
+	// Damage lists what was damaged.
+	Damage []Damage
+	// Records is the number of records that were copied out of the damaged
+	// database.
+	Records int64
+	// LostBytes estimates how many bytes of the damaged database could not be
+	// read.
+	LostBytes int64
+}
+
+// Damage is a file that could not be read in full.
+type Damage struct {
+	File   string // its name in the database, or "" for the database as a whole
+	Reason string
+	Lost   int64 // an estimate of the bytes that could not be read; 0 is none
+}
+
+// Open opens the store in the directory dir, which it makes if it is missing.
+// A damaged database is salvaged rather than refused: Report says so. An error
+// means that the directory is in use, was written by a newer version, or that
+// the operating system refuses something.
+func Open(dir string, o Options) (*Store, Report, error) {
+	s, report, err := open(dir, o)
+	if err != nil {
+		return nil, report, fmt.Errorf("open the store in %s: %w", dir, err)
+	}
+	return s, report, nil
+}
+
+func open(dir string, o Options) (_ *Store, report Report, err error) {
+	o = o.withDefaults()
+	d := newDisk(o.FS, o.retry, o.Log, o.Trouble)
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	if err := d.MkdirAll(dir, 0o750); err != nil {
+		return nil, report, err
+	}
+	unlock, err := lock(o.FS, d.PathJoin(dir, "LOCK"))
+	if err != nil {
+		return nil, report, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, unlock.Close())
+		}
+	}()
+	if report.MigratedFrom, err = migrate(d, dir, o.migrations); err != nil {
+		return nil, report, err
+	}
+	if report.MigratedFrom != 0 {
+		o.Log.Info("store migrated", "directory", dir, "from", report.MigratedFrom, "to", latest(o.migrations))
+	}
+	db, err := openOrSalvage(d, dir, o, &report)
+	if err != nil {
+		return nil, report, err
+	}
+	return newStore(dir, db, d, unlock, o), report, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Trouble == nil {
+		o.Trouble = func(error) {}
+	}
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 8 << 20
+	}
+	if o.MemTableBytes <= 0 {
+		o.MemTableBytes = 16 << 20
+	}
+	if o.now == nil {
+		o.now = time.Now
+	}
+	if o.migrations == nil {
+		o.migrations = migrations()
+	}
+	if o.retry <= 0 {
+		o.retry = 250 * time.Millisecond
+	}
+	return o
+}
+
+// openPebble opens a database with the options of this version. A disk that
+// fails ends it: Pebble by itself would try to write again for ever.
+func openPebble(d *disk, dir string, o Options) (*pebble.DB, error) {
+	type result struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan result, 1)
+	opts := pebbleOptions(d, o)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- result{err: fmt.Errorf("pebble: %v", p)}
+			}
+		}()
+		db, err := pebble.Open(dir, opts)
+		done <- result{db, err}
+	}()
+	select {
+	case r := <-done:
+		if r.db != nil && d.failure() != nil {
+			go r.db.Close() // may hang
+			return nil, d.failure()
+		}
+		if r.err != nil && d.failure() != nil {
+			return nil, d.failure()
+		}
+		return r.db, r.err
+	case <-d.failed:
+		return nil, d.failure()
+	}
+}

@@ -1,0 +1,280 @@
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"midge/internal/store"
+)
+
+// Store is a store.Backend on disk.
+type Store struct {
+	dir    string
+	db     *pebble.DB
+	disk   *disk
+	unlock io.Closer
+
+	// batch belongs to Commit, and to the committer between a send to work and
+	// the answer in done.
+	batch   *pebble.Batch
+	work    chan *pebble.WriteOptions
+	done    chan error
+	ended   chan struct{} // closed when the committer has ended
+	commits atomic.Int64
+	syncs   atomic.Int64
+	lasted  atomic.Int64 // the last commit with sync, in nanoseconds
+
+	mu     sync.Mutex
+	idle   *sync.Cond // users is 0
+	users  int        // calls that use db
+	closed bool
+}
+
+// closeGrace bounds how long Close waits for Pebble after a failure, when its
+// goroutines may wait for each other for ever.
+const closeGrace = 2 * time.Second
+
+func newStore(dir string, db *pebble.DB, d *disk, unlock io.Closer, _ Options) *Store {
+	s := &Store{
+		dir: dir, db: db, disk: d, unlock: unlock,
+		batch: db.NewBatch(),
+		work:  make(chan *pebble.WriteOptions),
+		done:  make(chan error, 1),
+		ended: make(chan struct{}),
+	}
+	s.idle = sync.NewCond(&s.mu)
+	go s.committer()
+	return s
+}
+
+// committer commits batches in a goroutine of its own: after a failure Pebble
+// may keep it for ever, and Commit goes on without it.
+func (s *Store) committer() {
+	defer close(s.ended)
+	for o := range s.work {
+		s.done <- s.commitBatch(o)
+	}
+}
+
+// commitBatch commits the batch. Pebble panics where it knows no way on, as
+// when it cannot begin a new log.
+func (s *Store) commitBatch(o *pebble.WriteOptions) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("pebble: %v", p)
+		}
+		if err == nil {
+			err = s.disk.failure() // Pebble believes that Fatalf does not return
+		}
+		if err != nil {
+			s.disk.fail(err)
+		}
+	}()
+	if s.batch.Empty() {
+		return s.db.LogData(nil, o)
+	}
+	return s.batch.Commit(o)
+}
+
+// Commit applies the changes of all lists: see store.Backend.
+func (s *Store) Commit(sync bool, lists ...*store.Changes) error {
+	if err := s.enter(); err != nil {
+		return s.fault("commit", err)
+	}
+	defer s.leave()
+	if err := s.disk.failure(); err != nil {
+		return s.fault("commit", fmt.Errorf("after an earlier failure: %w", err))
+	}
+	s.batch.Reset()
+	for _, l := range lists {
+		if err := fill(s.batch, l); err != nil {
+			return s.fault("commit", err)
+		}
+	}
+	if !sync && s.batch.Empty() {
+		return nil
+	}
+	began := time.Now()
+	o := pebble.NoSync
+	if sync {
+		o = pebble.Sync
+	}
+	s.work <- o
+	select {
+	case err := <-s.done:
+		if err != nil {
+			return s.fault("commit", err)
+		}
+	case <-s.disk.failed:
+		// The committer may be done, or may wait for ever for one of Pebble's
+		// goroutines that failed. The batch stays with it.
+		return s.fault("commit", s.disk.failure())
+	}
+	s.commits.Add(1)
+	if sync {
+		s.syncs.Add(1)
+		s.lasted.Store(int64(time.Since(began)))
+	}
+	return nil
+}
+
+func fill(b *pebble.Batch, l *store.Changes) error {
+	for c := range l.All() {
+		var err error
+		switch c.Op {
+		case store.OpSet:
+			err = b.Set(c.Key, c.Value, nil)
+		case store.OpDelete:
+			err = b.Delete(c.Key, nil)
+		case store.OpDeleteOnce:
+			err = b.SingleDelete(c.Key, nil)
+		case store.OpDeleteRange:
+			err = b.DeleteRange(c.Key, c.Value, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Get appends the value of a key to dst, or returns store.ErrNotFound.
+func (s *Store) Get(dst, key []byte) ([]byte, error) {
+	if err := s.enter(); err != nil {
+		return dst, s.fault("get", err)
+	}
+	defer s.leave()
+	v, c, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return dst, store.ErrNotFound
+	}
+	if err != nil {
+		return dst, s.fault("get", readFault(err))
+	}
+	dst = append(dst, v...)
+	return dst, c.Close()
+}
+
+// Scan yields the keys from the first to before the second, as they are when
+// it is called.
+func (s *Store) Scan(from, to []byte, yield func(key, value []byte) error) error {
+	if err := s.enter(); err != nil {
+		return s.fault("scan", err)
+	}
+	defer s.leave()
+	if len(to) == 0 {
+		return nil
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return s.fault("scan", readFault(err))
+	}
+	defer it.Close()
+	for it.First(); it.Valid(); it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return s.fault("scan", readFault(err))
+		}
+		if err := yield(it.Key(), v); err != nil {
+			return err
+		}
+	}
+	if err := it.Error(); err != nil {
+		return s.fault("scan", readFault(err))
+	}
+	return nil
+}
+
+// Close ends the use of the store: what was committed is on disk if it returns
+// nil. A Commit that waits for room ends with an error. Close waits for calls
+// of Get and Scan to end.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.disk.close() // ends Commit, if that waits for room
+	for s.users > 0 {
+		s.idle.Wait()
+	}
+	s.mu.Unlock()
+	close(s.work)
+	err := s.closePebble()
+	s.disk.fail(ErrClosed) // whatever is left of Pebble changes nothing any more
+	if err = errors.Join(err, s.unlock.Close()); err != nil {
+		return s.fault("close", err)
+	}
+	return nil
+}
+
+// closePebble closes the database. After a failure Pebble may hang, with locks
+// that a panic left or in a wait for what never comes; then it is left alone,
+// on a disk that takes nothing from it.
+func (s *Store) closePebble() error {
+	done := make(chan error, 1)
+	go func() {
+		<-s.ended // a committer that hangs holds what Pebble's Close waits for
+		_ = s.batch.Close()
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("pebble: %v", p)
+			}
+		}()
+		done <- s.db.Close()
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-s.disk.failed:
+		grace := time.NewTimer(closeGrace)
+		defer grace.Stop()
+		select {
+		case err = <-done:
+		case <-grace.C:
+		}
+	}
+	if cause := s.disk.failure(); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// enter begins a use of the database that Close waits for; leave ends it.
+func (s *Store) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.users++
+	return nil
+}
+
+func (s *Store) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users--; s.users == 0 {
+		s.idle.Signal()
+	}
+}
+
+// fault says which operation failed where.
+func (s *Store) fault(op string, err error) error {
+	return fmt.Errorf("%s in the store in %s: %w", op, s.dir, err)
+}
+
+// readFault marks errors that mean damage with ErrCorrupt.
+func readFault(err error) error {
+	if damaged(err) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}

@@ -1,0 +1,71 @@
+package pebblestore
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+)
+
+// formatMajorVersion pins the format of Pebble's files, so that an update of
+// Pebble changes nothing on disk by itself. Later versions of Pebble open it
+// and bring it to theirs when this constant changes; earlier ones cannot open
+// it then. This one has in its log the place up to which everything was synced
+// (since WALSyncChunks), which tells a damaged log from one that a crash cut
+// off, and checksums in the footers of its tables (TableFormatV6).
+const formatMajorVersion = pebble.FormatTableFormatV6
+
+// pebbleOptions are Pebble's options for two cores and little memory.
+func pebbleOptions(d *disk, o Options) *pebble.Options {
+	opts := &pebble.Options{
+		FS:                 d,
+		FormatMajorVersion: formatMajorVersion,
+		CacheSize:          o.CacheBytes,
+		MemTableSize:       uint64(o.MemTableBytes),
+		// Commits wait while this many tables are in memory or in level 0: the
+		// bounds of memory and of the work of a read.
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0CompactionFileThreshold:   64,
+		L0StopWritesThreshold:       24,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                256,
+		// One compaction as a rule, which leaves a core to the broker, and a
+		// second one when they fall behind.
+		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
+		Logger:                     logger{d},
+	}
+	opts.Experimental.FileCacheShards = 2
+	opts.EventListener = &pebble.EventListener{
+		BackgroundError: func(err error) {
+			if d.failure() == nil {
+				o.Log.Warn("store: work in the background failed", "error", err)
+			}
+		},
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			o.Log.Error("store: damaged file", "file", info.Path, "error", info.Details)
+		},
+	}
+	for i := range opts.Levels {
+		opts.Levels[i].BlockSize = 8 << 10
+		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
+	}
+	return opts
+}
+
+// logger is what Pebble logs to. It is silent but for what is fatal: after an
+// error of a commit or of the list of its files Pebble expects Fatalf to end
+// the process. Instead it fails the disk, so that nothing changes on it any
+// more, and returns: the callers go on with the error.
+type logger struct{ d *disk }
+
+func (logger) Infof(string, ...any) {}
+
+func (l logger) Errorf(format string, args ...any) {
+	l.d.log.Debug("pebble", slog.String("error", fmt.Sprintf(format, args...)))
+}
+
+func (l logger) Fatalf(format string, args ...any) {
+	l.d.fail(fmt.Errorf("pebble: "+format, args...))
+}
