@@ -63,13 +63,15 @@ type runner struct {
 	offline   int
 	backlog   int
 	scenarios []scenario
-	dir       string // temporary: binaries, configuration, data
-	sync      [2]time.Duration
-	samples   map[sampleKey]map[int]float64 // by round
+	dir       string                        // temporary: binaries, configuration, data
+	samples   map[sampleKey]map[int][]float64 // by round: one value for each turn in it
 	faults    []string
 }
 
 type sampleKey struct{ scenario, contender, figure string }
+
+// syncBefore is the figure that says how fast the disk was just before a run: a disk that is shared changes its mind.
+const syncBefore = "disk sync µs before"
 
 func (r *runner) run(midge, out string) (err error) {
 	if r.dir, err = os.MkdirTemp(r.data, "midge-durable-"); err != nil {
@@ -79,10 +81,7 @@ func (r *runner) run(midge, out string) (err error) {
 	if err := r.build(midge); err != nil {
 		return err
 	}
-	if r.sync, err = syncTimes(r.dir); err != nil {
-		return err
-	}
-	r.samples = make(map[sampleKey]map[int]float64)
+	r.samples = make(map[sampleKey]map[int][]float64)
 	for round := range r.rounds {
 		for _, s := range r.scenarios {
 			for _, contender := range s.contenders {
@@ -137,6 +136,10 @@ func (r *runner) sample(s scenario, contender string, round int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(data)) }()
+	disk, err := syncTime(data)
+	if err != nil {
+		return err
+	}
 	figures, faults, err := s.run(&server{runner: r, name: contender, data: data})
 	if err != nil {
 		return err
@@ -146,12 +149,15 @@ func (r *runner) sample(s scenario, contender string, round int) (err error) {
 		fmt.Fprintln(os.Stderr, "FAULT:", f)
 		r.faults = append(r.faults, f)
 	}
+	if figures != nil {
+		figures[syncBefore] = micros(disk)
+	}
 	for name, v := range figures {
 		key := sampleKey{s.name, contender, name}
 		if r.samples[key] == nil {
-			r.samples[key] = make(map[int]float64)
+			r.samples[key] = make(map[int][]float64)
 		}
-		r.samples[key][round] = v
+		r.samples[key][round] = append(r.samples[key][round], v)
 	}
 	fmt.Fprintf(os.Stderr, "%s round %d %-12s %-16s %v\n", time.Now().Format(time.TimeOnly), round+1, s.name, contender, figures)
 	return nil

@@ -31,9 +31,9 @@ func (r *runner) measured(s scenario, t target) (values []float64) {
 	over := r.samples[sampleKey{s.name, t.over, t.figure}]
 	for round, v := range r.samples[sampleKey{s.name, t.of, t.figure}] {
 		if t.over == "" {
-			values = append(values, v)
-		} else if o := over[round]; o > 0 {
-			values = append(values, v/o)
+			values = append(values, mean(v))
+		} else if o := mean(over[round]); o > 0 {
+			values = append(values, mean(v)/o)
 		}
 	}
 	return values
@@ -59,12 +59,19 @@ func (r *runner) report() (text string, missed int) {
 	if r.lock != "" {
 		b.WriteString(", and so did compilers and tests of others")
 	}
-	fmt.Fprintf(&b, ".\n- Disk: %s. One fdatasync after 4 KiB appended takes %s µs (median), %s µs (99th percentile).\n",
-		harness.FirstLine("findmnt", "-n", "-o", "SOURCE,FSTYPE,OPTIONS", "-T", r.dir), harness.Number(micros(r.sync[0])), harness.Number(micros(r.sync[1])))
+	var syncs []float64
+	for key, samples := range r.samples {
+		if key.figure == syncBefore {
+			syncs = append(syncs, all(samples)...)
+		}
+	}
+	fmt.Fprintf(&b, ".\n- Disk: %s. One fdatasync after 4 KiB appended takes %s µs: median before each run, lowest to highest.\n",
+		strings.Join(strings.Fields(harness.FirstLine("findmnt", "-n", "-o", "SOURCE,FSTYPE,OPTIONS", "-T", r.dir)), " "), cell(syncs))
 	fmt.Fprintf(&b, "- Versions: midge %s; %s; mochi-mqtt 2.7.9; nats-server 2.15.2; Pebble 2.1.7 (mochi: 1.1.0); %s.\n",
 		harness.FirstLine("git", "describe", "--always", "--dirty"), harness.FirstLine("mosquitto", "-h"), runtime.Version())
 	b.WriteString(about)
 	fmt.Fprintf(&b, "- Rounds: %d, interleaved; each run has a new process and a new data directory; loops: %v measured after 1 s to warm up.\n", r.rounds, r.measure)
+	b.WriteString("- A ratio is the median of the rounds' ratios, of means where a contender has several turns in a round.\n")
 	b.WriteString("- A cell is the median, then lowest to highest. CPU is user and system time of the server's process.\n")
 	b.WriteString("\n## Targets\n\n| scenario | what | target | measured (lowest to highest) | |\n|---|---|---:|---:|---|\n")
 	for _, s := range r.scenarios {
@@ -97,7 +104,7 @@ func (r *runner) report() (text string, missed int) {
 
 // about says what the contenders are.
 const about = `- midge: durability = commit, other settings as they come, no log. midge --memory: nothing on disk.
-- mosquitto: persistence true; autosave_on_changes true; autosave_interval 1: its whole state is written after each change, not synced, and PUBACK doesn't wait for it. mosquitto (exit): the state is written at exit. Both with set_tcp_nodelay true, no log, no limit of queued messages.
+- mosquitto: persistence true; autosave_on_changes true; autosave_interval 1: its whole state is written when something has changed, not synced, and PUBACK doesn't wait for it. mosquitto (exit): the state is written at exit. Both with set_tcp_nodelay true, no log, no limit of queued messages.
 - mochi: its Pebble hook in Sync mode. It syncs each record on its own, after PUBACK.
 - nats mqtt: its MQTT listener; nats jetstream: its own protocol with one stream of interest, a durable consumer for each subscriber, asynchronous publishing with the same window. Both one node, sync_interval always.
 - committer: Pebble with its default options behind one goroutine that commits (Sync) what 100 writers have asked for since the last commit; a writer has as many records in flight as a publisher and deletes each that is on disk. No sockets, no MQTT. append only: without the deletions.
@@ -109,15 +116,34 @@ func (r *runner) table(b *strings.Builder, s scenario) {
 	if len(s.contenders) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n## %s\n\n%s.\n\n| | %s |\n|---%s|\n", s.name, strings.ToUpper(s.about[:1])+s.about[1:], strings.Join(s.contenders, " | "), strings.Repeat("|---:", len(s.contenders)))
+	var contenders []string
+	for _, c := range s.contenders {
+		if !slices.Contains(contenders, c) {
+			contenders = append(contenders, c)
+		}
+	}
+	fmt.Fprintf(b, "\n## %s\n\n%s.\n\n| | %s |\n|---%s|\n", s.name, strings.ToUpper(s.about[:1])+s.about[1:], strings.Join(contenders, " | "), strings.Repeat("|---:", len(contenders)))
 	for _, figure := range s.figures {
 		fmt.Fprintf(b, "| %s |", figure)
-		for _, contender := range s.contenders {
-			samples := slices.Collect(maps.Values(r.samples[sampleKey{s.name, contender, figure}]))
-			fmt.Fprintf(b, " %s |", cell(samples))
+		for _, contender := range contenders {
+			fmt.Fprintf(b, " %s |", cell(all(r.samples[sampleKey{s.name, contender, figure}])))
 		}
 		b.WriteString("\n")
 	}
+}
+
+// all are the values of all rounds.
+func all(samples map[int][]float64) []float64 {
+	return slices.Concat(slices.Collect(maps.Values(samples))...)
+}
+
+// mean returns 0 for no values.
+func mean(values []float64) float64 {
+	var sum float64
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(max(1, len(values)))
 }
 
 // cell writes the median and the spread.
