@@ -63,7 +63,7 @@ type runner struct {
 	offline   int
 	backlog   int
 	scenarios []scenario
-	dir       string                        // temporary: binaries, configuration, data
+	dir       string                          // temporary: binaries, configuration, data
 	samples   map[sampleKey]map[int][]float64 // by round: one value for each turn in it
 	faults    []string
 }

@@ -103,7 +103,7 @@ func (r *runner) report() (text string, missed int) {
 }
 
 // about says what the contenders are.
-const about = `- midge: durability = commit, other settings as they come, no log. midge --memory: nothing on disk.
+const about = `- midge: durability = commit, other settings as they come, no log. midge --memory: nothing on disk; what it reaches is what this machine allows with the generator beside it.
 - mosquitto: persistence true; autosave_on_changes true; autosave_interval 1: its whole state is written when something has changed, not synced, and PUBACK doesn't wait for it. mosquitto (exit): the state is written at exit. Both with set_tcp_nodelay true, no log, no limit of queued messages.
 - mochi: its Pebble hook in Sync mode. It syncs each record on its own, after PUBACK.
 - nats mqtt: its MQTT listener; nats jetstream: its own protocol with one stream of interest, a durable consumer for each subscriber, asynchronous publishing with the same window. Both one node, sync_interval always.

@@ -43,7 +43,7 @@ func (r *runner) pairs(window int) scenario {
 	return scenario{
 		name:       name,
 		about:      fmt.Sprintf("QoS 1, %d publishers to %d persistent subscribers on topics of their own, %d B, %d in flight for each publisher", pairsCount, pairsCount, payload, window),
-		contenders: []string{bareCommitter, midgeCommit, bareCommitter, midgeCommit, bareAppender, mosquitto, mochi, nats, jetStream},
+		contenders: []string{bareCommitter, midgeCommit, bareCommitter, midgeCommit, bareAppender, midgeMemory, mosquitto, mochi, nats, jetStream},
 		figures:    []string{"msgs/s", syncBefore, "broker µs/msg", "generator µs/msg", "written B/msg", "broker MB", "records/commit", "commit p50 ms", "commit p99 ms"},
 		targets: []target{
 			{about: "of the bare committer's rate", figure: "msgs/s", of: midgeCommit, over: bareCommitter, least: 0.70},
