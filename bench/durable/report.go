@@ -24,6 +24,7 @@ type target struct {
 	over   string  // the other contender of a ratio; none if empty
 	least  float64 // if over is given
 	most   float64 // otherwise
+	shown  bool    // for comparison only: there is no target
 }
 
 // measured returns the value for each round that has it.
@@ -78,13 +79,16 @@ func (r *runner) report() (text string, missed int) {
 		for _, t := range s.targets {
 			values := r.measured(s, t)
 			verdict := "met"
-			if !t.met(values) {
-				verdict = "**missed**"
-				missed++
-			}
 			limit := "at most " + harness.Number(t.most)
 			if t.over != "" {
 				limit = "at least " + harness.Number(t.least)
+			}
+			switch {
+			case t.shown:
+				limit, verdict = "–", ""
+			case !t.met(values):
+				verdict = "**missed**"
+				missed++
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", s.name, t.about, limit, cell(values), verdict)
 		}

@@ -31,6 +31,7 @@ const (
 	fillWindow = 1000
 	payload    = 200 // bytes
 	pairsCount = 100
+	pingSlower = "ping p99 drain/idle"
 )
 
 func (r *runner) allScenarios() []scenario {
@@ -47,6 +48,10 @@ func (r *runner) pairs(window int) scenario {
 		figures:    []string{"msgs/s", syncBefore, "broker µs/msg", "generator µs/msg", "written B/msg", "broker MB", "records/commit", "commit p50 ms", "commit p99 ms"},
 		targets: []target{
 			{about: "of the bare committer's rate", figure: "msgs/s", of: midgeCommit, over: bareCommitter, least: 0.70},
+			{about: "of Midge's own rate with --memory", figure: "msgs/s", of: midgeCommit, over: midgeMemory, shown: true},
+			{about: "of the bare committer's rate, by Midge with --memory", figure: "msgs/s", of: midgeMemory, over: bareCommitter, shown: true},
+			{about: "times Mosquitto, which doesn't sync", figure: "msgs/s", of: midgeCommit, over: mosquitto, shown: true},
+			{about: "times mochi", figure: "msgs/s", of: midgeCommit, over: mochi, shown: true},
 			{about: "times NATS's MQTT, synced always", figure: "msgs/s", of: midgeCommit, over: nats, least: 20},
 			{about: "times NATS JetStream in its own protocol, synced always", figure: "msgs/s", of: midgeCommit, over: jetStream, least: 20},
 		},
@@ -198,9 +203,10 @@ func (r *runner) queue() scenario {
 			r.backlog, payload, pingPace),
 		contenders: []string{midgeCommit, mosquittoExit},
 		figures: []string{"fill msgs/s", "fill broker µs/msg", "fill written B/msg", "B RSS/waiting msg", "drain msgs/s", "drain broker µs/msg", "RSS MiB before", "RSS MiB growth",
-			"ping idle p50 µs", "ping idle p99 µs", "ping drain p50 µs", "ping drain p99 µs", "ping drain max µs"},
+			"ping idle p50 µs", "ping idle p99 µs", "ping drain p50 µs", "ping drain p99 µs", "ping drain max µs", pingSlower},
 		targets: []target{
 			{about: "MiB that resident memory grows by during the drain", figure: "RSS MiB growth", of: midgeCommit, most: 64},
+			{about: "times slower a ping is during the drain, 99th percentile", figure: pingSlower, of: midgeCommit, shown: true},
 			{about: "bytes of resident memory per waiting message", figure: "B RSS/waiting msg", of: midgeCommit, most: 32},
 		},
 		run: func(s *server) (map[string]float64, []string, error) { return s.scene(s.queue) },
@@ -229,6 +235,7 @@ func (s *server) queue(f *findings) (err error) {
 	drain = drain[:max(1, len(drain)-int(time.Second/pingPace))]
 	f.figures["ping idle p50 µs"], f.figures["ping idle p99 µs"] = quantile(idle, 0.5), quantile(idle, 0.99)
 	f.figures["ping drain p50 µs"], f.figures["ping drain p99 µs"], f.figures["ping drain max µs"] = quantile(drain, 0.5), quantile(drain, 0.99), quantile(drain, 1)
+	f.figures[pingSlower] = f.figures["ping drain p99 µs"] / f.figures["ping idle p99 µs"]
 	return nil
 }
 
