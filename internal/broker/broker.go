@@ -28,6 +28,7 @@ type Broker struct {
 	gate     gate
 	batches  batchPool
 	stopping atomic.Bool
+	stalled  atomic.Uint64 // shards whose publishers wait for the disk
 	names    atomic.Uint64 // of assigned client ids
 	process  string        // tells assigned client ids of one process from those of others
 }
@@ -37,7 +38,7 @@ func New(cfg Config) *Broker {
 	b := &Broker{cfg: cfg.withDefaults(), running: make(chan struct{})}
 	b.process = strconv.FormatUint(uint64(time.Now().UnixNano()), 36)
 	b.interest.init()
-	b.retained.init(b.cfg.Limits)
+	b.retained.init(b.cfg.Limits, b.cfg.Store)
 	b.gate.init(b.cfg.Limits)
 	for i := range b.cfg.Shards {
 		b.shards = append(b.shards, newShard(b, i))

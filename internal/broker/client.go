@@ -10,17 +10,53 @@ import (
 
 // client is a session as its shard sees it, with what the pure session does
 // not know: connection, subscriptions, will, and when it ends. Its fields fill
-// 96 bytes with four to spare; more would cost 16.
+// 96 bytes with three to spare; more would cost 16.
 type client struct {
-	id      string
-	session session.Session
-	conn    *conn // nil while the client is away
-	subs    subscriptions
-	will    *will
-	away    *away        // nil while the client is connected
-	expiry  uint32       // Session Expiry Interval, seconds; never: it does not end
-	load    atomic.Int32 // unacknowledged and waiting messages, kept if in a group
-	shared  int32        // shared subscriptions
+	id       string
+	session  session.Session
+	conn     *conn // nil while the client is away
+	subs     subscriptions
+	rare     *rare  // nil for most
+	away     *away  // nil while the client is connected
+	expiry   uint32 // Session Expiry Interval, seconds; never: it does not end
+	fetching bool   // contents of waiting messages are being read
+}
+
+// rare is what few clients have.
+type rare struct {
+	will   *will
+	shared int          // shared subscriptions
+	load   atomic.Int32 // unacknowledged and waiting messages, kept if in a group
+}
+
+// need makes sure that there is a rare to write to.
+func (cl *client) need() *rare {
+	if cl.rare == nil {
+		cl.rare = &rare{}
+	}
+	return cl.rare
+}
+
+// will is the client's will, nil if it has none.
+func (cl *client) will() *will {
+	if cl.rare == nil {
+		return nil
+	}
+	return cl.rare.will
+}
+
+// shares tells whether the client has shared subscriptions.
+func (cl *client) shares() bool { return cl.rare != nil && cl.rare.shared > 0 }
+
+// stored tells whether the session is on disk.
+func (cl *client) stored() bool { return cl.session.Number != 0 }
+
+// online is the client's connection if CONNACK has been sent on it.
+func (cl *client) online() *conn {
+	if cl.conn == nil || cl.conn.pace == unanswered {
+		return nil
+	}
+	return cl.conn
 }
 
 // away is what a session needs only while its client is not connected.
@@ -54,30 +90,39 @@ func (s *shard) detach(cl *client, will bool) {
 	delete(s.backlogs, cl)
 	s.setOnline(cl, false)
 	if !will {
-		cl.will = nil // MQTT-3.1.2-10
+		s.setWill(cl, nil) // MQTT-3.1.2-10
 	}
 	if cl.expiry == 0 {
 		s.endSession(cl)
 		return
 	}
+	if cl.expiry != never || cl.will() != nil {
+		s.writeSession(cl, s.now)
+	}
+	s.leave(cl, s.now)
+	if w := cl.will(); w != nil && w.delay == 0 {
+		s.publishWill(cl)
+	}
+	s.arm(cl.away)
+}
+
+// leave begins the time that a client is away. since may be before the process
+// began.
+func (s *shard) leave(cl *client, since time.Duration) {
 	cl.away = &away{client: cl, ends: forever}
 	cl.away.timer.owner = cl.away
 	if cl.expiry != never {
-		cl.away.ends = s.now + time.Duration(cl.expiry)*time.Second
+		cl.away.ends = since + time.Duration(cl.expiry)*time.Second
 	}
-	if cl.will != nil {
-		cl.will.due = s.now + cl.will.delay
-		if cl.will.delay == 0 {
-			s.publishWill(cl)
-		}
+	if w := cl.will(); w != nil {
+		w.due = since + w.delay
 	}
-	s.arm(cl.away)
 }
 
 // arm sets the timer of a client that is away.
 func (s *shard) arm(a *away) {
 	at := a.ends
-	if w := a.client.will; w != nil {
+	if w := a.client.will(); w != nil {
 		at = min(at, w.due)
 	}
 	if at != forever {
@@ -93,7 +138,7 @@ func (a *away) expire(s *shard) {
 		s.endSession(cl)
 		return
 	}
-	if cl.will != nil && cl.will.due <= s.now {
+	if w := cl.will(); w != nil && w.due <= s.now {
 		s.publishWill(cl)
 	}
 	s.arm(a)
@@ -112,18 +157,52 @@ func (s *shard) back(cl *client) {
 // subscriptions goes to other members.
 func (s *shard) endSession(cl *client) {
 	s.back(cl)
-	delete(s.clients, cl.id)
+	if s.clients[cl.id] == cl {
+		delete(s.clients, cl.id)
+	}
 	s.count.Disconnected--
 	s.publishWill(cl)
+	e := &ending{number: cl.session.Number}
 	for sub := range cl.subs.all {
-		s.drop(sub)
+		if cl.stored() {
+			s.disk().DropSubscription(cl.session.Number, sub.filter)
+		}
+		s.drop(sub, e)
 	}
 	cl.subs = subscriptions{}
+	if !cl.stored() {
+		return
+	}
+	if e.sealed = true; e.any {
+		cl.expiry = 0 // so that a start ends it again
+		s.writeSession(cl, s.now)
+		e.finish(s)
+	} else {
+		s.disk().DropSession(e.number)
+	}
+	s.books.graves = append(s.books.graves, cl)
+}
+
+// mostBuried is how many messages of ended sessions are deleted in a turn.
+const mostBuried = 2000
+
+// dig deletes messages of sessions that have ended, and reports whether there
+// are more.
+func (s *shard) dig() (more bool) {
+	graves := s.books.graves
+	if len(graves) == 0 {
+		return false
+	}
+	if !graves[0].session.Bury(mostBuried) {
+		graves[0] = nil
+		s.books.graves = graves[1:]
+	}
+	return len(s.books.graves) > 0
 }
 
 // setOnline tells the client's groups whether it is connected.
 func (s *shard) setOnline(cl *client, online bool) {
-	if cl.shared == 0 {
+	if !cl.shares() {
 		return
 	}
 	for sub := range cl.subs.all {
@@ -132,7 +211,7 @@ func (s *shard) setOnline(cl *client, online bool) {
 		}
 		sub.group.setOnline(cl, online)
 		if !online && sub.group.anyOnline() {
-			s.handOver(cl, sub.group)
+			s.handOver(cl, sub.group, nil)
 		}
 	}
 }

@@ -24,6 +24,7 @@ type Config struct {
 	// Version is what $SYS/broker/version says; "" means "midge".
 	Version string
 
+	Store  Store        // nil keeps everything in memory
 	Access Access       // nil allows everything
 	Logger *slog.Logger // nil logs nothing
 }
@@ -90,11 +91,19 @@ type SessionConfig struct {
 	// Inflight is the same for the broker towards a client; 0 means 1024.
 	Inflight int
 
-	// QueuedMessages that wait for one client; 0 means 1000, negative none.
+	// QueuedMessages that wait for one client in memory, because its session
+	// is not stored; 0 means 1000, negative none.
 	QueuedMessages int
 
 	// QueuedBytes of them; 0 means 1 MiB: 1000 messages of 1 KiB.
 	QueuedBytes int
+
+	// StoredMessages that wait for one client on disk; 0 means 1,000,000, which
+	// take 16 MiB of memory; negative none.
+	StoredMessages int
+
+	// StoredBytes of them; 0 means 1 GiB.
+	StoredBytes int64
 
 	// RefuseNew makes a full queue drop the new message and not the one that
 	// has waited longest. The newest reading is usually worth more.
@@ -155,6 +164,8 @@ func (c Config) withDefaults() Config {
 	s.Inflight = cmp.Or(s.Inflight, 1024)
 	s.QueuedMessages = cmp.Or(s.QueuedMessages, 1000)
 	s.QueuedBytes = cmp.Or(s.QueuedBytes, 1<<20)
+	s.StoredMessages = cmp.Or(s.StoredMessages, 1_000_000)
+	s.StoredBytes = cmp.Or(s.StoredBytes, 1<<30)
 	return c
 }
 
@@ -186,6 +197,8 @@ func (c Config) Validate() error {
 	within("Session.Inflight", int64(s.Inflight), 0, 65_535)
 	within("Session.QueuedMessages", int64(s.QueuedMessages), -1, huge)
 	within("Session.QueuedBytes", int64(s.QueuedBytes), 0, huge)
+	within("Session.StoredMessages", int64(s.StoredMessages), -1, huge)
+	within("Session.StoredBytes", s.StoredBytes, 0, huge)
 	within("Session.MaxExpiry", int64(s.MaxExpiry), 0, 1<<62)
 	within("Session.KeepAlive", int64(s.KeepAlive), 0, int64(65_535*time.Second))
 	within("Session.Strategy", int64(s.Strategy), 0, int64(LeastInflight))

@@ -35,9 +35,10 @@ type conn struct {
 type pace uint8
 
 const (
-	inTime pace = iota
-	slow        // QoS 1 and 2 wait in the session until Drained
-	looked      // slow, and release has looked at it once
+	inTime     pace = iota
+	slow            // QoS 1 and 2 wait in the session until Drained
+	looked          // slow, and release has looked at it once
+	unanswered      // CONNACK waits for the disk; nothing is read or sent
 )
 
 // hear takes note of a packet.
@@ -47,7 +48,7 @@ func (c *conn) hear(now time.Duration) { c.heard = uint32(now/tick) + 1 }
 func (s *shard) most(c *conn) int {
 	most := uint32(0)
 	switch {
-	case c.client != nil:
+	case c.client != nil && c.client.session.Link != nil:
 		most = c.client.session.Link.MaxPacket()
 	case c.version == packet.V5: // s.connect is being refused
 		most = s.connect.Properties.MaximumPacketSize
@@ -258,6 +259,7 @@ func (s *shard) end(c *conn, code packet.ReasonCode, reason string) {
 	case c.client == nil:
 		s.refuse(c, code, reason)
 		return
+	case c.pace == unanswered: // no word is fit before CONNACK
 	case c.version == packet.V5:
 		d := packet.Disconnect{Code: code}
 		if reason != "" && c.client.session.ProblemInformation() {

@@ -1,9 +1,11 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,8 +14,7 @@ import (
 	"midge/internal/topic"
 )
 
-// shardOf is the shard where a session lives. It must not change between
-// versions of Midge: what a shard keeps on disk will depend on it.
+// shardOf is the shard where a session lives.
 func shardOf(clientID []byte, shards int) int {
 	h := fnv.New64a()
 	h.Write(clientID)
@@ -51,6 +52,14 @@ func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 	id := string(p.ClientID)
 	var code packet.ReasonCode
 	switch {
+	case s.cantPromise(p):
+		code = packet.ServerUnavailable
+		if p.Version == packet.V5 {
+			code = packet.QuotaExceeded
+		}
+		s.count.RefusedStore++
+		s.refuse(c, code, "the disk is full or has failed")
+		return true
 	case j == nil:
 		var now bool
 		if code, now = s.ask(c, p, id, assigned); !now {
@@ -131,8 +140,14 @@ func (s *shard) ask(c *conn, p *packet.Connect, id, assigned string) (code packe
 	return code, now
 }
 
+// cantPromise tells that CONNECT asks for something durable while nothing gets
+// on disk.
+func (s *shard) cantPromise(p *packet.Connect) bool {
+	return s.failing() != nil && (s.expiryOf(p) > 0 || p.HasWill)
+}
+
 // admit accepts a connection: it takes over from an older one, resumes or
-// begins the session, and answers.
+// begins the session, and answers, once what it promises is on disk.
 func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 	if old := s.clients[id]; old != nil && old.conn != nil {
 		s.count.TakenOver++
@@ -147,13 +162,17 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 	if present {
 		s.back(cl)
 		s.count.Disconnected--
-		cl.will = nil // MQTT-3.1.3-9
 	} else {
-		cl = &client{id: id, session: session.New(&s.session)}
+		cl = &client{id: id, session: session.New(&s.session, s.numberFor(p))}
 		s.clients[id] = cl
 	}
-	cl.expiry = s.expiryOf(p)
-	cl.will = newWill(p, id)
+	expiry := s.expiryOf(p)
+	// Without a change the record is right already: the session never ends.
+	if !present || expiry != cl.expiry || expiry != never {
+		cl.expiry = expiry
+		s.writeSession(cl, 0)
+	}
+	s.setWill(cl, newWill(p, id)) // MQTT-3.1.3-9
 	cl.conn, c.client = c, cl
 	link := session.NewLink(p, &s.session)
 	c.apart = link.Apart()
@@ -161,24 +180,52 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 	s.connected(c)
 	s.count.Connects++
 	s.count.Connected++
-	cl.session.Attach(link)
-	s.setOnline(cl, true)
+	s.timers.stop(&c.timer)
 
 	ack := packet.Connack{SessionPresent: present}
 	keepAlive := s.keepAlive(p, &ack)
 	s.connackProperties(p, assigned, cl, &ack)
-	s.send(c, ack.AppendWithin(s.out[:0], c.version, s.most(c)))
-	s.timers.stop(&c.timer)
-	c.hear(s.now)
-	if c.keepAlive = uint16(keepAlive / time.Second); c.keepAlive > 0 {
-		s.timers.start(&c.timer, s.now+c.patience())
+	c.keepAlive = uint16(keepAlive / time.Second)
+	answer := ack.AppendWithin(s.out[:0], c.version, int(cmp.Or(link.MaxPacket(), packet.MaxSize)))
+	if !cl.stored() && cl.will() == nil || s.b.cfg.Store == nil {
+		s.welcome(c, link, answer)
+	} else {
+		c.pace = unanswered
+		c.net.Pause()
+		kept := slices.Clone(answer)
+		s.promise(promise{c: c, then: func() {
+			c.pace = inTime
+			c.net.Resume()
+			s.welcome(c, link, kept)
+		}})
 	}
 	if s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug("connected", "client", id, "remote", c.net.Remote(), "version", c.version.String(), "session_present", present)
 	}
+}
+
+// numberFor is the place in the store of the new session that a CONNECT begins.
+func (s *shard) numberFor(p *packet.Connect) uint64 {
+	if s.b.cfg.Store == nil || s.expiryOf(p) == 0 {
+		return 0
+	}
+	return s.b.cfg.Store.NextSession()
+}
+
+// welcome sends CONNACK, and what the session has for the client.
+func (s *shard) welcome(c *conn, link *session.Link, answer []byte) {
+	cl := c.client
+	cl.session.Attach(link)
+	s.setOnline(cl, true)
+	s.send(c, answer)
+	c.hear(s.now)
+	if c.keepAlive > 0 {
+		s.timers.start(&c.timer, s.now+c.patience())
+	}
 	out, dropped := cl.session.Resume(s.out[:0], s.now)
 	s.countDrops(dropped)
 	s.send(c, out)
+	s.tend(cl)
 }
 
 // connected takes c out of the connections before CONNECT. After a storm it

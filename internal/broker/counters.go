@@ -32,6 +32,7 @@ type Counters struct {
 	DroppedSize    uint64 // messages larger than the receiver takes
 	DroppedMailbox uint64 // QoS 0 messages for a shard that was over its limit
 	DroppedGroup   uint64 // messages for a shared subscription without a member to take them
+	DroppedDamaged uint64 // stored messages that could not be read
 
 	RefusedConnections   uint64 // over the limit in all
 	RefusedPerIP         uint64 // over the limit of an address
@@ -40,6 +41,7 @@ type Counters struct {
 	RefusedTopics        uint64 // names and filters over the limits of levels or length
 	RefusedRetained      uint64 // retained messages over the limits
 	RefusedSize          uint64 // packets over the limit of size
+	RefusedStore         uint64 // what asked to be durable while the disk was full or had failed
 	ConnectTimeouts      uint64 // connections whose CONNECT did not come in time
 	KeepAliveTimeouts    uint64 // clients that were silent too long
 	SlowDisconnects      uint64 // clients disconnected because they read too slowly
@@ -52,15 +54,15 @@ type Counters struct {
 }
 
 // fields lists what a shard counts.
-func (c *Counters) fields() [36]*uint64 {
+func (c *Counters) fields() [38]*uint64 {
 	return [...]*uint64{
 		&c.Connections, &c.Accepted, &c.Connects, &c.Connected, &c.Disconnected, &c.Expired, &c.TakenOver,
 		&c.PacketsReceived, &c.PacketsSent, &c.BytesReceived, &c.BytesSent,
 		&c.PublishReceived, &c.PublishSent, &c.PublishBytesReceived, &c.PublishBytesSent,
 		&c.Subscriptions, &c.SharedSubscriptions,
-		&c.DroppedSlow, &c.DroppedQueue, &c.DroppedAway, &c.DroppedExpired, &c.DroppedSize, &c.DroppedMailbox, &c.DroppedGroup,
+		&c.DroppedSlow, &c.DroppedQueue, &c.DroppedAway, &c.DroppedExpired, &c.DroppedSize, &c.DroppedMailbox, &c.DroppedGroup, &c.DroppedDamaged,
 		&c.RefusedConnections, &c.RefusedPerIP, &c.RefusedAccess, &c.RefusedSubscriptions, &c.RefusedTopics,
-		&c.RefusedRetained, &c.RefusedSize, &c.ConnectTimeouts, &c.KeepAliveTimeouts, &c.SlowDisconnects,
+		&c.RefusedRetained, &c.RefusedSize, &c.RefusedStore, &c.ConnectTimeouts, &c.KeepAliveTimeouts, &c.SlowDisconnects,
 		&c.PausedPublishers, &c.Faults,
 	}
 }
@@ -76,7 +78,7 @@ func (c *Counters) add(o Counters) {
 
 // Dropped is the number of messages that a receiver should have got and did not.
 func (c *Counters) Dropped() uint64 {
-	return c.DroppedSlow + c.DroppedQueue + c.DroppedExpired + c.DroppedSize + c.DroppedMailbox + c.DroppedGroup
+	return c.DroppedSlow + c.DroppedQueue + c.DroppedExpired + c.DroppedSize + c.DroppedMailbox + c.DroppedGroup + c.DroppedDamaged
 }
 
 // published is a shard's counters as others may read them. The shard counts in

@@ -18,6 +18,7 @@ func sessionConfig(cfg Config) session.Config {
 		ReceiveMaximum: uint16(c.ReceiveMaximum), MaxInflight: uint16(c.Inflight),
 		TopicAliasMaximum: uint16(l.TopicAliases), AliasesOut: uint16(l.TopicAliases),
 		QueueMessages: max(c.QueuedMessages, 0), QueueBytes: c.QueuedBytes, QueuePolicy: policy,
+		StoredMessages: max(c.StoredMessages, 0), StoredBytes: c.StoredBytes,
 	}
 }
 
@@ -29,9 +30,10 @@ func (s *shard) lend(m *message.Message) {
 }
 
 // enqueue gives a message that was lent to a session, which sends it or keeps
-// it. ids must not change afterwards.
-func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain bool, ids []uint32, g *group) {
-	c := cl.conn
+// it. ids must not change afterwards. key and sole count for sessions that are
+// stored.
+func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain bool, ids []uint32, g *group, key message.Key, sole bool) {
+	c := cl.online()
 	if c != nil && c.net.Pending() > s.b.cfg.Limits.PendingBytes {
 		if qos == 0 {
 			s.count.DroppedSlow++
@@ -42,6 +44,9 @@ func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain b
 	d := session.Delivery{Message: &s.keeper, QoS: qos, Retain: retain, SubscriptionIDs: ids}
 	if g != nil {
 		d.Group = g
+	}
+	if qos > 0 && cl.stored() {
+		d.Key, d.Sole = key, sole
 	}
 	out, outcome, dropped := cl.session.Deliver(s.out[:0], d, s.now)
 	s.count.DroppedQueue += uint64(dropped)
@@ -58,20 +63,13 @@ func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain b
 	if c != nil {
 		s.send(c, out)
 	}
-	s.weigh(cl)
+	s.tend(cl)
 }
 
 // countDrops counts what a session dropped when it was about to send it.
 func (s *shard) countDrops(d session.Drops) {
 	s.count.DroppedExpired += uint64(d.Expired)
 	s.count.DroppedSize += uint64(d.TooLarge)
-}
-
-// weigh tells the client's groups how much it has to do.
-func (s *shard) weigh(cl *client) {
-	if cl.shared > 0 {
-		cl.load.Store(int32(cl.session.Inflight() + cl.session.Waiting()))
-	}
 }
 
 // hold keeps QoS 1 and 2 messages for a slow reader in its session until it
@@ -132,7 +130,7 @@ func (s *shard) pump(c *conn) {
 	out, dropped := cl.session.Pump(s.out[:0], s.now)
 	s.countDrops(dropped)
 	s.send(c, out)
-	s.weigh(cl)
+	s.tend(cl)
 }
 
 // handleAck runs a PUBACK, PUBREC, PUBREL or PUBCOMP.
@@ -144,22 +142,18 @@ func (s *shard) handleAck(c *conn, first byte, body []byte) error {
 	cl := c.client
 	out, dropped := cl.session.Ack(s.out[:0], p, s.now)
 	s.countDrops(dropped)
-	s.send(c, out)
-	s.weigh(cl)
+	if cl.stored() && (p.Type == packet.PUBREL || p.Type == packet.PUBREC) && len(out) > 0 {
+		// The client forgets what it is told to; so a crash must not undo what
+		// made us say so.
+		s.promiseBytes(c, out)
+	} else {
+		s.send(c, out)
+	}
+	s.tend(cl)
 	return nil
 }
 
 // room tells whether a client can take more retained messages now.
 func (s *shard) room(cl *client) bool {
-	return cl.conn.net.Pending() < s.b.cfg.Limits.PendingBytes/2 && cl.session.Waiting() <= s.b.cfg.Session.QueuedMessages/2
-}
-
-// handOver gives the messages of a shared subscription that a client has not
-// begun to get to other members.
-func (s *shard) handOver(cl *client, g *group) {
-	cl.session.TakeShared(g, func(m *message.Message, _ packet.QoS) {
-		var kept *message.Message
-		s.routeGroup(g, m, &kept, 0)
-	})
-	s.weigh(cl)
+	return cl.conn.net.Pending() < s.b.cfg.Limits.PendingBytes/2 && cl.session.Waiting() <= s.session.MostWaiting(cl.stored())/2
 }

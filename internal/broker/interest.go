@@ -19,8 +19,8 @@ import (
 // live one.
 type interest struct {
 	mu     sync.RWMutex
-	exact  map[string]uint64  // filter without wildcards -> set of shards; most are such, and a map is smallest
-	shards topic.Tree[uint64] // one value for each other filter: the set of shards
+	all    interested
+	stored interested         // of sessions that are on disk, above QoS 0
 	groups topic.Tree[*group] // by inner filter
 	named  map[groupName]*group
 	log    changes
@@ -29,42 +29,70 @@ type interest struct {
 
 type groupName struct{ name, filter string }
 
+// interested are the shards that have subscriptions of some kind.
+type interested struct {
+	exact map[string]uint64  // filter without wildcards -> set of shards; most are such, and a map is smallest
+	tree  topic.Tree[uint64] // one value for each other filter: the set of shards
+}
+
 func (n *interest) init() {
-	n.exact = map[string]uint64{}
+	n.all.exact = map[string]uint64{}
+	n.stored.exact = map[string]uint64{}
 	n.named = map[groupName]*group{}
 }
 
 // add tells that a shard has got its first subscription of a filter.
 func (n *interest) add(filter string, shard int) {
-	n.update(filter, func(m uint64) uint64 { return m | 1<<shard })
+	n.update(&n.all, filter, func(m uint64) uint64 { return m | 1<<shard })
+}
+
+// store tells that a shard has got its first subscription of a filter whose
+// messages are kept on disk.
+func (n *interest) store(filter string, shard int) {
+	n.update(&n.stored, filter, func(m uint64) uint64 { return m | 1<<shard })
+}
+
+// unstore tells that a shard has lost its last one.
+func (n *interest) unstore(filter string, shard int) {
+	n.update(&n.stored, filter, func(m uint64) uint64 { return m &^ (1 << shard) })
 }
 
 // remove tells that a shard has lost its last one.
 func (n *interest) remove(filter string, shard int) {
-	n.update(filter, func(m uint64) uint64 { return m &^ (1 << shard) })
+	n.update(&n.all, filter, func(m uint64) uint64 { return m &^ (1 << shard) })
 }
 
-func (n *interest) update(filter string, change func(uint64) uint64) {
+func (n *interest) update(i *interested, filter string, change func(uint64) uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	defer n.changed(filter)
+	i.update(filter, change)
+	n.changed(filter)
+}
+
+func (i *interested) update(filter string, change func(uint64) uint64) {
 	if !strings.ContainsAny(filter, "+#") {
-		if set := change(n.exact[filter]); set != 0 {
-			n.exact[filter] = set
+		if set := change(i.exact[filter]); set != 0 {
+			i.exact[filter] = set
 		} else {
-			delete(n.exact, filter)
+			delete(i.exact, filter)
 		}
 		return
 	}
 	var set uint64
-	n.shards.Find(filter, func(ref topic.Ref, v uint64) bool {
+	i.tree.Find(filter, func(ref topic.Ref, v uint64) bool {
 		set = v
-		n.shards.Remove(ref)
+		i.tree.Remove(ref)
 		return false
 	})
 	if set = change(set); set != 0 {
-		n.shards.Add(filter, set)
+		i.tree.Add(filter, set)
 	}
+}
+
+func (i *interested) in(name []byte) (set uint64) {
+	set = i.exact[string(name)]
+	i.tree.Match(name, func(m uint64) { set |= m })
+	return set
 }
 
 // changed makes cached routes that a filter matches invalid. The caller holds mu.
@@ -73,14 +101,16 @@ func (n *interest) changed(filter string) {
 	n.epoch.Store(n.log.epoch)
 }
 
-// lookup finds the shards and groups of a topic name, as of an epoch.
-func (n *interest) lookup(name []byte, groups []*group) (set uint64, all []*group, epoch uint64) {
+// lookup finds the shards and groups of a topic name, as of an epoch. Stored
+// are those among the shards with receivers on disk.
+func (n *interest) lookup(name []byte, groups []*group) (set, stored uint64, all []*group, epoch uint64) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	set = n.exact[string(name)]
-	n.shards.Match(name, func(m uint64) { set |= m })
+	if set = n.all.in(name); set != 0 {
+		stored = n.stored.in(name)
+	}
 	n.groups.Match(name, func(g *group) { groups = append(groups, g) })
-	return set, groups, n.log.epoch
+	return set, stored, groups, n.log.epoch
 }
 
 // unchangedSince tells whether what lookup found at an epoch still holds, and

@@ -1,12 +1,14 @@
 package broker
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/store"
 )
 
 // copyBelow is the size of a message below which it is copied into a batch;
@@ -16,6 +18,7 @@ const copyBelow = 4 << 10
 // letter is a message on its way to another shard.
 type letter struct {
 	kept      *message.Message // or, for a small one, where it lies in the arena:
+	key       message.Key      // for receivers that are on disk; 0: none were known
 	at        uint32
 	topic     uint16
 	props     uint16
@@ -33,7 +36,9 @@ type letter struct {
 type batch struct {
 	letters []letter
 	arena   []byte
-	size    int // bytes, for the limit of the mailbox
+	size    int           // bytes, for the limit of the mailbox
+	durable bool          // a letter has a key
+	turns   []*store.Turn // that are complete only when these letters are on disk
 }
 
 // put adds a message. *kept is the message as kept for other shards, if it has
@@ -42,6 +47,7 @@ func (b *batch) put(m *message.Message, kept **message.Message, l letter) {
 	l.qos, l.retain, l.expires, l.publisher = m.QoS, m.Retain, m.Expires, m.Publisher
 	size := m.Size()
 	b.size += size + 64 // and about as much for the letter
+	b.durable = b.durable || l.key != 0
 	if size >= copyBelow {
 		if *kept == nil {
 			*kept = m.Keep()
@@ -84,7 +90,8 @@ func (p *batchPool) get() *batch {
 
 func (p *batchPool) put(b *batch) {
 	clear(b.letters)
-	b.letters, b.arena, b.size = b.letters[:0], b.arena[:0], 0
+	clear(b.turns)
+	b.letters, b.arena, b.turns, b.size, b.durable = b.letters[:0], b.arena[:0], b.turns[:0], 0, false
 	if cap(b.arena) <= 1<<20 {
 		p.Pool.Put(b)
 	}
@@ -119,6 +126,7 @@ func (m *mailbox) take(empty []*batch) []*batch {
 // flush hands the batches of this turn over, with one wake-up for each shard
 // that gets one.
 func (s *shard) flush() {
+	s.submit()
 	for i, b := range s.outgoing {
 		if b == nil {
 			continue
@@ -136,6 +144,10 @@ func (s *shard) receive() {
 	}
 	batches := s.inbox.take(s.taken[:0])
 	for _, b := range batches {
+		if len(b.turns) > 0 {
+			s.disk().After = append(s.disk().After, b.turns...)
+		}
+		s.opened = b.turns
 		for i := range b.letters {
 			l := &b.letters[i]
 			b.open(l, &s.letter)
@@ -143,11 +155,12 @@ func (s *shard) receive() {
 				s.deliverMember(l, &s.letter)
 				continue
 			}
-			s.deliverLocal(s.arrived(s.letter.Topic), &s.letter, nil)
+			s.deliverLocal(s.arrived(s.letter.Topic), &s.letter, nil, l.key)
 		}
 		s.inbox.bytes.Add(-int64(b.size))
 		s.b.batches.put(b)
 	}
+	s.opened = nil
 	clear(batches)
 	s.taken = batches
 	if waiting := s.inbox.waiting.Swap(0); waiting != 0 {
@@ -177,6 +190,13 @@ func (s *shard) mail(to int, m *message.Message, kept **message.Message, l lette
 		b = s.b.batches.get()
 		s.outgoing[to] = b
 	}
+	if l.key != 0 {
+		for _, t := range s.opened { // it came by a letter itself
+			if !slices.Contains(b.turns, t) {
+				b.turns = append(b.turns, t)
+			}
+		}
+	}
 	b.put(m, kept, l)
 	return waiting <= limit
 }
@@ -192,11 +212,19 @@ func (s *shard) stall(c *conn) {
 	s.count.PausedPublishers++
 }
 
-// unstall lets publishers go on if no mailbox is over its limit any more;
-// otherwise the shard of that mailbox will wake this one.
+// unstall lets publishers go on if no mailbox is over its limit any more, and
+// the disk has caught up; otherwise the shard of that mailbox or the store will
+// wake this one.
 func (s *shard) unstall() {
 	if len(s.stalled) == 0 {
 		return
+	}
+	if s.diskBusy() {
+		s.b.stalled.Or(1 << s.index)
+		// It may have caught up before it could see the bit.
+		if s.diskBusy() {
+			return
+		}
 	}
 	limit := int64(s.b.cfg.Limits.MailboxBytes)
 	for _, other := range s.b.shards {

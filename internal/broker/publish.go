@@ -1,10 +1,13 @@
 package broker
 
 import (
+	"math/bits"
+	"slices"
 	"time"
 
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/store"
 	"midge/internal/topic"
 )
 
@@ -19,28 +22,85 @@ func sysTopic(name []byte) bool {
 // before its next message.
 func (s *shard) route(m *message.Message, r *route, from *client) (ok bool) {
 	ok = true
-	s.deliverLocal(r.receivers, m, from)
+	p := s.plan(m, r)
+	s.planned = p
+	s.deliverLocal(r.receivers, m, from, p.key(s.index))
 	if r.shards == 0 && len(r.groups) == 0 {
 		return true
 	}
 	var kept *message.Message
 	for set, i := r.shards, 0; set != 0; set, i = set>>1, i+1 {
-		if set&1 != 0 && !s.mail(i, m, &kept, letter{}) {
+		if set&1 != 0 && !s.mail(i, m, &kept, letter{key: p.key(i)}) {
 			ok = false
 		}
 	}
-	for _, g := range r.groups {
-		if !s.routeGroup(g, m, &kept, 0) {
+	for i, g := range r.groups {
+		if !s.routeGroup(g, m, &kept, 0, s.groupKey(p, i, g)) {
 			ok = false
 		}
 	}
 	return ok
 }
 
+// plan is how a message is stored.
+type plan struct {
+	seq    uint64 // 0: it is not
+	shards uint64 // those that store receivers
+	shared bool   // there are several
+	remote bool   // others than this one may store receivers
+}
+
+// plan finds out for whom a message must be stored, and stores it if they
+// share it. Receivers are stored by their own shards.
+func (s *shard) plan(m *message.Message, r *route) (p plan) {
+	if m.QoS == 0 || s.b.cfg.Store == nil {
+		return p
+	}
+	p.shards = r.stored
+	p.remote = p.shards&^(1<<s.index) != 0 || slices.ContainsFunc(r.groups, (*group).stored)
+	if p.shards == 0 && !p.remote {
+		return p
+	}
+	p.seq = s.b.cfg.Store.NextSeq()
+	if n := bits.OnesCount64(p.shards); n > 1 {
+		p.shared = true
+		s.disk().Share(p.seq, n, m)
+		s.disk().Undecided(p.seq, false)
+	}
+	return p
+}
+
+// key is what a shard stores receivers under, 0 if it has none.
+func (p *plan) key(shard int) message.Key {
+	switch {
+	case p.shards&(1<<shard) == 0:
+		return 0
+	case p.shared:
+		return message.NewKey(p.seq, store.PartOfShard(shard))
+	}
+	return message.NewKey(p.seq, store.PartOwn)
+}
+
+// groupKey is what a member of the i-th shared subscription stores the message
+// under.
+func (s *shard) groupKey(p plan, i int, g *group) message.Key {
+	if p.seq == 0 || !g.stored() {
+		return 0
+	}
+	part, ok := store.PartOfGroup(i)
+	if !ok {
+		return message.NewKey(s.b.cfg.Store.NextSeq(), store.PartOwn)
+	}
+	return message.NewKey(p.seq, part)
+}
+
 // retain stores a retained message. It reports false if there is no room.
 func (s *shard) retain(m *message.Message) bool {
 	if !m.Retain {
 		return true
+	}
+	if s.b.cfg.Store != nil {
+		s.disk() // so that there is a turn to wait for
 	}
 	if s.b.retained.set(m) {
 		return true
@@ -64,28 +124,41 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 	if err != nil {
 		return err
 	}
-	code := packet.Success
-	if !in.Duplicate {
-		code = s.accept(c, p, in.Topic)
+	if in.Duplicate {
+		s.acknowledge(c, p.ID, p.QoS, packet.Success, c.client.stored())
+		return nil
 	}
-	s.acknowledge(c, p.ID, p.QoS, code)
+	code, onDisk := s.accept(c, p, in.Topic)
+	if code.Failed() && p.QoS == 2 {
+		c.client.session.Forget(p.ID)
+	}
+	if code == packet.QuotaExceeded && c.version != packet.V5 {
+		return nil // it can't be told, and must not think that we have it
+	}
+	s.acknowledge(c, p.ID, p.QoS, code, onDisk)
 	return nil
 }
 
 // accept routes a PUBLISH whose topic name is name, and returns what to
-// acknowledge it with.
-func (s *shard) accept(c *conn, p *packet.Publish, name []byte) packet.ReasonCode {
+// acknowledge it with. onDisk tells that the acknowledgement must wait until
+// everything is on disk that was written so far.
+func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.ReasonCode, onDisk bool) {
 	cl := c.client
 	r := c.route
 	known := r != nil && r.name == string(name)
 	if !known {
 		if code := s.checkTopic(name); code != packet.Success {
-			return code
+			return code, false
 		}
 	}
 	if !s.b.cfg.Access.Publish(cl.id, name) {
 		s.count.RefusedAccess++
-		return packet.NotAuthorized
+		return packet.NotAuthorized, false
+	}
+	failing := s.failing() != nil
+	if failing && (p.Retain || p.QoS == 2 && cl.stored()) {
+		s.count.RefusedStore++
+		return packet.QuotaExceeded, false
 	}
 	m := &s.message
 	*m = message.Message{
@@ -96,7 +169,7 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) packet.ReasonCod
 		m.Expires = max(s.now+time.Duration(p.Properties.MessageExpiry)*time.Second, 1)
 	}
 	if !s.retain(m) && p.QoS > 0 && c.version == packet.V5 {
-		return packet.QuotaExceeded
+		return packet.QuotaExceeded, false
 	}
 	// After retain: see interest.
 	if known {
@@ -107,13 +180,38 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) packet.ReasonCod
 			c.route = r
 		}
 	}
-	if r.empty() {
-		return packet.NoMatchingSubscribers
+	if failing && p.QoS > 0 && (r.stored != 0 || slices.ContainsFunc(r.groups, (*group).stored)) {
+		s.count.RefusedStore++
+		return packet.QuotaExceeded, false
 	}
-	if !s.route(m, r, cl) {
+	code, s.planned = packet.NoMatchingSubscribers, plan{}
+	if !r.empty() {
+		code = packet.Success
+		if !s.route(m, r, cl) {
+			s.stall(c)
+		}
+	}
+	if s.b.cfg.Store == nil {
+		return code, false
+	}
+	if p.QoS == 2 && cl.stored() {
+		s.received(cl, p.ID)
+		onDisk = true
+	}
+	if onDisk = onDisk || m.Retain || s.planned.seq != 0; onDisk && s.diskBusy() {
 		s.stall(c)
 	}
-	return packet.Success
+	return code, onDisk
+}
+
+// received writes down that the client must not send a QoS 2 message again: in
+// the same instant as the message itself, for a crash between the two would
+// lose it or repeat it.
+func (s *shard) received(cl *client, id packet.ID) {
+	if s.planned.remote {
+		s.disk().Undecided(s.planned.seq, true)
+	}
+	s.disk().PutIncoming(cl.session.Number, id, s.planned.remote)
 }
 
 // checkTopic tells whether clients may publish to a topic at all.
@@ -129,10 +227,15 @@ func (s *shard) checkTopic(name []byte) packet.ReasonCode {
 	return packet.Success
 }
 
-// acknowledge answers a PUBLISH. This is where an acknowledgement will wait
-// for the disk.
-func (s *shard) acknowledge(c *conn, id packet.ID, qos packet.QoS, code packet.ReasonCode) {
-	if qos > 0 && c.client != nil {
+// acknowledge answers a PUBLISH: at once, or once everything is on disk that
+// was written so far. Acknowledgements keep the order of the messages
+// (MQTT-4.6.0-2, -3).
+func (s *shard) acknowledge(c *conn, id packet.ID, qos packet.QoS, code packet.ReasonCode, onDisk bool) {
+	switch {
+	case qos == 0 || c.client == nil:
+	case onDisk, len(s.books.owed) > 0 && s.books.owed[c] > 0:
+		s.promise(promise{c: c, id: id, qos: qos, code: code})
+	default:
 		s.send(c, c.client.session.Acknowledge(s.out[:0], id, qos, code))
 	}
 }

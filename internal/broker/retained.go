@@ -15,11 +15,14 @@ type retained struct {
 	mu       sync.RWMutex
 	messages topic.Names[*message.Message]
 	bytes    int64
+	store    Store // nil: they are only in memory
 	most     int   // messages
 	mostSize int64 // bytes
 }
 
-func (r *retained) init(l Limits) { r.most, r.mostSize = l.RetainedMessages, l.RetainedBytes }
+func (r *retained) init(l Limits, st Store) {
+	r.most, r.mostSize, r.store = l.RetainedMessages, l.RetainedBytes, st
+}
 
 // set keeps a copy of m as the retained message of its topic; an empty payload
 // removes the one that is there. It reports false if there is no room: then
@@ -47,12 +50,28 @@ func (r *retained) set(m *message.Message) bool {
 	}
 	r.messages.Set(kept.Topic, kept)
 	r.bytes = size
+	if r.store != nil && !ours {
+		r.store.Retain(kept)
+	}
 	return true
 }
 
+// load puts a message from the store back.
+func (r *retained) load(m *message.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.messages.Set(m.Topic, m)
+	r.bytes += int64(m.Size())
+}
+
 func (r *retained) remove(name []byte) {
-	if old, ok := r.messages.Delete(name); ok {
-		r.bytes -= int64(old.Size())
+	old, ok := r.messages.Delete(name)
+	if !ok {
+		return
+	}
+	r.bytes -= int64(old.Size())
+	if r.store != nil {
+		r.store.Unretain(name)
 	}
 }
 

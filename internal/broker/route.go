@@ -6,6 +6,7 @@ import (
 
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/store"
 )
 
 // route is what a shard knows about a topic name: who gets its messages. A
@@ -16,6 +17,7 @@ type route struct {
 	global    uint64 // interest.epoch when shards and groups were found
 	receivers []receiver
 	shards    uint64 // other shards with subscribers
+	stored    uint64 // shards, this one too, with receivers that are on disk
 	groups    []*group
 }
 
@@ -95,7 +97,7 @@ func (s *shard) remembered(name []byte) (r *route, cached bool) {
 // if it is among the interested ones.
 func (s *shard) fill(r *route, name []byte) {
 	clear(r.groups)
-	r.shards, r.groups, r.global = s.b.interest.lookup(name, r.groups[:0])
+	r.shards, r.stored, r.groups, r.global = s.b.interest.lookup(name, r.groups[:0])
 	if mine := uint64(1) << s.index; r.shards&mine != 0 {
 		r.shards &^= mine
 		s.findReceivers(r, name)
@@ -209,21 +211,79 @@ func (s *shard) ownGrant(c *client, name []byte) (own *grant) {
 // empty tells that nobody gets the messages of r.
 func (r *route) empty() bool { return len(r.receivers) == 0 && r.shards == 0 && len(r.groups) == 0 }
 
-// deliverLocal gives a message to its receivers on this shard. from is the
-// client that published it if it is one of this shard.
-func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *client) {
-	s.lend(m)
+// grantFrom is what counts for messages of a client, nil if the receiver does
+// not get them.
+func (rc *receiver) grantFrom(from *client) *grant {
+	if rc.mixed && rc.client == from {
+		return rc.own
+	}
+	return &rc.grant
+}
+
+// write puts a message on disk for those of its receivers that are stored, and
+// returns its key. sole tells that there is one such receiver. Without a key,
+// its publisher did not know of such receivers; it is stored nevertheless.
+func (s *shard) write(receivers []receiver, m *message.Message, from *client, key message.Key) (_ message.Key, sole bool) {
+	n := 0
+	s.books.receivers = s.books.receivers[:0]
 	for i := range receivers {
 		rc := &receivers[i]
-		g := &rc.grant
-		if rc.mixed && rc.client == from {
-			if g = rc.own; g == nil {
-				continue
-			}
+		if !rc.client.stored() {
+			continue
+		}
+		g := rc.grantFrom(from)
+		if g == nil || g.qos == 0 {
+			continue
+		}
+		n++
+		s.books.receivers = store.AppendReceiver(s.books.receivers, &store.Receiver{
+			Session: rc.client.session.Number, QoS: min(m.QoS, g.qos), Retain: m.Retain && g.rap, IDs: g.ids,
+		})
+	}
+	return s.writeReceivers(n, m, key), n == 1
+}
+
+// writeReceivers puts a message on disk for n receivers, whose encoded form is in
+// s.books.receivers.
+func (s *shard) writeReceivers(n int, m *message.Message, key message.Key) message.Key {
+	switch {
+	case n == 0 && key == 0:
+		return 0
+	case n == 0:
+		s.disk().Unshare(key)
+		return 0
+	case key == 0:
+		key = message.NewKey(s.b.cfg.Store.NextSeq(), store.PartOwn)
+	}
+	s.disk().PutReceivers(key, n, s.books.receivers, m)
+	if n > 1 {
+		l := left(n)
+		if store.LiesApart(n, m.Size()) {
+			l |= leftApart
+		}
+		s.books.left[key] = l
+	}
+	return key
+}
+
+// deliverLocal gives a message to its receivers on this shard. from is the
+// client that published it if it is one of this shard; key is for receivers
+// that are on disk.
+func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *client, key message.Key) {
+	s.lend(m)
+	var sole bool
+	if s.b.cfg.Store != nil && m.QoS > 0 {
+		key, sole = s.write(receivers, m, from, key)
+	}
+	for i := range receivers {
+		rc := &receivers[i]
+		g := rc.grantFrom(from)
+		if g == nil {
+			continue
 		}
 		retain := m.Retain && g.rap
 		if qos := min(m.QoS, g.qos); qos > 0 || len(g.ids) > 0 {
-			s.enqueue(rc.client, m, qos, retain, g.ids, nil)
+			s.enqueue(rc.client, m, qos, retain, g.ids, nil, key, sole)
 		} else {
 			s.deliverDirect(rc.client, m, retain)
 		}
@@ -265,7 +325,7 @@ func (s *shard) frame(m *message.Message, v packet.Version, retain bool) []byte 
 
 // deliverDirect sends a QoS 0 message that needs nothing of the session.
 func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
-	to := c.conn
+	to := c.online()
 	if to == nil {
 		s.count.DroppedAway++
 		return
@@ -275,7 +335,7 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 		return
 	}
 	if to.apart {
-		s.enqueue(c, m, 0, retain, nil, nil)
+		s.enqueue(c, m, 0, retain, nil, nil, 0, false)
 		return
 	}
 	if to.net.Pending() > s.b.cfg.Limits.PendingBytes {

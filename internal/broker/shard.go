@@ -2,12 +2,14 @@ package broker
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"midge/internal/engine"
 	"midge/internal/message"
 	"midge/internal/packet"
 	"midge/internal/session"
+	"midge/internal/store"
 	"midge/internal/topic"
 )
 
@@ -41,7 +43,11 @@ type shard struct {
 
 	inbox     mailbox
 	taken     []*batch
-	outgoing  []*batch // by shard, nil where there is nothing
+	outgoing  []*batch      // by shard, nil where there is nothing
+	opened    []*store.Turn // of the batch whose letters are being read
+	books     books
+	planned   plan          // of the last message that was routed
+	released  atomic.Uint64 // turns of this shard that are on disk
 	count     Counters
 	published published
 
@@ -64,7 +70,7 @@ type shard struct {
 }
 
 func newShard(b *Broker, index int) *shard {
-	return &shard{
+	s := &shard{
 		b: b, index: index, log: b.cfg.Logger,
 		limits:      topic.Limits{Levels: b.cfg.Limits.TopicLevels, Bytes: b.cfg.Limits.TopicLength},
 		session:     sessionConfig(b.cfg),
@@ -75,7 +81,12 @@ func newShard(b *Broker, index int) *shard {
 		places:      map[*client]int{},
 		joining:     map[*conn]*joining{},
 		outgoing:    make([]*batch, b.cfg.Shards),
+		books: books{
+			owed: map[*conn]int{}, left: map[message.Key]left{}, done: map[message.Key][]uint64{}, durable: map[string]int32{},
+		},
 	}
+	s.session.Journal = s
+	return s
 }
 
 // tell reads the clock, once a turn.
@@ -88,10 +99,12 @@ func (s *shard) tell() {
 // Turn implements engine.Shard.
 func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	s.now, s.fresh = now, true
+	s.keepPromises()
 	s.receive()
 	s.timers.run(now, func(e expirer) { e.expire(s) })
 	more := s.deliverBacklogs()
 	more = s.release() || more
+	more = s.dig() || more
 	s.flush()
 	s.unstall()
 	s.published.store(&s.count)

@@ -55,7 +55,7 @@ func (b *Broker) onEachShard(ctx context.Context, f func(*shard)) error {
 // of this broker that subscribe to wills still get them.
 func (s *shard) publishWills() {
 	for _, cl := range s.clients {
-		if cl.conn != nil && cl.will != nil && cl.will.delay == 0 {
+		if w := cl.will(); cl.conn != nil && w != nil && w.delay == 0 {
 			s.publishWill(cl)
 		}
 	}

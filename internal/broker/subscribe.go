@@ -2,9 +2,11 @@ package broker
 
 import (
 	"errors"
+	"slices"
 
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/store"
 	"midge/internal/topic"
 )
 
@@ -30,11 +32,25 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 		s.codes = append(s.codes, code)
 	}
 	ack := packet.Suback{ID: p.ID, Codes: s.codes}
-	s.send(c, ack.AppendWithin(s.out[:0], c.version, s.most(c)))
-	for _, r := range wanted {
-		s.requestRetained(c.client, r.sub)
+	out := ack.AppendWithin(s.out[:0], c.version, s.most(c))
+	if !c.client.stored() {
+		s.subscribed(c, out, wanted)
+		return nil
 	}
+	kept := slices.Clone(out)
+	s.promise(promise{c: c, then: func() { s.subscribed(c, kept, wanted) }})
 	return nil
+}
+
+// subscribed sends SUBACK and then the retained messages.
+func (s *shard) subscribed(c *conn, suback []byte, wanted []retainedRequest) {
+	s.send(c, suback)
+	cl := c.client
+	for _, r := range wanted {
+		if cl.subs.find(r.sub.filter) == r.sub {
+			s.requestRetained(cl, r.sub)
+		}
+	}
 }
 
 // retainedRequest asks for the retained messages of a subscription.
@@ -65,6 +81,10 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 		s.count.RefusedAccess++
 		return nil, false, packet.NotAuthorized
 	}
+	if cl.stored() && s.failing() != nil {
+		s.count.RefusedStore++
+		return nil, false, packet.QuotaExceeded
+	}
 	sub = cl.subs.find(filter)
 	if existed = sub != nil; !existed {
 		if cl.subs.len() >= s.b.cfg.Limits.Subscriptions {
@@ -74,12 +94,19 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 		sub = &subscription{filter: filter, client: cl}
 		cl.subs.add(sub)
 	}
+	before := sub.qos
 	sub.id, sub.qos, sub.noLocal, sub.rap = id, p.QoS, p.NoLocal, p.RetainAsPublished
+	if cl.stored() {
+		s.disk().PutSubscription(cl.session.Number, &store.Subscription{
+			Filter: filter, ID: id, QoS: p.QoS, NoLocal: p.NoLocal, RetainAsPublished: p.RetainAsPublished,
+		})
+	}
 	switch {
 	case shared:
 		s.share(sub, groupName{name, inner}, existed)
 	case existed:
 		s.changes.add(filter)
+		s.store(sub, before > 0)
 	default:
 		s.enter(sub)
 	}
@@ -89,16 +116,39 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 // enter makes a new subscription of this shard known.
 func (s *shard) enter(sub *subscription) {
 	s.count.Subscriptions++
-	firstOne := !s.subscribed(sub.filter)
+	firstOne := !s.hasSubscription(sub.filter)
 	sub.ref = s.subscriptions.Add(sub.filter, sub)
 	s.changes.add(sub.filter)
 	if firstOne {
 		s.b.interest.add(sub.filter, s.index)
 	}
+	s.store(sub, false)
 }
 
-// subscribed tells whether the shard has a subscription of this filter.
-func (s *shard) subscribed(filter string) (any bool) {
+// store makes known whether messages for a subscription are kept on disk. was
+// tells whether they were before.
+func (s *shard) store(sub *subscription, was bool) {
+	is := sub.client.stored() && sub.qos > 0
+	switch was = was && sub.client.stored(); {
+	case is && !was:
+		if s.books.durable[sub.filter]++; s.books.durable[sub.filter] == 1 {
+			s.b.interest.store(sub.filter, s.index)
+		}
+	case was && !is:
+		s.unstore(sub.filter)
+	}
+}
+
+// unstore takes back one store of a filter.
+func (s *shard) unstore(filter string) {
+	if s.books.durable[filter]--; s.books.durable[filter] == 0 {
+		delete(s.books.durable, filter)
+		s.b.interest.unstore(filter, s.index)
+	}
+}
+
+// hasSubscription tells whether the shard has a subscription of this filter.
+func (s *shard) hasSubscription(filter string) (any bool) {
 	s.subscriptions.Find(filter, func(topic.Ref, *subscription) bool {
 		any = true
 		return false
@@ -110,29 +160,35 @@ func (s *shard) subscribed(filter string) (any bool) {
 func (s *shard) share(sub *subscription, name groupName, existed bool) {
 	if !existed {
 		s.count.SharedSubscriptions++
-		sub.client.shared++
+		sub.client.need().shared++
 	}
-	m := member{client: sub.client, shard: s.index, qos: sub.qos, id: sub.id, rap: sub.rap, online: true}
+	m := member{
+		client: sub.client, load: &sub.client.need().load, shard: s.index, qos: sub.qos, id: sub.id, rap: sub.rap,
+		online: sub.client.conn != nil, stored: sub.client.stored(),
+	}
 	sub.group = s.b.interest.join(name, m, s.b.cfg.Session.Strategy)
 }
 
 // drop makes a subscription that ends unknown. What its session has not
-// delivered of a shared one goes to other members.
-func (s *shard) drop(sub *subscription) {
+// delivered of a shared one goes to other members. e is set if the session ends.
+func (s *shard) drop(sub *subscription, e *ending) {
 	cl := sub.client
 	if sub.group == nil {
 		s.count.Subscriptions--
 		s.subscriptions.Remove(sub.ref)
 		s.changes.add(sub.filter)
-		if !s.subscribed(sub.filter) {
+		if sub.client.stored() && sub.qos > 0 {
+			s.unstore(sub.filter)
+		}
+		if !s.hasSubscription(sub.filter) {
 			s.b.interest.remove(sub.filter, s.index)
 		}
 		return
 	}
 	s.count.SharedSubscriptions--
-	cl.shared--
+	cl.rare.shared--
 	s.b.interest.leave(sub.group, cl)
-	s.handOver(cl, sub.group)
+	s.handOver(cl, sub.group, e)
 }
 
 // handleUnsubscribe runs an UNSUBSCRIBE. Messages that the session has already
@@ -147,7 +203,12 @@ func (s *shard) handleUnsubscribe(c *conn, first byte, body []byte) error {
 		s.codes = append(s.codes, s.removeSubscription(c.client, string(f)))
 	}
 	ack := packet.Unsuback{ID: p.ID, Codes: s.codes}
-	s.send(c, ack.AppendWithin(s.out[:0], c.version, s.most(c)))
+	out := ack.AppendWithin(s.out[:0], c.version, s.most(c))
+	if c.client.stored() {
+		s.promiseBytes(c, out)
+	} else {
+		s.send(c, out)
+	}
 	return nil
 }
 
@@ -155,7 +216,10 @@ func (s *shard) removeSubscription(cl *client, filter string) packet.ReasonCode 
 	sub := cl.subs.find(filter)
 	if sub != nil {
 		cl.subs.remove(filter)
-		s.drop(sub)
+		if cl.stored() {
+			s.disk().DropSubscription(cl.session.Number, filter)
+		}
+		s.drop(sub, nil)
 		return packet.Success
 	}
 	if !validFilter(filter) {
@@ -215,10 +279,22 @@ func (s *shard) deliverRetained(m *message.Message, sub *subscription) {
 	s.lend(m)
 	qos := min(m.QoS, sub.qos)
 	if qos > 0 || ids != nil {
-		s.enqueue(sub.client, m, qos, true, ids, nil)
+		key := s.writeRetained(m, sub, qos, ids)
+		s.enqueue(sub.client, m, qos, true, ids, nil, key, true)
 		return
 	}
 	s.deliverDirect(sub.client, m, true)
+}
+
+// writeRetained puts a retained message on disk for one stored session.
+func (s *shard) writeRetained(m *message.Message, sub *subscription, qos packet.QoS, ids []uint32) message.Key {
+	if qos == 0 || !sub.client.stored() {
+		return 0
+	}
+	s.books.receivers = store.AppendReceiver(s.books.receivers[:0], &store.Receiver{
+		Session: sub.client.session.Number, QoS: qos, Retain: true, IDs: ids,
+	})
+	return s.writeReceivers(1, m, 0)
 }
 
 // deliverBacklogs sends more retained messages to those that wait for them, and

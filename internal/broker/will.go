@@ -5,6 +5,7 @@ import (
 
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/store"
 )
 
 // will is a will message (MQTT 5.0 section 3.1.2.5) that waits for the end of
@@ -14,6 +15,7 @@ type will struct {
 	delay   time.Duration
 	due     time.Duration // once the connection has ended
 	expiry  time.Duration // Message Expiry Interval, from its publication; 0: none
+	number  uint64        // in the store, 0 if it is not there
 }
 
 // newWill keeps the will of a CONNECT, nil if it has none.
@@ -35,11 +37,14 @@ func newWill(p *packet.Connect, clientID string) *will {
 
 // publishWill publishes the will of a client if it has one, once.
 func (s *shard) publishWill(cl *client) {
-	w := cl.will
+	w := cl.will()
 	if w == nil {
 		return
 	}
-	cl.will = nil
+	cl.rare.will = nil
+	if w.number != 0 {
+		s.disk().FinallyDropWill(w.number)
+	}
 	m := *w.message
 	if w.expiry > 0 {
 		m.Expires = s.now + w.expiry
@@ -47,4 +52,21 @@ func (s *shard) publishWill(cl *client) {
 	s.retain(&m)
 	r, _ := s.routeOf(m.Topic)
 	s.route(&m, r, cl)
+}
+
+// setWill gives a client another will or none. Wills are on disk whatever the
+// session: a crash must not keep them from being published.
+func (s *shard) setWill(cl *client, w *will) {
+	if w == nil && cl.will() == nil {
+		return
+	}
+	if old := cl.will(); old != nil && old.number != 0 {
+		s.disk().DropWill(old.number)
+	}
+	cl.need().will = w
+	if w == nil || s.b.cfg.Store == nil {
+		return
+	}
+	w.number = s.b.cfg.Store.NextSeq()
+	s.disk().PutWill(&store.Will{Number: w.number, ClientID: cl.id, Delay: w.delay, Expiry: w.expiry, Message: *w.message})
 }

@@ -13,3 +13,11 @@ func (k Key) Seq() uint64 { return uint64(k >> 8) }
 
 // Part tells the records of a message apart.
 func (k Key) Part() uint8 { return uint8(k) }
+
+// Stored names a message that is on disk, or on its way there, as one session
+// knows it.
+type Stored struct {
+	Key  Key
+	Size int  // of the message (Message.Size), in bytes
+	Sole bool // the session is the only one on its shard that it was written for
+}

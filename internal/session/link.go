@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"midge/internal/message"
 	"midge/internal/packet"
 )
 
@@ -124,15 +125,23 @@ func (a *aliases) learn(topic []byte, alias uint16) {
 	a.out[string(topic)] = alias
 }
 
+// send appends the PUBLISH of an entry; see publish.
+func (l *Link) send(out []byte, e *entry, id packet.ID, dup bool, now time.Duration) ([]byte, bool) {
+	var ids []uint32
+	if e.via != nil {
+		ids = e.via.ids
+	}
+	return l.publish(out, e.m, e.qos(), e.retain(), ids, id, dup, now)
+}
+
 // publish appends a PUBLISH, or nothing and false if it is larger than the
 // client allows (MQTT-3.1.2-24).
-func (l *Link) publish(out []byte, e *entry, id packet.ID, dup bool, now time.Duration) ([]byte, bool) {
-	m := e.m
-	p := packet.Publish{Dup: dup, QoS: e.qos, Retain: e.retain, ID: id, Topic: m.Topic, Payload: m.Payload}
+func (l *Link) publish(out []byte, m *message.Message, qos packet.QoS, retain bool, ids []uint32, id packet.ID, dup bool, now time.Duration) ([]byte, bool) {
+	p := packet.Publish{Dup: dup, QoS: qos, Retain: retain, ID: id, Topic: m.Topic, Payload: m.Payload}
 	var learn uint16
 	if l.Version == packet.V5 {
 		p.Properties.Forward = m.Properties
-		p.Properties.SubscriptionIDs = e.subIDs
+		p.Properties.SubscriptionIDs = ids
 		p.Properties.MessageExpiry, p.Properties.HasExpiry = m.Remaining(now)
 		if l.wishes != nil {
 			alias, known := l.wishes.outgoing(m.Topic)

@@ -69,14 +69,17 @@ func (s *Session) Ack(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d
 		if s.flow != nil && s.received.remove(p.ID) {
 			code = packet.Success
 			s.Link.settle()
+			if s.Number != 0 {
+				s.cfg.Journal.Forgotten(s.Number, p.ID)
+			}
 		}
 		return s.Link.ack(out, packet.PUBCOMP, p.ID, code), d
 	case packet.PUBREC:
 		return s.pubrec(out, p, now)
 	}
 	e := s.find(p.ID)
-	if e == nil || e.state == unsent ||
-		p.Type == packet.PUBACK && e.qos != 1 || p.Type == packet.PUBCOMP && e.state != released {
+	if e == nil || e.state == unsent || e.state == writing ||
+		p.Type == packet.PUBACK && e.qos() != 1 || p.Type == packet.PUBCOMP && e.state != released {
 		return out, d
 	}
 	s.end(e)
@@ -85,7 +88,7 @@ func (s *Session) Ack(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d
 
 func (s *Session) pubrec(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d Drops) {
 	e := s.find(p.ID)
-	if e == nil || e.qos != 2 && e.state != released {
+	if e == nil || e.qos() != 2 || e.state == writing {
 		if p.Code.Failed() {
 			return out, d
 		}
@@ -101,7 +104,11 @@ func (s *Session) pubrec(out []byte, p *packet.Ack, now time.Duration) (_ []byte
 	}
 	if e.state != released {
 		e.state = released
-		e.entry = entry{qos: 2} // the message is the client's now
+		e.m, e.via = nil, nil // the message is the client's now
+		if e.key != 0 {
+			s.cfg.Journal.Released(s.Number, e.key, e.id)
+			s.finished(e.stored())
+		}
 	}
 	return s.Link.ack(out, packet.PUBREL, p.ID, packet.Success), d
 }

@@ -34,16 +34,54 @@ type Config struct {
 	MaxInflight       uint16 // PUBLISH above QoS 0 that we have under way to a client at most
 	TopicAliasMaximum uint16 // topic aliases that a client may use
 	AliasesOut        uint16 // topic aliases that we use at most for one client
-	QueueMessages     int    // waiting messages of one session
+	QueueMessages     int    // waiting messages of one session that is not stored
 	QueueBytes        int    // their size in bytes (message.Message.Size)
+	StoredMessages    int    // waiting messages of one session that is stored
+	StoredBytes       int64  // their size in bytes
 	QueuePolicy       Policy
+	Journal           Journal // for sessions that are stored
 }
 
-// Session is what the broker keeps of a client, in 24 bytes while nothing is
+// MostWaiting is the number of messages that may wait for a session.
+func (c *Config) MostWaiting(stored bool) int {
+	if stored {
+		return c.StoredMessages
+	}
+	return c.QueueMessages
+}
+
+// Journal writes down what a stored session must not forget. Methods of the
+// session call it before they return.
+type Journal interface {
+	// Finished tells that a session has no more use for a message: the client
+	// has it, or it was dropped.
+	Finished(session uint64, m message.Stored)
+
+	// Began tells that a QoS 2 message is going to be sent under an
+	// identifier, and returns when that will be on disk: Written names it.
+	Began(session uint64, k message.Key, id packet.ID) (turn uint64)
+
+	// Released tells that PUBREC has come: the identifier may be told PUBREL.
+	Released(session uint64, k message.Key, id packet.ID)
+
+	// Ended tells that such an exchange is over.
+	Ended(session uint64, k message.Key)
+
+	// Forgotten tells that a QoS 2 message from the client counts as received
+	// no more.
+	Forgotten(session uint64, id packet.ID)
+}
+
+// Session is what the broker keeps of a client, in 32 bytes while nothing is
 // under way: most clients only publish, or only listen at QoS 0. The zero
 // value is not ready for use; see New.
+//
+// A session with a number is stored: its messages above QoS 0 are on disk, or on
+// their way there, and those that wait take 16 bytes of memory each. Their
+// content comes back by Wanted and Supply.
 type Session struct {
-	Link *Link // nil while the client is away
+	Link   *Link  // nil while the client is away
+	Number uint64 // in the store; 0: the session is only in memory
 
 	cfg   *Config
 	*flow // nil while there is nothing to remember; see need
@@ -52,25 +90,26 @@ type Session struct {
 // flow is what is under way between broker and client above QoS 0, and what
 // waits.
 type flow struct {
-	sent       []exchange // in the order of their PUBLISH, from sentHead on
-	queue      []entry    // waiting, from queueHead on
-	sentHead   int
-	queueHead  int
-	queueBytes int
-	received   ids    // QoS 2 exchanges from the client that await PUBREL
-	given      uint32 // packet identifiers given out ever, modulo 2^32
-	lastID     uint16 // the packet identifier given out last
-	open       uint16 // exchanges in sent that are not done
-	unsent     uint16 // of these, those to be sent again
+	sent     []exchange // in the order of their PUBLISH, from sentHead on
+	queue    queue
+	via      *via // of the last entry that had one
+	sentHead int
+	received ids    // QoS 2 exchanges from the client that await PUBREL
+	given    uint32 // packet identifiers given out ever, modulo 2^32
+	lastID   uint16 // the packet identifier given out last
+	open     uint16 // exchanges in sent that are not done
+	unsent   uint16 // of these, those to be sent
 }
 
 // Delivery is a message for one client.
 type Delivery struct {
 	Message         *Keeper
-	QoS             packet.QoS // the lower of published and granted
-	Retain          bool       // as the client is to see it
-	SubscriptionIDs []uint32   // of all matching subscriptions; never changed
-	Group           any        // the shared subscription it came by, nil if none
+	QoS             packet.QoS  // the lower of published and granted
+	Retain          bool        // as the client is to see it
+	SubscriptionIDs []uint32    // of all matching subscriptions; never changed
+	Group           any         // the shared subscription it came by, nil if none
+	Key             message.Key // in the store; set if the session is stored and QoS above 0
+	Sole            bool        // see message.Stored
 }
 
 // Keeper lends a message to many sessions and keeps it for those that need it
@@ -91,28 +130,22 @@ func (k *Keeper) Keep() *message.Message {
 // Kept returns a Keeper for a message that has memory of its own already.
 func Kept(m *message.Message) *Keeper { return &Keeper{Borrowed: m, kept: m} }
 
-// entry is a kept delivery.
-type entry struct {
-	m      *message.Message
-	subIDs []uint32
-	group  any
-	qos    packet.QoS
-	retain bool
-}
-
 // exchange is a QoS 1 or 2 delivery under way.
 type exchange struct {
 	entry
+	turn    uint64 // see writing
 	id      packet.ID
 	given   uint32 // flow.given when it began
 	state   state
 	counted bool // in Link.inflight
+	first   bool // was never sent
 }
 
 type state uint8
 
 const (
-	unsent    state = iota // to be sent again on this connection
+	unsent    state = iota // to be sent on this connection
+	writing                // stored QoS 2: not sent before its identifier is on disk
 	published              // awaits PUBACK or PUBREC
 	released               // awaits PUBCOMP
 	done
@@ -139,8 +172,9 @@ type Drops struct {
 	TooLarge int // over the client's Maximum Packet Size (MQTT-3.1.2-25)
 }
 
-// New returns the session of a client that has none.
-func New(cfg *Config) Session { return Session{cfg: cfg} }
+// New returns the session of a client that has none. number is its place in the
+// store, 0 for none.
+func New(cfg *Config, number uint64) Session { return Session{cfg: cfg, Number: number} }
 
 // need makes sure that there is a flow to write to.
 func (s *Session) need() {
@@ -154,7 +188,7 @@ func (s *Session) Waiting() int {
 	if s.flow == nil {
 		return 0
 	}
-	return len(s.queue) - s.queueHead
+	return s.queue.len()
 }
 
 // Inflight is the number of deliveries that have begun and not ended.
@@ -187,9 +221,14 @@ func (s *Session) Attach(l *Link) {
 // Detach ends the network connection.
 func (s *Session) Detach() {
 	s.Link = nil
-	if s.Waiting()+s.Inflight() == 0 && s.flow != nil && len(s.received) == 0 {
-		s.flow = nil
+	if s.flow == nil {
+		return
 	}
+	if s.Waiting()+s.Inflight() == 0 && len(s.received) == 0 {
+		s.flow = nil
+		return
+	}
+	s.queue.unload()
 }
 
 // ProblemInformation reports whether the client takes reason strings and user
@@ -203,6 +242,7 @@ func (s *Session) ProblemInformation() bool {
 func (s *Session) Deliver(out []byte, d Delivery, now time.Duration) (_ []byte, o Outcome, dropped int) {
 	m := d.Message.Borrowed
 	if m.Expired(now) {
+		s.finished(message.Stored{Key: d.Key, Size: m.Size(), Sole: d.Sole})
 		return out, Expired, 0
 	}
 	l := s.Link
@@ -213,35 +253,90 @@ func (s *Session) Deliver(out []byte, d Delivery, now time.Duration) (_ []byte, 
 		return s.sendNow(out, d, now)
 	}
 	if l == nil || s.Waiting() > 0 || !s.window() {
-		return s.enqueue(out, d, now)
+		o, dropped = s.enqueue(d, now)
+		return out, o, dropped
 	}
 	return s.sendNow(out, d, now)
 }
 
+// kept is a delivery as the session keeps it, without its content.
+func (s *Session) kept(d *Delivery) entry {
+	m := d.Message.Borrowed
+	e := entry{ref: refOf(message.Stored{Key: d.Key, Size: m.Size(), Sole: d.Sole}, d.QoS, d.Retain, m.Expires)}
+	if len(d.SubscriptionIDs) > 0 || d.Group != nil {
+		s.need()
+		if v := s.flow.via; v == nil || v.group != d.Group || !slices.Equal(v.ids, d.SubscriptionIDs) {
+			s.flow.via = &via{ids: d.SubscriptionIDs, group: d.Group}
+		}
+		e.via = s.flow.via
+	}
+	return e
+}
+
 func (s *Session) sendNow(out []byte, d Delivery, now time.Duration) ([]byte, Outcome, int) {
-	e := entry{m: d.Message.Borrowed, subIDs: d.SubscriptionIDs, qos: d.QoS, retain: d.Retain, group: d.Group}
+	m := d.Message.Borrowed
 	var id packet.ID
 	if d.QoS > 0 {
 		s.need()
 		id = s.nextID()
 	}
-	out, ok := s.Link.publish(out, &e, id, false, now)
+	if d.QoS == 2 && d.Key != 0 {
+		e := s.kept(&d)
+		e.m = d.Message.Keep()
+		s.write(e, id)
+		return out, Sent, 0
+	}
+	out, ok := s.Link.publish(out, m, d.QoS, d.Retain, d.SubscriptionIDs, id, false, now)
 	if !ok {
+		s.finished(message.Stored{Key: d.Key, Size: m.Size(), Sole: d.Sole})
 		return out, TooLarge, 0
 	}
 	if d.QoS > 0 {
-		e.m = d.Message.Keep()
-		s.begin(e, id)
+		e := s.kept(&d)
+		if d.Key == 0 {
+			e.m = d.Message.Keep()
+		}
+		s.begin(exchange{entry: e, id: id, state: published})
 	}
 	return out, Sent, 0
 }
 
-// begin records an exchange whose PUBLISH was sent.
-func (s *Session) begin(e entry, id packet.ID) {
+// finished tells the journal.
+func (s *Session) finished(m message.Stored) {
+	if m.Key != 0 {
+		s.cfg.Journal.Finished(s.Number, m)
+	}
+}
+
+// write begins the exchange of a stored QoS 2 message: if its identifier were
+// not on disk before the client sees it, a crash would make the client take
+// the message for another one.
+func (s *Session) write(e entry, id packet.ID) {
+	turn := s.cfg.Journal.Began(s.Number, e.key, id)
+	s.begin(exchange{entry: e, id: id, state: writing, turn: turn, first: true})
+}
+
+// Written tells that what the journal was told up to a turn is on disk. Pump
+// sends what waited for that.
+func (s *Session) Written(turn uint64) {
+	if s.flow == nil {
+		return
+	}
+	for i := s.sentHead; i < len(s.sent); i++ {
+		if e := &s.sent[i]; e.state == writing && e.turn <= turn {
+			e.state = unsent
+			s.unsent++
+		}
+	}
+}
+
+// begin records an exchange.
+func (s *Session) begin(e exchange) {
 	if s.sentHead > 0 && len(s.sent) == cap(s.sent) {
 		s.sent = compact(s.sent, &s.sentHead)
 	}
-	s.sent = append(s.sent, exchange{entry: e, id: id, given: s.given, state: published, counted: true})
+	e.given, e.counted = s.given, true
+	s.sent = append(s.sent, e)
 	s.open++
 	s.Link.inflight++
 }
@@ -260,46 +355,38 @@ func (s *Session) window() bool {
 	return !l.Hold && l.inflight < min(l.ReceiveMaximum, s.cfg.MaxInflight) && s.Inflight() < int(s.cfg.MaxInflight)
 }
 
-func (s *Session) enqueue(out []byte, d Delivery, now time.Duration) (_ []byte, o Outcome, dropped int) {
+func (s *Session) enqueue(d Delivery, now time.Duration) (o Outcome, dropped int) {
 	s.need()
-	size := d.Message.Borrowed.Size()
-	if size > s.cfg.QueueBytes {
-		return out, Full, 0 // making room would not help
+	e := s.kept(&d)
+	size := int64(e.size())
+	most, mostBytes := s.cfg.MostWaiting(s.Number != 0), int64(s.cfg.QueueBytes)
+	if s.Number != 0 {
+		mostBytes = s.cfg.StoredBytes
 	}
-	full := func() bool { return s.Waiting() >= s.cfg.QueueMessages || s.queueBytes+size > s.cfg.QueueBytes }
+	if size > mostBytes {
+		s.finished(e.stored())
+		return Full, 0 // making room would not help
+	}
+	full := func() bool { return s.Waiting() >= most || s.queue.bytes+size > mostBytes }
 	if full() {
 		dropped = s.expire(now)
 	}
 	for full() {
 		if s.cfg.QueuePolicy == RefuseNew || s.Waiting() == 0 {
-			return out, Full, dropped
+			s.finished(e.stored())
+			return Full, dropped
 		}
-		s.shift()
+		old := s.queue.front()
+		s.queue.pop()
+		s.finished(old.stored())
 		dropped++
 	}
-	if s.queueHead > 0 && len(s.queue) == cap(s.queue) {
-		s.queue = compact(s.queue, &s.queueHead)
+	// What the client is going to get soon stays in memory.
+	if e.key == 0 || s.Link != nil && s.queue.ready == s.Waiting() && s.queue.readyBytes+e.size() <= aheadBytes {
+		e.m = d.Message.Keep()
 	}
-	s.queue = append(s.queue, entry{m: d.Message.Keep(), subIDs: d.SubscriptionIDs, qos: d.QoS, retain: d.Retain, group: d.Group})
-	s.queueBytes += size
-	return out, Queued, dropped
-}
-
-// shift takes the oldest message from the queue.
-func (s *Session) shift() entry {
-	e := s.queue[s.queueHead]
-	s.queue[s.queueHead] = entry{}
-	s.queueHead++
-	s.queueBytes -= e.m.Size()
-	if s.queueHead == len(s.queue) {
-		s.queueHead = 0
-		if cap(s.queue) > 64 {
-			s.queue = nil // a long queue is rare; don't hold its memory
-		} else {
-			s.queue = s.queue[:0]
-		}
-	}
-	return e
+	s.queue.push(e)
+	return Queued, dropped
 }
 
 // nextID returns a packet identifier that no exchange uses (MQTT-2.2.1-4).
@@ -335,13 +422,24 @@ func (s *Session) find(id packet.ID) *exchange {
 
 // end closes an exchange.
 func (s *Session) end(e *exchange) {
+	s.close(e)
+	s.tidy()
+}
+
+// close marks an exchange as done, and tells the journal.
+func (s *Session) close(e *exchange) {
 	if e.counted {
 		s.Link.inflight--
+	}
+	if e.state != released {
+		s.finished(e.stored())
+	}
+	if e.key != 0 && e.qos() == 2 {
+		s.cfg.Journal.Ended(s.Number, e.key)
 	}
 	e.state, e.counted = done, false
 	e.entry = entry{}
 	s.open--
-	s.tidy()
 }
 
 // tidy forgets exchanges that are done. Those behind an older one that is not
@@ -391,28 +489,44 @@ func (s *Session) Pump(out []byte, now time.Duration) (_ []byte, d Drops) {
 			return out, d
 		}
 	}
-	for s.Waiting() > 0 && !l.Hold {
-		if !s.window() {
-			break
-		}
-		e := s.shift()
-		if e.m.Expired(now) {
+	for s.Waiting() > 0 && s.window() {
+		e := s.queue.front()
+		if e.expired(now) {
+			s.queue.pop()
+			s.finished(e.stored())
 			d.Expired++
 			continue
 		}
+		if e.missing() {
+			break
+		}
+		s.queue.pop()
 		id := s.nextID()
+		if e.key != 0 && e.qos() == 2 {
+			s.write(e, id)
+			continue
+		}
 		var ok bool
-		if out, ok = l.publish(out, &e, id, false, now); !ok {
+		if out, ok = l.send(out, &e, id, false, now); !ok {
+			s.finished(e.stored())
 			d.TooLarge++
 			continue
 		}
-		s.begin(e, id)
+		e.unload()
+		s.begin(exchange{entry: e, id: id, state: published})
 	}
 	return out, d
 }
 
-// again sends unsent exchanges as far as the window goes, with DUP
-// (MQTT-3.3.1-1).
+// unload forgets the content of a stored message.
+func (e *entry) unload() {
+	if e.key != 0 {
+		e.m = nil
+	}
+}
+
+// again sends unsent exchanges as far as the window goes, with DUP if the client
+// may have them (MQTT-3.3.1-1).
 func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
 	l := s.Link
 	for i := s.sentHead; i < len(s.sent); i++ {
@@ -420,61 +534,218 @@ func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
 		if e.state != unsent {
 			continue
 		}
-		if l.Hold || l.inflight >= l.ReceiveMaximum {
+		if l.Hold || e.missing() || !e.counted && l.inflight >= l.ReceiveMaximum {
 			return out, d
 		}
 		var ok bool
-		if out, ok = l.publish(out, &e.entry, e.id, true, now); ok {
-			e.state, e.counted = published, true
-			l.inflight++
+		if out, ok = l.send(out, &e.entry, e.id, !e.first, now); ok {
+			if !e.counted {
+				e.counted = true
+				l.inflight++
+			}
+			e.state, e.first = published, false
+			e.unload()
 			s.unsent--
 			continue
 		}
 		d.TooLarge++
-		e.state = done
-		e.entry = entry{}
-		s.open--
 		s.unsent--
+		s.close(e)
 	}
 	s.tidy()
 	return out, d
 }
 
+// Lost gives up a stored message whose content can't be read.
+func (s *Session) Lost(k message.Key) {
+	if s.flow == nil {
+		return
+	}
+	for i := s.sentHead; i < len(s.sent); i++ {
+		if e := &s.sent[i]; e.key == k && e.state == unsent {
+			s.unsent--
+			s.close(e)
+			s.tidy()
+			return
+		}
+	}
+	s.queue.remove(func(e *entry) bool {
+		if e.key != k {
+			return false
+		}
+		s.finished(e.stored())
+		return true
+	})
+}
+
+// The content of stored messages is read ahead for this many messages or, if
+// that is less, about as many bytes.
+const (
+	ahead      = 128
+	aheadBytes = 64 << 10
+)
+
+// Wanted appends the messages whose content is needed next, if it is time to
+// read more of them.
+func (s *Session) Wanted(all []message.Stored) []message.Stored {
+	if s.flow == nil || s.Link == nil {
+		return all
+	}
+	start, size := len(all), 0
+	want := func(e *entry) (more bool) {
+		if e.missing() {
+			all = append(all, e.stored())
+			size += e.size()
+		}
+		return len(all)-start < ahead && size < aheadBytes
+	}
+	if s.unsent > 0 {
+		for i := s.sentHead; i < len(s.sent); i++ {
+			if e := &s.sent[i]; e.state == unsent && !want(&e.entry) {
+				return all
+			}
+		}
+	}
+	if s.queue.ready < ahead/2 && s.queue.readyBytes < aheadBytes/2 {
+		seen := 0
+		for e := range s.queue.all {
+			if seen++; seen > ahead || !want(&e) {
+				break
+			}
+		}
+	}
+	return all
+}
+
+// Supply gives a message its content, which the session keeps until it is
+// sent. Messages that it does not wait for any more are passed over.
+func (s *Session) Supply(k message.Key, m *message.Message) {
+	if s.flow == nil {
+		return
+	}
+	if s.unsent > 0 {
+		for i := s.sentHead; i < len(s.sent); i++ {
+			if e := &s.sent[i]; e.key == k && e.state == unsent {
+				e.m = m
+				return
+			}
+		}
+	}
+	s.queue.supply(k, m)
+}
+
 // expire drops queued messages that have ended and returns their number.
 func (s *Session) expire(now time.Duration) (dropped int) {
-	keep := s.queue[:s.queueHead]
-	for _, e := range s.queue[s.queueHead:] {
-		if e.m.Expired(now) {
-			s.queueBytes -= e.m.Size()
-			dropped++
-			continue
+	s.queue.remove(func(e *entry) bool {
+		if !e.expired(now) {
+			return false
 		}
-		keep = append(keep, e)
-	}
-	clear(s.queue[len(keep):])
-	s.queue = keep
+		s.finished(e.stored())
+		dropped++
+		return true
+	})
 	return dropped
+}
+
+// Taken is a message that a session gives away.
+type Taken struct {
+	Message *message.Message // nil if its content must be read
+	Stored  message.Stored
+	QoS     packet.QoS
 }
 
 // TakeShared removes the messages of a shared subscription that were not sent
 // yet, in order, and hands them to yield: the client leaves the group, and
-// others shall have them (MQTT 5.0 section 4.8.2).
-func (s *Session) TakeShared(group any, yield func(m *message.Message, qos packet.QoS)) {
+// others shall have them (MQTT 5.0 section 4.8.2). The journal is not told; that
+// is up to whoever takes them.
+func (s *Session) TakeShared(group any, yield func(Taken)) {
 	if s.flow == nil {
 		return
 	}
 	// yield may deliver to this session again, so that the queue must be right
 	// before.
 	var taken []entry
-	s.queue = slices.DeleteFunc(s.queue, func(e entry) bool {
-		if e.group == nil || group != nil && e.group != group {
+	s.queue.remove(func(e *entry) bool {
+		if e.via == nil || e.via.group == nil || group != nil && e.via.group != group {
 			return false
 		}
-		s.queueBytes -= e.m.Size()
-		taken = append(taken, e)
+		taken = append(taken, *e)
 		return true
 	})
 	for _, e := range taken {
-		yield(e.m, e.qos)
+		yield(Taken{Message: e.m, Stored: e.stored(), QoS: e.qos()})
 	}
+}
+
+// Restored is what a store knows of a message of a session.
+type Restored struct {
+	Stored          message.Stored
+	Expires         time.Duration // on the engine's clock, 0: never
+	QoS             packet.QoS
+	Retain          bool
+	SubscriptionIDs []uint32
+	Group           any
+	ID              packet.ID // of a QoS 2 exchange that has begun, 0 for none
+	Released        bool      // and the client has the message
+}
+
+// Restore gives a session back what it had before a crash: its messages, in
+// order.
+func (s *Session) Restore(r Restored) {
+	s.need()
+	e := entry{ref: refOf(r.Stored, r.QoS, r.Retain, r.Expires)}
+	if len(r.SubscriptionIDs) > 0 || r.Group != nil {
+		e.via = &via{ids: r.SubscriptionIDs, group: r.Group}
+	}
+	if r.ID == 0 {
+		s.queue.push(e)
+		return
+	}
+	x := exchange{entry: e, id: r.ID, state: unsent}
+	if r.Released {
+		x.state = released
+	}
+	x.given = s.given - 65_535 // its identifier may come round at any time
+	s.lastID = max(s.lastID, uint16(r.ID))
+	s.sent = append(s.sent, x)
+	s.open++
+}
+
+// RestoreReceived gives a session back that a QoS 2 message from the client was
+// received and not released.
+func (s *Session) RestoreReceived(id packet.ID) {
+	s.need()
+	s.received.add(id)
+}
+
+// Forget takes back that a QoS 2 message from the client was received.
+func (s *Session) Forget(id packet.ID) {
+	if s.flow != nil {
+		s.received.remove(id)
+	}
+}
+
+// Bury gives up what a stored session still has, some messages at a time, and
+// tells the journal. It reports whether there is more. The session must not be
+// used otherwise.
+func (s *Session) Bury(most int) (more bool) {
+	if s.flow == nil {
+		return false
+	}
+	for i := s.sentHead; i < len(s.sent); i++ {
+		if e := &s.sent[i]; e.state != done {
+			s.close(e)
+		}
+	}
+	s.sent, s.sentHead = nil, 0
+	for _, id := range s.received {
+		s.cfg.Journal.Forgotten(s.Number, id)
+	}
+	s.received = nil
+	for ; most > 0 && s.Waiting() > 0; most-- {
+		e := s.queue.front()
+		s.queue.pop()
+		s.finished(e.stored())
+	}
+	return s.Waiting() > 0
 }

@@ -16,7 +16,7 @@ func testConfig() *Config {
 
 // online returns a session whose client has connected with Receive Maximum n.
 func online(cfg *Config, v packet.Version, n uint16) *Session {
-	s := New(cfg)
+	s := New(cfg, 0)
 	s.Attach(linkOf(cfg, v, n))
 	return &s
 }
@@ -157,7 +157,7 @@ func TestOutbound(t *testing.T) {
 	})
 	t.Run("v5/MQTT-3.1.2-25/too large counts as sent", func(t *testing.T) {
 		cfg := testConfig()
-		s := New(cfg)
+		s := New(cfg, 0)
 		l := linkOf(cfg, v, 1)
 		l.wishes = &wishes{maxPacket: 20}
 		s.Attach(l)
@@ -187,7 +187,7 @@ func TestQueue(t *testing.T) {
 	texts := []string{"a", "b", "c", "d", "e", "f"}
 	t.Run("refuse new", func(t *testing.T) {
 		cfg := testConfig()
-		s := New(cfg)
+		s := New(cfg, 0)
 		for i, text := range texts {
 			want := Queued
 			if i == 5 {
@@ -199,7 +199,7 @@ func TestQueue(t *testing.T) {
 	t.Run("drop oldest", func(t *testing.T) {
 		cfg := testConfig()
 		cfg.QueuePolicy = DropOldest
-		s := New(cfg)
+		s := New(cfg, 0)
 		for _, text := range texts {
 			s.deliver(t, 1, text, Queued)
 		}
@@ -210,14 +210,14 @@ func TestQueue(t *testing.T) {
 	t.Run("by bytes", func(t *testing.T) {
 		cfg := testConfig()
 		cfg.QueueBytes = 10
-		s := New(cfg)
+		s := New(cfg, 0)
 		s.deliver(t, 1, "12345", Queued)
 		s.deliver(t, 1, "12345", Full)
 		s.deliver(t, 1, "123", Queued)
 	})
 	t.Run("v5/MQTT-3.3.2-5/expired messages are not sent", func(t *testing.T) {
 		cfg := testConfig()
-		s := New(cfg)
+		s := New(cfg, 0)
 		d := delivery(1, "old")
 		d.Message.Borrowed.Expires = 2 * time.Second
 		s.Deliver(nil, d, 0)
@@ -241,7 +241,7 @@ func TestQueue(t *testing.T) {
 		}
 	})
 	t.Run("messages that have ended make room first", func(t *testing.T) {
-		s := New(testConfig())
+		s := New(testConfig(), 0)
 		for i := range 5 {
 			d := delivery(1, fmt.Sprint(i))
 			if i%2 == 0 {
@@ -250,14 +250,14 @@ func TestQueue(t *testing.T) {
 			s.Deliver(nil, d, 0)
 		}
 		_, o, dropped := s.Deliver(nil, delivery(1, "new"), time.Second)
-		if o != Queued || dropped != 3 || s.Waiting() != 3 || s.queueBytes != 2*2+4 {
-			t.Errorf("outcome %d, %d dropped, %d waiting with %d bytes; want queued, 3, 3, 8", o, dropped, s.Waiting(), s.queueBytes)
+		if o != Queued || dropped != 3 || s.Waiting() != 3 || s.queue.bytes != 2*2+4 {
+			t.Errorf("outcome %d, %d dropped, %d waiting with %d bytes; want queued, 3, 3, 8", o, dropped, s.Waiting(), s.queue.bytes)
 		}
 	})
 	t.Run("a message that no queue can hold drops no other", func(t *testing.T) {
 		cfg := testConfig()
 		cfg.QueuePolicy, cfg.QueueBytes = DropOldest, 10
-		s := New(cfg)
+		s := New(cfg, 0)
 		s.deliver(t, 1, "a", Queued)
 		s.deliver(t, 1, "longer than ten bytes", Full)
 		if s.Waiting() != 1 {
@@ -265,18 +265,18 @@ func TestQueue(t *testing.T) {
 		}
 	})
 	t.Run("messages that are taken may come back", func(t *testing.T) {
-		s := New(testConfig())
+		s := New(testConfig(), 0)
 		group := new(int)
 		for i := range 2 {
 			d := delivery(1, fmt.Sprint(i))
 			d.Group = group
 			s.Deliver(nil, d, 0)
 		}
-		s.TakeShared(group, func(m *message.Message, qos packet.QoS) {
-			s.Deliver(nil, Delivery{Message: Kept(m), QoS: qos}, 0)
+		s.TakeShared(group, func(m Taken) {
+			s.Deliver(nil, Delivery{Message: Kept(m.Message), QoS: m.QoS}, 0)
 		})
-		if s.Waiting() != 2 || s.queueBytes != 4 {
-			t.Errorf("%d waiting with %d bytes, want 2 with 4", s.Waiting(), s.queueBytes)
+		if s.Waiting() != 2 || s.queue.bytes != 4 {
+			t.Errorf("%d waiting with %d bytes, want 2 with 4", s.Waiting(), s.queue.bytes)
 		}
 	})
 	t.Run("v5/MQTT-4.8.2-5/shared messages that were not sent are taken back", func(t *testing.T) {
@@ -290,7 +290,7 @@ func TestQueue(t *testing.T) {
 			s.Deliver(nil, d, 0)
 		}
 		var taken []string
-		s.TakeShared(group, func(m *message.Message, _ packet.QoS) { taken = append(taken, string(m.Payload)) })
+		s.TakeShared(group, func(m Taken) { taken = append(taken, string(m.Message.Payload)) })
 		if fmt.Sprint(taken) != "[2]" || s.Waiting() != 1 {
 			t.Errorf("took %v and left %d, want 2 taken and 1 left", taken, s.Waiting())
 		}
@@ -434,7 +434,7 @@ func TestAliasesOut(t *testing.T) {
 	c := packet.Connect{Version: packet.V5}
 	c.Properties.TopicAliasMaximum = 1
 	c.Properties.Set(packet.PropTopicAliasMaximum)
-	s := New(cfg)
+	s := New(cfg, 0)
 	s.Attach(NewLink(&c, cfg))
 	send := func(topic string) (string, uint16) {
 		d := Delivery{Message: &Keeper{Borrowed: &message.Message{Topic: []byte(topic)}}}
@@ -462,7 +462,7 @@ func TestAliasThatDoesNotFit(t *testing.T) {
 	c.Properties.TopicAliasMaximum = 1
 	c.Properties.MaximumPacketSize = 2 + 2 + 1 + 1 + 5 // with the topic t and 5 bytes
 	c.Properties.Set(packet.PropTopicAliasMaximum, packet.PropMaximumPacketSize)
-	s := New(cfg)
+	s := New(cfg, 0)
 	s.Attach(NewLink(&c, cfg))
 	s.deliver(t, 0, "12345", Sent)
 	s.deliver(t, 0, "123456", TooLarge)

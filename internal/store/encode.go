@@ -201,6 +201,7 @@ func (s *Subscription) decode(b []byte) error {
 
 // Will is the will of a client that is connected or within its delay.
 type Will struct {
+	Number   uint64 // as a message's (Store.NextSeq): a client's next will has another
 	ClientID string
 	Delay    time.Duration // Will Delay Interval
 	Expiry   time.Duration // Message Expiry Interval, from its publication; 0: none
@@ -208,6 +209,7 @@ type Will struct {
 }
 
 func (w *Will) append(dst []byte, c Clock) []byte {
+	dst = appendString(dst, w.ClientID)
 	dst = binary.AppendUvarint(dst, uint64(w.Delay/time.Second))
 	var expiry uint64 // 0: none, otherwise one more than the seconds
 	if w.Expiry > 0 {
@@ -219,6 +221,7 @@ func (w *Will) append(dst []byte, c Clock) []byte {
 
 func (w *Will) decode(b []byte, c Clock) (err error) {
 	r := reader{b: b}
+	w.ClientID = string(r.bytes())
 	w.Delay = time.Duration(uint32(r.uvarint())) * time.Second
 	if expiry := r.uvarint(); expiry > 0 {
 		w.Expiry = max(time.Duration(uint32(expiry-1))*time.Second, 1)

@@ -13,15 +13,8 @@ import (
 type Fetch struct {
 	Shard int
 	Turn  uint64 // of the shard: when it is applied, all of the messages are there
-	Items []Item
+	Items []message.Stored
 	Done  func([]Result)
-}
-
-// Item names a message.
-type Item struct {
-	Key  message.Key
-	Size int  // of the message
-	Sole bool // the session is the only receiver of its shard
 }
 
 // Result is a message with memory of its own, or why there is none.
@@ -144,7 +137,7 @@ func (r *reads) park(f *Fetch) {
 }
 
 // read reads one message. It uses buf and returns it.
-func (s *Store) read(buf []byte, it Item) (*message.Message, []byte, error) {
+func (s *Store) read(buf []byte, it message.Stored) (*message.Message, []byte, error) {
 	var key [9]byte
 	fail := func(err error) (*message.Message, []byte, error) {
 		return nil, buf, fmt.Errorf("store: read message %d/%d: %w", it.Key.Seq(), it.Key.Part(), err)

@@ -17,7 +17,7 @@ const (
 	kindSession      = 's' // session number
 	kindRetained     = 't' // topic name
 	kindUndecided    = 'u' // seq: a QoS 2 message that is not with all its shards yet
-	kindWill         = 'w' // client id
+	kindWill         = 'w' // number of the will
 	kindOutgoing     = 'x' // session number, key
 )
 
@@ -75,7 +75,7 @@ func outgoingKey(dst []byte, number uint64, k message.Key) []byte {
 
 func retainedKey(dst, topic []byte) []byte { return append(append(dst, kindRetained), topic...) }
 
-func willKey(dst []byte, clientID string) []byte { return append(append(dst, kindWill), clientID...) }
+func willKey(dst []byte, number uint64) []byte { return numberKey(dst, kindWill, number) }
 
 func undecidedKey(dst []byte, seq uint64) []byte { return numberKey(dst, kindUndecided, seq) }
 

@@ -133,7 +133,12 @@ func (ld *loading) session(key, value []byte) error {
 }
 
 func (ld *loading) will(key, value []byte) error {
-	w := Will{ClientID: string(key)}
+	n, rest, err := number(key)
+	if err != nil || len(rest) > 0 {
+		return errDamaged
+	}
+	ld.seen(n)
+	w := Will{Number: n}
 	if err := w.decode(slices.Clone(value), ld.s.clock); err != nil {
 		return err
 	}
@@ -381,7 +386,7 @@ func (ld *loading) body(w *Waiting) *message.Message {
 	if !w.Apart {
 		return &w.Message
 	}
-	m, _, err := ld.s.read(nil, Item{Key: w.Key, Size: Apart})
+	m, _, err := ld.s.read(nil, message.Stored{Key: w.Key, Size: Apart})
 	if err != nil {
 		return nil
 	}

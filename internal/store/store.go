@@ -272,6 +272,7 @@ func (s *Store) build() (urgent bool, size int64) {
 			p.Awaits++
 		}
 		for _, a := range t.After {
+			urgent = urgent || a.Urgent
 			a.Awaits--
 			s.decide(a)
 		}

@@ -14,7 +14,9 @@ import (
 // other shards is complete when their turns are on disk as well (Awaits, After);
 // until then its last changes (Finally) wait.
 type Turn struct {
-	// Urgent tells that somebody waits for the turn: it is synced at once.
+	// Urgent tells that somebody waits for the turn: it is released only when
+	// it is on disk, with all that it awaits. Others are released as soon as
+	// they are applied, and a crash may undo them.
 	Urgent bool
 
 	// Awaits is how many turns of other shards will name this one in After.
@@ -41,9 +43,9 @@ type share struct {
 	n   int
 }
 
-// Empty tells that there is nothing to submit.
+// Empty tells that there is nothing to submit, and that nobody waits for it.
 func (t *Turn) Empty() bool {
-	return t.changes.n == 0 && t.finally.n == 0 && t.Awaits == 0 && len(t.After) == 0 && len(t.unshared) == 0
+	return !t.Urgent && t.changes.n == 0 && t.finally.n == 0 && t.Awaits == 0 && len(t.After) == 0 && len(t.unshared) == 0
 }
 
 // size is the memory that the turn takes, about, in bytes.
@@ -114,14 +116,21 @@ func (t *Turn) DropSubscription(number uint64, filter string) {
 
 // PutWill writes the will of a client.
 func (t *Turn) PutWill(w *Will) {
-	t.key, t.val = willKey(t.key[:0], w.ClientID), w.append(t.val[:0], t.clock)
+	t.key, t.val = willKey(t.key[:0], w.Number), w.append(t.val[:0], t.clock)
 	t.changes.Set(t.key, t.val)
 }
 
-// DropWill forgets the will of a client.
-func (t *Turn) DropWill(clientID string) {
-	t.key = willKey(t.key[:0], clientID)
+// DropWill forgets a will.
+func (t *Turn) DropWill(number uint64) {
+	t.key = willKey(t.key[:0], number)
 	t.changes.Delete(t.key)
+}
+
+// FinallyDropWill forgets a will when the turn is complete: it has been
+// published.
+func (t *Turn) FinallyDropWill(number uint64) {
+	t.key = willKey(t.key[:0], number)
+	t.finally.Delete(t.key)
 }
 
 // PutIncoming writes that a QoS 2 message of a client was received and not
@@ -187,14 +196,14 @@ func (t *Turn) Unshare(k message.Key) {
 // that reading it for one of them does not read them all.
 const manyReceivers = 64
 
-// liesApart tells whether a message with an own part lies apart from its n
-// receivers.
-func liesApart(n, size int) bool { return n > manyReceivers || size >= Apart }
+// LiesApart tells whether a message of some bytes that is not shared lies apart
+// from its n receivers.
+func LiesApart(n, size int) bool { return n > manyReceivers || size >= Apart }
 
 // PutReceivers writes n receivers of one shard, encoded by AppendReceiver, and
 // the message unless it is shared.
 func (t *Turn) PutReceivers(k message.Key, n int, encoded []byte, m *message.Message) {
-	apart := shared(k) || liesApart(n, m.Size())
+	apart := shared(k) || LiesApart(n, m.Size())
 	if apart && !shared(k) {
 		t.key, t.val = messageKey(t.key[:0], k), appendMessage(t.val[:0], m, t.clock)
 		t.changes.Set(t.key, t.val)
@@ -216,33 +225,36 @@ func (t *Turn) Done(k message.Key, n uint64, sessions []uint64) {
 	t.changes.Set(t.key, t.val)
 }
 
-// DropReceivers forgets a message of which all n receivers of a shard are
-// done. size is the message's; lists tells that Done was called for it.
-func (t *Turn) DropReceivers(k message.Key, n, size int, lists bool) {
-	t.dropReceivers(&t.changes, k, n, size, lists)
-}
+// DropReceivers forgets a message of which all receivers of a shard are done.
+func (t *Turn) DropReceivers(r Record) { t.dropReceivers(&t.changes, r) }
 
 // FinallyDropReceivers does so when the turn is complete: other sessions have
 // taken the message over.
-func (t *Turn) FinallyDropReceivers(k message.Key, n, size int, lists bool) {
-	t.dropReceivers(&t.finally, k, n, size, lists)
+func (t *Turn) FinallyDropReceivers(r Record) { t.dropReceivers(&t.finally, r) }
+
+// Record tells how a message and its receivers were written.
+type Record struct {
+	Key   message.Key
+	Sole  bool // there was one receiver
+	Apart bool // the message lies apart (LiesApart)
+	Lists bool // Done was called for it
 }
 
-func (t *Turn) dropReceivers(c *Changes, k message.Key, n, size int, lists bool) {
-	t.key = receiversKey(t.key[:0], k)
-	if n == 1 && !shared(k) {
+func (t *Turn) dropReceivers(c *Changes, r Record) {
+	t.key = receiversKey(t.key[:0], r.Key)
+	if r.Sole && !shared(r.Key) {
 		c.DeleteOnce(t.key)
 	} else {
 		c.Delete(t.key)
 	}
-	if lists {
-		t.key, t.val = doneKey(t.key[:0], k, 0), receiversKey(t.val[:0], k+1)
+	if r.Lists {
+		t.key, t.val = doneKey(t.key[:0], r.Key, 0), receiversKey(t.val[:0], r.Key+1)
 		c.DeleteRange(t.key, t.val)
 	}
-	if shared(k) {
-		t.unshared = append(t.unshared, k.Seq())
-	} else if liesApart(n, size) {
-		t.key = messageKey(t.key[:0], k)
+	if shared(r.Key) {
+		t.unshared = append(t.unshared, r.Key.Seq())
+	} else if r.Apart {
+		t.key = messageKey(t.key[:0], r.Key)
 		c.DeleteOnce(t.key)
 	}
 }

@@ -1,0 +1,194 @@
+package broker
+
+import (
+	"fmt"
+	"time"
+
+	"midge/internal/message"
+	"midge/internal/packet"
+	"midge/internal/session"
+	"midge/internal/store"
+	"midge/internal/topic"
+)
+
+// Load brings back what the store has: call it after New and before Start. now
+// is the time of the engine that is going to run. It returns what could not be
+// read.
+func (b *Broker) Load(now time.Duration) ([]store.Damaged, error) {
+	if b.cfg.Store == nil {
+		return nil, nil
+	}
+	for _, s := range b.shards {
+		s.now = now
+	}
+	l := loader{b: b, sessions: map[uint64]loaded{}, outgoing: map[uint64]map[message.Key]store.Outgoing{}}
+	damaged, err := b.cfg.Store.Load(&l)
+	if err != nil {
+		return damaged, fmt.Errorf("broker: %w", err)
+	}
+	l.finish()
+	return damaged, nil
+}
+
+// loader implements store.Loader. Nothing runs yet, so it writes to all shards.
+type loader struct {
+	b        *Broker
+	sessions map[uint64]loaded // by number
+	wills    []store.Will
+	outgoing map[uint64]map[message.Key]store.Outgoing // by session
+}
+
+// loaded is a session that has been loaded.
+type loaded struct {
+	cl   *client
+	s    *shard
+	left time.Duration // when its connection ended, 0 if the broker ended first
+}
+
+// Session implements store.Loader. Of two with the same client id the later is
+// in force; the other had ended, and is there because others get its messages.
+func (l *loader) Session(r store.Session) {
+	s := l.b.shards[shardOf([]byte(r.ClientID), len(l.b.shards))]
+	cl := &client{id: r.ClientID, expiry: r.Expiry, session: session.New(&s.session, r.Number)}
+	left := r.Left
+	if left == 0 {
+		left = s.now
+	}
+	l.sessions[r.Number] = loaded{cl, s, r.Left}
+	s.leave(cl, left)
+	s.count.Disconnected++
+	if old := s.clients[cl.id]; old != nil {
+		if old.session.Number > cl.session.Number {
+			old, cl = cl, old
+		}
+		old.away.ends = s.now
+	}
+	s.clients[cl.id] = cl
+	if r.Left == 0 && r.Expiry != never {
+		s.writeSession(cl, s.now) // its time runs from now, also after another crash
+	}
+}
+
+// Will implements store.Loader.
+func (l *loader) Will(w store.Will) { l.wills = append(l.wills, w) }
+
+// Subscription implements store.Loader.
+func (l *loader) Subscription(number uint64, r store.Subscription) {
+	at := l.sessions[number]
+	sub := &subscription{filter: r.Filter, client: at.cl, id: r.ID, qos: r.QoS, noLocal: r.NoLocal, rap: r.RetainAsPublished}
+	name, inner, shared, err := topic.ParseShared(r.Filter)
+	if err != nil {
+		at.s.log.Error("a stored subscription is not valid and is left out", "client", at.cl.id, "filter", r.Filter, "error", err)
+		return
+	}
+	at.cl.subs.add(sub)
+	if shared {
+		at.s.share(sub, groupName{name, inner}, false)
+	} else {
+		at.s.enter(sub)
+	}
+}
+
+// Retained implements store.Loader.
+func (l *loader) Retained(m *message.Message) { l.b.retained.load(m) }
+
+// Incoming implements store.Loader.
+func (l *loader) Incoming(number uint64, id packet.ID) {
+	l.sessions[number].cl.session.RestoreReceived(id)
+}
+
+// Outgoing implements store.Loader.
+func (l *loader) Outgoing(number uint64, k message.Key, o store.Outgoing) {
+	if l.outgoing[number] == nil {
+		l.outgoing[number] = map[message.Key]store.Outgoing{}
+	}
+	l.outgoing[number][k] = o
+}
+
+// Shard implements store.Loader.
+func (l *loader) Shard(number uint64) int {
+	if at, ok := l.sessions[number]; ok {
+		return at.s.index
+	}
+	return -1
+}
+
+// Waiting implements store.Loader.
+func (l *loader) Waiting(w store.Waiting) {
+	sole := w.Written == 1
+	if !sole {
+		n := left(len(w.All))
+		if w.Apart {
+			n |= leftApart
+		}
+		if w.Lists {
+			n |= leftLists
+		}
+		l.sessions[w.All[0].Session].s.books.left[w.Key] = n
+	}
+	for i := range w.All {
+		rc := &w.All[i]
+		at := l.sessions[rc.Session]
+		r := session.Restored{
+			Stored: message.Stored{Key: w.Key, Size: w.Size, Sole: sole}, Expires: w.Expires,
+			QoS: rc.QoS, Retain: rc.Retain, SubscriptionIDs: rc.IDs,
+		}
+		if rc.Share != "" {
+			if sub := at.cl.subs.find(rc.Share); sub != nil && sub.group != nil {
+				r.Group = sub.group
+			}
+		}
+		if o, ok := l.outgoing[rc.Session][w.Key]; ok {
+			r.ID, r.Released = o.ID, o.Released
+			delete(l.outgoing[rc.Session], w.Key)
+		}
+		at.cl.session.Restore(r)
+	}
+}
+
+// finish brings back what is left: exchanges whose message the client has, and
+// wills; and lets time run.
+func (l *loader) finish() {
+	for number, all := range l.outgoing {
+		at := l.sessions[number]
+		for k, o := range all {
+			if !o.Released {
+				at.s.disk().DropOutgoing(number, k) // its message is gone
+				continue
+			}
+			at.cl.session.Restore(session.Restored{Stored: message.Stored{Key: k}, QoS: 2, ID: o.ID, Released: true})
+		}
+	}
+	for _, w := range l.wills {
+		l.will(&w)
+	}
+	for _, at := range l.sessions {
+		at.s.arm(at.cl.away)
+	}
+	for _, s := range l.b.shards {
+		s.published.store(&s.count)
+	}
+}
+
+// will gives a will back to the session that it belongs to. A client without
+// one has gone with the broker, and its will is published.
+func (l *loader) will(r *store.Will) {
+	w := &will{message: r.Message.Keep(), delay: r.Delay, expiry: r.Expiry, number: r.Number}
+	s := l.b.shards[shardOf([]byte(r.ClientID), len(l.b.shards))]
+	cl := s.clients[r.ClientID]
+	if cl == nil || cl.will() != nil || cl.expiry == 0 {
+		gone := &client{id: r.ClientID, session: session.New(&s.session, 0)}
+		gone.need().will = w
+		s.leave(gone, s.now)
+		gone.away.ends = s.now
+		s.arm(gone.away)
+		s.count.Disconnected++
+		return
+	}
+	cl.need().will = w
+	since := l.sessions[cl.session.Number].left
+	if since == 0 {
+		since = s.now
+	}
+	w.due = since + w.delay
+}
