@@ -57,6 +57,7 @@ func commitAll(db *pebble.DB, o options) (map[string]float64, error) {
 		w.written = append(w.written, make(chan int, 1))
 		go w.write(i, o)
 	}
+	batch := db.NewBatch()
 	value := make([]byte, o.size)
 	var pending []record
 	var counts = make([]int, o.clients)
@@ -72,7 +73,7 @@ func commitAll(db *pebble.DB, o options) (map[string]float64, error) {
 			break
 		}
 		pending = w.collect(pending[:0])
-		batch := db.NewBatch()
+		batch.Reset()
 		for _, r := range pending {
 			if err := put(batch, r, value); err != nil {
 				return nil, err
@@ -100,6 +101,9 @@ func commitAll(db *pebble.DB, o options) (map[string]float64, error) {
 		}
 	}
 	wall, used := time.Since(start), selfCPU()-cpu
+	if err := batch.Close(); err != nil {
+		return nil, fmt.Errorf("close batch: %w", err)
+	}
 	slices.Sort(latency)
 	n := float64(appended)
 	figures := map[string]float64{
@@ -152,7 +156,7 @@ func put(batch *pebble.Batch, r record, value []byte) error {
 	binary.BigEndian.PutUint32(key[:], r.writer)
 	binary.BigEndian.PutUint64(key[4:], r.seq)
 	if r.remove {
-		return batch.Delete(key[:], nil)
+		return batch.SingleDelete(key[:], nil) // it was set once
 	}
 	return batch.Set(key[:], value, nil)
 }
