@@ -15,6 +15,7 @@ import (
 
 	"midge/internal/broker"
 	"midge/internal/config"
+	"midge/internal/store/pebblestore"
 )
 
 const (
@@ -37,6 +38,7 @@ type Broker struct {
 	log         *slog.Logger
 	core        *broker.Broker
 	network     network
+	disk        *disk
 	addresses   []net.Addr
 	connections int // the limit in force
 }
@@ -45,9 +47,6 @@ type Broker struct {
 // waiting until Run. version is what $SYS/broker/version says.
 func New(cfg *config.Loaded, version string, log *slog.Logger) (*Broker, error) {
 	b := &Broker{cfg: cfg, log: log}
-	if err := b.checkDataDir(); err != nil {
-		return nil, err
-	}
 	files, known := fileLimit()
 	limit, warning := connectionLimit(cfg.Limits.Connections, files, known)
 	if warning != "" {
@@ -58,19 +57,56 @@ func New(cfg *config.Loaded, version string, log *slog.Logger) (*Broker, error) 
 	if err := core.Validate(); err != nil {
 		return nil, fmt.Errorf("settings of the broker: %w", err)
 	}
-	b.core = broker.New(core)
 	var err error
-	if b.network, err = newNetwork(cfg, b.core.Shards(), log); err != nil {
+	if b.disk, err = openDisk(cfg, core.Shards, log); err != nil {
 		return nil, err
 	}
-	for _, text := range cfg.Listen {
+	if err := b.build(core); err != nil {
+		return nil, errors.Join(err, b.disk.close())
+	}
+	return b, nil
+}
+
+// build makes the parts and brings back what is on disk. A database in which
+// reading meets damage is salvaged, once.
+func (b *Broker) build(core broker.Config) error {
+	err := b.assemble(core)
+	if errors.Is(err, pebblestore.ErrCorrupt) {
+		b.log.Error("the database is damaged", "error", err)
+		if err = b.disk.salvage(b.cfg, core.Shards); err == nil {
+			err = b.assemble(core)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, text := range b.cfg.Listen {
 		a, err := listen(b.network, text)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		b.addresses = append(b.addresses, a)
 	}
-	return b, nil
+	return nil
+}
+
+// assemble makes the broker and its network, and loads what is on disk.
+func (b *Broker) assemble(core broker.Config) (err error) {
+	if b.disk != nil {
+		core.Store = b.disk.store
+	}
+	b.core = broker.New(core)
+	if b.network, err = newNetwork(b.cfg, b.core.Shards(), b.log); err != nil || b.disk == nil {
+		return err
+	}
+	b.disk.core.Store(b.core)
+	damaged, err := b.core.Load(b.network.Now())
+	if err != nil {
+		ended, end := context.WithCancel(context.Background())
+		end()
+		return errors.Join(err, b.network.Run(ended)) // that closes it
+	}
+	return b.disk.setAside(damaged)
 }
 
 // shards is the number of shards in force.
@@ -91,6 +127,20 @@ func (b *Broker) Run(ctx context.Context) error {
 	tending.Go(func() { giveBack(running) })
 	defer tending.Wait()
 	defer end()
+	committing, endDisk := context.WithCancel(context.WithoutCancel(ctx))
+	committed := make(chan struct{})
+	go func() {
+		b.disk.run(committing)
+		close(committed)
+	}()
+	defer func() {
+		endDisk()
+		closed := b.disk.close()
+		<-committed
+		if closed != nil {
+			b.log.Error("close the store", "error", closed)
+		}
+	}()
 	ended := make(chan error, 1)
 	go func() { ended <- b.network.Run(running) }()
 	select {

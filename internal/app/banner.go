@@ -20,16 +20,26 @@ func (b *Broker) Banner(build string) string {
 		row("listening", "tcp://%s", a)
 	}
 	row("engine", "%s", b.network.Describe())
-	row("durability", "none yet: all state is in memory, and ends with this process")
-	if b.cfg.Origin("data_dir").Kind != config.FromDefault {
-		row("data dir", "%s (not used yet: the durable store is not built)", b.cfg.DataDir)
+	switch b.cfg.Durability {
+	case "commit":
+		row("durability", "commit: what is acknowledged is on disk, and survives kill -9 and power loss")
+	case "interval":
+		row("durability", "interval: synced every %v; a power cut loses what was acknowledged in that time", b.cfg.DurabilityInterval)
+	default:
+		row("durability", "none: all state is in memory, and ends with this process")
+	}
+	if b.disk != nil {
+		row("data dir", "%s", b.disk.describe())
+	} else if b.cfg.Origin("data_dir").Kind != config.FromDefault {
+		row("data dir", "%s (not used: nothing is durable)", b.cfg.DataDir)
 	}
 	row("connections", "%s at most%s", grouped(uint64(b.connections)), ofFiles())
 	l, s := &b.cfg.Limits, &b.cfg.Session
 	row("limits", "packet %s, CONNECT within %v, %s waiting for a slow reader,", l.PacketSize, l.ConnectTimeout, l.PendingBytes)
 	row("", "%s subscriptions a client, topics of %s levels and %s bytes,", grouped(uint64(l.Subscriptions)), grouped(uint64(l.TopicLevels)), grouped(uint64(l.TopicLength)))
 	row("", "%s retained messages of %s in all", grouped(uint64(l.RetainedMessages)), l.RetainedBytes)
-	row("sessions", "%s in flight to a client, queue %s messages or %s, then %s", grouped(uint64(s.Inflight)), grouped(uint64(s.QueuedMessages)), s.QueuedBytes, s.QueueFull)
+	row("sessions", "%s in flight to a client, queue in memory %s messages or %s,", grouped(uint64(s.Inflight)), grouped(uint64(s.QueuedMessages)), s.QueuedBytes)
+	row("", "on disk %s or %s, then %s", grouped(uint64(s.StoredMessages)), s.StoredBytes, s.QueueFull)
 	row("settings", "%s", b.settings())
 	row("stop", "ctrl-c or SIGTERM (process %d)", os.Getpid())
 	rows.WriteByte('\n')

@@ -45,6 +45,8 @@ func coreSession(s *config.Session) broker.SessionConfig {
 		Inflight:            s.Inflight,
 		QueuedMessages:      orOff(s.QueuedMessages),
 		QueuedBytes:         int(s.QueuedBytes),
+		StoredMessages:      orOff(s.StoredMessages),
+		StoredBytes:         int64(s.StoredBytes),
 		RefuseNew:           s.QueueFull == "refuse-new",
 		MaxExpiry:           s.MaxExpiry,
 		KeepAlive:           s.KeepAlive,
@@ -52,6 +54,9 @@ func coreSession(s *config.Session) broker.SessionConfig {
 	}
 	if s.QueuedBytes == 0 {
 		core.QueuedMessages = -1
+	}
+	if s.StoredBytes == 0 {
+		core.StoredMessages = -1
 	}
 	switch s.SharedStrategy {
 	case "sticky":

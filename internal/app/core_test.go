@@ -10,7 +10,7 @@ import (
 
 // elsewhere are the settings that the core does not get.
 var elsewhere = map[string]bool{
-	"listen": true, "engine": true, "threads": true, "durability": true, "data_dir": true,
+	"listen": true, "engine": true, "threads": true, "durability": true, "durability_interval": true, "data_dir": true,
 	"log.level": true, "log.format": true,
 }
 
@@ -34,6 +34,8 @@ var others = map[string]string{
 	"session.inflight":             "7",
 	"session.queued_messages":      "7",
 	"session.queued_bytes":         "7KiB",
+	"session.stored_messages":      "7",
+	"session.stored_bytes":         "7KiB",
 	"session.queue_full":           "refuse-new",
 	"session.max_expiry":           "7s",
 	"session.keep_alive":           "7s",
@@ -94,6 +96,8 @@ func TestZeroSwitchesOff(t *testing.T) {
 		{"limits.retained_bytes", "0", func(c broker.Config) int { return c.Limits.RetainedMessages }},
 		{"session.queued_messages", "0", func(c broker.Config) int { return c.Session.QueuedMessages }},
 		{"session.queued_bytes", "0", func(c broker.Config) int { return c.Session.QueuedMessages }},
+		{"session.stored_messages", "0", func(c broker.Config) int { return c.Session.StoredMessages }},
+		{"session.stored_bytes", "0", func(c broker.Config) int { return c.Session.StoredMessages }},
 	} {
 		if got := tt.get(coreOf(t, tt.key, tt.zero)); got >= 0 {
 			t.Errorf("%s = %s becomes %d, want a negative value", tt.key, tt.zero, got)

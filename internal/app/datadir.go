@@ -6,19 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"midge/internal/config"
 )
 
-// checkDataDir checks a data directory that somebody has asked for: a directory,
-// or a place where one could be made. It makes none, since nothing is stored yet.
-func (b *Broker) checkDataDir() error {
-	if b.cfg.Origin("data_dir").Kind == config.FromDefault {
-		return nil
-	}
-	return checkDir(b.cfg.DataDir)
-}
-
+// checkDir checks a data directory: a directory, or a place where one can be
+// made.
 func checkDir(dir string) error {
 	switch info, err := os.Stat(dir); {
 	case err == nil && !info.IsDir():
@@ -33,4 +24,16 @@ func checkDir(dir string) error {
 		return fmt.Errorf("data directory %s: it does not exist, and there is no directory %s to make it in", dir, parent)
 	}
 	return nil
+}
+
+// describe tells what is in the directory.
+func (d *disk) describe() string {
+	text := d.dir
+	switch {
+	case d.report.Quarantine != "":
+		text += fmt.Sprintf("; WAS DAMAGED: see %s and the log", d.report.Quarantine)
+	case d.report.MigratedFrom != 0:
+		text += fmt.Sprintf("; brought up from format %d", d.report.MigratedFrom)
+	}
+	return text
 }

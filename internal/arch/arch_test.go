@@ -26,6 +26,9 @@ var allowed = map[string]string{
 	// The protocol: pure, packets and time in, bytes and effects out.
 	"session": "message packet topic",
 
+	// Records, and the committer that puts them on disk.
+	"store": "message packet",
+
 	// Adapters to the operating system.
 	"engine/epoll":      "engine",
 	"engine/gonet":      "engine",
@@ -37,10 +40,10 @@ var allowed = map[string]string{
 	"store/storetest":   "store",
 
 	// The core.
-	"broker": "engine message packet session topic",
+	"broker": "engine message packet session store topic",
 
 	// The wiring and the command line.
-	"app": "broker config engine engine/epoll engine/gonet",
+	"app": "broker config engine engine/epoll engine/gonet store store/pebblestore",
 	"cli": "app config",
 
 	// Tests of the whole.

@@ -59,6 +59,11 @@ func (b *Broker) Shards() []engine.Shard {
 func (b *Broker) Start(r engine.Runner) {
 	b.runner = r
 	b.shards[0].startSys()
+	if b.cfg.Store != nil {
+		for i := range b.shards {
+			r.Wake(i) // for the timers of what was loaded
+		}
+	}
 }
 
 // Shutdown tells the clients that the broker stops and publishes what the

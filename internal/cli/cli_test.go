@@ -133,7 +133,7 @@ func TestServe(t *testing.T) {
 	if status != Done {
 		t.Errorf("status %d\n%s", status, stderr)
 	}
-	for _, want := range []string{"midge ", "listening", "tcp://127.0.0.1:", "all state is in memory", "new (not used yet"} {
+	for _, want := range []string{"midge ", "listening", "tcp://127.0.0.1:", "all state is in memory", "new (not used"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)
 		}

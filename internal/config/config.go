@@ -19,6 +19,8 @@ type Config struct {
 	DataDir    string
 	Durability string
 
+	DurabilityInterval time.Duration
+
 	Limits  Limits
 	Session Session
 	Sys     Sys
@@ -48,6 +50,8 @@ type Session struct {
 	Inflight       int
 	QueuedMessages int
 	QueuedBytes    Size
+	StoredMessages int
+	StoredBytes    Size
 	QueueFull      string
 	MaxExpiry      time.Duration
 	KeepAlive      time.Duration
@@ -74,7 +78,9 @@ func Default() Config {
 		Listen:     []string{"tcp://127.0.0.1:1883"},
 		Engine:     "auto",
 		DataDir:    "midge-data",
-		Durability: "none",
+		Durability: "commit",
+
+		DurabilityInterval: time.Second,
 		Limits: Limits{
 			ConnectTimeout:   5 * time.Second,
 			PacketSize:       1 << 20,
@@ -93,6 +99,8 @@ func Default() Config {
 			Inflight:       1024,
 			QueuedMessages: 1000,
 			QueuedBytes:    1 << 20,
+			StoredMessages: 1_000_000,
+			StoredBytes:    1 << 30,
 			QueueFull:      "drop-oldest",
 			MaxExpiry:      0,
 			SharedStrategy: "round-robin",

@@ -99,7 +99,7 @@ func TestFaults(t *testing.T) {
 		{"negative", "threads = -1", "f:1: threads: -1 is outside 0 to 1024"},
 		{"no zero", "[session]\ninflight = 0", "f:2: session.inflight: 0 is outside 1 to 65535"},
 		{"word", "[log]\nlevel = \"inof\"", `f:2: log.level: "inof" is none of debug, info, warn, error; did you mean info?`},
-		{"durable", `durability = "commit"`, `f:1: durability: "commit" is not built yet; the only choice is "none"`},
+		{"durable", `durability = "comit"`, `f:1: durability: "comit" is none of commit, interval, none; did you mean commit?`},
 		{"list of numbers", "listen = [1883]", `f:1: listen: this takes a list of texts, such as ["a", "b"]`},
 		{"empty list", "listen = []", "f:1: listen: the list is empty"},
 		{"text for a list", `listen = ":1883"`, `f:1: listen: this takes a list of texts, such as ["a", "b"]`},

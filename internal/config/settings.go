@@ -67,12 +67,16 @@ func top() section {
 			doc:    "The number of parts that the state is cut into. A client's id decides its shard; a shard runs on one thread at a time.",
 			reason: "A few shards for each core let a busy thread give some away.",
 		}, {
-			key: "durability", at: func(c *Config) any { return &c.Durability }, words: []string{"none"},
-			doc:    "What a crash or a restart loses. `none`: everything, all state is in memory. This is the only choice until the durable store is built; `midge serve --memory` asks for it by name.",
-			reason: "There is no other yet.",
+			key: "durability", at: func(c *Config) any { return &c.Durability }, words: []string{"commit", "interval", "none"},
+			doc:    "When clients are told that something is safe: once it is on disk (`commit`); at once, with a sync every `durability_interval` (`interval`: a power cut loses what was acknowledged since the last); or at once, with all state in memory only (`none`, the same as `midge serve --memory`). What is promised in each case is in [durability](../durability.md).",
+			reason: "An acknowledgement is a promise. Few syncs serve all clients together, so that keeping it costs little.",
+		}, {
+			key: "durability_interval", at: func(c *Config) any { return &c.DurabilityInterval }, min: int64(10 * time.Millisecond), max: int64(time.Hour),
+			doc:    "The time between two syncs with `durability = \"interval\"`.",
+			reason: "What other brokers lose by default is more.",
 		}, {
 			key: "data_dir", flag: "data-dir", at: func(c *Config) any { return &c.DataDir },
-			doc:    "The directory for durable state. Nothing is written there yet: a directory that is set explicitly is checked, and the banner says that it is unused.",
+			doc:    "The directory for durable state: sessions, waiting messages, retained messages, wills. It is made if it does not exist, and belongs to one process at a time.",
 			reason: "Beside the place where the broker was started, easy to find and to delete.",
 		},
 	}}
@@ -148,12 +152,20 @@ func session() section {
 			reason: "The same as the other way.",
 		}, {
 			key: "session.queued_messages", at: func(c *Config) any { return &c.Session.QueuedMessages }, max: 100_000_000, zero: "no queue",
-			doc:    "QoS 1 and 2 messages that wait for one client: because it is away, or has not answered earlier ones.",
-			reason: "With everything in memory, 1,000 sessions that wait for 1 KiB messages cost 1 GiB.",
+			doc:    "QoS 1 and 2 messages that wait in memory for one client that has not answered earlier ones: one whose session ends with its connection, or any with `durability = \"none\"`.",
+			reason: "1,000 sessions that wait for 1 KiB messages cost 1 GiB.",
 		}, {
 			key: "session.queued_bytes", at: func(c *Config) any { return &c.Session.QueuedBytes }, max: 1 << 40, zero: "no queue",
-			doc:    "Bytes of the messages that wait for one client: topics, payloads and properties.",
+			doc:    "Bytes of the messages that wait in memory for one client: topics, payloads and properties.",
 			reason: "1,000 messages of 1 KiB.",
+		}, {
+			key: "session.stored_messages", at: func(c *Config) any { return &c.Session.StoredMessages }, max: 100_000_000, zero: "no queue",
+			doc:    "QoS 1 and 2 messages that wait on disk for one client whose session outlives its connection. Each costs 16 bytes of memory, whatever its size.",
+			reason: "A day of a message each 86 ms. A publisher was told that they are safe, so dropping one is the last resort.",
+		}, {
+			key: "session.stored_bytes", at: func(c *Config) any { return &c.Session.StoredBytes }, max: 1 << 50, zero: "no queue",
+			doc:    "Bytes of the messages that wait on disk for one client: topics, payloads and properties. A message for several clients lies on disk once.",
+			reason: "1,000,000 messages of 1 KiB.",
 		}, {
 			key: "session.queue_full", at: func(c *Config) any { return &c.Session.QueueFull }, words: []string{"drop-oldest", "refuse-new"},
 			doc:    "What a full queue does with one more message: drop the one that has waited longest, or the new one. Drops are counted.",

@@ -59,9 +59,6 @@ func (s *setting) set(c *Config, text string) error {
 		}
 		*p = d
 	case *string:
-		if len(s.words) == 1 && text != s.words[0] {
-			return fmt.Errorf("%q is not built yet; the only choice is %q", text, s.words[0])
-		}
 		if s.words != nil && !slices.Contains(s.words, text) {
 			return fmt.Errorf("%q is none of %s%s", text, strings.Join(s.words, ", "), didYouMean(text, s.words))
 		}

@@ -1,0 +1,136 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"midge/internal/broker"
+	"midge/internal/config"
+	"midge/internal/store"
+	"midge/internal/store/pebblestore"
+)
+
+// disk is where a durable broker keeps its state; nil for one that has
+// everything in memory.
+type disk struct {
+	dir     string
+	log     *slog.Logger
+	backend *pebblestore.Store
+	store   *store.Store
+	core    atomic.Pointer[broker.Broker]
+	report  pebblestore.Report
+}
+
+// openDisk opens the data directory that a configuration names, nil if nothing
+// is to be durable.
+func openDisk(cfg *config.Loaded, shards int, log *slog.Logger) (*disk, error) {
+	if cfg.Durability == "none" {
+		return nil, nil
+	}
+	if err := checkDir(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	d := &disk{dir: cfg.DataDir, log: log}
+	if err := d.open(cfg, shards, false); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// open opens the directory. salvage tells that the database is known to be
+// damaged.
+func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
+	var kept atomic.Pointer[store.Store]
+	backend, report, err := pebblestore.Open(d.dir, pebblestore.Options{
+		Log: d.log, Salvage: salvage,
+		Trouble: func(err error) {
+			if s := kept.Load(); s != nil {
+				s.Trouble(err)
+			}
+			if core := d.core.Load(); core != nil {
+				core.StoreChanged()
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", d.dir, err)
+	}
+	d.backend, d.report = backend, report
+	d.store = store.New(backend, store.Config{
+		Shards: shards, Clock: store.NewClock(time.Now(), 0), Log: d.log, Interval: interval(cfg),
+		Released: func(shard int, turns uint64) { d.core.Load().Released(shard, turns) },
+	})
+	kept.Store(d.store)
+	return nil
+}
+
+// salvage opens the directory anew, with what can be read of the database.
+func (d *disk) salvage(cfg *config.Loaded, shards int) error {
+	if err := d.backend.Close(); err != nil {
+		d.log.Error("close the damaged database", "error", err)
+	}
+	return d.open(cfg, shards, true)
+}
+
+// interval is how often what clients were told is synced, 0 for always before
+// they are told.
+func interval(cfg *config.Loaded) time.Duration {
+	if cfg.Durability == "interval" {
+		return cfg.DurabilityInterval
+	}
+	return 0
+}
+
+// run commits until ctx is cancelled.
+func (d *disk) run(ctx context.Context) {
+	if d != nil {
+		d.store.Run(ctx)
+	}
+}
+
+// close ends the use of the directory.
+func (d *disk) close() error {
+	if d == nil {
+		return nil
+	}
+	return d.backend.Close()
+}
+
+// setAside writes records that could not be read to a file, from where somebody
+// may bring them back, and tells of them.
+func (d *disk) setAside(damaged []store.Damaged) error {
+	if len(damaged) == 0 {
+		return nil
+	}
+	dir := d.report.Quarantine
+	if dir == "" {
+		dir = filepath.Join(d.dir, "quarantine-"+time.Now().UTC().Format("20060102T150405Z"))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("set damaged records aside: %w", err)
+	}
+	name := filepath.Join(dir, "records.jsonl")
+	f, err := os.Create(name)
+	if err != nil {
+		return fmt.Errorf("set damaged records aside: %w", err)
+	}
+	e := json.NewEncoder(f)
+	for _, r := range damaged {
+		err = errors.Join(err, e.Encode(struct {
+			Key, Value []byte
+			Error      string
+		}{r.Key, r.Value, r.Err.Error()}))
+	}
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("set damaged records aside: %w", err)
+	}
+	d.log.Error("damaged records were set aside: what they held is lost to the broker", "records", len(damaged), "file", name)
+	return nil
+}
