@@ -1,18 +1,363 @@
 package pebblestore
 
 import (
-	"io/fs"
-
 	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
+// The names in the user's directory. A salvage copies db to db.salvage, and
+// then renames db to a quarantine and db.salvage to db. So db.salvage beside
+// db is unfinished, and db.salvage alone is finished.
+const (
+	dbName         = "db"
+	salvageName    = "db.salvage"
+	quarantineName = "quarantine-"
+)
+
+// openOrSalvage opens the database. It begins a new one if there is none, and
+// salvages one that is damaged.
 func openOrSalvage(d *disk, dir string, o Options, report *Report) (*pebble.DB, error) {
-	return openPebble(d, d.PathJoin(dir, "db"), o)
+	path := d.PathJoin(dir, dbName)
+	if err := finishSalvage(d, dir, o, report); err != nil {
+		return nil, err
+	}
+	damage := inspect(d, path)
+	if damage == nil && o.Salvage {
+		damage = errors.New("reading found it damaged")
+	}
+	if damage == nil {
+		db, err := openPebble(d, path, o)
+		if err == nil {
+			// The entry of a new database in the directory.
+			return db, closeOnError(db, syncDir(d, dir))
+		}
+		if newerPebble(err) {
+			return nil, fmt.Errorf("%w: %w", ErrNewer, err)
+		}
+		if d.failure() != nil || !damaged(err) {
+			return nil, err
+		}
+		damage = err
+	}
+	o.Log.Error("store damaged: copying what can be read to a new database", "directory", dir, "error", damage)
+	report.Damage = append(report.Damage, Damage{Reason: damage.Error()})
+	if err := salvage(d, dir, o, report); err != nil {
+		return nil, fmt.Errorf("salvage the damaged database (%w): %w", damage, err)
+	}
+	logReport(o, report)
+	return openPebble(d, path, o)
 }
 
-// damaged says that an error of reading means that data is damaged or missing,
-// rather than that the operating system refuses for another reason.
+func closeOnError(db *pebble.DB, err error) error {
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	return nil
+}
+
+// finishSalvage brings what a crash interrupted to an end: it removes an
+// unfinished copy, or puts a finished one in its place.
+func finishSalvage(d *disk, dir string, o Options, report *Report) error {
+	names, err := d.List(dir)
+	if err != nil || !slices.Contains(names, salvageName) {
+		return err
+	}
+	copied := d.PathJoin(dir, salvageName)
+	if slices.Contains(names, dbName) {
+		return d.RemoveAll(copied)
+	}
+	for _, name := range names { // the newest sorts last
+		if strings.HasPrefix(name, quarantineName) && name > report.Quarantine {
+			report.Quarantine = name
+		}
+	}
+	report.Quarantine = d.PathJoin(dir, report.Quarantine)
+	report.Damage = append(report.Damage, Damage{Reason: "a salvage was interrupted after it had copied everything that can be read"})
+	logReport(o, report)
+	if err := d.Rename(copied, d.PathJoin(dir, dbName)); err != nil {
+		return err
+	}
+	return syncDir(d, dir)
+}
+
+// inspect finds the damage that Pebble would not see: without its marker it
+// takes the directory for empty, and begins anew. Without a log it takes
+// everything for flushed.
+func inspect(fs vfs.FS, path string) error {
+	names, err := fs.List(path)
+	if err != nil {
+		return nil // new, or Pebble says what it is
+	}
+	var tables, logs, options bool
+	for _, name := range names {
+		tables = tables || strings.HasSuffix(name, ".sst")
+		logs = logs || strings.HasSuffix(name, ".log")
+		options = options || strings.HasPrefix(name, "OPTIONS-") // written after the first log
+	}
+	switch {
+	case !hasMarker(names, "manifest") && (tables || logs):
+		return errors.New("the marker of the manifest is missing")
+	case options && !logs:
+		return errors.New("the log is missing")
+	}
+	return nil
+}
+
+// newerPebble says that Pebble does not know the format of the database. It
+// has no value for the error.
+func newerPebble(err error) bool {
+	return strings.Contains(err.Error(), "written in unknown format major version")
+}
+
+// damaged says that an error of opening or reading means that data is damaged
+// or missing, rather than that the operating system refuses for another
+// reason.
 func damaged(err error) bool {
-	return pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist)
+	if isFull(err) || errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrClosed) {
+		return false
+	}
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EROFS, syscall.EINTR} {
+		if errors.Is(err, errno) {
+			return false
+		}
+	}
+	return true
+}
+
+// salvage copies everything that can be read of the database to a new one, and
+// puts that in its place.
+func salvage(d *disk, dir string, o Options, report *Report) error {
+	from, to := d.PathJoin(dir, dbName), d.PathJoin(dir, salvageName)
+	if err := d.RemoveAll(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	w := readWreck(d, from, report)
+	records, err := copyTo(d, to, o, w.merger())
+	w.close(report)
+	if err != nil {
+		return err
+	}
+	report.Records = records
+	for _, damage := range report.Damage {
+		report.LostBytes += damage.Lost
+	}
+	report.Quarantine = freeName(d, d.PathJoin(dir, quarantineName+o.now().UTC().Format("20060102T150405Z")))
+	if err := syncDir(d, dir); err != nil { // the copy is there before the renames
+		return err
+	}
+	if err := d.Rename(from, report.Quarantine); err != nil {
+		return err
+	}
+	if err := syncDir(d, dir); err != nil { // in this order, after a crash too
+		return err
+	}
+	if err := d.Rename(to, from); err != nil {
+		return err
+	}
+	return syncDir(d, dir)
+}
+
+// freeName is the name, with a number behind it if it is taken.
+func freeName(fs vfs.FS, name string) string {
+	free := name
+	for n := 2; ; n++ {
+		if _, err := fs.Stat(free); err != nil {
+			return free
+		}
+		free = name + "-" + strconv.Itoa(n)
+	}
+}
+
+// copyTo writes the records to a new database, and returns their number.
+func copyTo(d *disk, path string, o Options, m *merger) (records int64, err error) {
+	db, err := openPebble(d, path, o)
+	if err != nil {
+		return 0, err
+	}
+	b := db.NewBatch()
+	err = m.each(func(key, value []byte) error {
+		records++
+		if err := b.Set(key, value, nil); err != nil || b.Len() < 1<<20 {
+			return err
+		}
+		if err := b.Commit(pebble.NoSync); err != nil {
+			return err
+		}
+		b.Reset()
+		return d.failure()
+	})
+	if err == nil {
+		err = b.Commit(pebble.Sync)
+	}
+	err = errors.Join(err, d.failure())
+	if err != nil {
+		go db.Close() // may hang after a failure
+		return records, err
+	}
+	return records, errors.Join(b.Close(), db.Close(), d.failure())
+}
+
+// wreck is a damaged database, open for reading.
+type wreck struct {
+	tables  []*tableSource
+	sources []source
+	gaps    []gap
+}
+
+// readWreck opens the files of a damaged database. Those that the manifest
+// does not list are left out: they hold what was replaced since. Without a
+// manifest that can be read all files count.
+func readWreck(fs vfs.FS, path string, report *Report) *wreck {
+	names, err := fs.List(path)
+	if err != nil {
+		report.add("", err.Error(), 0)
+	}
+	slices.Sort(names)
+	m, err := readManifest(fs, path, names)
+	if err != nil {
+		file := ""
+		if m != nil {
+			file = m.file
+		}
+		report.add(file, "the list of files cannot be read, so that deleted records may be back: "+err.Error(), 0)
+		m = nil
+	}
+	w := &wreck{}
+	for _, name := range names {
+		num, kind := fileName(name)
+		switch {
+		case kind == "sst" && (m == nil || m.has(num)):
+			w.table(fs, path, name, m.size(num), report)
+		case kind == "log" && (m == nil || num >= m.minLog):
+			w.log(fs, path, name, num, lastLog(names) == name, report)
+		}
+	}
+	if m != nil {
+		report.missing(m, names)
+	}
+	return w
+}
+
+func (w *wreck) table(fs vfs.FS, path, name string, size int64, report *Report) {
+	s, gaps, err := newTableSource(fs, path, name)
+	if err != nil {
+		if info, err := fs.Stat(fs.PathJoin(path, name)); err == nil {
+			size = max(size, info.Size())
+		}
+		report.add(name, err.Error(), size)
+		return
+	}
+	w.tables = append(w.tables, s)
+	w.sources = append(w.sources, s)
+	w.gaps = append(w.gaps, gaps...)
+}
+
+func (w *wreck) log(fs vfs.FS, path, name string, num uint64, last bool, report *Report) {
+	f, err := fs.Open(fs.PathJoin(path, name))
+	if err != nil {
+		report.add(name, err.Error(), 0)
+		return
+	}
+	defer f.Close()
+	s := &logSource{}
+	damage, err := readLog(f, uint32(num), func(record []byte) error {
+		if err := s.add(record); err != nil {
+			report.add(name, err.Error(), int64(len(record)))
+		}
+		return nil
+	})
+	if err != nil {
+		report.add(name, err.Error(), 0)
+	}
+	if reason, lost := damage.describe(last); reason != "" {
+		report.add(name, reason, lost)
+	}
+	s.sort()
+	w.sources = append(w.sources, s)
+	w.gaps = append(w.gaps, s.gaps...)
+}
+
+func (w *wreck) merger() *merger { return newMerger(w.sources, w.gaps) }
+
+// close closes the files, and reports the damage that reading them met.
+func (w *wreck) close(report *Report) {
+	for _, s := range w.tables {
+		if lost, err := s.close(); err != nil {
+			report.add(s.name, err.Error(), lost)
+		}
+	}
+}
+
+func (r *Report) add(file, reason string, lost int64) {
+	r.Damage = append(r.Damage, Damage{file, reason, lost})
+}
+
+// missing adds the files that the manifest lists and that are not there.
+func (r *Report) missing(m *manifest, names []string) {
+	there := map[uint64]bool{}
+	log := false
+	for _, name := range names {
+		num, kind := fileName(name)
+		there[num] = there[num] || kind == "sst"
+		log = log || kind == "log" && num >= m.minLog
+	}
+	for num, size := range m.tables {
+		if !there[num] {
+			r.add(fmt.Sprintf("%06d.sst", num), "missing", size)
+		}
+	}
+	if !log {
+		r.add(fmt.Sprintf("%06d.log", m.minLog), "missing, or a later one", 0)
+	}
+}
+
+func (m *manifest) has(table uint64) bool {
+	_, ok := m.tables[table]
+	return ok
+}
+
+// size is the size of a table, or 0 if that is unknown.
+func (m *manifest) size(table uint64) int64 {
+	if m == nil {
+		return 0
+	}
+	return m.tables[table]
+}
+
+// fileName is the number of a table or log, and which of both it is.
+func fileName(name string) (num uint64, kind string) {
+	digits, kind, _ := strings.Cut(name, ".")
+	num, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil {
+		return 0, ""
+	}
+	return num, kind
+}
+
+// lastLog is the name of the newest log.
+func lastLog(names []string) (last string) {
+	var newest uint64
+	for _, name := range names {
+		if num, kind := fileName(name); kind == "log" && num >= newest {
+			newest, last = num, name
+		}
+	}
+	return last
+}
+
+// logReport logs what a salvage found.
+func logReport(o Options, r *Report) {
+	for _, d := range r.Damage {
+		o.Log.Error("store: damage", "file", d.File, "reason", d.Reason, "lost_bytes", d.Lost)
+	}
+	o.Log.Error("store salvaged: the damaged database is kept in quarantine", "quarantine", r.Quarantine,
+		"records_copied", r.Records, "lost_bytes", r.LostBytes)
 }

@@ -1,0 +1,200 @@
+package pebblestore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
+)
+
+// manifest is what Pebble's list of files says: which tables hold data, and
+// which logs are not in tables yet. All other files are left over, and hold
+// what has been replaced or deleted since.
+type manifest struct {
+	file   string
+	tables map[uint64]int64 // the sizes by number
+	minLog uint64           // logs before this one are in tables
+}
+
+// readManifest reads the list of files of a database. An error means that it
+// cannot be trusted.
+func readManifest(fs vfs.FS, dir string, names []string) (*manifest, error) {
+	m := &manifest{file: manifestName(fs, dir, names), tables: map[uint64]int64{}}
+	if m.file == "" {
+		return nil, errors.New("no MANIFEST")
+	}
+	f, err := fs.Open(fs.PathJoin(dir, m.file))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	live := map[placed]uint64{}
+	records := 0
+	damage, err := readLog(f, 0, func(record []byte) error {
+		records++
+		return m.apply(&edit{b: record}, live)
+	})
+	switch reason, _ := damage.describe(false); {
+	case err != nil:
+		return m, err
+	case reason != "":
+		return m, errors.New(reason)
+	case records == 0:
+		return m, errors.New("empty")
+	}
+	sizes := m.tables
+	m.tables = map[uint64]int64{}
+	for _, table := range live {
+		m.tables[table] = sizes[table]
+	}
+	return m, nil
+}
+
+// manifestName is the manifest that the marker names, or the newest one there
+// is.
+func manifestName(fs vfs.FS, dir string, names []string) string {
+	newest := ""
+	for _, name := range names {
+		if strings.HasPrefix(name, "MANIFEST-") && (len(name) > len(newest) || len(name) == len(newest) && name > newest) {
+			newest = name
+		}
+	}
+	if name, err := atomicfs.ReadMarker(fs, dir, "manifest"); err == nil && name != "" {
+		return name
+	}
+	return newest
+}
+
+// placed is a table at a level. A table that moves is there twice for a while.
+type placed struct{ level, num uint64 }
+
+// edit is a record of a manifest: numbers and byte strings behind tags.
+type edit struct {
+	b   []byte
+	err error
+}
+
+func (e *edit) number() uint64 {
+	v, n := binary.Uvarint(e.b)
+	if n <= 0 {
+		e.b, e.err = nil, errors.New("a record ends early")
+		return 0
+	}
+	e.b = e.b[n:]
+	return v
+}
+
+func (e *edit) skip() {
+	n := e.number()
+	if n > uint64(len(e.b)) {
+		e.b, e.err = nil, errors.New("a record ends early")
+		return
+	}
+	e.b = e.b[n:]
+}
+
+func (e *edit) byte() byte {
+	if len(e.b) == 0 {
+		e.err = errors.New("a record ends early")
+		return 0
+	}
+	c := e.b[0]
+	e.b = e.b[1:]
+	return c
+}
+
+// The tags of Pebble's version edits, as far as this version of the store lets
+// Pebble write them.
+const (
+	tagComparator    = 1
+	tagMinLog        = 2
+	tagNextFile      = 3
+	tagLastSeq       = 4
+	tagCompactPtr    = 5
+	tagDeletedTable  = 6
+	tagPrevLog       = 9
+	tagNewTable2     = 100
+	tagNewTable4     = 103
+	tagNewTable5     = 104
+	tagNewBacking    = 105
+	tagRemoveBacking = 106
+	fieldEnd         = 1
+	fieldVirtual     = 66
+	fieldBlobs       = 69
+)
+
+// apply does one edit to the list.
+func (m *manifest) apply(e *edit, live map[placed]uint64) error {
+	for len(e.b) > 0 && e.err == nil {
+		switch tag := e.number(); tag {
+		case tagComparator:
+			e.skip()
+		case tagMinLog:
+			m.minLog = e.number()
+		case tagNextFile, tagLastSeq, tagPrevLog, tagRemoveBacking:
+			e.number()
+		case tagCompactPtr, tagNewBacking:
+			e.number()
+			if tag == tagCompactPtr {
+				e.skip()
+			} else {
+				e.number()
+			}
+		case tagDeletedTable:
+			level, num := e.number(), e.number()
+			delete(live, placed{level, num})
+		case tagNewTable2, tagNewTable4, tagNewTable5:
+			m.table(e, tag, live)
+		default:
+			return fmt.Errorf("unknown tag %d", tag)
+		}
+	}
+	return e.err
+}
+
+// table adds a table to the list.
+func (m *manifest) table(e *edit, tag uint64, live map[placed]uint64) {
+	level, num, size := e.number(), e.number(), e.number()
+	points := true
+	if tag == tagNewTable5 {
+		points = e.byte()&1 != 0
+		if points {
+			e.skip()
+			e.skip()
+		}
+	}
+	e.skip() // smallest and largest key
+	e.skip()
+	e.number() // smallest and largest sequence number
+	e.number()
+	backing := num
+	for tag != tagNewTable2 && e.err == nil {
+		field := e.number()
+		if field == fieldEnd {
+			break
+		}
+		switch field {
+		case fieldVirtual:
+			backing = e.number()
+		case fieldBlobs:
+			e.err = errors.New("values apart from their keys")
+		default:
+			e.skip()
+		}
+	}
+	live[placed{level, num}] = backing
+	m.tables[backing] = int64(size)
+}
+
+// hasMarker says that the names of a directory have a marker of Pebble's.
+func hasMarker(names []string, kind string) bool {
+	for _, name := range names {
+		if strings.HasPrefix(name, "marker."+kind+".") {
+			return true
+		}
+	}
+	return false
+}
