@@ -107,7 +107,7 @@ func open(dir string, o Options) (_ *Store, report Report, err error) {
 			d.close()
 		}
 	}()
-	if err := d.MkdirAll(dir, 0o750); err != nil {
+	if err := makeDir(d, dir); err != nil {
 		return nil, report, err
 	}
 	unlock, err := lock(o.FS, d.PathJoin(dir, "LOCK"))
@@ -130,6 +130,18 @@ func open(dir string, o Options) (_ *Store, report Report, err error) {
 		return nil, report, err
 	}
 	return newStore(dir, db, d, unlock, o), report, nil
+}
+
+// makeDir makes the directory if it is missing, so that it is still there after
+// a power cut.
+func makeDir(d *disk, dir string) error {
+	if _, err := d.Stat(dir); err == nil {
+		return nil
+	}
+	if err := d.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	return syncDir(d, d.PathDir(dir))
 }
 
 func (o Options) withDefaults() Options {
