@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -42,23 +41,24 @@ func Check(dir string, filesystem vfs.FS) (files []File, err error) {
 	}
 	slices.Sort(names)
 	m, err := readManifest(o.FS, path, names)
-	if m == nil {
-		m = &manifest{}
-	}
-	files = append(files, checked(o.FS, path, m.file, err))
+	files = append(files, checked(o.FS, path, manifestName(o.FS, path, names), err))
 	if err := inspect(o.FS, path); err != nil {
 		files = append(files, File{Err: err})
 	}
 	for _, name := range names {
-		switch num, kind := fileName(name); kind {
-		case "sst":
+		if _, kind := fileName(name); kind == "sst" {
 			files = append(files, checked(o.FS, path, name, checkTable(o.FS, o.FS.PathJoin(path, name))))
-		case "log":
-			files = append(files, checked(o.FS, path, name, checkLog(o.FS, path, name, num, names)))
 		}
 	}
+	if err != nil {
+		m = nil
+	}
+	h := readHistory(o.FS, path, names, m)
+	for _, name := range h.logs {
+		files = append(files, checked(o.FS, path, name, h.fault(name)))
+	}
 	report := Report{}
-	if err == nil {
+	if m != nil {
 		report.missing(m, names)
 	}
 	for _, d := range report.Damage {
@@ -83,25 +83,4 @@ func checkTable(filesystem vfs.FS, name string) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	return r.ValidateBlockChecksums()
-}
-
-// checkLog reads all records of a log.
-func checkLog(filesystem vfs.FS, path, name string, num uint64, names []string) error {
-	f, err := filesystem.Open(filesystem.PathJoin(path, name))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	var s logSource
-	damage, err := readLog(f, uint32(num), func(record []byte) error {
-		s.entries, s.gaps = s.entries[:0], s.gaps[:0]
-		return s.add(record)
-	})
-	if err != nil {
-		return err
-	}
-	if reason, _ := damage.describe(lastLog(names) == name); reason != "" {
-		return errors.New(strings.TrimSpace(reason))
-	}
-	return nil
 }

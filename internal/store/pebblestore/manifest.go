@@ -17,6 +17,7 @@ type manifest struct {
 	file   string
 	tables map[uint64]int64 // the sizes by number
 	minLog uint64           // logs before this one are in tables
+	next   uint64           // sequence numbers before it were in use when the last edit was written
 }
 
 // readManifest reads the list of files of a database. An error means that it
@@ -33,25 +34,44 @@ func readManifest(fs vfs.FS, dir string, names []string) (*manifest, error) {
 	defer f.Close()
 	live := map[placed]uint64{}
 	records := 0
-	damage, err := readLog(f, 0, func(record []byte) error {
+	tail, _, err := readLog(f, 0, func(record []byte, hole unread) error {
+		if hole.bytes > 0 {
+			return fmt.Errorf("%w at byte %d", errDamage, hole.at)
+		}
 		records++
 		return m.apply(&edit{b: record}, live)
 	})
-	switch reason, _ := damage.describe(false); {
-	case err != nil:
+	if err == nil && records == 0 {
+		err = errors.New("empty")
+	}
+	if err != nil {
 		return m, err
-	case reason != "":
-		return m, errors.New(reason)
-	case records == 0:
-		return m, errors.New("empty")
 	}
 	sizes := m.tables
 	m.tables = map[uint64]int64{}
 	for _, table := range live {
 		m.tables[table] = sizes[table]
 	}
+	if tail.bytes > 0 {
+		return m, m.cut(tail, names)
+	}
 	return m, nil
 }
+
+// cut judges an end that cannot be read. A crash may have cut off an edit that
+// was being written; but when there are tables that the list does not know,
+// that edit may have been the one that added them, and their logs are gone.
+func (m *manifest) cut(tail unread, names []string) error {
+	for _, name := range names {
+		if num, kind := fileName(name); kind == "sst" && !m.has(num) {
+			return fmt.Errorf("%w at byte %d, and %s is not in it", errDamage, tail.at, name)
+		}
+	}
+	return nil
+}
+
+// errDamage says that edits of a manifest are missing.
+var errDamage = errors.New("damaged")
 
 // manifestName is the manifest that the marker names, or the newest one there
 // is.
@@ -134,7 +154,9 @@ func (m *manifest) apply(e *edit, live map[placed]uint64) error {
 			e.skip()
 		case tagMinLog:
 			m.minLog = e.number()
-		case tagNextFile, tagLastSeq, tagPrevLog, tagRemoveBacking:
+		case tagLastSeq:
+			m.next = e.number() + 1
+		case tagNextFile, tagPrevLog, tagRemoveBacking:
 			e.number()
 		case tagCompactPtr, tagNewBacking:
 			e.number()

@@ -89,8 +89,9 @@ func finishSalvage(d *disk, dir string, o Options, report *Report) error {
 }
 
 // inspect finds the damage that Pebble would not see: without its marker it
-// takes the directory for empty, and begins anew. Without a log it takes
-// everything for flushed.
+// takes the directory for empty, and begins anew; without a log it takes
+// everything for flushed; and a log or a manifest ends for it at the first
+// record that it cannot read.
 func inspect(fs vfs.FS, path string) error {
 	names, err := fs.List(path)
 	if err != nil {
@@ -107,6 +108,19 @@ func inspect(fs vfs.FS, path string) error {
 		return errors.New("the marker of the manifest is missing")
 	case options && !logs:
 		return errors.New("the log is missing")
+	}
+	m, err := readManifest(fs, path, names)
+	if errors.Is(err, errDamage) {
+		return fmt.Errorf("%s: %w", m.file, err)
+	}
+	if err != nil {
+		return nil // Pebble says what it is; or there is none yet
+	}
+	h := readHistory(fs, path, names, m)
+	for _, hole := range h.holes {
+		if hole.proven(h.synced) {
+			return fmt.Errorf("%s: records are missing that were on disk", hole.file)
+		}
 	}
 	return nil
 }
@@ -236,10 +250,9 @@ func readWreck(fs vfs.FS, path string, report *Report) *wreck {
 		switch {
 		case kind == "sst" && (m == nil || m.has(num)):
 			w.table(fs, path, name, m.size(num), report)
-		case kind == "log" && (m == nil || num >= m.minLog):
-			w.log(fs, path, name, num, lastLog(names) == name, report)
 		}
 	}
+	w.logs(fs, path, names, m, report)
 	if m != nil {
 		report.missing(m, names)
 	}
@@ -260,29 +273,34 @@ func (w *wreck) table(fs vfs.FS, path, name string, size int64, report *Report) 
 	w.gaps = append(w.gaps, gaps...)
 }
 
-func (w *wreck) log(fs vfs.FS, path, name string, num uint64, last bool, report *Report) {
-	f, err := fs.Open(fs.PathJoin(path, name))
-	if err != nil {
-		report.add(name, err.Error(), 0)
-		return
+// logs reads the changes of the logs into memory, up to the first hole that a
+// crash explains: what follows that was never acknowledged, and lacks what it
+// builds on.
+func (w *wreck) logs(fs vfs.FS, path string, names []string, m *manifest, report *Report) {
+	h := readHistory(fs, path, names, m)
+	for _, name := range h.logs {
+		s := &logSource{}
+		h.read(fs, path, name, func(record []byte, _ unread) error {
+			if !h.counts(record) {
+				return nil
+			}
+			if err := s.add(record); err != nil {
+				report.add(name, err.Error(), int64(len(record)))
+			}
+			return nil
+		})
+		s.sort()
+		w.sources = append(w.sources, s)
+		w.gaps = append(w.gaps, s.gaps...)
 	}
-	defer f.Close()
-	s := &logSource{}
-	damage, err := readLog(f, uint32(num), func(record []byte) error {
-		if err := s.add(record); err != nil {
-			report.add(name, err.Error(), int64(len(record)))
+	for _, hole := range h.holes {
+		if hole.proven(h.synced) {
+			report.add(hole.file, hole.String(), max(hole.unread.bytes, 1))
 		}
-		return nil
-	})
-	if err != nil {
-		report.add(name, err.Error(), 0)
 	}
-	if reason, lost := damage.describe(last); reason != "" {
-		report.add(name, reason, lost)
+	for file, err := range h.faults {
+		report.add(file, err.Error(), 0)
 	}
-	s.sort()
-	w.sources = append(w.sources, s)
-	w.gaps = append(w.gaps, s.gaps...)
 }
 
 func (w *wreck) merger() *merger { return newMerger(w.sources, w.gaps) }
@@ -340,17 +358,6 @@ func fileName(name string) (num uint64, kind string) {
 		return 0, ""
 	}
 	return num, kind
-}
-
-// lastLog is the name of the newest log.
-func lastLog(names []string) (last string) {
-	var newest uint64
-	for _, name := range names {
-		if num, kind := fileName(name); kind == "log" && num >= newest {
-			newest, last = num, name
-		}
-	}
-	return last
 }
 
 // logReport logs what a salvage found.

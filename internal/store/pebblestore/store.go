@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -20,9 +21,10 @@ type Store struct {
 	disk   *disk
 	unlock io.Closer
 
-	// batch belongs to Commit, and to the committer between a send to work and
+	// batch and synced belong to Commit, and to the committer between a send to work and
 	// the answer in done.
 	batch   *pebble.Batch
+	synced  uint64 // all sequence numbers before it are on disk; 0 is unknown
 	work    chan *pebble.WriteOptions
 	done    chan error
 	ended   chan struct{} // closed when the committer has ended
@@ -76,10 +78,14 @@ func (s *Store) commitBatch(o *pebble.WriteOptions) (err error) {
 			s.disk.fail(err)
 		}
 	}()
-	if s.batch.Empty() {
-		return s.db.LogData(nil, o)
+	if err := s.batch.Commit(o); err != nil {
+		return err
 	}
-	return s.batch.Commit(o)
+	// The batch of many bytes is gone, and with it its number.
+	if seq := uint64(s.batch.SeqNum()); o.Sync && seq != 0 {
+		s.synced = seq + uint64(s.batch.Count())
+	}
+	return nil
 }
 
 // Commit applies the changes of all lists: see store.Backend.
@@ -99,6 +105,9 @@ func (s *Store) Commit(sync bool, lists ...*store.Changes) error {
 	}
 	if !sync && s.batch.Empty() {
 		return nil
+	}
+	if err := s.batch.LogData(binary.LittleEndian.AppendUint64(nil, s.synced), nil); err != nil { // see history
+		return s.fault("commit", err)
 	}
 	began := time.Now()
 	o := pebble.NoSync

@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
 	"io"
 )
@@ -18,58 +17,51 @@ const logBlock = 32 << 10
 
 // logReader reads the records of one log, past damage.
 type logReader struct {
-	num     uint32 // of the log: chunks of others are what an older use of the file left
-	record  []byte // what there is of a record
-	inside  bool   // between a first chunk and its last
-	pending int64  // bytes that could not be read, since the last chunk that could
-	damage  logDamage
+	num    uint32 // of the log: chunks of others are what an older use of the file left
+	yield  func(record []byte, hole unread) error
+	record []byte // what there is of a record
+	inside bool   // between a first chunk and its last
+	hole   unread // since the last record
 }
 
-// logDamage is what could not be read of a log.
-type logDamage struct {
-	lost  int64 // bytes before a chunk that could be read: they were there once
-	first int64 // the offset of the first of them
-	tail  int64 // bytes behind the last chunk: cut off by a crash, or lost
+// unread is what could not be read of a log between two records.
+type unread struct {
+	at    int64 // the offset of the first byte
+	bytes int64
 }
 
-// readLog calls yield with each record that can be read. The record is
-// borrowed.
-func readLog(r io.Reader, num uint32, yield func(record []byte) error) (logDamage, error) {
-	l := &logReader{num: num}
+// readLog calls yield with each record that can be read, and what could not be
+// read in front of it. The record is borrowed. It returns what could not be
+// read behind the last record, and whether the log was closed in order.
+func readLog(r io.Reader, num uint32, yield func(record []byte, hole unread) error) (tail unread, closed bool, err error) {
+	l := &logReader{num: num, yield: yield}
 	buf := make([]byte, logBlock)
 	for at := int64(0); ; at += logBlock {
-		n, err := io.ReadFull(r, buf)
+		n, fault := io.ReadFull(r, buf)
 		if n > 0 {
-			end, err := l.block(buf[:n], at, yield)
-			if err != nil {
-				return l.damage, err
-			}
-			if end {
-				return l.damage, nil
+			if closed, err = l.block(buf[:n], at); closed || err != nil {
+				return l.hole, closed, err
 			}
 		}
-		switch {
-		case err == io.EOF || err == io.ErrUnexpectedEOF:
-			l.damage.tail = l.pending
-			return l.damage, nil
-		case err != nil: // the disk cannot read it
-			l.bad(at, 1)
-			l.damage.lost += l.pending
-			return l.damage, nil
+		if fault != nil {
+			if fault != io.EOF && fault != io.ErrUnexpectedEOF { // the disk cannot read it
+				l.bad(at, logBlock)
+			}
+			return l.hole, false, nil
 		}
 	}
 }
 
 // block reads the chunks of a block, which begins at the offset at. It reports
 // whether the log ends there.
-func (l *logReader) block(b []byte, at int64, yield func([]byte) error) (end bool, err error) {
+func (l *logReader) block(b []byte, at int64) (end bool, err error) {
 	for i := 0; i+7 <= len(b); {
 		sum := binary.LittleEndian.Uint32(b[i:])
 		size := int(binary.LittleEndian.Uint16(b[i+4:]))
 		kind := b[i+6]
 		if sum == 0 && size == 0 && kind == 0 {
 			if len(b)-i >= 19 { // more than what no chunk fits into
-				l.bad(at+int64(i), 0)
+				l.bad(at+int64(i), 1)
 			}
 			return false, nil
 		}
@@ -85,7 +77,7 @@ func (l *logReader) block(b []byte, at int64, yield func([]byte) error) (end boo
 		next := i + head + size
 		switch valid := sum == checksum(b[i+6:next]); {
 		case valid && ours:
-			if err := l.chunk((kind-1)%4, b[i+head:next], yield); err != nil {
+			if err := l.chunk((kind-1)%4, b[i+head:next], at+int64(i)); err != nil {
 				return false, err
 			}
 		case valid || ours: // of another log, or damaged inside: the next chunk is where it should be
@@ -99,35 +91,43 @@ func (l *logReader) block(b []byte, at int64, yield func([]byte) error) (end boo
 	return false, nil
 }
 
-// bad takes note of bytes that cannot be read.
+// bad takes note of bytes that cannot be read. What was read of a record goes
+// with them.
 func (l *logReader) bad(at int64, n int) {
-	if l.pending == 0 && l.damage.lost == 0 {
-		l.damage.first = at
+	if l.hole.bytes == 0 {
+		l.hole.at = at
 	}
-	l.pending += int64(max(n, 1))
+	if l.inside {
+		l.hole.bytes += int64(len(l.record))
+	}
+	l.hole.bytes += int64(n)
 	l.inside = false
 }
 
 // chunk adds the payload of a chunk to its record.
-func (l *logReader) chunk(place byte, payload []byte, yield func([]byte) error) error {
-	const full, first, middle, last = 0, 1, 2, 3
-	l.damage.lost += l.pending
-	l.pending = 0
+func (l *logReader) chunk(place byte, payload []byte, at int64) error {
+	const full, first, middle = 0, 1, 2
+	if l.inside && (place == full || place == first) {
+		l.bad(at, 0) // the record before has no end
+	}
 	switch {
 	case place == full:
-		l.inside = false
-		return yield(payload)
+		l.record = append(l.record[:0], payload...)
 	case place == first:
 		l.record, l.inside = append(l.record[:0], payload...), true
-	case !l.inside: // the rest of a damaged record
-		l.damage.lost += int64(len(payload))
-	case place == middle:
+		return nil
+	case !l.inside:
+		l.bad(at, len(payload)) // the rest of a damaged record
+		return nil
+	default:
 		l.record = append(l.record, payload...)
-	case place == last:
-		l.inside = false
-		return yield(append(l.record, payload...))
+		if place == middle {
+			return nil
+		}
 	}
-	return nil
+	hole := l.hole
+	l.inside, l.hole = false, unread{}
+	return l.yield(l.record, hole)
 }
 
 // headSize is the size of the header of a chunk, or 0 for no kind of chunk.
@@ -147,16 +147,4 @@ func headSize(kind byte) int {
 func checksum(b []byte) uint32 {
 	c := crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
 	return (c>>15 | c<<17) + 0xa282ead8
-}
-
-// describe says in words what is damaged; last says that the log is the newest
-// one, where a crash may have cut off the end.
-func (d logDamage) describe(last bool) (reason string, lost int64) {
-	switch {
-	case d.lost > 0:
-		return fmt.Sprintf("damaged from byte %d on; what follows the damage was read", d.first), d.lost
-	case d.tail > 0 && !last:
-		return fmt.Sprintf("ends at byte %d, not in order", d.first), d.tail
-	}
-	return "", 0
 }
