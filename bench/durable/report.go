@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -25,19 +26,39 @@ type target struct {
 	least  float64 // if over is given
 	most   float64 // otherwise
 	shown  bool    // for comparison only: there is no target
+
+	// overScenario is where the other contender's figure is from, if not from the same scenario.
+	overScenario string
+	// allowed, if not nil, is what the figure is divided by instead: what a round's other figures allow. get returns the
+	// mean of a figure in the round, 0 if there is none.
+	allowed func(get func(contender, figure string) float64) float64
 }
 
 // measured returns the value for each round that has it.
 func (r *runner) measured(s scenario, t target) (values []float64) {
-	over := r.samples[sampleKey{s.name, t.over, t.figure}]
-	for round, v := range r.samples[sampleKey{s.name, t.of, t.figure}] {
-		if t.over == "" {
-			values = append(values, mean(v))
-		} else if o := mean(over[round]); o > 0 {
-			values = append(values, mean(v)/o)
+	for round, samples := range r.samples[sampleKey{s.name, t.of, t.figure}] {
+		v := mean(samples)
+		if !t.ratio() {
+			values = append(values, v)
+			continue
+		}
+		if o := r.divisor(s, t, round); o > 0 {
+			values = append(values, v/o)
 		}
 	}
 	return values
+}
+
+func (t target) ratio() bool { return t.over != "" || t.allowed != nil }
+
+// divisor is what a ratio is over in one round, 0 if something is missing.
+func (r *runner) divisor(s scenario, t target, round int) float64 {
+	if t.allowed != nil {
+		return t.allowed(func(contender, figure string) float64 {
+			return mean(r.samples[sampleKey{s.name, contender, figure}][round])
+		})
+	}
+	return mean(r.samples[sampleKey{cmp.Or(t.overScenario, s.name), t.over, t.figure}][round])
 }
 
 // met reports whether the median reaches the target.
@@ -45,7 +66,7 @@ func (t target) met(values []float64) bool {
 	if len(values) == 0 {
 		return false
 	}
-	if t.over != "" {
+	if t.ratio() {
 		return harness.Median(values) >= t.least
 	}
 	return harness.Median(values) <= t.most
@@ -80,7 +101,7 @@ func (r *runner) report() (text string, missed int) {
 			values := r.measured(s, t)
 			verdict := "met"
 			limit := "at most " + harness.Number(t.most)
-			if t.over != "" {
+			if t.ratio() {
 				limit = "at least " + harness.Number(t.least)
 			}
 			switch {
@@ -112,6 +133,7 @@ const about = `- midge: durability = commit, other settings as they come, no log
 - mochi: its Pebble hook in Sync mode. It syncs each record on its own, after PUBACK.
 - nats mqtt: its MQTT listener; nats jetstream: its own protocol with one stream of interest, a durable consumer for each subscriber, asynchronous publishing with the same window. Both one node, sync_interval always.
 - committer: Pebble with its default options behind one goroutine that commits (Sync) what 100 writers have asked for since the last commit; a writer has as many records in flight as a publisher and deletes each that is on disk. No sockets, no MQTT. append only: without the deletions.
+- what the cores allow: the number of cores over the sum of the CPU times per message of the committer, of midge --memory and of the generator beside that.
 - In flight: published and either not received by the subscriber or not acknowledged to the publisher; for the committer: not on disk.
 - written: bytes of the page cache made dirty by the process, so that what is deleted before it's written back counts as well.
 `

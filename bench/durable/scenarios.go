@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -48,6 +49,8 @@ func (r *runner) pairs(window int) scenario {
 		figures:    []string{"msgs/s", syncBefore, "broker µs/msg", "generator µs/msg", "written B/msg", "broker MB", "records/commit", "commit p50 ms", "commit p99 ms"},
 		targets: []target{
 			{about: "of the bare committer's rate", figure: "msgs/s", of: midgeCommit, over: bareCommitter, least: 0.70},
+			{about: "of the bare committer's rate with writers that wait for each record", figure: "msgs/s", of: midgeCommit, over: bareCommitter, overScenario: "durable-w1", shown: true},
+			{about: "of what the cores allow", figure: "msgs/s", of: midgeCommit, allowed: coresAllow, shown: true},
 			{about: "of Midge's own rate with --memory", figure: "msgs/s", of: midgeCommit, over: midgeMemory, shown: true},
 			{about: "of the bare committer's rate, by Midge with --memory", figure: "msgs/s", of: midgeMemory, over: bareCommitter, shown: true},
 			{about: "times Mosquitto, which doesn't sync", figure: "msgs/s", of: midgeCommit, over: mosquitto, shown: true},
@@ -57,6 +60,16 @@ func (r *runner) pairs(window int) scenario {
 		},
 		run: func(s *server) (map[string]float64, []string, error) { return s.pairs(window) },
 	}
+}
+
+// coresAllow is the rate at which what must be done takes all cores: to commit, to serve MQTT without a disk, to make the
+// load.
+func coresAllow(get func(contender, figure string) float64) float64 {
+	commit, serve, load := get(bareCommitter, "broker µs/msg"), get(midgeMemory, "broker µs/msg"), get(midgeMemory, "generator µs/msg")
+	if commit == 0 || serve == 0 || load == 0 {
+		return 0
+	}
+	return float64(runtime.NumCPU()) * 1e6 / (commit + serve + load)
 }
 
 func (s *server) pairs(window int) (figures map[string]float64, faults []string, err error) {

@@ -50,7 +50,7 @@ const (
 	saveAtExit     = "autosave_on_changes false\nautosave_interval 1800\n"
 )
 
-// midgeArgs let a queue hold what backlog puts into it.
+// midgeArgs are common to Midge with and without a disk.
 var midgeArgs = []string{"--log-level", "error"}
 
 // server is a contender in one run, with its data directory. A restart gives it another process.
