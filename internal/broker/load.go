@@ -21,7 +21,7 @@ func (b *Broker) Load(now time.Duration) ([]store.Damaged, error) {
 	for _, s := range b.shards {
 		s.now = now
 	}
-	l := loader{b: b, sessions: map[uint64]loaded{}, outgoing: map[uint64]map[message.Key]store.Outgoing{}}
+	l := loader{b: b, sessions: map[uint64]loaded{}}
 	damaged, err := b.cfg.Store.Load(&l)
 	if err != nil {
 		return damaged, fmt.Errorf("broker: %w", err)
@@ -35,7 +35,6 @@ type loader struct {
 	b        *Broker
 	sessions map[uint64]loaded // by number
 	wills    []store.Will
-	outgoing map[uint64]map[message.Key]store.Outgoing // by session
 }
 
 // loaded is a session that has been loaded.
@@ -97,12 +96,9 @@ func (l *loader) Incoming(number uint64, id packet.ID) {
 	l.sessions[number].cl.session.RestoreReceived(id)
 }
 
-// Outgoing implements store.Loader.
-func (l *loader) Outgoing(number uint64, k message.Key, o store.Outgoing) {
-	if l.outgoing[number] == nil {
-		l.outgoing[number] = map[message.Key]store.Outgoing{}
-	}
-	l.outgoing[number][k] = o
+// Released implements store.Loader.
+func (l *loader) Released(number uint64, k message.Key, id packet.ID) {
+	l.sessions[number].cl.session.Restore(session.Restored{Stored: message.Stored{Key: k}, QoS: 2, ID: id, Released: true})
 }
 
 // Shard implements store.Loader.
@@ -138,27 +134,13 @@ func (l *loader) Waiting(w store.Waiting) {
 				r.Group = sub.group
 			}
 		}
-		if o, ok := l.outgoing[rc.Session][w.Key]; ok {
-			r.ID, r.Released = o.ID, o.Released
-			delete(l.outgoing[rc.Session], w.Key)
-		}
+		r.ID, r.Released = rc.Begun.ID, rc.Begun.Released
 		at.cl.session.Restore(r)
 	}
 }
 
-// finish brings back what is left: exchanges whose message the client has, and
-// wills; and lets time run.
+// finish brings back wills, and lets time run.
 func (l *loader) finish() {
-	for number, all := range l.outgoing {
-		at := l.sessions[number]
-		for k, o := range all {
-			if !o.Released {
-				at.s.disk().DropOutgoing(number, k) // its message is gone
-				continue
-			}
-			at.cl.session.Restore(session.Restored{Stored: message.Stored{Key: k}, QoS: 2, ID: o.ID, Released: true})
-		}
-	}
 	for _, w := range l.wills {
 		l.will(&w)
 	}

@@ -62,6 +62,7 @@ func (s *shard) plan(m *message.Message, r *route) (p plan) {
 		return p
 	}
 	p.seq = s.b.cfg.Store.NextSeq()
+	s.disk() // so that there is a turn to wait for, also if others write all of it
 	if n := bits.OnesCount64(p.shards); n > 1 {
 		p.shared = true
 		s.disk().Share(p.seq, n, m)

@@ -428,7 +428,7 @@ func (s *Session) end(e *exchange) {
 
 // close marks an exchange as done, and tells the journal.
 func (s *Session) close(e *exchange) {
-	if e.counted {
+	if e.counted && s.Link != nil {
 		s.Link.inflight--
 	}
 	if e.state != released {

@@ -239,6 +239,7 @@ type Receiver struct {
 	Retain  bool     // as the client is to see it
 	IDs     []uint32 // subscription identifiers
 	Share   string   // the shared subscription it came by, as a filter with $share; "": none
+	Begun   Outgoing // its QoS 2 exchange, with an ID if it has begun; in a record of its own
 }
 
 const bitVia = 1 << 3

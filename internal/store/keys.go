@@ -18,7 +18,7 @@ const (
 	kindRetained     = 't' // topic name
 	kindUndecided    = 'u' // seq: a QoS 2 message that is not with all its shards yet
 	kindWill         = 'w' // number of the will
-	kindOutgoing     = 'x' // session number, key
+	kindOutgoing     = 'x' // session number, key without the shard (steady)
 )
 
 // Parts of a message's records.
@@ -70,7 +70,16 @@ func incomingKey(dst []byte, number uint64, id packet.ID) []byte {
 }
 
 func outgoingKey(dst []byte, number uint64, k message.Key) []byte {
-	return binary.BigEndian.AppendUint64(numberKey(dst, kindOutgoing, number), uint64(k))
+	return binary.BigEndian.AppendUint64(numberKey(dst, kindOutgoing, number), uint64(steady(k)))
+}
+
+// steady is a key as exchanges have it: the part for a shard may change with the
+// number of shards.
+func steady(k message.Key) message.Key {
+	if shared(k) {
+		return message.NewKey(k.Seq(), PartOwn)
+	}
+	return k
 }
 
 func retainedKey(dst, topic []byte) []byte { return append(append(dst, kindRetained), topic...) }

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 
 	"midge/internal/message"
@@ -17,12 +19,14 @@ type Loader interface {
 	Subscription(session uint64, s Subscription)
 	Retained(m *message.Message)
 	Incoming(session uint64, id packet.ID)
-	Outgoing(session uint64, k message.Key, o Outgoing)
 
 	// Waiting tells of a message that waits for sessions, all on one shard;
 	// the messages of a session come in their order. The receivers are
 	// borrowed.
 	Waiting(w Waiting)
+
+	// Released tells of a QoS 2 exchange whose message the client has.
+	Released(session uint64, k message.Key, id packet.ID)
 
 	// Shard is where a session lives, -1 if it is not known.
 	Shard(session uint64) int
@@ -45,7 +49,7 @@ type Damaged struct {
 // not with all shards, receivers that are not there any more, and shards that
 // were others before. The error is one of the backend.
 func (s *Store) Load(l Loader) (damaged []Damaged, err error) {
-	ld := loading{s: s, l: l, undecided: map[uint64]bool{}}
+	ld := loading{s: s, l: l, undecided: map[uint64]bool{}, exchanges: map[exchange]Outgoing{}}
 	for _, step := range []struct {
 		kind byte
 		read func(key, value []byte) error
@@ -68,6 +72,7 @@ func (s *Store) Load(l Loader) (damaged []Damaged, err error) {
 	for seq := range ld.undecided {
 		ld.settle(seq)
 	}
+	ld.released()
 	if err := ld.commit(0); err != nil {
 		return ld.damaged, err
 	}
@@ -85,6 +90,13 @@ type loading struct {
 	changes   Changes
 	undecided map[uint64]bool // seq -> take it back
 	group     []Waiting       // the records of one message, in the order of their parts
+	exchanges map[exchange]Outgoing
+}
+
+// exchange names a QoS 2 exchange towards a client.
+type exchange struct {
+	session uint64
+	key     message.Key // steady
 }
 
 // commit commits what tidying changed, if it is more than some bytes.
@@ -203,9 +215,22 @@ func (ld *loading) outgoing(key, value []byte) error {
 		return err
 	}
 	if ld.known(kindOutgoing, n, key) {
-		ld.l.Outgoing(n, k, o)
+		ld.exchanges[exchange{n, k}] = o
 	}
 	return nil
+}
+
+// released hands over the exchanges whose message is with the client. One that
+// is not has lost its message, and ends.
+func (ld *loading) released() {
+	rest := slices.SortedFunc(maps.Keys(ld.exchanges), func(a, b exchange) int { return cmp.Compare(a.key, b.key) })
+	for _, x := range rest {
+		if o := ld.exchanges[x]; o.Released {
+			ld.l.Released(x.session, x.key, o.ID)
+		} else {
+			ld.changes.Delete(outgoingKey(nil, x.session, x.key))
+		}
+	}
 }
 
 func (ld *loading) readUndecided(key, value []byte) error {
@@ -294,6 +319,11 @@ func (ld *loading) finish() {
 		}
 		if shared(w.Key) {
 			ld.s.shares[seq]++
+		}
+		for i := range w.All {
+			x := exchange{w.All[i].Session, steady(w.Key)}
+			w.All[i].Begun = ld.exchanges[x]
+			delete(ld.exchanges, x)
 		}
 		ld.l.Waiting(*w)
 	}

@@ -289,7 +289,7 @@ func (s *Store) build() (urgent bool, size int64) {
 func (s *Store) settle(seq uint64) {
 	if s.shares[seq] == 0 {
 		delete(s.shares, seq)
-		s.extra.DeleteOnce(messageKey(nil, message.NewKey(seq, partShards)))
+		s.extra.Delete(messageKey(nil, message.NewKey(seq, partShards))) // a start may have set it more than once
 	}
 }
 
