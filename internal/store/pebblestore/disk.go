@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,11 +20,20 @@ import (
 //     may have dropped what an fsync could not write, so trying again would
 //     acknowledge what is not there. From then on nothing changes any more,
 //     whatever Pebble's goroutines still try: what is on disk stays as the
-//     next start expects it.
+//     next start expects it;
+//   - Pebble never gets such an error, since it ends the process by a panic,
+//     calls Fatalf or tries again for ever. The goroutine that would get it
+//     never goes on instead. guard calls Pebble and knows about that.
 type disk struct {
-	vfs.FS // reads go straight through
-	retry  time.Duration
-	log    *slog.Logger
+	vfs.FS      // reads go straight through
+	hold   bool // errors of changes are not returned
+	*state
+}
+
+// state is what a disk and the one for Pebble share.
+type state struct {
+	retry time.Duration
+	log   *slog.Logger
 
 	failed chan struct{} // closed when the disk has failed
 	closed chan struct{} // closed when the store closes: nothing waits any more
@@ -38,14 +46,49 @@ type disk struct {
 }
 
 func newDisk(fs vfs.FS, retry time.Duration, log *slog.Logger, trouble func(error)) *disk {
-	return &disk{
-		FS: fs, retry: retry, log: log, trouble: trouble,
+	return &disk{FS: fs, state: &state{
+		retry: retry, log: log, trouble: trouble,
 		failed: make(chan struct{}), closed: make(chan struct{}),
+	}}
+}
+
+// forPebble is the disk as Pebble gets it.
+func (d *disk) forPebble() *disk { return &disk{FS: d.FS, hold: true, state: d.state} }
+
+// guard calls Pebble. When the disk fails it returns that error, and leaves
+// the call alone, which may never end.
+func (d *disk) guard(call func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("pebble: %v", p)
+			}
+		}()
+		done <- call()
+	}()
+	select {
+	case err := <-done:
+		if failure := d.failure(); failure != nil {
+			return failure
+		}
+		return err
+	case <-d.failed:
+		return d.failure()
 	}
 }
 
+// refuse is the answer to a change that cannot be: the error or, for Pebble,
+// none ever.
+func (d *disk) refuse(err error) error {
+	if d.hold {
+		select {}
+	}
+	return err
+}
+
 // fail fails the disk for good. Only the first call counts.
-func (d *disk) fail(err error) {
+func (d *state) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.cause != nil {
@@ -61,7 +104,7 @@ func (d *disk) fail(err error) {
 }
 
 // failure is what failed the disk, or nil.
-func (d *disk) failure() error {
+func (d *state) failure() error {
 	select {
 	case <-d.failed:
 		d.mu.Lock()
@@ -73,7 +116,7 @@ func (d *disk) failure() error {
 }
 
 // close ends all waits, now and later.
-func (d *disk) close() {
+func (d *state) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.shut {
@@ -93,7 +136,7 @@ func (d *disk) change(op, name string, do func() error) error {
 	}()
 	for {
 		if err := d.failure(); err != nil {
-			return err
+			return d.refuse(err)
 		}
 		err := do()
 		if err == nil {
@@ -110,25 +153,25 @@ func (d *disk) change(op, name string, do func() error) error {
 			}
 		}
 		d.fail(err)
-		return err
+		return d.refuse(err)
 	}
 }
 
 // sync does an fsync, once.
 func (d *disk) sync(name string, do func() error) error {
 	if err := d.failure(); err != nil {
-		return err
+		return d.refuse(err)
 	}
-	err := do()
-	if err != nil {
+	if err := do(); err != nil {
 		err = fmt.Errorf("sync %s: %w", name, err)
 		d.fail(err)
+		return d.refuse(err)
 	}
-	return err
+	return nil
 }
 
 // pause waits until it is time to try again. It reports whether to.
-func (d *disk) pause() bool {
+func (d *state) pause() bool {
 	t := time.NewTimer(d.retry)
 	defer t.Stop()
 	select {
@@ -142,7 +185,7 @@ func (d *disk) pause() bool {
 }
 
 // noRoom and room count those who wait, and tell of the first and the last.
-func (d *disk) noRoom(err error) {
+func (d *state) noRoom(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting++
@@ -152,7 +195,7 @@ func (d *disk) noRoom(err error) {
 	}
 }
 
-func (d *disk) room() {
+func (d *state) room() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting--
@@ -162,8 +205,7 @@ func (d *disk) room() {
 	}
 }
 
-// create is change for a new file. When the disk has failed it answers late:
-// Pebble tries to write out its tables again at once and for ever.
+// create is change for a new file.
 func (d *disk) create(op, name string, do func() (vfs.File, error)) (vfs.File, error) {
 	var f vfs.File
 	err := d.change(op, name, func() (err error) {
@@ -171,9 +213,6 @@ func (d *disk) create(op, name string, do func() (vfs.File, error)) (vfs.File, e
 		return err
 	})
 	if err != nil {
-		if strings.HasSuffix(name, ".sst") {
-			time.Sleep(d.retry)
-		}
 		return nil, err
 	}
 	return &file{File: f, d: d, name: name}, nil
@@ -192,6 +231,15 @@ func (d *disk) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.O
 // ReuseForWrite makes a file of an old one. It waits for room.
 func (d *disk) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	return d.create("reuse", to, func() (vfs.File, error) { return d.FS.ReuseForWrite(from, to, c) })
+}
+
+// syncDir makes what was created, renamed and removed in a directory last.
+func (d *disk) syncDir(name string) error {
+	f, err := d.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // OpenDir opens a directory, for Sync.
@@ -222,7 +270,7 @@ func (d *disk) MkdirAll(name string, perm os.FileMode) error {
 // only in the way.
 func (d *disk) Remove(name string) error {
 	if err := d.failure(); err != nil {
-		return err
+		return d.refuse(err)
 	}
 	return d.FS.Remove(name)
 }
@@ -230,10 +278,25 @@ func (d *disk) Remove(name string) error {
 // RemoveAll removes a directory.
 func (d *disk) RemoveAll(name string) error {
 	if err := d.failure(); err != nil {
-		return err
+		return d.refuse(err)
 	}
 	return d.FS.RemoveAll(name)
 }
+
+// List lists a directory. For Pebble an error is one of a change: in the middle
+// of opening it would leave goroutines behind that work with what was closed.
+func (d *disk) List(name string) ([]string, error) {
+	names, err := d.FS.List(name)
+	if err != nil && d.hold && !errors.Is(err, os.ErrNotExist) {
+		d.fail(fmt.Errorf("list %s: %w", name, err))
+		return nil, d.refuse(err)
+	}
+	return names, err
+}
+
+// Lock is for Pebble, and locks nothing: the lock of the user's directory holds
+// for everything in it.
+func (d *disk) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 // Unwrap is the file system below.
 func (d *disk) Unwrap() vfs.FS { return d.FS }

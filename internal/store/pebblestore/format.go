@@ -28,7 +28,7 @@ func latest(steps []migration) int { return firstFormat + len(steps) }
 
 // migrate brings a directory to the latest format, step by step. It returns
 // the format from which it did, or 0 if there was nothing to do.
-func migrate(fs vfs.FS, dir string, steps []migration) (from int, err error) {
+func migrate(fs *disk, dir string, steps []migration) (from int, err error) {
 	have, err := readFormat(fs, dir)
 	if err != nil {
 		return 0, err
@@ -77,7 +77,7 @@ func readFormat(fsys vfs.FS, dir string) (int, error) {
 }
 
 // writeFormat writes the number so that a crash leaves the old or the new one.
-func writeFormat(fs vfs.FS, dir string, n int) error {
+func writeFormat(fs *disk, dir string, n int) error {
 	tmp := fs.PathJoin(dir, "FORMAT.tmp")
 	f, err := fs.Create(tmp, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -93,14 +93,5 @@ func writeFormat(fs vfs.FS, dir string, n int) error {
 	if err := fs.Rename(tmp, fs.PathJoin(dir, "FORMAT")); err != nil {
 		return err
 	}
-	return syncDir(fs, dir)
-}
-
-// syncDir makes what was created, renamed and removed in a directory last.
-func syncDir(fs vfs.FS, dir string) error {
-	f, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return fs.syncDir(dir)
 }

@@ -105,6 +105,7 @@ func open(dir string, o Options) (_ *Store, report Report, err error) {
 	defer func() {
 		if err != nil {
 			d.close()
+			d.fail(ErrClosed) // whatever is left of Pebble changes nothing any more
 		}
 	}()
 	if err := makeDir(d, dir); err != nil {
@@ -141,7 +142,7 @@ func makeDir(d *disk, dir string) error {
 	if err := d.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	return syncDir(d, d.PathDir(dir))
+	return d.syncDir(d.PathDir(dir))
 }
 
 func (o Options) withDefaults() Options {
@@ -172,35 +173,22 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// openPebble opens a database with the options of this version. A disk that
-// fails ends it: Pebble by itself would try to write again for ever.
+// openPebble opens a database with the options of this version.
 func openPebble(d *disk, dir string, o Options) (*pebble.DB, error) {
-	type result struct {
-		db  *pebble.DB
-		err error
+	d = d.forPebble()
+	compactions := newScheduler()
+	opts := pebbleOptions(d, o, compactions)
+	if p, err := pebble.Peek(dir, d); err == nil && p.Exists && p.FormatMajorVersion < formatMajorVersion {
+		compactions.start() // the way to a later format may need some
 	}
-	done := make(chan result, 1)
-	opts := pebbleOptions(d, o)
-	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				done <- result{err: fmt.Errorf("pebble: %v", p)}
-			}
-		}()
-		db, err := pebble.Open(dir, opts)
-		done <- result{db, err}
-	}()
-	select {
-	case r := <-done:
-		if r.db != nil && d.failure() != nil {
-			go r.db.Close() // may hang
-			return nil, d.failure()
-		}
-		if r.err != nil && d.failure() != nil {
-			return nil, d.failure()
-		}
-		return r.db, r.err
-	case <-d.failed:
-		return nil, d.failure()
+	var db *pebble.DB
+	err := d.guard(func() (err error) {
+		db, err = pebble.Open(dir, opts)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
+	compactions.start()
+	return db, nil
 }

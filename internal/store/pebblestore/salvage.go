@@ -37,7 +37,7 @@ func openOrSalvage(d *disk, dir string, o Options, report *Report) (*pebble.DB, 
 		db, err := openPebble(d, path, o)
 		if err == nil {
 			// The entry of a new database in the directory.
-			return db, closeOnError(db, syncDir(d, dir))
+			return db, d.syncDir(dir)
 		}
 		if newerPebble(err) {
 			return nil, fmt.Errorf("%w: %w", ErrNewer, err)
@@ -49,18 +49,13 @@ func openOrSalvage(d *disk, dir string, o Options, report *Report) (*pebble.DB, 
 	}
 	o.Log.Error("store damaged: copying what can be read to a new database", "directory", dir, "error", damage)
 	report.Damage = append(report.Damage, Damage{Reason: damage.Error()})
-	if err := salvage(d, dir, o, report); err != nil {
+	salvaged := *report
+	if err := d.guard(func() error { return salvage(d, dir, o, &salvaged) }); err != nil {
 		return nil, fmt.Errorf("salvage the damaged database (%w): %w", damage, err)
 	}
+	*report = salvaged
 	logReport(o, report)
 	return openPebble(d, path, o)
-}
-
-func closeOnError(db *pebble.DB, err error) error {
-	if err != nil {
-		return errors.Join(err, db.Close())
-	}
-	return nil
 }
 
 // finishSalvage brings what a crash interrupted to an end: it removes an
@@ -85,7 +80,7 @@ func finishSalvage(d *disk, dir string, o Options, report *Report) error {
 	if err := d.Rename(copied, d.PathJoin(dir, dbName)); err != nil {
 		return err
 	}
-	return syncDir(d, dir)
+	return d.syncDir(dir)
 }
 
 // inspect finds the damage that Pebble would not see: without its marker it
@@ -164,19 +159,19 @@ func salvage(d *disk, dir string, o Options, report *Report) error {
 		report.LostBytes += damage.Lost
 	}
 	report.Quarantine = freeName(d, d.PathJoin(dir, quarantineName+o.now().UTC().Format("20060102T150405Z")))
-	if err := syncDir(d, dir); err != nil { // the copy is there before the renames
+	if err := d.syncDir(dir); err != nil { // the copy is there before the renames
 		return err
 	}
 	if err := d.Rename(from, report.Quarantine); err != nil {
 		return err
 	}
-	if err := syncDir(d, dir); err != nil { // in this order, after a crash too
+	if err := d.syncDir(dir); err != nil { // in this order, after a crash too
 		return err
 	}
 	if err := d.Rename(to, from); err != nil {
 		return err
 	}
-	return syncDir(d, dir)
+	return d.syncDir(dir)
 }
 
 // freeName is the name, with a number behind it if it is taken.
@@ -190,7 +185,8 @@ func freeName(fs vfs.FS, name string) string {
 	}
 }
 
-// copyTo writes the records to a new database, and returns their number.
+// copyTo writes the records to a new database, and returns their number. It
+// does not return when the disk fails.
 func copyTo(d *disk, path string, o Options, m *merger) (records int64, err error) {
 	db, err := openPebble(d, path, o)
 	if err != nil {
@@ -211,12 +207,7 @@ func copyTo(d *disk, path string, o Options, m *merger) (records int64, err erro
 	if err == nil {
 		err = b.Commit(pebble.Sync)
 	}
-	err = errors.Join(err, d.failure())
-	if err != nil {
-		go db.Close() // may hang after a failure
-		return records, err
-	}
-	return records, errors.Join(b.Close(), db.Close(), d.failure())
+	return records, errors.Join(err, b.Close(), db.Close())
 }
 
 // wreck is a damaged database, open for reading.

@@ -38,10 +38,6 @@ type Store struct {
 	closed bool
 }
 
-// closeGrace bounds how long Close waits for Pebble after a failure, when its
-// goroutines may wait for each other for ever.
-const closeGrace = 2 * time.Second
-
 func newStore(dir string, db *pebble.DB, d *disk, unlock io.Closer, _ Options) *Store {
 	s := &Store{
 		dir: dir, db: db, disk: d, unlock: unlock,
@@ -72,7 +68,7 @@ func (s *Store) commitBatch(o *pebble.WriteOptions) (err error) {
 			err = fmt.Errorf("pebble: %v", p)
 		}
 		if err == nil {
-			err = s.disk.failure() // Pebble believes that Fatalf does not return
+			err = s.disk.failure() // Pebble expects that Fatalf does not return
 		}
 		if err != nil {
 			s.disk.fail(err)
@@ -224,36 +220,16 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// closePebble closes the database. After a failure Pebble may hang, with locks
-// that a panic left or in a wait for what never comes; then it is left alone,
-// on a disk that takes nothing from it.
+// closePebble closes the database. After a failure Pebble is left alone, on a
+// disk that takes nothing from it: its goroutines do not end any more.
 func (s *Store) closePebble() error {
-	done := make(chan error, 1)
-	go func() {
-		<-s.ended // a committer that hangs holds what Pebble's Close waits for
-		_ = s.batch.Close()
-		defer func() {
-			if p := recover(); p != nil {
-				done <- fmt.Errorf("pebble: %v", p)
-			}
-		}()
-		done <- s.db.Close()
-	}()
-	var err error
-	select {
-	case err = <-done:
-	case <-s.disk.failed:
-		grace := time.NewTimer(closeGrace)
-		defer grace.Stop()
-		select {
-		case err = <-done:
-		case <-grace.C:
-		}
+	if err := s.disk.failure(); err != nil {
+		return err
 	}
-	if cause := s.disk.failure(); cause != nil {
-		return cause
-	}
-	return err
+	return s.disk.guard(func() error {
+		<-s.ended
+		return errors.Join(s.batch.Close(), s.db.Close())
+	})
 }
 
 // enter begins a use of the database that Close waits for; leave ends it.

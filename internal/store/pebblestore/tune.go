@@ -17,7 +17,7 @@ import (
 const formatMajorVersion = pebble.FormatTableFormatV6
 
 // pebbleOptions are Pebble's options for two cores and little memory.
-func pebbleOptions(d *disk, o Options) *pebble.Options {
+func pebbleOptions(d *disk, o Options, compactions *scheduler) *pebble.Options {
 	opts := &pebble.Options{
 		FS:                 d,
 		FormatMajorVersion: formatMajorVersion,
@@ -37,6 +37,7 @@ func pebbleOptions(d *disk, o Options) *pebble.Options {
 		Logger:                     logger{d},
 	}
 	opts.Experimental.FileCacheShards = 2
+	opts.Experimental.CompactionScheduler = compactions
 	opts.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) {
 			if d.failure() == nil {
