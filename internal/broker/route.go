@@ -221,8 +221,7 @@ func (rc *receiver) grantFrom(from *client) *grant {
 }
 
 // write puts a message on disk for those of its receivers that are stored, and
-// returns its key. sole tells that there is one such receiver. Without a key,
-// its publisher did not know of such receivers; it is stored nevertheless.
+// returns its key, 0 if there are none. sole tells that there is one.
 func (s *shard) write(receivers []receiver, m *message.Message, from *client, key message.Key) (_ message.Key, sole bool) {
 	n := 0
 	s.books.receivers = s.books.receivers[:0]
@@ -272,7 +271,7 @@ func (s *shard) writeReceivers(n int, m *message.Message, key message.Key) messa
 func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *client, key message.Key) {
 	s.lend(m)
 	var sole bool
-	if s.b.cfg.Store != nil && m.QoS > 0 {
+	if key != 0 {
 		key, sole = s.write(receivers, m, from, key)
 	}
 	for i := range receivers {
@@ -282,7 +281,11 @@ func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *cli
 			continue
 		}
 		retain := m.Retain && g.rap
-		if qos := min(m.QoS, g.qos); qos > 0 || len(g.ids) > 0 {
+		qos := min(m.QoS, g.qos)
+		if qos > 0 && key == 0 && rc.client.stored() {
+			continue // it subscribed after the message was routed
+		}
+		if qos > 0 || len(g.ids) > 0 {
 			s.enqueue(rc.client, m, qos, retain, g.ids, nil, key, sole)
 		} else {
 			s.deliverDirect(rc.client, m, retain)
