@@ -5,6 +5,8 @@
 //
 //	go run ./bench/durable -rounds 5 -out bench/results/durable.md
 //
+// What the file of -out says from its line "# Notes" on was written by hand, and stays.
+//
 // It builds what is built from this repository, and starts each server anew for each run, on a new data directory and a
 // free port of 127.0.0.1. A target that is missed, or a message lost, makes the exit status 1.
 package main
@@ -13,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,7 +37,7 @@ func main() {
 	midge := flag.String("midge", "", "`path` of a midge to use instead of building it")
 	only := flag.String("scenarios", "", "`names` of scenarios, all if empty")
 	contenders := flag.String("contenders", "", "`names` of contenders, all if empty")
-	out := flag.String("out", "", "`file` to write the result to, as well")
+	out := flag.String("out", "", "`file` to write the result to, as well; its notes stay")
 	flag.Parse()
 	r.scenarios = r.allScenarios()
 	if *only != "" {
@@ -94,7 +97,7 @@ func (r *runner) run(midge, out string) (err error) {
 	text, missed := r.report()
 	fmt.Print(text)
 	if out != "" {
-		if err := os.WriteFile(out, []byte(text), 0o644); err != nil {
+		if err := write(out, text); err != nil {
 			return err
 		}
 	}
@@ -102,6 +105,19 @@ func (r *runner) run(midge, out string) (err error) {
 		return fmt.Errorf("%d targets missed, %d faults", missed, len(r.faults))
 	}
 	return nil
+}
+
+// write replaces what a file says above its notes.
+func write(file, text string) error {
+	old, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	const notes = "\n# Notes\n"
+	if i := strings.Index(string(old), notes); i >= 0 {
+		text += string(old)[i:]
+	}
+	return os.WriteFile(file, []byte(text), 0o644)
 }
 
 func (r *runner) build(midge string) error {
