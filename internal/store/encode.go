@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"time"
 
 	"midge/internal/message"
@@ -34,7 +35,8 @@ func (c Clock) engine(unix uint64) time.Duration {
 	if unix == 0 {
 		return 0
 	}
-	t := time.Duration(int64(min(unix, 1<<53))-c.zero) * time.Millisecond
+	const most = math.MaxInt64 / int64(time.Millisecond)
+	t := time.Duration(min(max(int64(min(unix, 1<<53))-c.zero, -most), most)) * time.Millisecond
 	if t == 0 {
 		t = 1 // 0 would mean never
 	}
@@ -266,6 +268,9 @@ func (r *reader) receiver() (rc Receiver) {
 	rc.Session = r.uvarint()
 	flags := r.byte()
 	rc.QoS, rc.Retain = packet.QoS(flags&3), flags&bitRetain != 0
+	if rc.QoS != 1 && rc.QoS != 2 {
+		r.broken = true
+	}
 	if flags&bitVia == 0 {
 		return rc
 	}

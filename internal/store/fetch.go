@@ -109,7 +109,7 @@ func (s *Store) StepReads() {
 // serve answers a fetch, or parks it if a message may still be on its way to
 // the disk.
 func (r *reads) serve(f *Fetch) {
-	there := r.s.appliedTurns(f.Shard) >= f.Turn
+	there := r.s.settled(f)
 	results := make([]Result, len(f.Items))
 	var buf []byte
 	for i, it := range f.Items {
@@ -124,11 +124,16 @@ func (r *reads) serve(f *Fetch) {
 	f.Done(results)
 }
 
+// settled tells that nothing more will come that a fetch could wait for.
+func (s *Store) settled(f *Fetch) bool {
+	return s.stats.failed.Load() || s.appliedTurns(f.Shard) >= f.Turn
+}
+
 // park keeps a fetch until the next commit. That may have been meanwhile.
 func (r *reads) park(f *Fetch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.s.appliedTurns(f.Shard) >= f.Turn {
+	if r.s.settled(f) {
 		r.queue = append(r.queue, f)
 		r.more.Signal()
 		return

@@ -259,12 +259,12 @@ func (ld *loading) receivers(key, value []byte) error {
 		ld.finish()
 	}
 	w := Waiting{Receivers: Receivers{Key: k}}
-	if err := w.decode(slices.Clone(value), ld.s.clock, true); err != nil {
-		return err
+	if err = w.decode(slices.Clone(value), ld.s.clock, true); err != nil {
+		w = Waiting{Receivers: Receivers{Key: k, Apart: true}} // nobody needs its message, wherever that lies
 	}
 	w.Written = len(w.All)
 	ld.group = append(ld.group, w)
-	return nil
+	return err
 }
 
 func (ld *loading) done(k message.Key, rest, value []byte) error {

@@ -152,19 +152,20 @@ func (s *Store) poke() {
 // Retain writes a retained message. The caller holds the lock that orders the
 // messages of a topic.
 func (s *Store) Retain(m *message.Message) {
-	s.mu.Lock()
-	s.retained.Set(retainedKey(nil, m.Topic), appendMessage(nil, m, s.clock))
-	s.mu.Unlock()
-	s.backlog.Add(int64(m.Size()))
-	s.poke()
+	s.retain(func(c *Changes) { c.Set(retainedKey(nil, m.Topic), appendMessage(nil, m, s.clock)) })
 }
 
 // Unretain forgets the retained message of a topic, as Retain.
 func (s *Store) Unretain(topic []byte) {
+	s.retain(func(c *Changes) { c.Delete(retainedKey(nil, topic)) })
+}
+
+func (s *Store) retain(change func(*Changes)) {
 	s.mu.Lock()
-	s.retained.Delete(retainedKey(nil, topic))
+	before := s.retained.Size()
+	change(&s.retained)
+	s.backlog.Add(int64(s.retained.Size() - before))
 	s.mu.Unlock()
-	s.backlog.Add(int64(len(topic)))
 	s.poke()
 }
 
@@ -272,6 +273,7 @@ func (s *Store) build() (urgent bool, size int64) {
 			p.Awaits++
 		}
 		for _, a := range t.After {
+			a.Urgent = a.Urgent || t.Urgent // t is not released before a is durable, all of it
 			urgent = urgent || a.Urgent
 			a.Awaits--
 			s.decide(a)
@@ -376,6 +378,7 @@ func (s *Store) fail(err error) {
 	s.unsynced = false
 	err = fmt.Errorf("store: commit: %w", err)
 	s.Trouble(err)
+	s.reads.again()
 	s.log.Error("nothing can be made durable any more; repair the disk and restart", "error", err)
 }
 
