@@ -195,6 +195,11 @@ func (s *Store) Run(ctx context.Context) {
 		if s.unsynced && !before {
 			timer.Reset(s.syncAfter())
 		}
+		select {
+		case <-timer.C: // shards that submit without a pause do not put it off
+			s.Sync()
+		default:
+		}
 	}
 }
 
