@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -78,12 +79,14 @@ func (w *workload) judge(have map[string]string) error {
 // TestPowerCut cuts the power at points of chance: what was synced survives,
 // what was not may go, and no commit is there by half.
 func TestPowerCut(t *testing.T) {
+	step := watch(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 3))
 	fs := vfs.NewCrashableMem()
 	w := newWorkload(seed)
 	for round := range 25 {
+		step()
 		s := open(t, "data", small(fs))
 		have, err := load(t, s)
 		if err == nil {
@@ -126,8 +129,10 @@ func TestFault(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			step := watch(t)
 			failed := 0
 			for n := int64(0); n < 2000; n += 1 + n/40 {
+				step()
 				var count, hits atomic.Int64
 				inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
 					if !test.fails(op) {
@@ -196,6 +201,7 @@ func faulty(t *testing.T, base *vfs.MemFS, before map[string]string, inject erro
 	if err != nil {
 		broke = true
 	} else {
+		ended := looked(s)
 		for range 40 {
 			if err := w.commit(s, w.r.IntN(2) == 0); err != nil {
 				broke = true
@@ -216,6 +222,7 @@ func faulty(t *testing.T, base *vfs.MemFS, before map[string]string, inject erro
 		} else {
 			w.synced = len(w.states) - 1
 		}
+		<-ended
 	}
 	for _, after := range []*vfs.MemFS{fs.CrashClone(vfs.CrashCloneCfg{}), fs} {
 		s, report, err := pebblestore.Open("data", small(after))
@@ -239,6 +246,7 @@ func faulty(t *testing.T, base *vfs.MemFS, before map[string]string, inject erro
 // TestDiskFull lets the disk run full now and then. Commits wait, Trouble is
 // told when it begins and when it is over, and nothing is lost.
 func TestDiskFull(t *testing.T) {
+	step := watch(t)
 	fs := vfs.NewCrashableMem()
 	room := &room{}
 	room.left.Store(1 << 40)
@@ -248,10 +256,12 @@ func TestDiskFull(t *testing.T) {
 	s := open(t, "data", o)
 	w := newWorkload(3)
 	for round := range 20 {
+		step()
 		room.left.Store(int64(round * 7))
 		done := make(chan error, 1)
+		var over atomic.Bool
 		go func() {
-			for range 20 {
+			for !over.Load() {
 				if err := w.commit(s, w.r.IntN(2) == 0); err != nil {
 					done <- err
 					return
@@ -259,9 +269,15 @@ func TestDiskFull(t *testing.T) {
 			}
 			done <- s.Commit(true)
 		}()
-		if err := <-told; !errors.Is(err, syscall.ENOSPC) {
-			t.Fatalf("round %d: told %v", round, err)
+		select { // commits go on until there is no room, however much they need
+		case err := <-told:
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("round %d: told %v", round, err)
+			}
+		case err := <-done:
+			t.Fatalf("round %d: the commits ended: %v", round, err)
 		}
+		over.Store(true)
 		room.left.Store(1 << 40)
 		if err := <-told; err != nil {
 			t.Fatalf("round %d: told %v when there was room again", round, err)
@@ -291,7 +307,9 @@ func TestDiskFull(t *testing.T) {
 // TestDiskFullClose closes a store that waits for room. Nothing that was
 // acknowledged is lost.
 func TestDiskFullClose(t *testing.T) {
+	step := watch(t)
 	for left := range int64(30) {
+		step()
 		fs := vfs.NewCrashableMem()
 		room := &room{}
 		room.left.Store(1 << 40)
@@ -300,6 +318,7 @@ func TestDiskFullClose(t *testing.T) {
 		o.Trouble = func(err error) { told <- err }
 		s := open(t, "data", o)
 		w := newWorkload(uint64(left))
+		ended := looked(s)
 		room.left.Store(left)
 		done := make(chan error, 1)
 		go func() {
@@ -317,6 +336,7 @@ func TestDiskFullClose(t *testing.T) {
 		if err := <-done; err == nil || !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, pebblestore.ErrClosed) {
 			t.Fatalf("commit: %v", err)
 		}
+		<-ended
 		t.Logf("close: %v", closing)
 		s = open(t, "data", small(fs))
 		have, err := load(t, s)
@@ -330,6 +350,23 @@ func TestDiskFullClose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// looked looks at a store all the time, as readers and metrics do, until it is
+// closed. Close must not wait for what a look waits for.
+func looked(s *pebblestore.Store) (ended chan struct{}) {
+	ended = make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			s.Stats()
+			if _, err := s.Get(nil, []byte("a01")); errors.Is(err, pebblestore.ErrClosed) {
+				return
+			}
+			runtime.Gosched()
+		}
+	}()
+	return ended
 }
 
 // room is what is left of a disk: operations that need some.

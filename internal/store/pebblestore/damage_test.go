@@ -132,6 +132,7 @@ func TestDamage(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("crash %v/%s/%s", crash, name, kind), func(t *testing.T) {
+					watch(t)
 					fs := clone(t, fs)
 					path := "data/db/" + name
 					if b := damage(read(t, fs, path)); b == nil {

@@ -175,9 +175,8 @@ func (o Options) withDefaults() Options {
 
 // openPebble opens a database with the options of this version.
 func openPebble(d *disk, dir string, o Options) (*pebble.DB, error) {
-	d = d.forPebble()
 	compactions := newScheduler()
-	opts := pebbleOptions(d, o, compactions)
+	opts := pebbleOptions(d.forPebble(), o, compactions)
 	if p, err := pebble.Peek(dir, d); err == nil && p.Exists && p.FormatMajorVersion < formatMajorVersion {
 		compactions.start() // the way to a later format may need some
 	}

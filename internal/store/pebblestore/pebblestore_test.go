@@ -17,13 +17,15 @@ func small(fs vfs.FS) pebblestore.Options {
 
 func TestBackend(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
-		storetest.Run(t, true, func(*testing.T) storetest.Open {
+		storetest.Run(t, true, func(t *testing.T) storetest.Open {
+			watch(t)
 			fs := vfs.NewMem()
 			return func(t *testing.T) store.Backend { return open(t, "data", small(fs)) }
 		})
 	})
 	t.Run("disk", func(t *testing.T) {
 		storetest.Run(t, true, func(t *testing.T) storetest.Open {
+			watch(t)
 			dir := t.TempDir()
 			return func(t *testing.T) store.Backend { return open(t, dir, pebblestore.Options{}) }
 		})
