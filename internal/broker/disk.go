@@ -57,7 +57,6 @@ type books struct {
 	receivers []byte                   // encoded
 	began     bool                     // a QoS 2 exchange waits for its identifier to be on disk
 	wanted    []message.Stored         // used again and again
-	waiting   bool                     // publishers wait for the disk
 }
 
 // left is what is left of the receivers of a message: their number and how it
