@@ -56,7 +56,6 @@ type books struct {
 	graves    []*client                // sessions that have ended, with messages to delete
 	receivers []byte                   // encoded
 	began     bool                     // a QoS 2 exchange waits for its identifier to be on disk
-	wanted    []message.Stored         // used again and again
 }
 
 // left is what is left of the receivers of a message: their number and how it
