@@ -49,7 +49,7 @@ type Options struct {
 	// CacheBytes bounds the cache of blocks read from disk; 0 is 8 MiB.
 	CacheBytes int64
 	// MemTableBytes is the size of the tables in memory that collect changes
-	// before they go to a file; 0 is 16 MiB. Up to four exist at a time, while
+	// before they go to a file; 0 is 4 MiB. Up to four exist at a time, while
 	// the disk is slower than the writes.
 	MemTableBytes int
 	// Salvage says that the database is known to be damaged, because Scan or
@@ -159,7 +159,7 @@ func (o Options) withDefaults() Options {
 		o.CacheBytes = 8 << 20
 	}
 	if o.MemTableBytes <= 0 {
-		o.MemTableBytes = 16 << 20
+		o.MemTableBytes = 4 << 20
 	}
 	if o.now == nil {
 		o.now = time.Now

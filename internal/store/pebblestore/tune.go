@@ -21,8 +21,9 @@ func pebbleOptions(d *disk, o Options, compactions *scheduler) *pebble.Options {
 	opts := &pebble.Options{
 		FS:                 d,
 		FormatMajorVersion: formatMajorVersion,
-		CacheSize:          o.CacheBytes,
-		MemTableSize:       uint64(o.MemTableBytes),
+		// Pebble takes its tables in memory out of the cache: two exist as a rule.
+		CacheSize:    o.CacheBytes + 2*int64(o.MemTableBytes),
+		MemTableSize: uint64(o.MemTableBytes),
 		// Commits wait while this many tables are in memory or in level 0: the
 		// bounds of memory and of the work of a read.
 		MemTableStopWritesThreshold: 4,
