@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -18,32 +18,52 @@ import (
 	"midge/internal/engine/gonet"
 )
 
-// Main runs the tests of a package against one server and returns the exit
-// code: a broker in this process, on a free port, or the server at the address
-// in the variable MQTT_ADDR, to see what others make of the tests. address is
-// told the address before the tests begin.
-func Main(m *testing.M, address *string) int {
+// parallel is how many tests run at a time: most of their time is waiting for
+// clocks.
+const parallel = "16"
+
+// Main runs the tests of a package twice, against a broker that is durable and
+// one that has everything in memory, each in this process and on a free port;
+// or once against the server at the address in the variable MQTT_ADDR, to see
+// what others make of the tests. It returns the exit code. address is told the
+// address before the tests begin.
+func Main(m *testing.M, address *string) (code int) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", parallel); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if *address = os.Getenv("MQTT_ADDR"); *address != "" {
 		return m.Run()
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	b := broker.New(config())
-	run, err := listen(b, address)
+	dir, err := os.MkdirTemp("", "midge-conformance-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	for _, dir := range []string{dir, inMemory} {
+		what := "everything in memory"
+		if dir != inMemory {
+			what = "durability = commit"
+		}
+		fmt.Println("== a broker with", what)
+		code = cmp.Or(code, runAgainst(m, address, dir))
+	}
+	return code
+}
+
+// runAgainst runs the tests against one broker.
+func runAgainst(m *testing.M, address *string, dir string) (code int) {
+	s, err := start(config(), dir)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "start the broker:", err)
 		return 1
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
-	code := m.Run()
-	if err := b.Shutdown(ctx); err != nil {
+	*address = s.address
+	code = m.Run()
+	if err := s.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the broker:", err)
-		code = cmp.Or(code, 1)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		fmt.Fprintln(os.Stderr, "the engine ended:", err)
 		code = cmp.Or(code, 1)
 	}
 	return code
@@ -56,8 +76,8 @@ type Tuned struct {
 	NoRetained, NoAliases bool
 }
 
-// Serve starts a broker that ends with the test, for what the server of Main
-// does not do. It returns the address.
+// Serve starts a durable broker that ends with the test, for what the server
+// of Main does not do. It returns the address.
 func Serve(t *testing.T, tuned Tuned) (address string) {
 	t.Helper()
 	cfg := config()
@@ -68,24 +88,16 @@ func Serve(t *testing.T, tuned Tuned) (address string) {
 	if tuned.NoAliases {
 		cfg.Limits.TopicAliases = -1
 	}
-	b := broker.New(cfg)
-	run, err := listen(b, &address)
+	s, err := start(cfg, t.TempDir())
 	if err != nil {
 		t.Fatal("start the broker: ", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
 	t.Cleanup(func() {
-		if err := b.Shutdown(ctx); err != nil {
+		if err := s.stop(); err != nil {
 			t.Error("stop the broker: ", err)
 		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error("the engine ended: ", err)
-		}
 	})
-	return address
+	return s.address
 }
 
 // config has the limits that some tests need to reach, or not to reach.
@@ -99,12 +111,59 @@ func config() broker.Config {
 	}
 }
 
+// server is a running broker.
+type server struct {
+	address string
+	core    *broker.Broker
+	disk    *disk // nil: in memory
+	end     context.CancelFunc
+	ended   chan error
+}
+
+// start starts a broker on a free port. dir is its data directory.
+func start(cfg broker.Config, dir string) (*server, error) {
+	s := &server{ended: make(chan error, 1)}
+	if dir != inMemory {
+		var err error
+		if s.disk, err = openDisk(&cfg, dir); err != nil {
+			return nil, err
+		}
+	}
+	s.core = broker.New(cfg)
+	e, err := listen(s.core.Shards())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.disk.load(s.core, e.runner.Now()); err != nil {
+		return nil, err
+	}
+	s.address = e.address
+	s.core.Start(e.runner)
+	var ctx context.Context
+	ctx, s.end = context.WithCancel(context.Background())
+	go func() { s.ended <- e.run(ctx) }()
+	return s, nil
+}
+
+// stop stops the broker, in the order of package app.
+func (s *server) stop() error {
+	err := s.core.Shutdown(context.Background())
+	s.end()
+	return errors.Join(err, <-s.ended, s.disk.close())
+}
+
+// network is an engine that listens.
+type network struct {
+	address string
+	runner  engine.Runner
+	run     func(context.Context) error
+}
+
 // listen prepares the engine that a user of this system gets, or the one for
 // every system if MQTT_ENGINE is "goroutine".
-func listen(b *broker.Broker, address *string) (run func(context.Context) error, err error) {
+func listen(shards []engine.Shard) (*network, error) {
 	const anyPort = "127.0.0.1:0"
-	shards := b.Shards()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("MQTT_ENGINE") != "goroutine" {
 		e, err := epoll.New(shards, epoll.Config{Log: log})
 		if err == nil {
@@ -112,9 +171,7 @@ func listen(b *broker.Broker, address *string) (run func(context.Context) error,
 			if err != nil {
 				return nil, err
 			}
-			*address = addr.String()
-			b.Start(e)
-			return e.Run, nil
+			return &network{addr.String(), e, e.Run}, nil
 		}
 		if !errors.Is(err, engine.ErrUnsupported) {
 			return nil, err
@@ -124,10 +181,8 @@ func listen(b *broker.Broker, address *string) (run func(context.Context) error,
 	if err != nil {
 		return nil, err
 	}
-	*address = ln.Addr().String()
 	threads := gonet.New(shards, gonet.Config{Log: log})
-	b.Start(threads)
-	return func(ctx context.Context) error {
+	return &network{ln.Addr().String(), threads, func(ctx context.Context) error {
 		running, end := context.WithCancel(context.Background())
 		defer end()
 		ended := make(chan error, 1)
@@ -135,5 +190,5 @@ func listen(b *broker.Broker, address *string) (run func(context.Context) error,
 		err := gonet.Serve(ctx, threads, shards, ln, gonet.Config{Log: log})
 		end()
 		return errors.Join(err, <-ended)
-	}, nil
+	}}, nil
 }

@@ -58,6 +58,7 @@ type test struct {
 
 // run runs tests in parallel.
 func run(t *testing.T, tests []test) {
+	t.Parallel()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
