@@ -11,51 +11,32 @@ import (
 
 // File is what Check found in a file.
 type File struct {
-	Name  string // in the directory of the database
+	Name  string // in the directory of the database; "" for that as a whole
 	Bytes int64
 	Err   error // nil if all of it can be read
 }
 
-// Check reads every block of the store in the directory dir, which no process
-// uses, and verifies its checksum. It changes nothing. The error says why it
-// could not look; what it found is in the files, one by one.
-func Check(dir string, filesystem vfs.FS) (files []File, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("check the store in %s: %w", dir, err)
-		}
-	}()
-	o := Options{FS: filesystem}.withDefaults()
-	path := o.FS.PathJoin(dir, dbName)
-	names, err := o.FS.List(path)
+// Check reads every block of the database, and verifies its checksum. It goes
+// to the files themselves, also when the view is one of a copy.
+func (v *View) Check() (files []File, err error) {
+	names, err := v.fs.List(v.path)
 	if err != nil {
-		return nil, err
-	}
-	unlock, err := lock(o.FS, o.FS.PathJoin(dir, "LOCK"))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, unlock.Close()) }()
-	if have, err := readFormat(o.FS, dir); err != nil || have > latest(o.migrations) {
-		return nil, fmt.Errorf("%w: format %d (%v)", ErrNewer, have, err)
+		return nil, v.fault("check", err)
 	}
 	slices.Sort(names)
-	m, err := readManifest(o.FS, path, names)
-	files = append(files, checked(o.FS, path, manifestName(o.FS, path, names), err))
-	if err := inspect(o.FS, path); err != nil {
-		files = append(files, File{Err: err})
-	}
-	for _, name := range names {
-		if _, kind := fileName(name); kind == "sst" {
-			files = append(files, checked(o.FS, path, name, checkTable(o.FS, o.FS.PathJoin(path, name))))
-		}
-	}
+	m, err := readManifest(v.fs, v.path, names)
+	files = append(files, checked(v.fs, v.path, manifestName(v.fs, v.path, names), err))
 	if err != nil {
 		m = nil
 	}
-	h := readHistory(o.FS, path, names, m)
+	for _, name := range names {
+		if num, kind := fileName(name); kind == "sst" && (m == nil || m.has(num)) {
+			files = append(files, checked(v.fs, v.path, name, checkTable(v.fs, v.fs.PathJoin(v.path, name))))
+		}
+	}
+	h := readHistory(v.fs, v.path, names, m)
 	for _, name := range h.logs {
-		files = append(files, checked(o.FS, path, name, h.fault(name)))
+		files = append(files, checked(v.fs, v.path, name, h.fault(name)))
 	}
 	report := Report{}
 	if m != nil {
@@ -63,6 +44,10 @@ func Check(dir string, filesystem vfs.FS) (files []File, err error) {
 	}
 	for _, d := range report.Damage {
 		files = append(files, File{Name: d.File, Bytes: d.Lost, Err: fmt.Errorf("%s: %w", d.Reason, fs.ErrNotExist)})
+	}
+	sound := !slices.ContainsFunc(files, func(f File) bool { return f.Err != nil })
+	if err := inspect(v.fs, v.path); err != nil && sound {
+		files = append(files, File{Err: err})
 	}
 	return files, nil
 }

@@ -360,6 +360,9 @@ func looked(s *pebblestore.Store) (ended chan struct{}) {
 		defer close(ended)
 		for {
 			s.Stats()
+			if err := s.Scan([]byte("a"), []byte("b"), func(_, _ []byte) error { return nil }); errors.Is(err, pebblestore.ErrClosed) {
+				return
+			}
 			if _, err := s.Get(nil, []byte("a01")); errors.Is(err, pebblestore.ErrClosed) {
 				return
 			}

@@ -36,7 +36,7 @@ func migrate(fs *disk, dir string, steps []migration) (from int, err error) {
 	newest := latest(steps)
 	switch {
 	case have > newest:
-		return 0, fmt.Errorf("%w: it has format %d and this version knows formats up to %d; start the version that wrote it, or a later one", ErrNewer, have, newest)
+		return 0, newer(have, newest)
 	case have == newest:
 		return 0, nil
 	case have == 0: // new, or the line is lost: every version since has left its own number
@@ -51,6 +51,11 @@ func migrate(fs *disk, dir string, steps []migration) (from int, err error) {
 		}
 	}
 	return have, nil
+}
+
+// newer refuses a directory of a later version.
+func newer(have, newest int) error {
+	return fmt.Errorf("%w: it has format %d and this version knows formats up to %d; start the version that wrote it, or a later one", ErrNewer, have, newest)
 }
 
 // readFormat is the format of a directory, or 0 if it has none, or a line that

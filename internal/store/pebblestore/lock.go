@@ -21,8 +21,22 @@ func lock(fs vfs.FS, name string) (io.Closer, error) {
 	if heldHere(err) {
 		return nil, fmt.Errorf("%w: this process uses it already, with the id %d", ErrInUse, os.Getpid())
 	}
-	if pid := holder(name); pid > 0 {
-		return nil, fmt.Errorf("%w: another process uses it, with the id %d; stop that one, or use another directory", ErrInUse, pid)
+	return nil, inUse(name)
+}
+
+// share takes the lock for reading: with others that do, and without a change
+// of the file.
+func share(fs vfs.FS, name string) (io.Closer, error) {
+	if fs != vfs.Default {
+		return lock(fs, name)
 	}
-	return nil, fmt.Errorf("%w: another process uses it; stop that one, or use another directory", ErrInUse)
+	return shareFile(name)
+}
+
+// inUse says who holds the lock.
+func inUse(name string) error {
+	if pid := holder(name); pid > 0 {
+		return fmt.Errorf("%w: another process uses it, with the id %d; stop that one, or use another directory", ErrInUse, pid)
+	}
+	return fmt.Errorf("%w: another process uses it; stop that one, or use another directory", ErrInUse)
 }

@@ -40,3 +40,23 @@ func holder(name string) int {
 	}
 	return int(spec.Pid)
 }
+
+// shareFile takes the lock on a file for reading. A file that is not there
+// belongs to a directory that no process uses.
+func shareFile(name string) (io.Closer, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return io.NopCloser(nil), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	spec := syscall.Flock_t{Type: syscall.F_RDLCK, Whence: io.SeekStart}
+	if err := syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &spec); err != nil {
+		if held(err) {
+			err = inUse(name)
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

@@ -2,8 +2,11 @@ package pebblestore
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"syscall"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // held says that an error of Lock means that the lock is taken:
@@ -17,3 +20,7 @@ func heldHere(err error) bool { return strings.Contains(err.Error(), "held by cu
 
 // holder is the process that holds the lock on a file: Windows does not say.
 func holder(string) int { return 0 }
+
+// shareFile takes the lock on a file, as a broker does: two views at a time
+// are not possible here.
+func shareFile(name string) (io.Closer, error) { return lock(vfs.Default, name) }

@@ -155,15 +155,11 @@ func (s *Store) Get(dst, key []byte) ([]byte, error) {
 		return dst, s.fault("get", err)
 	}
 	defer s.leave()
-	v, c, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return dst, store.ErrNotFound
+	dst, err := get(s.db, dst, key)
+	if err != nil && !isNotFound(err) {
+		err = s.fault("get", err)
 	}
-	if err != nil {
-		return dst, s.fault("get", readFault(err))
-	}
-	dst = append(dst, v...)
-	return dst, c.Close()
+	return dst, err
 }
 
 // Scan yields the keys from the first to before the second, as they are when
@@ -173,27 +169,11 @@ func (s *Store) Scan(from, to []byte, yield func(key, value []byte) error) error
 		return s.fault("scan", err)
 	}
 	defer s.leave()
-	if len(to) == 0 {
-		return nil
+	fault, err := scan(s.db, from, to, yield)
+	if fault != nil {
+		return s.fault("scan", fault)
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
-	if err != nil {
-		return s.fault("scan", readFault(err))
-	}
-	defer it.Close()
-	for it.First(); it.Valid(); it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return s.fault("scan", readFault(err))
-		}
-		if err := yield(it.Key(), v); err != nil {
-			return err
-		}
-	}
-	if err := it.Error(); err != nil {
-		return s.fault("scan", readFault(err))
-	}
-	return nil
+	return err
 }
 
 // Close ends the use of the store: what was committed is on disk if it returns
@@ -254,12 +234,4 @@ func (s *Store) leave() {
 // fault says which operation failed where.
 func (s *Store) fault(op string, err error) error {
 	return fmt.Errorf("%s in the store in %s: %w", op, s.dir, err)
-}
-
-// readFault marks errors that mean damage with ErrCorrupt.
-func readFault(err error) error {
-	if damaged(err) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return err
 }
