@@ -53,7 +53,7 @@ func serve() (stop func(), err error) {
 		return nil, err
 	}
 	var log bytes.Buffer // read only after the process has ended
-	broker := exec.Command(binary, "serve", "--listen", "tcp://"+addr, "--memory")
+	broker := exec.Command(binary, "serve", "--listen", "tcp://"+addr)
 	broker.Dir, broker.Stdout, broker.Stderr = dir, &log, &log
 	if err := broker.Start(); err != nil {
 		os.RemoveAll(dir)
