@@ -24,8 +24,11 @@ type peer struct {
 	text     map[packet.ID]string // of open exchanges
 	rel      []packet.ID          // PUBREL that are not answered
 	recd     map[packet.ID]bool   // QoS 2 that was received and not completed
+	exactly  map[string]bool      // texts that came at QoS 2
 	window   int
 	next     int
+	old      map[string]bool // received before the broker crashed: it may not know
+	kept     *disk           // of a stored session, else nil
 }
 
 // read takes what the session sent.
@@ -65,7 +68,7 @@ func (p *peer) publish(m *packet.Publish) {
 	if _, used := p.qos[m.ID]; used {
 		p.t.Fatalf("identifier %d given to %s while in use (MQTT-2.2.1-4)", m.ID, text)
 	}
-	if p.seen[text] > 0 && !m.Dup {
+	if p.seen[text] > 0 && !m.Dup && !(m.QoS == 1 && p.old[text]) {
 		p.t.Fatalf("%s again without DUP", text)
 	}
 	if m.QoS == 1 || !p.recd[m.ID] {
@@ -76,7 +79,11 @@ func (p *peer) publish(m *packet.Publish) {
 		}
 		if m.QoS == 2 {
 			p.recd[m.ID] = true
+			p.exactly[text] = true
 		}
+	}
+	if p.kept != nil {
+		p.kept.published(m)
 	}
 	p.open = append(p.open, m.ID)
 	p.qos[m.ID] = uint8(m.QoS)
@@ -135,7 +142,7 @@ func FuzzSession(f *testing.F) {
 		cfg := &Config{ReceiveMaximum: 4, MaxInflight: 4, TopicAliasMaximum: 2, AliasesOut: 2, QueueMessages: 6, QueueBytes: 1 << 10}
 		s := New(cfg, 0)
 		p := &peer{t: t, v: packet.V311, cfg: cfg, s: &s, seen: map[string]int{},
-			qos: map[packet.ID]uint8{}, text: map[packet.ID]string{}, recd: map[packet.ID]bool{}}
+			qos: map[packet.ID]uint8{}, text: map[packet.ID]string{}, recd: map[packet.ID]bool{}, exactly: map[string]bool{}}
 		if v5 {
 			p.v = packet.V5
 		}
@@ -185,6 +192,9 @@ func (p *peer) deliver(qos packet.QoS, now time.Duration) {
 	p.next++
 	text := fmt.Sprint("m", p.next)
 	d := Delivery{Message: &Keeper{Borrowed: &message.Message{Topic: []byte("t"), Payload: []byte(text), QoS: qos}}, QoS: qos}
+	if p.kept != nil && qos > 0 {
+		d.Key, d.Sole = p.kept.store(text, qos), true
+	}
 	out, o, _ := p.s.Deliver(nil, d, now)
 	if qos > 0 && !o.Dropped() {
 		p.accepted = append(p.accepted, text)

@@ -94,8 +94,12 @@ func (s *Session) pubrec(out []byte, p *packet.Ack, now time.Duration) (_ []byte
 		}
 		return s.Link.ack(out, packet.PUBREL, p.ID, packet.PacketIdentifierNotFound), d
 	}
-	if e.state == unsent { // the client has it from an earlier connection
+	switch e.state {
+	case unsent: // the client has it from an earlier connection
 		e.state = published
+		s.unsent--
+	case void:
+		e.state = released
 		s.unsent--
 	}
 	if p.Code.Failed() {

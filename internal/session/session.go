@@ -98,7 +98,7 @@ type flow struct {
 	given    uint32 // packet identifiers given out ever, modulo 2^32
 	lastID   uint16 // the packet identifier given out last
 	open     uint16 // exchanges in sent that are not done
-	unsent   uint16 // of these, those to be sent
+	unsent   uint16 // of these, those to be sent (unsent, void)
 }
 
 // Delivery is a message for one client.
@@ -147,6 +147,7 @@ const (
 	unsent    state = iota // to be sent on this connection
 	writing                // stored QoS 2: not sent before its identifier is on disk
 	published              // awaits PUBACK or PUBREC
+	void                   // the content is lost: PUBREL is to be sent, for the client may have the message
 	released               // awaits PUBCOMP
 	done
 )
@@ -212,7 +213,7 @@ func (s *Session) Attach(l *Link) {
 		if e.state == published {
 			e.state = unsent
 		}
-		if e.state == unsent {
+		if e.state == unsent || e.state == void {
 			s.unsent++
 		}
 	}
@@ -431,7 +432,7 @@ func (s *Session) close(e *exchange) {
 	if e.counted && s.Link != nil {
 		s.Link.inflight--
 	}
-	if e.state != released {
+	if e.state < void {
 		s.finished(e.stored())
 	}
 	if e.key != 0 && e.qos() == 2 {
@@ -531,10 +532,15 @@ func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
 	l := s.Link
 	for i := s.sentHead; i < len(s.sent); i++ {
 		e := &s.sent[i]
+		if e.state == void {
+			out = l.ack(out, packet.PUBREL, e.id, packet.Success)
+			e.state = released
+			s.unsent--
+		}
 		if e.state != unsent {
 			continue
 		}
-		if l.Hold || e.missing() || !e.counted && l.inflight >= l.ReceiveMaximum {
+		if l.Hold || e.missing() || !e.counted && l.inflight >= l.ReceiveMaximum && !s.yield(i+1) {
 			return out, d
 		}
 		var ok bool
@@ -556,26 +562,52 @@ func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
 	return out, d
 }
 
-// Lost gives up a stored message whose content can't be read.
-func (s *Session) Lost(k message.Key) {
+// yield takes back the place in the window that an exchange from i on has and
+// does not use yet: one that began before it goes first, and might else wait
+// for ever.
+func (s *Session) yield(i int) bool {
+	for ; i < len(s.sent); i++ {
+		if e := &s.sent[i]; e.counted && e.state < published {
+			e.counted = false
+			s.Link.inflight--
+			return true
+		}
+	}
+	return false
+}
+
+// Lost gives up a stored message whose content can't be read. If the client may
+// have it, at QoS 2, it must hear PUBREL before it sees the identifier again. It reports false if
+// the message is not waited for, because it has ended or gone to another session.
+func (s *Session) Lost(k message.Key) (waited bool) {
 	if s.flow == nil {
-		return
+		return false
 	}
 	for i := s.sentHead; i < len(s.sent); i++ {
-		if e := &s.sent[i]; e.key == k && e.state == unsent {
-			s.unsent--
-			s.close(e)
-			s.tidy()
-			return
+		e := &s.sent[i]
+		if e.key != k || e.state != unsent {
+			continue
 		}
+		if e.qos() == 2 && !e.first {
+			s.cfg.Journal.Released(s.Number, k, e.id)
+			s.finished(e.stored())
+			e.state = void
+			return true
+		}
+		s.unsent--
+		s.close(e)
+		s.tidy()
+		return true
 	}
 	s.queue.remove(func(e *entry) bool {
 		if e.key != k {
 			return false
 		}
 		s.finished(e.stored())
+		waited = true
 		return true
 	})
+	return waited
 }
 
 // The content of stored messages is read ahead for this many messages or, if
