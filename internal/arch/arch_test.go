@@ -43,8 +43,9 @@ var allowed = map[string]string{
 	"broker": "engine message packet session store topic",
 
 	// The wiring and the command line.
-	"app": "broker config engine engine/epoll engine/gonet store store/pebblestore",
-	"cli": "app config",
+	"app":           "broker config engine engine/epoll engine/gonet store store/pebblestore",
+	"app/storetool": "message packet store store/pebblestore",
+	"cli":           "app app/storetool config",
 
 	// Tests of the whole.
 	"arch":        "",
