@@ -29,6 +29,9 @@ type Store interface {
 	// Backlog is the size of what waits for the disk, in bytes.
 	Backlog() int64
 
+	// Stats are for $SYS.
+	Stats() store.Stats
+
 	// Err tells why nothing becomes durable at present, nil if it does.
 	Err() error
 }
@@ -204,7 +207,10 @@ func (b *Broker) wakeStalled() {
 }
 
 // StoreChanged tells that Store.Err may say something else now.
-func (b *Broker) StoreChanged() { b.wakeStalled() }
+func (b *Broker) StoreChanged() {
+	b.noteTrouble()
+	b.wakeStalled()
+}
 
 // mostBacklog is how many bytes may wait for the disk before publishers of
 // durable messages are paused: what a slow disk takes in about a second.
@@ -219,6 +225,7 @@ func (s *shard) diskBusy() bool {
 
 // Finished implements session.Journal.
 func (s *shard) Finished(number uint64, m message.Stored) {
+	s.count.gone(m)
 	if m.Sole {
 		s.disk().DropReceivers(store.Record{Key: m.Key, Sole: true, Apart: store.LiesApart(1, m.Size)})
 		return
@@ -313,8 +320,9 @@ func (s *shard) supply(cl *client, results []store.Result) {
 	}
 	for _, r := range results {
 		if r.Err != nil {
-			s.lost(r)
-			cl.session.Lost(r.Key)
+			if cl.session.Lost(r.Key) {
+				s.lost(r)
+			}
 			continue
 		}
 		cl.session.Supply(r.Key, r.Message)

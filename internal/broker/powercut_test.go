@@ -90,6 +90,9 @@ type sending struct {
 	maybe     bool // its publisher's session ended: nothing is certain
 }
 
+// slack is how long a packet may be on its way, in both directions together.
+const slack = 3 * time.Second
+
 // actor is a client that follows the standard.
 type actor struct {
 	h        *history
@@ -667,7 +670,7 @@ func (a *actor) receive(m *packet.Publish) {
 	n, _ := strconv.Atoi(string(m.Payload))
 	s := h.sent[n-1]
 	h.log("%s: PUBLISH %d QoS %d as %d dup %v", a.id, n, m.QoS, m.ID, m.Dup)
-	if !s.expires.IsZero() && !m.Dup && h.wall.Add(h.w.now).After(s.expires.Add(1100*time.Millisecond)) {
+	if !s.expires.IsZero() && !m.Dup && h.wall.Add(h.w.now).After(s.expires.Add(slack)) {
 		h.fail("%s got message %d, which ended %v ago", a.id, n, h.wall.Add(h.w.now).Sub(s.expires))
 	}
 	switch m.QoS {

@@ -62,6 +62,7 @@ type lane struct {
 	released  uint64  // of these
 	waiting   []*Turn // taken and not released, in order, from head on
 	head      int
+	decided   int // those before it are complete, or will be with this batch
 }
 
 // Config shapes a Store.
@@ -279,12 +280,12 @@ func (s *Store) build() (urgent bool, size int64) {
 		}
 		for _, a := range t.After {
 			a.Urgent = a.Urgent || t.Urgent // t is not released before a is durable, all of it
-			urgent = urgent || a.Urgent
 			a.Awaits--
-			s.decide(a)
 		}
 		t.applied = true
-		s.decide(t)
+	}
+	for i := range s.lanes {
+		urgent = s.decide(&s.lanes[i]) || urgent
 	}
 	if s.extra.n > 0 {
 		s.lists = append(s.lists, &s.extra)
@@ -300,12 +301,22 @@ func (s *Store) settle(seq uint64) {
 	}
 }
 
-// decide completes a turn if this batch has all that it awaits.
-func (s *Store) decide(t *Turn) {
-	if t.applied && t.Awaits == 0 {
+// decide completes those turns of a shard that await nothing more with this
+// batch, and reports whether somebody waits for one. They complete in their
+// order: a crash must not take back a message and leave a later one of its
+// publisher (MQTT-4.6.0-5).
+func (s *Store) decide(l *lane) (urgent bool) {
+	for l.decided < len(l.waiting) {
+		t := l.waiting[l.decided]
+		if !t.applied || t.Awaits > 0 {
+			break
+		}
 		s.extra.Append(&t.finally)
 		s.decided = append(s.decided, t)
+		urgent = urgent || t.Urgent
+		l.decided++
 	}
+	return urgent
 }
 
 // release marks what the batch has completed, and tells the shards.
@@ -334,8 +345,10 @@ func (s *Store) releaseLane(shard int) uint64 {
 		l.released++
 		l.head++
 	}
-	if l.head == len(l.waiting) {
-		l.waiting, l.head = l.waiting[:0], 0
+	if l.head > len(l.waiting)/2 {
+		n := copy(l.waiting, l.waiting[l.head:])
+		clear(l.waiting[n:])
+		l.waiting, l.head, l.decided = l.waiting[:n], 0, l.decided-l.head
 	}
 	if l.released == before {
 		return 0
