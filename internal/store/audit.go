@@ -157,11 +157,17 @@ func (a *audit) Waiting(w Waiting) {
 	}
 }
 
-// tidied takes note of what a start would remove. Receivers do not count: Load
-// also moves them, and a list may hold sessions that are gone.
+// tidied takes note of what a start would remove, if it is there. Receivers do
+// not count: Load also moves them, and a list may hold sessions that are gone.
 func (a *audit) tidied(c Change) {
-	if c.Op != OpSet && len(c.Key) > 0 && c.Key[0] != kindReceivers {
+	if c.Op == OpSet || len(c.Key) == 0 || c.Key[0] == kindReceivers {
+		return
+	}
+	switch _, err := a.r.Get(nil, c.Key); {
+	case err == nil:
 		a.leftOver = append(a.leftOver, bytes.Clone(c.Key))
+	case !errors.Is(err, ErrNotFound):
+		a.failed = err
 	}
 }
 
