@@ -28,9 +28,11 @@ type Broker struct {
 	gate     gate
 	batches  batchPool
 	stopping atomic.Bool
-	stalled  atomic.Uint64 // shards whose publishers wait for the disk
-	names    atomic.Uint64 // of assigned client ids
-	process  string        // tells assigned client ids of one process from those of others
+	stalled  atomic.Uint64          // shards whose publishers wait for the disk
+	names    atomic.Uint64          // of assigned client ids
+	damaged  uint64                 // records that the start could not read
+	trouble  atomic.Pointer[string] // the last of the store
+	process  string                 // tells assigned client ids of one process from those of others
 }
 
 // New returns a broker. cfg must be valid (see Config.Validate).
@@ -79,5 +81,6 @@ func (b *Broker) Counters() Counters {
 	}
 	n, bytes := b.retained.size()
 	sum.Retained, sum.RetainedBytes = uint64(n), uint64(bytes)
+	sum.Damaged = b.damaged
 	return sum
 }

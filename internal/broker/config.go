@@ -25,8 +25,16 @@ type Config struct {
 	Version string
 
 	Store  Store        // nil keeps everything in memory
+	Disk   func() Disk  // figures of where the Store keeps it; nil: there are none
 	Access Access       // nil allows everything
 	Logger *slog.Logger // nil logs nothing
+}
+
+// Disk are figures of a data directory.
+type Disk struct {
+	Bytes       int64 // of the database
+	LogBytes    int64 // of these, what the next start has to read again
+	Quarantines int   // directories with what was damaged
 }
 
 // Limits bound what clients can make the broker hold.

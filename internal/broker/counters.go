@@ -1,6 +1,10 @@
 package broker
 
-import "sync"
+import (
+	"sync"
+
+	"midge/internal/message"
+)
 
 // Counters are what a broker counts. Those that say "now" go up and down.
 type Counters struct {
@@ -24,6 +28,9 @@ type Counters struct {
 
 	Subscriptions       uint64 // now, without shared ones
 	SharedSubscriptions uint64 // now
+
+	Stored      uint64 // messages now that stored sessions have on disk, once for each receiver
+	StoredBytes uint64 // their bytes now
 
 	DroppedSlow    uint64 // QoS 0 messages for clients that read too slowly
 	DroppedQueue   uint64 // messages that a session's queue had no room for
@@ -51,20 +58,32 @@ type Counters struct {
 	// Of all shards together.
 	Retained      uint64 // retained messages now
 	RetainedBytes uint64 // their bytes now
+	Damaged       uint64 // records that the start found and could not read
 }
 
 // fields lists what a shard counts.
-func (c *Counters) fields() [38]*uint64 {
+func (c *Counters) fields() [40]*uint64 {
 	return [...]*uint64{
 		&c.Connections, &c.Accepted, &c.Connects, &c.Connected, &c.Disconnected, &c.Expired, &c.TakenOver,
 		&c.PacketsReceived, &c.PacketsSent, &c.BytesReceived, &c.BytesSent,
 		&c.PublishReceived, &c.PublishSent, &c.PublishBytesReceived, &c.PublishBytesSent,
-		&c.Subscriptions, &c.SharedSubscriptions,
+		&c.Subscriptions, &c.SharedSubscriptions, &c.Stored, &c.StoredBytes,
 		&c.DroppedSlow, &c.DroppedQueue, &c.DroppedAway, &c.DroppedExpired, &c.DroppedSize, &c.DroppedMailbox, &c.DroppedGroup, &c.DroppedDamaged,
 		&c.RefusedConnections, &c.RefusedPerIP, &c.RefusedAccess, &c.RefusedSubscriptions, &c.RefusedTopics,
 		&c.RefusedRetained, &c.RefusedSize, &c.RefusedStore, &c.ConnectTimeouts, &c.KeepAliveTimeouts, &c.SlowDisconnects,
 		&c.PausedPublishers, &c.Faults,
 	}
+}
+
+// wrote counts n receivers of a message that go to disk, gone is the reverse.
+func (c *Counters) wrote(n, size int) {
+	c.Stored += uint64(n)
+	c.StoredBytes += uint64(n * size)
+}
+
+func (c *Counters) gone(m message.Stored) {
+	c.Stored--
+	c.StoredBytes -= uint64(m.Size)
 }
 
 // add adds what o has counted. Sums of numbers that go up and down are right

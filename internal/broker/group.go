@@ -247,6 +247,7 @@ func (s *shard) passMissing(g *group, missing []message.Stored, e *ending) {
 			if r.Err != nil {
 				s.lost(r)
 				s.disk().DropReceivers(recordOf(missing[i]))
+				s.count.gone(missing[i])
 				e.end(s)
 				continue
 			}
@@ -265,6 +266,7 @@ func (s *shard) passOn(g *group, m *message.Message, old message.Stored, e *endi
 		key = message.NewKey(seq, store.PartOwn)
 		s.disk().Undecided(seq, true)
 		s.disk().FinallyDropReceivers(recordOf(old))
+		s.count.gone(old)
 	}
 	var kept *message.Message
 	s.routeGroup(g, m, &kept, 0, key)

@@ -27,6 +27,7 @@ func (b *Broker) Load(now time.Duration) ([]store.Damaged, error) {
 		return damaged, fmt.Errorf("broker: %w", err)
 	}
 	l.finish()
+	b.damaged = uint64(len(damaged))
 	return damaged, nil
 }
 
@@ -125,6 +126,7 @@ func (l *loader) Waiting(w store.Waiting) {
 	for i := range w.All {
 		rc := &w.All[i]
 		at := l.sessions[rc.Session]
+		at.s.count.wrote(1, w.Size)
 		r := session.Restored{
 			Stored: message.Stored{Key: w.Key, Size: w.Size, Sole: sole}, Expires: w.Expires,
 			QoS: rc.QoS, Retain: rc.Retain, SubscriptionIDs: rc.IDs,

@@ -255,6 +255,7 @@ func (s *shard) writeReceivers(n int, m *message.Message, key message.Key) messa
 		key = message.NewKey(s.b.cfg.Store.NextSeq(), store.PartOwn)
 	}
 	s.disk().PutReceivers(key, n, s.books.receivers, m)
+	s.count.wrote(n, m.Size())
 	if n > 1 {
 		l := left(n)
 		if store.LiesApart(n, m.Size()) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"midge/internal/message"
+	"midge/internal/store"
 )
 
 // sys publishes the topics under $SYS/broker, with the names that users of
@@ -16,6 +17,7 @@ type sys struct {
 	shard   *shard
 	last    time.Duration
 	most    uint64            // clients connected at one time
+	stats   store.Stats       // of the last time
 	loads   map[string]*load  // by the part of the topic after "load/"
 	written map[string]string // topic -> last value
 }
@@ -43,6 +45,7 @@ func (y *sys) expire(s *shard) {
 	c := s.b.Counters()
 	y.most = max(y.most, c.Connected)
 	y.values(&c)
+	y.store(&c)
 	y.averages(&c)
 	y.last = s.now
 	s.timers.start(&y.timer, s.now+s.b.cfg.Sys)
@@ -61,9 +64,9 @@ func (y *sys) values(c *Counters) {
 	y.number("clients/expired", c.Expired)
 	y.number("messages/received", c.PacketsReceived)
 	y.number("messages/sent", c.PacketsSent)
-	y.number("messages/stored", c.Retained)
-	y.number("store/messages/count", c.Retained)
-	y.number("store/messages/bytes", c.RetainedBytes)
+	y.number("messages/stored", c.Retained+c.Stored)
+	y.number("store/messages/count", c.Retained+c.Stored)
+	y.number("store/messages/bytes", c.RetainedBytes+c.StoredBytes)
 	y.number("publish/messages/received", c.PublishReceived)
 	y.number("publish/messages/sent", c.PublishSent)
 	y.number("publish/messages/dropped", c.Dropped())
@@ -74,6 +77,58 @@ func (y *sys) values(c *Counters) {
 	y.number("shared_subscriptions/count", c.SharedSubscriptions)
 	y.number("bytes/received", c.BytesReceived)
 	y.number("bytes/sent", c.BytesSent)
+}
+
+// store publishes how the disk does, unless everything is in memory.
+func (y *sys) store(c *Counters) {
+	cfg := &y.shard.b.cfg
+	if cfg.Store == nil {
+		return
+	}
+	y.status(cfg.Store.Err())
+	st := cfg.Store.Stats()
+	y.number("store/queued/count", c.Stored)
+	y.number("store/queued/bytes", c.StoredBytes)
+	y.number("store/commits", st.Batches)
+	y.number("store/syncs", st.Syncs)
+	y.number("store/syncs/last", uint64(st.LastSync/time.Microsecond))
+	if n := st.Batches - y.stats.Batches; n > 0 {
+		y.set("store/commits/turns", strconv.FormatFloat(float64(st.Turns-y.stats.Turns)/float64(n), 'f', 1, 64))
+	}
+	y.stats = st
+	y.number("store/backlog/bytes", uint64(max(st.Backlog, 0)))
+	y.number("store/refused", c.RefusedStore)
+	y.number("store/damaged", c.Damaged+c.DroppedDamaged)
+	if cfg.Disk != nil {
+		d := cfg.Disk()
+		y.number("store/disk/bytes", uint64(d.Bytes))
+		y.number("store/disk/log/bytes", uint64(d.LogBytes))
+		y.number("store/quarantines", uint64(d.Quarantines))
+	}
+	y.load("store/syncs", st.Syncs)
+}
+
+// status publishes what is wrong with the disk now, and what was last.
+func (y *sys) status(now error) {
+	b := y.shard.b
+	b.noteTrouble()
+	status, last := "ok", "none"
+	if now != nil {
+		status = now.Error()
+	}
+	if t := b.trouble.Load(); t != nil {
+		last = *t
+	}
+	y.set("store/status", status)
+	y.set("store/trouble", last)
+}
+
+// noteTrouble remembers what is wrong with the disk, if anything is.
+func (b *Broker) noteTrouble() {
+	if err := b.cfg.Store.Err(); err != nil {
+		text := err.Error()
+		b.trouble.Store(&text)
+	}
 }
 
 // averages publishes the loads.
