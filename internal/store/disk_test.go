@@ -118,24 +118,6 @@ func (d *testDisk) all() []string { return d.keys(nil, []byte{0xff}) }
 
 func (d *testDisk) set(key, value []byte) { d.now[string(key)] = string(value) }
 
-func (d *testDisk) has(key []byte) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, ok := d.now[string(key)]
-	return ok
-}
-
-// crash is what the disk holds after a power cut.
-func (d *testDisk) crash() *testDisk {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	after := newTestDisk()
-	for k, v := range d.synced {
-		after.now[k], after.synced[k] = v, v
-	}
-	return after
-}
-
 // testStore is a store whose steps the test takes.
 type testStore struct {
 	*Store

@@ -1,0 +1,413 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"midge/internal/message"
+)
+
+// TestKeys proves that keys keep the order that starts rely on, and that
+// records of one kind never lie among those of another.
+func TestKeys(t *testing.T) {
+	k := message.NewKey(7, PartOwn)
+	inOrder := [][]byte{
+		subscriptionKey(nil, 1, "a"), subscriptionKey(nil, 1, "b"), subscriptionKey(nil, 2, "a"), subscriptionKey(nil, 1<<40, "a"),
+		incomingKey(nil, 1, 1), incomingKey(nil, 1, 300), incomingKey(nil, 2, 1),
+		messageKey(nil, message.NewKey(6, PartOfShard(63))), messageKey(nil, k),
+		receiversKey(nil, k), doneKey(nil, k, 0), doneKey(nil, k, 500), receiversKey(nil, k+1),
+		receiversKey(nil, message.NewKey(7, 255)), receiversKey(nil, message.NewKey(8, 0)),
+		sessionKey(nil, 1), sessionKey(nil, 256), retainedKey(nil, []byte("a")), retainedKey(nil, []byte("a/b")),
+		undecidedKey(nil, 3), willKey(nil, 4), outgoingKey(nil, 1, k), outgoingKey(nil, 1, k+256),
+	}
+	for i := 1; i < len(inOrder); i++ {
+		if string(inOrder[i-1]) >= string(inOrder[i]) {
+			t.Errorf("% x does not come before % x", inOrder[i-1], inOrder[i])
+		}
+	}
+	if a, b := messageKey(nil, message.NewKey(7, PartOfShard(0))), messageKey(nil, message.NewKey(7, PartOfShard(63))); string(a) != string(b) {
+		t.Error("shards do not share a message")
+	}
+	if a, b := outgoingKey(nil, 1, message.NewKey(7, PartOfShard(5))), outgoingKey(nil, 1, k); string(a) != string(b) {
+		t.Error("an exchange does not survive a change of the number of shards")
+	}
+	parts := map[uint8]bool{PartOwn: true}
+	for i := range 64 {
+		parts[PartOfShard(i)] = true
+	}
+	groups := 0
+	for part, ok := PartOfGroup(0); ok; part, ok = PartOfGroup(groups) {
+		if parts[part] {
+			t.Fatalf("part %d is given twice", part)
+		}
+		parts[part] = true
+		groups++
+	}
+	if groups != mostGroups || len(parts) != 1+64+mostGroups {
+		t.Errorf("%d groups, %d parts", groups, len(parts))
+	}
+}
+
+// receivers puts a message for sessions.
+func receivers(t *Turn, k message.Key, m *message.Message, sessions ...uint64) {
+	var b []byte
+	for _, s := range sessions {
+		b = AppendReceiver(b, &Receiver{Session: s, QoS: m.QoS})
+	}
+	t.PutReceivers(k, len(sessions), b, m)
+}
+
+// sessions puts sessions 1 to n.
+func sessions(s *testStore, n int) {
+	s.put(0, func(t *Turn) {
+		for i := range n {
+			t.PutSession(&Session{Number: uint64(i + 1), ClientID: fmt.Sprint("c", i+1), Expiry: 60})
+		}
+	})
+}
+
+// start loads what a disk has, with some number of shards.
+func start(t *testing.T, d *testDisk, shards int) (*testStore, *testLoader) {
+	t.Helper()
+	s, l := newTestStore(d, shards), &testLoader{shards: shards}
+	if damaged := s.mustLoad(t, l); len(damaged) > 0 {
+		t.Fatalf("damaged: %q", damaged)
+	}
+	return s, l
+}
+
+// kinds are the records that are there, each by its kind.
+func (d *testDisk) kinds() (text string) {
+	for _, k := range d.all() {
+		text += k[:1]
+	}
+	return text
+}
+
+// TestLoadAll proves that a start finds everything that turns have written, and
+// nothing that they have dropped.
+func TestLoadAll(t *testing.T) {
+	d := newTestDisk()
+	s := newTestStore(d, 1)
+	sessions(s, 2)
+	m, topic := testMessage(), []byte("r")
+	k := message.NewKey(s.NextSeq(), PartOwn)
+	s.Retain(&message.Message{Topic: topic, Payload: []byte("x")})
+	s.put(0, func(t *Turn) {
+		t.PutSubscription(1, &Subscription{Filter: "a", QoS: 1})
+		t.PutSubscription(1, &Subscription{Filter: "b", QoS: 2})
+		t.PutWill(&Will{Number: 9, ClientID: "c1", Message: m})
+		t.PutIncoming(1, 5, false)
+		t.PutIncoming(2, 6, true)
+		receivers(t, k, &m, 1, 2)
+		t.PutOutgoing(2, k, Outgoing{ID: 3})
+		t.PutOutgoing(1, message.NewKey(1, 0), Outgoing{ID: 4, Released: true})
+		t.Done(k, s.NextSeq(), []uint64{1})
+	})
+	s2, l := start(t, d, 1)
+	if len(l.sessions) != 2 || len(l.subs) != 2 || len(l.wills) != 1 || len(l.retained) != 1 || len(l.incoming) != 2 || len(l.released) != 1 {
+		t.Fatalf("loaded %+v", l)
+	}
+	w := l.waiting
+	if len(w) != 1 || len(w[0].All) != 1 || w[0].All[0].Session != 2 || w[0].Written != 2 || !w[0].Lists || w[0].All[0].Begun != (Outgoing{ID: 3}) {
+		t.Fatalf("waiting: %+v", w)
+	}
+	if s2.NextSeq() <= 9 || s2.NextSession() != 3 {
+		t.Error("a number is given again")
+	}
+	s2.Unretain(topic)
+	s2.put(0, func(t *Turn) {
+		t.DropSubscription(1, "a")
+		t.DropSubscription(1, "b")
+		t.DropWill(9)
+		t.DropIncoming(1, 5)
+		t.DropIncoming(2, 6)
+		t.DropReceivers(Record{Key: k, Lists: true})
+		t.DropOutgoing(2, k)
+		t.DropOutgoing(1, message.NewKey(1, 0))
+		t.DropSession(1)
+		t.FinallyDropSession(2)
+	})
+	if left := d.all(); len(left) > 0 {
+		t.Errorf("left on disk: %q", left)
+	}
+	if b := s2.Backlog(); b != 0 {
+		t.Errorf("%d bytes are left in the backlog", b)
+	}
+}
+
+// TestLoadTidies proves that a start removes what belongs to nobody.
+func TestLoadTidies(t *testing.T) {
+	m, large := testMessage(), testMessage(func(m *message.Message) { m.Payload = make([]byte, Apart) })
+	own, shards := message.NewKey(20, PartOwn), message.NewKey(20, PartOfShard(0))
+	for _, tt := range []struct {
+		name string
+		fill func(t *Turn)
+		left string // kinds of records, besides session 1 and 2
+	}{
+		{"subscription of no session", func(t *Turn) { t.PutSubscription(9, &Subscription{Filter: "a"}) }, ""},
+		{"QoS 2 identifiers of no session", func(t *Turn) {
+			t.PutIncoming(9, 1, false)
+			t.PutOutgoing(9, own, Outgoing{ID: 1, Released: true})
+		}, ""},
+		{"message for no session", func(t *Turn) { receivers(t, own, &m, 9) }, ""},
+		{"large message for no session", func(t *Turn) { receivers(t, own, &large, 9) }, ""},
+		{"message for one that is there and one that is not", func(t *Turn) { receivers(t, own, &m, 1, 9) }, "r"},
+		{"all receivers are done", func(t *Turn) { receivers(t, own, &m, 1, 2); t.Done(own, 21, []uint64{2, 1}) }, ""},
+		{"a list of receivers without a message", func(t *Turn) { t.Done(own, 21, []uint64{2, 1}) }, ""},
+		{"exchange without a message", func(t *Turn) { t.PutOutgoing(1, own, Outgoing{ID: 1}) }, ""},
+		{"exchange that is released", func(t *Turn) { t.PutOutgoing(1, own, Outgoing{ID: 1, Released: true}) }, "x"},
+		{"shared message without receivers", func(t *Turn) { t.Undecided(20, false); t.Share(20, 2, &m); t.Awaits++ }, ""},
+		{"shared message with receivers", func(t *Turn) {
+			t.Undecided(20, false)
+			t.Share(20, 2, &m)
+			receivers(t, shards, &m, 1)
+			t.Awaits++
+		}, "mr"},
+		{"shared message for no session", func(t *Turn) { t.Share(20, 1, &m); receivers(t, shards, &m, 9) }, ""},
+		{"undecided message is taken back", func(t *Turn) {
+			t.Undecided(20, true)
+			t.Share(20, 2, &m)
+			receivers(t, shards, &m, 1)
+			t.PutOutgoing(1, shards, Outgoing{ID: 1})
+			t.PutIncoming(2, 3, true)
+			t.Awaits++
+		}, ""},
+		{"undecided message of several groups is taken back", func(t *Turn) {
+			t.Undecided(20, true)
+			part, _ := PartOfGroup(3)
+			receivers(t, message.NewKey(20, part), &large, 1)
+			t.Awaits++
+		}, ""},
+		{"a decided message stays", func(t *Turn) {
+			t.Undecided(20, true)
+			receivers(t, own, &m, 1)
+			t.PutIncoming(2, 3, true)
+		}, "ir"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newTestDisk()
+			s := newTestStore(d, 2)
+			sessions(s, 2)
+			s.put(0, tt.fill)
+			for range 2 { // the second start finds nothing to do
+				start(t, d, 1)
+				want := []byte("ss" + tt.left)
+				slices.Sort(want)
+				if d.kinds() != string(want) {
+					t.Fatalf("records %q are left, want %q", d.kinds(), want)
+				}
+			}
+			if len(d.synced) != len(d.now) {
+				t.Error("a start left something unsynced")
+			}
+		})
+	}
+}
+
+// TestTurnAwaits proves that the last changes of a turn wait for the turns that
+// it awaits, and its release too.
+func TestTurnAwaits(t *testing.T) {
+	d := newTestDisk()
+	s := newTestStore(d, 2)
+	sessions(s, 2)
+	first := s.put(0, func(t *Turn) { t.Urgent, t.Awaits = true, 1; t.PutIncoming(1, 1, true); t.FinallyDropSession(2) })
+	s.put(0, func(t *Turn) { t.PutIncoming(1, 2, false) })
+	if d.kinds() != "iss" || s.freed[0] != 1 {
+		t.Fatalf("records %q, %d turns released before the turn is complete", d.kinds(), s.freed[0])
+	}
+	syncs := d.syncs
+	s.put(1, func(t *Turn) { t.After = []*Turn{first} })
+	if d.kinds() != "iis" || s.freed[0] != 3 || s.freed[1] != 1 || d.syncs != syncs+1 {
+		t.Fatalf("records %q, turns %v released, %d syncs after it is complete", d.kinds(), s.freed, d.syncs-syncs)
+	}
+}
+
+// TestLoadReshards starts with other numbers of shards, again and again: every
+// receiver keeps its message, which can be read by the key that it has then.
+func TestLoadReshards(t *testing.T) {
+	d := newTestDisk()
+	s := newTestStore(d, 2)
+	const n = 9
+	sessions(s, n)
+	m := testMessage()
+	large := testMessage(func(m *message.Message) { m.Payload = make([]byte, Apart) })
+	part, _ := PartOfGroup(0)
+	s.put(0, func(t *Turn) {
+		t.Share(30, 2, &m)
+		receivers(t, message.NewKey(30, PartOfShard(0)), &m, 2, 4, 6, 8)
+		receivers(t, message.NewKey(30, PartOfShard(1)), &m, 1, 3, 5, 7, 9)
+		receivers(t, message.NewKey(30, part), &m, 3) // by a shared subscription as well
+		receivers(t, message.NewKey(31, PartOwn), &large, 2, 4, 6, 8)
+		receivers(t, message.NewKey(32, PartOwn), &m, 1)
+		t.PutOutgoing(4, message.NewKey(30, PartOfShard(0)), Outgoing{ID: 77})
+	})
+	want := map[uint64][2]uint64{ // seq -> receivers, bytes
+		30: {n + 1, uint64(m.Size())}, 31: {4, uint64(large.Size())}, 32: {1, uint64(m.Size())},
+	}
+	for _, shards := range []int{3, 1, 64, 2, 5, 5} {
+		s, l := start(t, d, shards)
+		got := map[uint64]uint64{}
+		for _, w := range l.waiting {
+			at := l.Shard(w.All[0].Session)
+			for _, rc := range w.All {
+				if l.Shard(rc.Session) != at {
+					t.Fatalf("%d shards: receivers of message %d are on several", shards, w.Key)
+				}
+				if rc.Begun.ID != 0 != (rc.Session == 4 && w.Key.Seq() == 30) {
+					t.Errorf("%d shards: session %d, message %d: exchange %+v", shards, rc.Session, w.Key.Seq(), rc.Begun)
+				}
+				s.Fetch(&Fetch{Items: []message.Stored{{Key: w.Key, Size: w.Size, Sole: w.Written == 1}}, Done: func(r []Result) {
+					if r[0].Err != nil || r[0].Message.Size() != int(want[w.Key.Seq()][1]) {
+						t.Errorf("%d shards: message %d/%d: %v", shards, w.Key.Seq(), w.Key.Part(), r[0].Err)
+						return
+					}
+					got[w.Key.Seq()]++
+				}})
+			}
+		}
+		s.StepReads()
+		for seq, w := range want {
+			if got[seq] != w[0] {
+				t.Errorf("%d shards: message %d for %d receivers, want %d", shards, seq, got[seq], w[0])
+			}
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	s, l := start(t, d, 4)
+	s.put(0, func(t *Turn) { // all are done
+		for _, w := range l.waiting {
+			t.DropReceivers(Record{Key: w.Key, Sole: w.Written == 1, Apart: w.Apart, Lists: w.Lists})
+		}
+		t.DropOutgoing(4, message.NewKey(30, PartOwn))
+	})
+	if left := d.keys([]byte("a"), []byte("s")); len(left) > 0 {
+		t.Errorf("left on disk: %q", left)
+	}
+}
+
+// TestLoadDamaged proves that records which can't be read are handed out with
+// the reason and removed, with what only they made sense of, and that everything
+// else is loaded.
+func TestLoadDamaged(t *testing.T) {
+	own := message.NewKey(20, PartOwn)
+	large := testMessage(func(m *message.Message) { m.Payload = make([]byte, Apart) })
+	for _, tt := range []struct {
+		name string
+		key  []byte
+		left string
+	}{
+		{"session", sessionKey(nil, 1), ""},
+		{"will", willKey(nil, 8), "bmrs"},
+		{"subscription", subscriptionKey(nil, 1, "a"), "mrs"},
+		{"retained", retainedKey(nil, []byte("r")), "bmrs"},
+		{"incoming", []byte("i123"), "bmrs"},
+		{"outgoing", outgoingKey(nil, 1, own), "bmrs"},
+		{"undecided", append(undecidedKey(nil, 3), 'x'), "bmrs"},
+		{"receivers", receiversKey(nil, own), "bs"},
+		{"receivers that are done", doneKey(nil, own, 30), "bmrs"},
+		{"receivers with a short key", []byte("r12"), "bmrs"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newTestDisk()
+			s := newTestStore(d, 1)
+			sessions(s, 1)
+			s.put(0, func(t *Turn) {
+				t.PutSubscription(1, &Subscription{Filter: "a", QoS: 1})
+				receivers(t, own, &large, 1)
+			})
+			d.set(tt.key, []byte{0xff})
+			damaged := newTestStore(d, 1).mustLoad(t, &testLoader{shards: 1})
+			if len(damaged) != 1 || string(damaged[0].Key) != string(tt.key) || string(damaged[0].Value) != "\xff" || damaged[0].Err == nil {
+				t.Fatalf("damaged: %q", damaged)
+			}
+			if d.kinds() != tt.left {
+				t.Errorf("records %q are left, want %q", d.kinds(), tt.left)
+			}
+			start(t, d, 1)
+		})
+	}
+}
+
+// TestLoadFails proves that the errors of a disk end a start.
+func TestLoadFails(t *testing.T) {
+	d := newTestDisk()
+	s := newTestStore(d, 1)
+	s.put(0, func(t *Turn) { t.PutSubscription(9, &Subscription{Filter: "a"}) })
+	d.hook = func(bool, []*Changes) error { return errDisk }
+	if _, err := newTestStore(d, 1).Load(&testLoader{shards: 1}); err == nil {
+		t.Error("a start went on although the disk takes nothing")
+	}
+}
+
+// TestFetch proves that messages are read wherever they lie, that a reader waits
+// for those that are on their way to the disk, and that it is told of those that
+// can't be read.
+func TestFetch(t *testing.T) {
+	d := newTestDisk()
+	s := newTestStore(d, 1)
+	m, large := testMessage(), testMessage(func(m *message.Message) { m.Payload = make([]byte, Apart) })
+	m.Expires = time.Minute
+	key := func(seq uint64) message.Key { return message.NewKey(seq, PartOwn) }
+	many := make([]uint64, manyReceivers+1)
+	s.put(0, func(t *Turn) {
+		receivers(t, key(1), &m, 1)
+		receivers(t, key(2), &m, 1, 2)
+		receivers(t, key(3), &large, 1)
+		receivers(t, key(4), &m, many...)
+	})
+	d.set(receiversKey(nil, key(5)), []byte{0})
+	var got []Result
+	fetch := func(turn uint64, items ...message.Stored) {
+		got = nil
+		s.Fetch(&Fetch{Turn: turn, Items: items, Done: func(r []Result) { got = r }})
+		s.StepReads()
+	}
+	fetch(1,
+		message.Stored{Key: key(1), Size: m.Size(), Sole: true}, message.Stored{Key: key(2), Size: m.Size()},
+		message.Stored{Key: key(3), Size: large.Size(), Sole: true}, message.Stored{Key: key(4), Size: m.Size()},
+		message.Stored{Key: key(5), Size: 9, Sole: true}, message.Stored{Key: key(6), Size: 9, Sole: true})
+	if len(got) != 6 {
+		t.Fatalf("%d results", len(got))
+	}
+	for i, want := range []*message.Message{&m, &m, &large, &m} {
+		if got[i].Err != nil || got[i].Key != key(uint64(i+1)) || text(got[i].Message) != text(want) {
+			t.Errorf("message %d: %v, %v", i+1, got[i].Message, got[i].Err)
+		}
+	}
+	if got[4].Err == nil || got[5].Err == nil {
+		t.Error("messages that can't be read were read")
+	}
+
+	fetch(2, message.Stored{Key: key(7), Size: m.Size(), Sole: true})
+	if got != nil {
+		t.Fatal("a reader did not wait for what is on its way")
+	}
+	s.put(0, func(t *Turn) { receivers(t, key(7), &m, 1) })
+	s.StepReads()
+	if len(got) != 1 || got[0].Err != nil {
+		t.Fatalf("got %v", got)
+	}
+
+	d.getting = func([]byte) error { return errDisk }
+	fetch(3, message.Stored{Key: key(1), Size: m.Size(), Sole: true})
+	if len(got) != 1 || got[0].Err == nil {
+		t.Fatalf("got %v from a disk that can't be read", got)
+	}
+	d.getting = nil
+
+	fetch(9, message.Stored{Key: key(1), Size: m.Size(), Sole: true}, message.Stored{Key: key(8), Size: 9, Sole: true})
+	if got != nil {
+		t.Fatal("a reader did not wait")
+	}
+	d.hook = func(bool, []*Changes) error { return errDisk }
+	s.put(0, func(t *Turn) { receivers(t, key(8), &m, 1) })
+	s.StepReads()
+	if len(got) != 2 || got[0].Err != nil || got[1].Err == nil {
+		t.Fatalf("got %v after the disk has failed", got)
+	}
+}
