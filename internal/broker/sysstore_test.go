@@ -1,0 +1,114 @@
+package broker
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"midge/internal/packet"
+	"midge/internal/store"
+	"midge/internal/store/memstore"
+)
+
+// prompt is a store that commits at once.
+type prompt struct{ *store.Store }
+
+func (p prompt) Submit(shard int, t *store.Turn) uint64 {
+	n := p.Store.Submit(shard, t)
+	p.Step()
+	return n
+}
+
+func (p prompt) Fetch(f *store.Fetch) {
+	p.Store.Fetch(f)
+	p.StepReads()
+}
+
+// TestSysStore follows what $SYS says of the store while a message waits on
+// disk, while the disk is full, and over a restart.
+func TestSysStore(t *testing.T) {
+	backend := memstore.New()
+	damaged := 0
+	begin := func() (*world, prompt) {
+		var core *Broker
+		st := prompt{store.New(backend, store.Config{
+			Shards: 2, Clock: store.NewClock(time.Now(), 0),
+			Released: func(shard int, turns uint64) { core.Released(shard, turns) },
+		})}
+		core = New(Config{Shards: 2, Store: st, Sys: time.Second, Disk: func() Disk {
+			return Disk{Bytes: 4711, LogBytes: 42, Quarantines: 1}
+		}})
+		w := &world{t: t, b: core, posts: make(chan func(), 1024)}
+		if records, err := core.Load(0); err != nil || len(records) != damaged {
+			t.Fatalf("load: %v, %v; want %d damaged records", records, err, damaged)
+		}
+		core.Start(w)
+		return w, st
+	}
+	says := func(w *world, name, want string) {
+		t.Helper()
+		w.pass(1100 * time.Millisecond)
+		got := "no message"
+		for _, m := range w.b.retained.matches(nil, sysPrefix+"store/"+name, w.now) {
+			got = string(m.Payload)
+		}
+		if got != want {
+			t.Errorf("store/%s: %q, want %q", name, got, want)
+		}
+	}
+	persistent := func(c *packet.Connect) {
+		c.CleanStart = false
+		c.Properties.SessionExpiry = 3600
+		c.Properties.Set(packet.PropSessionExpiry)
+	}
+
+	w, st := begin()
+	for name, want := range map[string]string{
+		"status": "ok", "trouble": "none", "queued/count": "0", "queued/bytes": "0", "backlog/bytes": "0",
+		"refused": "0", "damaged": "0", "disk/bytes": "4711", "disk/log/bytes": "42", "quarantines": "1",
+	} {
+		says(w, name, want)
+	}
+	sub := w.connect(packet.V5, "sub", persistent)
+	sub.subscribe("a", 1)
+	sub.hang()
+	pub := w.connect(packet.V5, "pub")
+	pub.publish("a", "kept", 1, false)
+	if code := pub.next(packet.PUBACK); code == nil {
+		t.Fatal("no PUBACK")
+	}
+	says(w, "queued/count", "1")
+	if st.Stats().Syncs == 0 {
+		t.Fatal("nothing was synced")
+	}
+
+	full := errors.New("no room on the disk")
+	st.Trouble(full)
+	w.b.StoreChanged()
+	pub.publish("a", "refused", 1, false)
+	if body := pub.next(packet.PUBACK); len(body) < 3 || body[2] != byte(packet.QuotaExceeded) {
+		t.Errorf("PUBACK %x, want 0x97", body)
+	}
+	says(w, "status", full.Error())
+	says(w, "refused", "1")
+	st.Trouble(nil)
+	w.b.StoreChanged()
+	says(w, "status", "ok")
+	says(w, "trouble", full.Error())
+
+	w, _ = begin()
+	says(w, "queued/count", "1")
+	sub = w.connect(packet.V5, "sub", persistent)
+	sub.want("kept")
+	says(w, "queued/count", "0")
+	says(w, "queued/bytes", "0")
+
+	var nonsense store.Changes
+	nonsense.Set([]byte("s\x00\x00\x00\x00\x00\x00\x00\x07"), []byte("\xff"))
+	if err := backend.Commit(true, &nonsense); err != nil {
+		t.Fatal(err)
+	}
+	damaged = 1
+	w, _ = begin()
+	says(w, "damaged", "1")
+}
