@@ -253,7 +253,9 @@ func (s *Session) Deliver(out []byte, d Delivery, now time.Duration) (_ []byte, 
 		}
 		return s.sendNow(out, d, now)
 	}
-	if l == nil || s.Waiting() > 0 || !s.window() {
+	// What is to be sent again may have to be read first; it stays before what
+	// was published after it (MQTT-4.6.0-6).
+	if l == nil || s.Waiting() > 0 || s.flow != nil && s.unsent > 0 || !s.window() {
 		o, dropped = s.enqueue(d, now)
 		return out, o, dropped
 	}

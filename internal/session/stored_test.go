@@ -269,6 +269,14 @@ func TestRestore(t *testing.T) {
 		answer(s, packet.PUBREC, 1, 0)
 		expect(t, v, answer(s, packet.PUBCOMP, 1, 0), "PUBLISH 2 q2 m2 dup")
 	})
+	t.Run("v5/MQTT-4.6.0-6/nothing overtakes what is sent again", func(t *testing.T) {
+		s, _ := stored(9)
+		expect(t, v, s.take(t, 1, 1, "m1", Sent), "PUBLISH 1 q1 m1")
+		expect(t, v, s.rejoin(9)) // it must be read
+		expect(t, v, s.take(t, 2, 1, "m2", Queued))
+		expect(t, v, s.supplyAll(), "PUBLISH 1 q1 m1 dup", "PUBLISH 2 q1 m2")
+		expect(t, v, s.take(t, 3, 1, "m3", Sent), "PUBLISH 3 q1 m3")
+	})
 	t.Run("v5/MQTT-3.3.4-9/what began first gets the window", func(t *testing.T) {
 		s, _ := stored(9)
 		s.take(t, 1, 2, "a", Sent)
