@@ -93,7 +93,7 @@ func (b *Broker) build(core broker.Config) error {
 // assemble makes the broker and its network, and loads what is on disk.
 func (b *Broker) assemble(core broker.Config) (err error) {
 	if b.disk != nil {
-		core.Store = b.disk.store
+		core.Store, core.Disk = b.disk.store, b.disk.figures.load
 	}
 	b.core = broker.New(core)
 	if b.network, err = newNetwork(b.cfg, b.core.Shards(), b.log); err != nil || b.disk == nil {
@@ -122,6 +122,10 @@ func (b *Broker) shards() int {
 // after a cancellation.
 func (b *Broker) Run(ctx context.Context) error {
 	running, end := context.WithCancel(context.WithoutCancel(ctx))
+	if b.disk != nil {
+		b.disk.figures.last.Store(b.disk.measured())
+		go b.disk.measure(running) // not waited for: a disk may hang
+	}
 	b.core.Start(b.network)
 	var tending sync.WaitGroup
 	tending.Go(func() { giveBack(running) })
@@ -135,6 +139,10 @@ func (b *Broker) Run(ctx context.Context) error {
 	}()
 	defer func() {
 		endDisk()
+		select {
+		case <-committed: // what was submitted is on disk
+		case <-time.After(endWithin): // it waits for room on a full disk; closing ends that
+		}
 		closed := b.disk.close()
 		<-committed
 		if closed != nil {
