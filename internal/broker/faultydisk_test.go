@@ -142,6 +142,7 @@ type listener struct {
 	open     map[packet.ID]*posting
 	got      map[int]int
 	incoming map[packet.ID]bool
+	granted  int // SUBACK that did not refuse
 	refused  int // PUBACK, PUBREC, SUBACK and CONNACK with Quota exceeded
 	pongs    int
 }
@@ -382,6 +383,14 @@ func (f *faultyDisk) failing() {
 			f.fail("%v: CONNECT that wants a durable session was not refused", v)
 		}
 	}
+	for _, l := range f.subs { // SUBACK refuses, or waits behind others that wait
+		granted := l.granted
+		l.subscribeTo("n/#", 1)
+		f.commit()
+		if l.granted != granted {
+			f.fail("%s: a durable subscription was granted", l.id)
+		}
+	}
 	mem := f.listener("other memory", packet.V5, false)
 	f.pubs = append(f.pubs, mem)
 	mem.connect()
@@ -617,6 +626,7 @@ func (l *listener) packet(first byte, body []byte) {
 			l.refused++
 		} else {
 			l.filter = true
+			l.granted++
 		}
 	case packet.PINGRESP:
 		l.pongs++
