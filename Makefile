@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export CGO_ENABLED ?= 0
 BUILD := go build -trimpath -ldflags "-s -w"
 
-.PHONY: build run check test fuzz bench docs install-test-tools clean
+.PHONY: build run check test crashtest fuzz bench docs install-test-tools clean
 
 build: ## Build bin/midge.
 	$(BUILD) -o bin/midge ./cmd/midge
@@ -18,6 +18,9 @@ check: ## The fast checks: format, vet, other systems, tests without extras.
 test: ## Install what the tests need, and run all of them.
 	test/install-tools
 	test/run all
+
+crashtest: ## Kill the broker under load, ROUNDS (50) times, and count losses. MIDGE_SEED repeats a run.
+	go test -v -count 1 -timeout 60m -tags integration ./test/crash -rounds $(or $(ROUNDS),50)
 
 fuzz: ## Run each fuzz target for FUZZTIME (20s).
 	test/run fuzz

@@ -4,10 +4,12 @@ package crash
 
 import (
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,8 +19,9 @@ import (
 
 // broker is the broker under test, over all its processes.
 type broker struct {
-	command []string // {dir} stands for the data directory, {port} for the port
+	command []string // {dir} stands for the data directory, {port} for the port, {threads} for a number
 	dir     string
+	rng     *rand.Rand
 	addr    string
 	running *process.Process
 	logs    []string // of the processes that were killed
@@ -35,9 +38,10 @@ func (b *broker) launch() error {
 	if err != nil {
 		return err
 	}
+	threads := strconv.Itoa(1 + b.rng.IntN(4)) // each life has shards of its own
 	args := make([]string, len(b.command))
 	for i, arg := range b.command {
-		args[i] = strings.NewReplacer("{dir}", b.dir, "{port}", port).Replace(arg)
+		args[i] = strings.NewReplacer("{dir}", b.dir, "{port}", port, "{threads}", threads).Replace(arg)
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = b.dir
@@ -77,11 +81,11 @@ func (b *broker) start(v *verdict) (time.Duration, error) {
 }
 
 // startAndKill starts the broker and kills it while it starts, or soon after.
-func (b *broker) startAndKill(rng *rand.Rand) error {
+func (b *broker) startAndKill() error {
 	if err := b.launch(); err != nil {
 		return err
 	}
-	time.Sleep(time.Duration(rng.IntN(60)) * time.Millisecond)
+	time.Sleep(time.Duration(b.rng.IntN(60)) * time.Millisecond)
 	b.kill()
 	return nil
 }
@@ -100,6 +104,20 @@ func (b *broker) kill() {
 func (b *broker) quarantined() []string {
 	names, _ := filepath.Glob(filepath.Join(b.dir, "quarantine-*")) // the pattern is well-formed
 	return names
+}
+
+// size is that of the data directory, in bytes.
+func (b *broker) size() (sum int64) {
+	filepath.WalkDir(b.dir, func(_ string, f fs.DirEntry, err error) error { //nolint:errcheck // files come and go
+		if err != nil {
+			return nil
+		}
+		if info, err := f.Info(); err == nil && info.Mode().IsRegular() {
+			sum += info.Size()
+		}
+		return nil
+	})
+	return sum
 }
 
 func freePort() (string, error) {

@@ -137,6 +137,12 @@ func (c *client) hangUp() {
 	c.running.Wait()
 }
 
+func (c *client) connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil
+}
+
 func (c *client) append(dst []byte, t packet.Type, id packet.ID) []byte {
 	return (&packet.Ack{Type: t, ID: id}).Append(dst, c.connect.Version)
 }

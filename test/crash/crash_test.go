@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +18,6 @@ import (
 
 var (
 	rounds  = flag.Int("rounds", 6, "times to kill the broker, at least")
-	seed    = flag.Uint64("seed", 0, "seed of the choices; 0 means any")
 	command = flag.String("broker", "", "command line of another broker; {dir} stands for the data directory, which is\n"+
 		"also the current one, and {port} for the port on 127.0.0.1")
 )
@@ -26,55 +27,84 @@ var (
 func TestCrash(t *testing.T) {
 	line := strings.Fields(*command)
 	if len(line) == 0 {
-		line = midge(build(t), "--data-dir", "{dir}")
+		line = midge(binary, "--data-dir", "{dir}", "--threads", "{threads}")
 	}
 	s := chooseSeed(t)
-	v := run(t, s, line, *rounds)
+	v := run(t, s, line, *rounds, 0)
 	for _, violation := range v.found {
 		t.Error(violation)
 	}
 	if v.failed() {
-		t.Errorf("to try again: make crashtest ROUNDS=%d SEED=%d", *rounds, s)
+		t.Errorf("to try again: MIDGE_SEED=%d make crashtest ROUNDS=%d", s, *rounds)
 	}
 }
 
 // TestCrashFindsLoss proves that the test finds a loss: in the memory of a broker
 // that keeps nothing else, all is lost.
 func TestCrashFindsLoss(t *testing.T) {
-	v := run(t, chooseSeed(t), midge(build(t), "--memory"), 1)
+	v := run(t, chooseSeed(t), midge(binary, "--memory"), 1, 0)
 	if v.count(lost) == 0 {
 		t.Errorf("a broker without a disk has lost nothing: %q", v.found)
 	}
 }
 
-// build returns the path of a midge binary. The build cache makes it cheap.
-func build(t *testing.T) string {
-	t.Helper()
-	binary, err := process.Build(t.TempDir())
-	if err != nil {
+// TestCrashInterval is TestCrash with durability = "interval". What the process
+// has not written yet is lost with it, so that only what was acknowledged an
+// interval before the kill must be there: clients rest before each.
+func TestCrashInterval(t *testing.T) {
+	const interval = 100 * time.Millisecond
+	config := filepath.Join(t.TempDir(), "midge.toml")
+	text := fmt.Sprintf("durability = \"interval\"\ndurability_interval = %q\n", interval)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return binary
+	line := midge(binary, "--config", config, "--data-dir", "{dir}", "--threads", "{threads}")
+	for _, violation := range run(t, chooseSeed(t), line, max(2, *rounds/4), interval).found {
+		t.Error(violation)
+	}
 }
 
-func chooseSeed(t *testing.T) uint64 {
-	s := *seed
-	if s == 0 {
-		s = rand.Uint64N(1_000_000)
+// binary is the path of midge, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "midge-crash-binary-")
+	if err == nil {
+		binary, err = process.Build(dir)
 	}
-	t.Logf("seed %d; it decides what the clients do and when the broker is killed, not what comes of it", s)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	status := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// chooseSeed takes the seed from MIDGE_SEED, if that is set.
+func chooseSeed(t *testing.T) uint64 {
+	t.Helper()
+	s := rand.Uint64N(1_000_000)
+	if text := os.Getenv("MIDGE_SEED"); text != "" {
+		var err error
+		if s, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("MIDGE_SEED: %v", err)
+		}
+	}
+	t.Logf("MIDGE_SEED=%d; it decides what the clients do and when the broker is killed, not what comes of it", s)
 	return s
 }
 
 // run runs the rounds, or fewer if there is a violation. The data directory stays
 // if there was one.
-func run(t *testing.T, seed uint64, command []string, rounds int) *verdict {
+func run(t *testing.T, seed uint64, command []string, rounds int, interval time.Duration) *verdict {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "midge-crash-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := newWorld(seed, command, dir)
+	w.interval = interval
 	t.Cleanup(func() {
 		w.broker.kill()
 		if !t.Failed() {
@@ -97,7 +127,7 @@ func run(t *testing.T, seed uint64, command []string, rounds int) *verdict {
 	return w.verdict
 }
 
-const header = "round  kills   uptime    QoS 0    QoS 1    QoS 2  received  again at 1   lost  twice at 2  disorder  restart"
+const header = "round  kills   uptime    QoS 0    QoS 1    QoS 2  received  again at 1   lost  twice at 2  disorder  restart   on disk"
 
 // run is the life of the world. The figures of a row are those of its round, and
 // losses those found by its end.
@@ -167,7 +197,7 @@ func (w *world) crash(round int) (uptime time.Duration, kills int, err error) {
 	w.loadAndKill(round, uptime)
 	kills = 1
 	if w.rng.IntN(4) == 0 {
-		if err := w.broker.startAndKill(w.rng); err != nil {
+		if err := w.broker.startAndKill(); err != nil {
 			return 0, 0, err
 		}
 		kills++
@@ -189,9 +219,9 @@ func (w *world) crash(round int) (uptime time.Duration, kills int, err error) {
 }
 
 func (w *world) row(round, kills int, uptime, restart time.Duration, before, after totals) string {
-	return fmt.Sprintf("%5d %6d %6d ms %8d %8d %8d %9d %11d %6d %11d %9d %5d ms",
+	return fmt.Sprintf("%5d %6d %6d ms %8d %8d %8d %9d %11d %6d %11d %9d %5d ms %5d KiB",
 		round, kills, uptime.Milliseconds(),
 		after.acked[0]-before.acked[0], after.acked[1]-before.acked[1], after.acked[2]-before.acked[2],
 		after.received-before.received, after.repeated-before.repeated,
-		w.verdict.count(lost), w.verdict.count(duplicate), w.verdict.count(order), restart.Milliseconds())
+		w.verdict.count(lost), w.verdict.count(duplicate), w.verdict.count(order), restart.Milliseconds(), w.broker.size()>>10)
 }

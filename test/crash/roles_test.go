@@ -67,7 +67,12 @@ func (p *publisher) load(addr string, round int, stop <-chan struct{}) {
 
 // pause lets a random time pass, up to limit; true means stop.
 func pause(stop <-chan struct{}, rng *rand.Rand, limit time.Duration) bool {
-	timer := time.NewTimer(time.Duration(rng.Int64N(int64(limit))))
+	return sleep(stop, time.Duration(rng.Int64N(int64(limit))))
+}
+
+// sleep lets a time pass; true means stop.
+func sleep(stop <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-stop:

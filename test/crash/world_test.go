@@ -18,6 +18,7 @@ type world struct {
 	verdict     *verdict
 	ledger      *ledger
 	broker      *broker
+	interval    time.Duration // durability_interval; 0: what is acknowledged is on disk
 	publishers  []*publisher
 	subscribers []*subscriber
 	retainer    *retainer
@@ -30,7 +31,7 @@ type world struct {
 func newWorld(seed uint64, command []string, dir string) *world {
 	v := newVerdict()
 	w := &world{rng: rand.New(rand.NewPCG(seed, 0)), verdict: v, ledger: newLedger(v)}
-	w.broker = &broker{command: command, dir: dir}
+	w.broker = &broker{command: command, dir: dir, rng: w.fork()}
 
 	w.addPublisher("pub-1-v311", packet.V311, true, false, 1)
 	w.addPublisher("pub-1-v5", packet.V5, true, true, 1)
@@ -145,11 +146,14 @@ func (w *world) subscribeAll() error {
 	return nil
 }
 
-// dialAll connects all but those who rest, at once.
+// dialAll connects all who are not connected, but those who rest, at once.
 func (w *world) dialAll() error {
 	errs := make(chan error, 100)
 	var running sync.WaitGroup
 	dial := func(c *client) {
+		if c.connected() {
+			return
+		}
 		running.Go(func() {
 			if err := c.dial(w.broker.addr); err != nil {
 				errs <- fmt.Errorf("%s: %w", c.name(), err)
@@ -195,13 +199,38 @@ func (w *world) loadAndKill(round int, uptime time.Duration) {
 	case <-w.verdict.violated:
 		timer.Stop()
 	}
+	if w.interval > 0 {
+		close(stop)
+		running.Wait()
+		w.rest()
+	}
 	w.verdict.setKilling(true)
 	w.broker.kill()
-	close(stop)
+	if w.interval == 0 {
+		close(stop)
+	}
 	running.Wait()
 	for _, c := range w.clients() {
 		c.hangUp()
 	}
+}
+
+// rest lets all exchanges end, and the time pass after which they must be safe.
+func (w *world) rest() {
+	if err := w.dialAll(); err != nil { // those that flap may have just gone
+		w.verdict.violation(unexpected, "%v", err)
+		return
+	}
+	for _, p := range w.publishers {
+		p.landed()
+	}
+	w.retainer.landed()
+	for _, s := range w.subscribers {
+		if s.away == 0 {
+			s.drained()
+		}
+	}
+	sleep(w.verdict.violated, 3*w.interval)
 }
 
 // dialWills connects the clients with wills of a round.
