@@ -20,7 +20,8 @@ import (
 //     nil for its changes, for its last changes, and for all that it builds on;
 //   - others are released only when they are applied;
 //   - the last changes of a turn are never on disk before all that it awaits;
-//   - the turns of a shard are released in their order;
+//   - the turns of a shard are complete, and released, in their order
+//     (MQTT-4.6.0-5);
 //   - once the disk goes on, everything that was submitted is released; after it
 //     has failed for good, nothing is;
 //   - nothing that was written stays unsynced for longer than agreed.
@@ -167,7 +168,10 @@ func (c *committing) checkLast(lists []*Changes) {
 				continue
 			}
 			n, _ := strconv.Atoi(string(ch.Key[1:]))
-			w := c.find(n)
+			w, before := c.find(n)
+			if before != nil && !c.applied[before.finally()] {
+				c.fail("turn %d is complete before turn %d of its shard", n, before.n)
+			}
 			if w.owed > 0 {
 				c.fail("turn %d is complete, and %d messages of it were handled nowhere", n, w.owed)
 			}
@@ -180,12 +184,15 @@ func (c *committing) checkLast(lists []*Changes) {
 	}
 }
 
-func (c *committing) find(n int) *written {
+// find finds a turn, and the one before it on its shard.
+func (c *committing) find(n int) (w, before *written) {
 	for _, all := range c.shards {
+		before = nil
 		for _, w := range all {
 			if w.n == n {
-				return w
+				return w, before
 			}
+			before = w
 		}
 	}
 	panic("no such turn")
