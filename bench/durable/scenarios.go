@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -32,11 +33,13 @@ const (
 	fillWindow = 1000
 	payload    = 200 // bytes
 	pairsCount = 100
+	idleCount  = 15000
+	binaryMB   = "binary MB"
 	pingSlower = "ping p99 drain/busy"
 )
 
 func (r *runner) allScenarios() []scenario {
-	return []scenario{r.pairs(1), r.pairs(20), r.transient(), r.offlineFanout(), r.restart(), r.queue()}
+	return []scenario{r.pairs(1), r.pairs(20), r.transient(), r.offlineFanout(), r.restart(), r.queue(), r.idle()}
 }
 
 // pairs: publishers to persistent subscribers, and what the disk allows.
@@ -272,6 +275,35 @@ func (s *server) pingWhile(p *pinger, do func()) (took []time.Duration, err erro
 	close(end)
 	<-done
 	return took, err
+}
+
+// idle: what the store leaves of the targets for connections that do nothing.
+func (r *runner) idle() scenario {
+	return scenario{
+		name:       "idle",
+		about:      fmt.Sprintf("%d connections of clean sessions with one subscription each; the binary as it is released", idleCount),
+		contenders: []string{midgeCommit, midgeMemory, mosquitto},
+		figures:    []string{"empty broker MB", "bytes/connection", "bytes/connection first", "broker µs/connect", binaryMB},
+		targets: []target{
+			{about: "bytes of resident memory per idle connection", figure: "bytes/connection", of: midgeCommit, most: 700},
+			{about: "MB of binary", figure: binaryMB, of: midgeCommit, most: 20},
+			{about: "MB of resident memory of a broker without clients", figure: "empty broker MB", of: midgeCommit, shown: true},
+		},
+		run: func(s *server) (map[string]float64, []string, error) {
+			return s.scene(func(f *findings) error {
+				f.load("-scenario", "idle", "-clients", strconv.Itoa(idleCount), "-settle", settle.String())
+				if s.name == mosquitto {
+					return nil
+				}
+				info, err := os.Stat(filepath.Join(r.dir, "midge"))
+				if err != nil {
+					return err
+				}
+				f.figures[binaryMB] = float64(info.Size()) / 1e6
+				return nil
+			})
+		},
+	}
 }
 
 // findings gathers what the parts of a run have to say.
