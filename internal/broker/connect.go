@@ -153,6 +153,10 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 		s.count.TakenOver++
 		s.end(old.conn, packet.SessionTakenOver, "") // MQTT-3.1.4-3
 	}
+	if cl := s.clients[id]; cl != nil && cl.away != nil {
+		s.timers.stop(&cl.away.timer)
+		cl.away.expire(s) // what is due by now comes first, whenever the wheel turns
+	}
 	cl := s.clients[id]
 	if cl != nil && p.CleanStart {
 		s.endSession(cl) // MQTT-3.1.2-4
