@@ -20,7 +20,8 @@ type client struct {
 	conn net.Conn
 	v    packet.Version
 	in   []byte
-	last int // bytes of in that next has handed out
+	last int  // bytes of in that next has handed out
+	kept bool // the server had the session (Session Present)
 	id   packet.ID
 }
 
@@ -49,6 +50,7 @@ func connect(t *testing.T, p *process, v packet.Version, id string, edit func(*p
 	if ack.Code != packet.Success {
 		t.Fatalf("%s: CONNACK %v", id, ack.Code)
 	}
+	c.kept = ack.SessionPresent
 	return c
 }
 

@@ -77,9 +77,15 @@ type process struct {
 // listens. It is killed at the end of the test, at the latest.
 func serve(t *testing.T, args ...string) *process {
 	t.Helper()
+	return serveIn(t, t.TempDir(), args...)
+}
+
+// serveIn is serve in a working directory, where the data directory is.
+func serveIn(t *testing.T, dir string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, done: make(chan struct{})}
 	p.cmd = exec.Command(binary, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
-	p.cmd.Dir = t.TempDir()
+	p.cmd.Dir = dir
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
