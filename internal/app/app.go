@@ -44,8 +44,9 @@ type Broker struct {
 }
 
 // New builds a broker and opens its listeners. The kernel keeps clients
-// waiting until Run. version is what $SYS/broker/version says.
-func New(cfg *config.Loaded, version string, log *slog.Logger) (*Broker, error) {
+// waiting until Run. When ctx is cancelled it does not wait for room on a full
+// disk. version is what $SYS/broker/version says.
+func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logger) (*Broker, error) {
 	b := &Broker{cfg: cfg, log: log}
 	files, known := fileLimit()
 	limit, warning := connectionLimit(cfg.Limits.Connections, files, known)
@@ -58,7 +59,7 @@ func New(cfg *config.Loaded, version string, log *slog.Logger) (*Broker, error) 
 		return nil, fmt.Errorf("settings of the broker: %w", err)
 	}
 	var err error
-	if b.disk, err = openDisk(cfg, core.Shards, log); err != nil {
+	if b.disk, err = openDisk(ctx, cfg, core.Shards, log); err != nil {
 		return nil, err
 	}
 	if err := b.build(core); err != nil {

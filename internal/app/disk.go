@@ -23,6 +23,7 @@ import (
 type disk struct {
 	dir     string
 	log     *slog.Logger
+	stop    <-chan struct{} // closed when the process is to end
 	backend *pebblestore.Store
 	store   *store.Store
 	core    atomic.Pointer[broker.Broker]
@@ -32,14 +33,15 @@ type disk struct {
 
 // openDisk opens the data directory that a configuration names, nil if nothing
 // is to be durable.
-func openDisk(cfg *config.Loaded, shards int, log *slog.Logger) (*disk, error) {
+// Once ctx is cancelled nothing waits for room on it.
+func openDisk(ctx context.Context, cfg *config.Loaded, shards int, log *slog.Logger) (*disk, error) {
 	if cfg.Durability == "none" {
 		return nil, nil
 	}
 	if err := checkDir(cfg.DataDir); err != nil {
 		return nil, err
 	}
-	d := &disk{dir: cfg.DataDir, log: log}
+	d := &disk{dir: cfg.DataDir, log: log, stop: ctx.Done()}
 	if err := d.open(cfg, shards, false); err != nil {
 		return nil, err
 	}
@@ -51,7 +53,7 @@ func openDisk(cfg *config.Loaded, shards int, log *slog.Logger) (*disk, error) {
 func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 	var kept atomic.Pointer[store.Store]
 	backend, report, err := pebblestore.Open(d.dir, pebblestore.Options{
-		Log: d.log, Salvage: salvage,
+		Log: d.log, Salvage: salvage, Stop: d.stop,
 		Trouble: func(err error) {
 			if s := kept.Load(); s != nil {
 				s.Trouble(err)

@@ -85,7 +85,7 @@ func serve(cmd *cobra.Command, w World, file string, flags []config.Given) error
 	for _, warning := range loaded.Warnings {
 		log.Warn("configuration", "detail", warning)
 	}
-	broker, err := app.New(loaded, "midge "+Version, log)
+	broker, err := app.New(cmd.Context(), loaded, "midge "+Version, log)
 	if err != nil {
 		return err
 	}

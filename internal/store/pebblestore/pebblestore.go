@@ -52,6 +52,9 @@ type Options struct {
 	// before they go to a file; 0 is 4 MiB. Up to four exist at a time, while
 	// the disk is slower than the writes.
 	MemTableBytes int
+	// Stop, once closed, ends all waits for room, also those of Open: for a
+	// process that is told to end. nil never does. Close does so anyway.
+	Stop <-chan struct{}
 	// Salvage says that the database is known to be damaged, because Scan or
 	// Get returned ErrCorrupt. Open then salvages it even if Pebble would
 	// open it.
@@ -106,6 +109,13 @@ func open(dir string, o Options) (_ *Store, report Report, err error) {
 		if err != nil {
 			d.close()
 			d.fail(ErrClosed) // whatever is left of Pebble changes nothing any more
+		}
+	}()
+	go func() {
+		select {
+		case <-o.Stop:
+			d.close()
+		case <-d.closed:
 		}
 	}()
 	if err := makeDir(d, dir); err != nil {
