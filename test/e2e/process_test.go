@@ -175,14 +175,17 @@ func (p *process) kill() {
 }
 
 // rss is the resident memory of the process in bytes.
-func (p *process) rss() int {
+func (p *process) rss() int { return p.memory("VmRSS:") }
+
+// memory is a field of the process's status, in bytes.
+func (p *process) memory(field string) int {
 	p.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		p.t.Skipf("left out: resident memory is read from /proc: %v", err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmRSS:" {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == field {
 			kib, err := strconv.Atoi(f[1])
 			if err != nil {
 				p.t.Fatal(err)
@@ -190,6 +193,6 @@ func (p *process) rss() int {
 			return kib << 10
 		}
 	}
-	p.t.Fatalf("no VmRSS in\n%s", status)
+	p.t.Fatalf("no %s in\n%s", field, status)
 	return 0
 }
