@@ -45,6 +45,7 @@ var allowed = map[string]string{
 	// The wiring and the command line.
 	"app":           "broker config engine engine/epoll engine/gonet store store/pebblestore",
 	"app/storetool": "message packet store store/pebblestore",
+	"shell":         "client packet topic",
 	"cli":           "app app/storetool config",
 
 	// Tests of the whole.
