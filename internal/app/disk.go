@@ -64,7 +64,7 @@ func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("data directory %s: %w", d.dir, err)
+		return err // it names the directory
 	}
 	d.backend, d.report = backend, report
 	d.store = store.New(backend, store.Config{

@@ -285,6 +285,9 @@ func TestDamagedDirectory(t *testing.T) {
 			t.Errorf("no %q in the log\n%s", want, p.logged())
 		}
 	}
+	if strings.Contains(p.logged(), "stack") {
+		t.Errorf("a log for operators, with stack traces\n%s", p.logged())
+	}
 	if !strings.Contains(p.banner, "WAS DAMAGED") || !strings.Contains(p.banner, filepath.Base(set[0])) {
 		t.Errorf("the banner does not tell\n%s", p.banner)
 	}
