@@ -42,6 +42,10 @@ var allowed = map[string]string{
 	// The core.
 	"broker": "engine message packet session store topic",
 
+	// The load generator: network loops, and what is measured over them.
+	"bench/loop": "",
+	"bench":      "bench/loop packet",
+
 	// The wiring and the command line.
 	"app":           "broker config engine engine/epoll engine/gonet store store/pebblestore",
 	"app/storetool": "message packet store store/pebblestore",
@@ -56,10 +60,11 @@ var allowed = map[string]string{
 // outside maps what is neither ours nor the standard library to the packages
 // that may import it: one home for each dependency.
 var outside = map[string]string{
-	"github.com/cockroachdb/pebble/v2": "internal/store/pebblestore",
-	"github.com/pelletier/go-toml/v2":  "internal/config",
-	"github.com/spf13/cobra":           "internal/cli",
-	"github.com/spf13/pflag":           "internal/cli",
+	"github.com/HdrHistogram/hdrhistogram-go": "internal/bench internal/bench/compare",
+	"github.com/cockroachdb/pebble/v2":        "internal/store/pebblestore",
+	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench",
+	"github.com/spf13/cobra":                  "internal/cli",
+	"github.com/spf13/pflag":                  "internal/cli",
 }
 
 // source is a Go file of this module, production code only.

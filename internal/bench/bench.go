@@ -1,0 +1,108 @@
+// Package bench measures an MQTT broker: it connects many clients, publishes
+// and subscribes as a Scenario says, and reports rates, latencies, what went
+// wrong, and what it cost the broker.
+//
+// It measures any broker by address, and its CPU time and memory by process
+// id. It starts no brokers and compares none; package compare does.
+//
+// # Who runs what
+//
+// Run is the coordinator. The load is made by workers: one in this process,
+// or several processes of this program, each told what to do over a pipe. A
+// worker owns its connections, its publishers and subscribers and all that
+// they count, on one goroutine that runs a network loop (package loop). No
+// worker knows another; what has to be compared, such as the messages sent on
+// a topic and those received, is gathered by the coordinator.
+//
+// # Time
+//
+// A message carries the time at which it was due, not the time at which it
+// was written. With a rate (an open loop) the schedule is fixed before the
+// start, so that a broker that stalls is charged for all messages that it
+// held up, and not only for the one that it was asked for: there is no
+// coordinated omission. The clock is common to all workers of a run.
+package bench
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"time"
+
+	"midge/internal/packet"
+)
+
+// Target is the broker to measure.
+type Target struct {
+	// Address is HOST:PORT, or a URL: mqtt:// (tcp://), mqtts:// (tls://),
+	// ws:// or wss://, the latter two with a path if it isn't /mqtt.
+	Address string
+	// PID is the process of the broker on this machine, whose CPU time,
+	// memory and threads are measured; 0 for none.
+	PID int
+	// Name is what the result calls the broker, such as mosquitto-2.0.11;
+	// empty for the address.
+	Name     string
+	Version  packet.Version // of MQTT: V311 or V5; 0 means V311, or what the scenario needs
+	Username string
+	Password string
+	TLS      TLS
+}
+
+// TLS is how a broker is trusted and how clients show who they are. It is
+// kept as names of files because workers in other processes need it too.
+type TLS struct {
+	CAFile     string `json:"ca_file,omitempty"`     // PEM; empty for the system's
+	CertFile   string `json:"cert_file,omitempty"`   // PEM; empty for none
+	KeyFile    string `json:"key_file,omitempty"`    // PEM; empty for none
+	ServerName string `json:"server_name,omitempty"` // empty for the host of the address
+	Insecure   bool   `json:"insecure,omitempty"`    // take any certificate
+}
+
+// Options are what a run needs beyond target and scenario. The zero value
+// works.
+type Options struct {
+	// Procs is the number of worker processes; 0 takes one, in this process,
+	// unless the limit of open files asks for more.
+	Procs int
+	// Worker starts this program as a worker: its path and arguments, such
+	// as [/usr/bin/midge bench worker]. Needed only for more than one.
+	Worker []string
+	// Sources are local IP addresses to connect from, in turn. Empty means
+	// the system's choice, and 127.0.0.2 and on for a target on 127.0.0.1
+	// with more connections than an address has ports.
+	Sources []string
+	// Progress, if not nil, is called about once a second by the
+	// coordinator's goroutine.
+	Progress func(Progress)
+	// Log, if not nil, gets a line for each thing that the user should know
+	// while a run is on: workers started, faults.
+	Log io.Writer
+	// Command is the command line that the result mentions.
+	Command string
+	// Build is the version of this program that the result mentions.
+	Build string
+
+	tls *tls.Config // of an in-process test; TLS of the target otherwise
+}
+
+// Progress is a snapshot of a run.
+type Progress struct {
+	Phase       string // "connecting", "warming up", "measuring", "draining"
+	Elapsed     time.Duration
+	Connections int
+	Published   uint64  // since the start
+	Received    uint64  // since the start
+	PublishRate float64 // per second since the last snapshot
+	ReceiveRate float64
+	Faults      uint64
+}
+
+// Run measures target under scenario s. It returns an error when the scenario
+// can't be run: a wrong setting, a limit of the machine that is too low, or a
+// target that can't be reached or refuses connections. What the broker does
+// wrong while it runs (a loss, a protocol error) is in the Result: see
+// Result.Failed. Cancelling ctx ends the run early, with its error.
+func Run(ctx context.Context, target Target, s Scenario, o Options) (*Result, error) {
+	return run(ctx, target, s, o)
+}
