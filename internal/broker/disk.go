@@ -32,8 +32,10 @@ type Store interface {
 	// Stats are for $SYS.
 	Stats() store.Stats
 
-	// Err tells why nothing becomes durable at present, nil if it does.
+	// Err tells why nothing becomes durable at present, nil if it does. Failed
+	// tells that nothing ever will.
 	Err() error
+	Failed() bool
 }
 
 // promise is something that a client is told once it is on disk.
@@ -118,6 +120,10 @@ func (s *shard) keepPromises() {
 	if b.kept == len(b.promises) {
 		return
 	}
+	if s.b.cfg.Store.Failed() {
+		s.breakPromises()
+		return
+	}
 	released := s.released.Load()
 	for b.kept < len(b.promises) && b.promises[b.kept].turn <= released {
 		p := b.promises[b.kept]
@@ -137,6 +143,21 @@ func (s *shard) keepPromises() {
 		n := copy(b.promises, b.promises[b.kept:])
 		clear(b.promises[n:])
 		b.promises, b.kept = b.promises[:n], 0
+	}
+}
+
+// breakPromises ends the connections that wait for a disk that has failed for
+// good. Acknowledgements keep their order, so that these clients would not even
+// hear a refusal; after CONNECT they do.
+func (s *shard) breakPromises() {
+	b := &s.books
+	broken := b.promises[b.kept:]
+	b.promises, b.kept = nil, 0
+	clear(b.owed)
+	for i := range broken {
+		if c := broken[i].c; c != nil {
+			s.end(c, packet.QuotaExceeded, "the server's disk has failed")
+		}
 	}
 }
 

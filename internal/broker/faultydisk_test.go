@@ -345,6 +345,13 @@ func (f *faultyDisk) alive() {
 
 // failing proves that nothing durable is promised while nothing gets on disk.
 func (f *faultyDisk) failing() {
+	if f.st.Failed() {
+		for _, l := range f.pubs {
+			if l.v == packet.V5 && l.p != nil && len(l.open) > 0 {
+				f.fail("%s waits for ever for %d answers", l.id, len(l.open))
+			}
+		}
+	}
 	before := f.w.b.Counters().RefusedStore
 	five, three := f.listener("new five", packet.V5, false), f.listener("new three", packet.V311, false)
 	f.pubs = append(f.pubs, five, three)
@@ -630,6 +637,12 @@ func (l *listener) packet(first byte, body []byte) {
 		}
 	case packet.PINGRESP:
 		l.pongs++
+	case packet.DISCONNECT:
+		var d packet.Disconnect
+		must(d.Decode(l.v, first, body))
+		if d.Code != packet.QuotaExceeded || !l.f.st.Failed() {
+			l.f.fail("%s: DISCONNECT %v although the disk says %v", l.id, d.Code, l.f.st.Err())
+		}
 	default:
 		l.f.fail("%s got %v % x", l.id, packet.TypeOf(first), body)
 	}

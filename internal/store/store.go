@@ -117,6 +117,10 @@ func (s *Store) Err() error {
 	return nil
 }
 
+// Failed tells that the disk has failed for good: what is submitted is never
+// released until the process starts again.
+func (s *Store) Failed() bool { return s.stats.failed.Load() }
+
 // Trouble takes note of what the backend reports: that it waits for a full
 // disk, has failed, or goes on (nil).
 func (s *Store) Trouble(err error) {
@@ -390,13 +394,19 @@ func (s *Store) Sync() {
 	s.unsynced = false
 }
 
-// fail ends all committing: nothing that is submitted will ever be released.
+// fail ends all committing: nothing that is submitted will ever be released. The
+// shards are told so.
 func (s *Store) fail(err error) {
 	s.stats.failed.Store(true)
 	s.unsynced = false
 	err = fmt.Errorf("store: commit: %w", err)
 	s.Trouble(err)
 	s.reads.again()
+	for i := range s.lanes {
+		if s.released != nil {
+			s.released(i, s.lanes[i].released)
+		}
+	}
 	s.log.Error("nothing can be made durable any more; repair the disk and restart", "error", err)
 }
 
