@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -219,7 +220,17 @@ func (d *disk) create(op, name string, do func() (vfs.File, error)) (vfs.File, e
 }
 
 // Create makes a file. It waits for room.
+//
+// A marker names another file, and Pebble syncs the directory after it has made
+// the marker. A power cut before may leave the marker without that file, where
+// a file system keeps the entries of a directory in no order. So they are
+// synced before, too.
 func (d *disk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasPrefix(d.PathBase(name), "marker.") {
+		if err := d.syncDir(d.PathDir(name)); err != nil {
+			return nil, err
+		}
+	}
 	return d.create("create", name, func() (vfs.File, error) { return d.FS.Create(name, c) })
 }
 

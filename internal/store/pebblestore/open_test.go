@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
@@ -339,6 +340,8 @@ func damageTable(t *testing.T, fs vfs.FS) (name string) {
 // The next start ends with the same records as one without a cut.
 func TestSalvageCrash(t *testing.T) {
 	step := watch(t)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
 	base, _ := filled(t, false)
 	damageTable(t, base)
 	salvaged := func(fs vfs.FS) (map[string]string, error) {
@@ -366,10 +369,11 @@ func TestSalvageCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		var n atomic.Int64
-		var crash atomic.Pointer[vfs.MemFS]
+		var crashes [2]atomic.Pointer[vfs.MemFS]
 		cutting := errorfs.InjectorFunc(func(op errorfs.Op) error {
 			if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && n.Add(1)-1 == cut {
-				crash.Store(fs.CrashClone(vfs.CrashCloneCfg{}))
+				crashes[0].Store(fs.CrashClone(vfs.CrashCloneCfg{}))
+				crashes[1].Store(fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(seed, uint64(cut)))}))
 			}
 			return nil
 		})
@@ -384,16 +388,18 @@ func TestSalvageCrash(t *testing.T) {
 		if !maps.Equal(have, want) {
 			t.Fatalf("%d records, %d the first time", len(have), len(want))
 		}
-		after := crash.Load()
-		if after == nil {
+		if crashes[1].Load() == nil {
 			t.Logf("cuts up to operation %d", cut)
 			return
 		}
-		if have, err = salvaged(after); err != nil || !maps.Equal(have, want) {
-			t.Fatalf("after cut %d: %d records, %v; want %d", cut, len(have), err, len(want))
-		}
-		if names, _ := after.List("data"); strings.Contains(strings.Join(names, " "), "db.salvage") || !strings.Contains(strings.Join(names, " "), "quarantine-") {
-			t.Fatalf("after cut %d: %v", cut, names)
+		for i := range crashes {
+			after := crashes[i].Load()
+			if have, err = salvaged(after); err != nil || !maps.Equal(have, want) {
+				t.Fatalf("after cut %d: %d records, %v; want %d", cut, len(have), err, len(want))
+			}
+			if names, _ := after.List("data"); strings.Contains(strings.Join(names, " "), "db.salvage") || !strings.Contains(strings.Join(names, " "), "quarantine-") {
+				t.Fatalf("after cut %d: %v", cut, names)
+			}
 		}
 	}
 }
