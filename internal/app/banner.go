@@ -24,7 +24,7 @@ func (b *Broker) Banner(build string) string {
 	case "commit":
 		row("durability", "commit: what is acknowledged is on disk, and survives kill -9 and power loss")
 	case "interval":
-		row("durability", "interval: synced every %v; a power cut loses what was acknowledged in that time", b.cfg.DurabilityInterval)
+		row("durability", "interval: synced every %v; a power cut loses what was acknowledged in that time, a crash the last moments", b.cfg.DurabilityInterval)
 	default:
 		row("durability", "none: all state is in memory, and ends with this process")
 	}

@@ -52,15 +52,18 @@ func openDisk(ctx context.Context, cfg *config.Loaded, shards int, log *slog.Log
 // damaged.
 func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 	var kept atomic.Pointer[store.Store]
+	changed := func() {
+		if core := d.core.Load(); core != nil {
+			core.StoreChanged()
+		}
+	}
 	backend, report, err := pebblestore.Open(d.dir, pebblestore.Options{
 		Log: d.log, Salvage: salvage, Stop: d.stop,
 		Trouble: func(err error) {
 			if s := kept.Load(); s != nil {
 				s.Trouble(err)
 			}
-			if core := d.core.Load(); core != nil {
-				core.StoreChanged()
-			}
+			changed()
 		},
 	})
 	if err != nil {
@@ -70,6 +73,7 @@ func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 	d.store = store.New(backend, store.Config{
 		Shards: shards, Clock: store.NewClock(time.Now(), 0), Log: d.log, Interval: interval(cfg),
 		Released: func(shard int, turns uint64) { d.core.Load().Released(shard, turns) },
+		Failed:   changed,
 	})
 	kept.Store(d.store)
 	return nil

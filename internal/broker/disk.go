@@ -227,10 +227,12 @@ func (b *Broker) wakeStalled() {
 	}
 }
 
-// StoreChanged tells that Store.Err may say something else now.
+// StoreChanged tells that Store.Err or Store.Failed may say something else now.
 func (b *Broker) StoreChanged() {
 	b.noteTrouble()
-	b.wakeStalled()
+	for i := range b.shards {
+		b.runner.Wake(i)
+	}
 }
 
 // mostBacklog is how many bytes may wait for the disk before publishers of

@@ -68,7 +68,7 @@ func top() section {
 			reason: "A few shards for each core let a busy thread give some away.",
 		}, {
 			key: "durability", at: func(c *Config) any { return &c.Durability }, words: []string{"commit", "interval", "none"},
-			doc:    "When clients are told that something is safe: once it is on disk (`commit`); at once, with a sync every `durability_interval` (`interval`: a power cut loses what was acknowledged since the last); or at once, with all state in memory only (`none`, the same as `midge serve --memory`). What is promised in each case is in [durability](../durability.md).",
+			doc:    "When clients are told that something is safe: once it is on disk (`commit`); at once, with a sync every `durability_interval` (`interval`: a crash loses the last moments, a power cut what was acknowledged since the last sync); or at once, with all state in memory only (`none`, the same as `midge serve --memory`). What is promised in each case is in [durability](../durability.md).",
 			reason: "An acknowledgement is a promise. Few syncs serve all clients together, so that keeping it costs little.",
 		}, {
 			key: "durability_interval", at: func(c *Config) any { return &c.DurabilityInterval }, min: int64(10 * time.Millisecond), max: int64(time.Hour),

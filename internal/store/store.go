@@ -27,6 +27,7 @@ type Store struct {
 	interval time.Duration
 	log      *slog.Logger
 	released func(shard int, turns uint64)
+	failed   func()
 
 	seq     atomic.Uint64 // of the last message
 	numbers atomic.Uint64 // of the last session
@@ -79,6 +80,9 @@ type Config struct {
 	// of a shard that are durable, counted from the start.
 	Released func(shard int, turns uint64)
 
+	// Failed is called when Failed has become true.
+	Failed func()
+
 	Log *slog.Logger // nil logs nothing
 }
 
@@ -92,7 +96,7 @@ func New(b Backend, cfg Config) *Store {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		backend: b, clock: cfg.Clock, interval: cfg.Interval, released: cfg.Released, log: cfg.Log,
+		backend: b, clock: cfg.Clock, interval: cfg.Interval, released: cfg.Released, failed: cfg.Failed, log: cfg.Log,
 		wake: make(chan struct{}, 1), lanes: make([]lane, cfg.Shards), shares: map[uint64]int32{},
 	}
 	s.reads.init(s)
@@ -394,18 +398,15 @@ func (s *Store) Sync() {
 	s.unsynced = false
 }
 
-// fail ends all committing: nothing that is submitted will ever be released. The
-// shards are told so.
+// fail ends all committing: nothing that is submitted will ever be released.
 func (s *Store) fail(err error) {
 	s.stats.failed.Store(true)
 	s.unsynced = false
 	err = fmt.Errorf("store: commit: %w", err)
 	s.Trouble(err)
 	s.reads.again()
-	for i := range s.lanes {
-		if s.released != nil {
-			s.released(i, s.lanes[i].released)
-		}
+	if s.failed != nil {
+		s.failed()
 	}
 	s.log.Error("nothing can be made durable any more; repair the disk and restart", "error", err)
 }
