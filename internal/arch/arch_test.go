@@ -62,6 +62,7 @@ var allowed = map[string]string{
 var outside = map[string]string{
 	"github.com/HdrHistogram/hdrhistogram-go": "internal/bench internal/bench/compare",
 	"github.com/cockroachdb/pebble/v2":        "internal/store/pebblestore",
+	"github.com/gorilla/websocket":            "internal/bench/loop",
 	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench",
 	"github.com/spf13/cobra":                  "internal/cli",
 	"github.com/spf13/pflag":                  "internal/cli",
