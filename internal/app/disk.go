@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -96,19 +95,11 @@ func interval(cfg *config.Loaded) time.Duration {
 	return 0
 }
 
-// run commits until ctx is cancelled. Meanwhile Go code may run on one thread
-// more: one is mostly in a sync of the disk. Without it the runtime sees that
-// other goroutines lack a thread, and looks every 20 µs whether to take that
-// one's place: a tenth of the CPU time of a busy broker.
+// run commits until ctx is cancelled.
 func (d *disk) run(ctx context.Context) {
-	if d == nil {
-		return
+	if d != nil {
+		d.store.Run(ctx)
 	}
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-		defer func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - 1) }()
-	}
-	d.store.Run(ctx)
 }
 
 // close ends the use of the directory.
