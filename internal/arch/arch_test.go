@@ -46,6 +46,9 @@ var allowed = map[string]string{
 	"bench/loop": "",
 	"bench":      "bench/loop packet",
 
+	// The client side of the tools.
+	"client": "packet",
+
 	// The wiring and the command line.
 	"app":           "broker config engine engine/epoll engine/gonet store store/pebblestore",
 	"app/storetool": "message packet store store/pebblestore",
@@ -62,7 +65,9 @@ var allowed = map[string]string{
 var outside = map[string]string{
 	"github.com/HdrHistogram/hdrhistogram-go": "internal/bench internal/bench/compare",
 	"github.com/cockroachdb/pebble/v2":        "internal/store/pebblestore",
-	"github.com/gorilla/websocket":            "internal/bench/loop",
+	"github.com/gorilla/websocket":            "internal/client internal/bench/loop",
+	"github.com/eclipse/paho.golang":          "internal/client",
+	"github.com/eclipse/paho.mqtt.golang":     "internal/client",
 	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench",
 	"github.com/spf13/cobra":                  "internal/cli",
 	"github.com/spf13/pflag":                  "internal/cli",

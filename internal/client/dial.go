@@ -1,0 +1,190 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"midge/internal/packet"
+)
+
+// target is an address taken apart.
+type target struct {
+	network string // tcp or unix
+	address string // host:port, or the path of a socket
+	host    string
+	tls     bool
+	ws      bool
+	url     url.URL // of a WebSocket
+}
+
+// parse takes apart scheme://host[:port][/path].
+func parse(address string) (target, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return target{}, fmt.Errorf("address %s: write scheme://host:port, such as mqtt://localhost:1883", address)
+	}
+	t := target{network: "tcp", host: u.Hostname(), url: *u}
+	port := "1883"
+	switch u.Scheme {
+	case "mqtt", "tcp":
+	case "mqtts", "ssl", "tls":
+		t.tls, port = true, "8883"
+	case "ws":
+		t.ws, port = true, "80"
+	case "wss":
+		t.ws, t.tls, port = true, true, "443"
+	case "unix":
+		return target{network: "unix", address: u.Host + u.Path}, nil
+	default:
+		return target{}, fmt.Errorf("address %s: the scheme is none of mqtt, mqtts, ws, wss, unix", address)
+	}
+	if t.host == "" {
+		return target{}, fmt.Errorf("address %s: the host is missing", address)
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	t.address = net.JoinHostPort(t.host, port)
+	if t.url.Path == "" {
+		t.url.Path = "/mqtt"
+	}
+	t.url.Host, t.url.User, t.url.RawQuery = t.address, nil, u.RawQuery
+	return t, nil
+}
+
+// dial opens the transport.
+func dial(ctx context.Context, o *Options) (*conn, error) {
+	t, err := parse(o.Address)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := t.open(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", o.Address, reword(err))
+	}
+	return newConn(nc, t.tls), nil
+}
+
+func (t target) open(ctx context.Context, o *Options) (net.Conn, error) {
+	var d net.Dialer
+	if o.LocalAddress != "" {
+		ip := net.ParseIP(o.LocalAddress)
+		if ip == nil {
+			return nil, fmt.Errorf("local address %s: not an IP address", o.LocalAddress)
+		}
+		d.LocalAddr = &net.TCPAddr{IP: ip}
+	}
+	nc, err := d.DialContext(ctx, t.network, t.address)
+	if err != nil {
+		return nil, err
+	}
+	if t.tls {
+		nc, err = handshake(ctx, nc, t.host, o.TLS)
+	}
+	if err == nil && t.ws {
+		nc, err = upgrade(ctx, nc, t, o.Version)
+	}
+	return nc, err
+}
+
+// handshake puts TLS on a connection, or closes it.
+func handshake(ctx context.Context, nc net.Conn, host string, config *tls.Config) (net.Conn, error) {
+	if config == nil {
+		config = &tls.Config{}
+	}
+	if config.ServerName == "" {
+		config = config.Clone()
+		config.ServerName = host
+	}
+	secured := tls.Client(nc, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		nc.Close()
+		if ended(err) {
+			err = errors.New("closed during the TLS handshake: it may not speak TLS")
+		}
+		return nil, err
+	}
+	return secured, nil
+}
+
+// upgrade puts WebSocket on a connection, or closes it.
+func upgrade(ctx context.Context, nc net.Conn, t target, v packet.Version) (net.Conn, error) {
+	protocol := "mqtt"
+	if v == packet.V31 {
+		protocol = "mqttv3.1"
+	}
+	open := func(context.Context, string, string) (net.Conn, error) { return nc, nil }
+	dialer := websocket.Dialer{NetDialContext: open, NetDialTLSContext: open, Subprotocols: []string{protocol}}
+	ws, answer, err := dialer.DialContext(ctx, t.url.String(), nil)
+	if err != nil {
+		nc.Close()
+		switch {
+		case answer != nil:
+			err = fmt.Errorf("no WebSocket at %s: it answered %d %s", t.url.Path, answer.StatusCode, http.StatusText(answer.StatusCode))
+		case ended(err):
+			err = errors.New("closed without an answer to the WebSocket request")
+		}
+		return nil, err
+	}
+	return &frames{Conn: ws}, nil
+}
+
+// frames makes a stream of a WebSocket's binary messages: MQTT packets may
+// begin and end anywhere in them [MQTT-6.0.0-2].
+type frames struct {
+	*websocket.Conn
+	current io.Reader // of the message being read, nil between messages
+}
+
+func (f *frames) Read(b []byte) (int, error) {
+	for {
+		if f.current == nil {
+			kind, r, err := f.NextReader()
+			if err != nil {
+				if websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived, websocket.CloseAbnormalClosure) {
+					err = io.EOF
+				}
+				return 0, err
+			}
+			if kind != websocket.BinaryMessage {
+				return 0, errors.New("the broker sent a text frame, not a binary one [MQTT-6.0.0-1]")
+			}
+			f.current = r
+		}
+		n, err := f.current.Read(b)
+		if err == io.EOF {
+			f.current, err = nil, nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (f *frames) Write(b []byte) (int, error) {
+	if err := f.WriteMessage(websocket.BinaryMessage, b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// SetDeadline is part of net.Conn.
+func (f *frames) SetDeadline(t time.Time) error {
+	return errors.Join(f.SetReadDeadline(t), f.SetWriteDeadline(t))
+}
+
+// Close says goodbye first.
+func (f *frames) Close() error {
+	goodbye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	_ = f.WriteControl(websocket.CloseMessage, goodbye, time.Now().Add(lastWords)) // the other side may be gone
+	return f.Conn.Close()
+}
