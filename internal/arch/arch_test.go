@@ -53,7 +53,7 @@ var allowed = map[string]string{
 	"app":           "broker config engine engine/epoll engine/gonet store store/pebblestore",
 	"app/storetool": "message packet store store/pebblestore",
 	"shell":         "client packet topic",
-	"cli":           "app app/storetool config",
+	"cli":           "app app/storetool bench config packet",
 
 	// Tests of the whole.
 	"arch":        "",

@@ -25,7 +25,6 @@ package bench
 
 import (
 	"context"
-	"crypto/tls"
 	"io"
 	"time"
 
@@ -83,7 +82,7 @@ type Options struct {
 	// Build is the version of this program that the result mentions.
 	Build string
 
-	tls *tls.Config // of an in-process test; TLS of the target otherwise
+	network network // of an in-process test
 }
 
 // Progress is a snapshot of a run.

@@ -1,14 +1,408 @@
 package bench
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"midge/internal/packet"
 )
 
-func run(context.Context, Target, Scenario, Options) (*Result, error) {
-	return nil, errors.New("bench: not yet")
+// coordinator runs workers and gathers what they report.
+type coordinator struct {
+	target  Target
+	options Options
+	plan    *plan
+	members []*member
+	broker  *meter // nil without a process id
+	result  *Result
+	latest  []tick // by worker
+	shown   time.Time
+	before  Progress // shown last
+	started time.Time
 }
 
-// churnRoom is how many connections of clients that come and go are open at a
-// time.
-func churnRoom(perSecond float64) int { return int(perSecond) + 1 }
+// member is a worker as the coordinator sees it: what goes to it and what
+// comes from it. stop waits until it has ended.
+type member struct {
+	orders  chan order
+	reports chan report
+	stop    func() error
+}
+
+func run(ctx context.Context, target Target, s Scenario, o Options) (*Result, error) {
+	c, err := prepare(target, s, o)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err = c.start(ctx)
+	if err == nil {
+		err = c.steer(ctx)
+	}
+	cancel()
+	for _, m := range c.members {
+		close(m.orders)
+	}
+	for _, m := range c.members {
+		for range m.reports { // a worker that is stopped may still have something to say
+		}
+		err = cmp.Or(err, m.stop())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bench %s: %w", target.Address, err)
+	}
+	return c.result, nil
+}
+
+// prepare checks everything that can be known before the start.
+func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	s = s.withDefaults()
+	version, err := s.version(target.Version)
+	if err != nil {
+		return nil, err
+	}
+	if s.shared() && version != packet.V5 {
+		return nil, errors.New("shared subscriptions need MQTT 5.0")
+	}
+	d, err := parseAddress(target.Address)
+	if err != nil {
+		return nil, err
+	}
+	peer, err := resolve(d.host, d.port)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: %w", target.Address, err)
+	}
+	target.Name = cmp.Or(target.Name, target.Address)
+	p := &plan{Scenario: s, Run: runID(), Epoch: time.Now(), Version: version, Username: target.Username, Password: target.Password,
+		Peer: peer, TLSOn: d.transport == "tls" || d.transport == "wss", TLS: target.TLS, Host: d.host, WebSocket: d.webSocket, network: o.network}
+	c := &coordinator{target: target, options: o, plan: p, started: p.Epoch}
+	var notes [2]string
+	n := s.connections()
+	if p.Procs, notes[0], err = processes(o.Procs, n); err != nil {
+		return nil, err
+	}
+	if p.Procs > 1 && len(o.Worker) == 0 {
+		return nil, fmt.Errorf("%d worker processes are needed, and there is no command for them", p.Procs)
+	}
+	if err := closedLoopFits(p); err != nil {
+		return nil, err
+	}
+	if p.Sources, notes[1], err = sources(o.Sources, peer.Addr(), n); err != nil {
+		return nil, err
+	}
+	c.result = &Result{Scenario: s, Broker: target.Name, Address: target.Address, MQTT: versionName(version), Transport: d.transport,
+		Started: p.Epoch.UTC(), Command: o.Command,
+		Environment: Environment{OS: runtime.GOOS, Arch: runtime.GOARCH, Kernel: kernel(), CPU: cpuModel(), Cores: runtime.NumCPU(),
+			Go: runtime.Version(), Build: o.Build, Procs: p.Procs}}
+	for _, note := range notes {
+		if note != "" {
+			c.note(note)
+		}
+	}
+	return c, c.openBroker(n)
+}
+
+func (c *coordinator) openBroker(connections int) error {
+	if c.target.PID == 0 {
+		return nil
+	}
+	var err error
+	if c.broker, err = openMeter(c.target.PID); err != nil {
+		return err
+	}
+	c.result.BrokerUse = &Usage{}
+	if c.result.BrokerUse.EmptyRSS, err = processRSS(c.target.PID); err != nil {
+		return err
+	}
+	return checkBroker(c.target.PID, connections)
+}
+
+// closedLoopFits makes sure that at QoS 0 each publisher can see its window
+// move: some subscriber of its flows must be in the same worker.
+func closedLoopFits(p *plan) error {
+	s := &p.Scenario
+	if s.Window == 0 || s.QoS > 0 || p.Procs == 1 {
+		return nil
+	}
+	for proc := range p.Procs {
+		l := newLayout(p.clone(proc))
+		seen := make([]bool, l.flows)
+		for n := s.SlowReaders; n < s.Subscribers; n++ {
+			if l.hasSubscriber(n) {
+				l.wanted(n, func(f int) { seen[f] = true })
+			}
+		}
+		for f := range seen {
+			if l.mine(l.publisherOf(f)) && !seen[f] {
+				return fmt.Errorf("a closed loop at QoS 0 over %d processes needs a subscriber for each publisher in its process: take a rate, QoS 1, or --procs 1", p.Procs)
+			}
+		}
+	}
+	return nil
+}
+
+func versionName(v packet.Version) string {
+	if v == packet.V5 {
+		return "5.0"
+	}
+	return "3.1.1"
+}
+
+func runID() string {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}
+
+func (c *coordinator) note(text string) {
+	c.result.Notes = append(c.result.Notes, text)
+	c.say("%s", text)
+}
+
+func (c *coordinator) say(format string, args ...any) {
+	if c.options.Log != nil {
+		fmt.Fprintf(c.options.Log, format+"\n", args...)
+	}
+}
+
+// start starts the workers.
+func (c *coordinator) start(ctx context.Context) error {
+	c.latest = make([]tick, c.plan.Procs)
+	for proc := range c.plan.Procs {
+		var m *member
+		var err error
+		if c.plan.Procs == 1 {
+			m, err = localMember(ctx, c.plan.clone(proc))
+		} else {
+			m, err = remoteMember(ctx, c.options.Worker, c.plan.clone(proc))
+		}
+		if err != nil {
+			return err
+		}
+		c.members = append(c.members, m)
+	}
+	return nil
+}
+
+// localMember runs a worker on a goroutine of this process.
+func localMember(ctx context.Context, p *plan) (*member, error) {
+	m := &member{orders: make(chan order, 1), reports: make(chan report, 4)}
+	w, err := newWorker(p, m.orders, m.reports)
+	if err != nil {
+		return nil, err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(m.reports)
+		w.work(ctx)
+	}()
+	m.stop = func() error { <-done; return nil }
+	return m, nil
+}
+
+// steer takes the workers through the phases of a run.
+func (c *coordinator) steer(ctx context.Context) error {
+	begun := time.Now()
+	if err := c.each(ctx, func(i int, r report) bool {
+		if r.Connected == nil {
+			return false
+		}
+		c.result.Connects.Clients += r.Connected.Clients
+		c.result.Environment.Engine = r.Connected.Engine
+		return true
+	}); err != nil {
+		return err
+	}
+	if err := c.connected(ctx, time.Since(begun)); err != nil {
+		return err
+	}
+	const lead = 20 * time.Millisecond // for the order to arrive everywhere
+	start := time.Since(c.plan.Epoch) + lead
+	for _, m := range c.members {
+		m.orders <- order{Start: start}
+	}
+	sent := make([]uint32, c.plan.Scenario.flows())
+	stopMetering := c.meterBroker(ctx, start)
+	err := c.each(ctx, func(_ int, r report) bool {
+		if r.Sent == nil {
+			return false
+		}
+		for f, n := range r.Sent {
+			sent[f] += n
+		}
+		return true
+	})
+	stopMetering()
+	if err != nil {
+		return err
+	}
+	for _, m := range c.members {
+		m.orders <- order{Sent: sent}
+	}
+	finals := make([]*partial, len(c.members))
+	if err := c.each(ctx, func(i int, r report) bool {
+		finals[i] = r.Final
+		return r.Final != nil
+	}); err != nil {
+		return err
+	}
+	if c.broker != nil && c.plan.Scenario.Messages > 0 {
+		c.brokerUsed()
+	}
+	return c.merge(finals, start)
+}
+
+// connected notes what connecting took, and lets the broker settle.
+func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
+	r := c.result
+	r.Connects.Seconds = took.Seconds()
+	r.Connects.PerSecond = float64(r.Connects.Clients) / took.Seconds()
+	if c.broker != nil {
+		r.BrokerUse.ConnectMicros = c.broker.read().CPUSeconds * 1e6 / float64(max(1, r.Connects.Clients))
+	}
+	select {
+	case <-time.After(time.Duration(c.plan.Scenario.Settle)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// meterBroker measures the broker while the workers measure: from the end of
+// the warm-up for the duration, or, with a number of messages, from the start
+// until steer reads the meter.
+func (c *coordinator) meterBroker(ctx context.Context, start time.Duration) (stop func()) {
+	if c.broker == nil {
+		return func() {}
+	}
+	s := c.plan.Scenario
+	from := c.plan.Epoch.Add(start)
+	if s.Messages == 0 {
+		from = from.Add(time.Duration(s.WarmUp))
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i, at := range []time.Time{from, from.Add(time.Duration(s.Duration))} {
+			select {
+			case <-time.After(time.Until(at)):
+			case <-ctx.Done():
+				return
+			}
+			if i == 0 {
+				_ = c.broker.restart() // a broker that has ended is noticed at its connections
+			}
+			if s.Messages > 0 {
+				return
+			}
+			if i == 1 {
+				c.brokerUsed()
+			}
+		}
+	}()
+	return func() { <-done }
+}
+
+func (c *coordinator) brokerUsed() {
+	before, connect := c.result.BrokerUse.EmptyRSS, c.result.BrokerUse.ConnectMicros
+	*c.result.BrokerUse = c.broker.read()
+	c.result.BrokerUse.EmptyRSS, c.result.BrokerUse.ConnectMicros = before, connect
+}
+
+// each takes reports until take has said of each worker that its phase is
+// over. Progress is passed on meanwhile.
+func (c *coordinator) each(ctx context.Context, take func(i int, r report) bool) error {
+	type from struct {
+		i  int
+		r  report
+		ok bool
+	}
+	all := make(chan from)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for i, m := range c.members {
+		go func() {
+			for {
+				select {
+				case r, ok := <-m.reports:
+					select {
+					case all <- from{i, r, ok}:
+					case <-ctx.Done():
+						return
+					}
+					if !ok || r.Progress == nil {
+						return // the end of the phase: the next reports are for the next one
+					}
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
+	for left := len(c.members); left > 0; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case f := <-all:
+			switch {
+			case !f.ok:
+				return fmt.Errorf("worker %d ended without a result", f.i)
+			case f.r.Error != "":
+				return errors.New(f.r.Error)
+			case f.r.Progress != nil:
+				c.latest[f.i] = *f.r.Progress
+				c.show()
+			case take(f.i, f.r):
+				left--
+			default:
+				return fmt.Errorf("worker %d is out of step", f.i)
+			}
+		}
+	}
+	return nil
+}
+
+// show passes progress on, once a second.
+func (c *coordinator) show() {
+	now := time.Now()
+	since := now.Sub(c.shown)
+	if c.options.Progress == nil || since < time.Second {
+		return
+	}
+	p := Progress{Elapsed: now.Sub(c.started), Phase: c.latest[0].Phase}
+	for _, t := range c.latest {
+		p.Connections += t.Connections
+		p.Published += t.Published
+		p.Received += t.Received
+		p.Faults += t.Faults
+	}
+	if !c.shown.IsZero() {
+		p.PublishRate = float64(p.Published-min(p.Published, c.before.Published)) / since.Seconds()
+		p.ReceiveRate = float64(p.Received-min(p.Received, c.before.Received)) / since.Seconds()
+	}
+	c.shown, c.before = now, p
+	c.options.Progress(p)
+}
+
+// maxOf returns the larger values of two tables, which may be empty.
+func maxOf(a, b []int64) []int64 {
+	if len(a) == 0 {
+		return slices.Clone(b)
+	}
+	for i := range b {
+		a[i] = max(a[i], b[i])
+	}
+	return a
+}

@@ -142,13 +142,15 @@ func number(text string) (int, error) {
 	return int(n), nil
 }
 
-// ParseFile reads a scenario in TOML, which ParseTable explains.
-func ParseFile(text []byte) (Scenario, error) {
+// DecodeTable reads TOML text for ParseTable.
+func DecodeTable(text []byte) (map[string]any, error) {
 	table := map[string]any{}
-	if err := toml.Unmarshal(text, &table); err != nil {
-		return Scenario{}, err
+	err := toml.Unmarshal(text, &table)
+	if at, ok := errors.AsType[*toml.DecodeError](err); ok {
+		row, column := at.Position()
+		return nil, fmt.Errorf("line %d, column %d: %w", row, column, err)
 	}
-	return ParseTable(table)
+	return table, err
 }
 
 // ParseTable makes a scenario of a TOML table: its settings by their keys. A

@@ -90,6 +90,6 @@ func root(w World) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), versionCommand())
+	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), benchCommand(w), versionCommand())
 	return root
 }

@@ -1,0 +1,223 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"midge/internal/packet"
+)
+
+// drain waits until everything that was sent has arrived, or nothing does any
+// more. sent is by flow, of all workers.
+func (w *worker) drain(ctx context.Context, sent []uint32) error {
+	w.phase = "draining"
+	if len(sent) != w.flows {
+		return fmt.Errorf("the coordinator knows %d flows of %d", len(sent), w.flows)
+	}
+	w.progressAt = w.now()
+	for i := range w.clients {
+		c := &w.clients[i]
+		if c.slow && c.stage == ready {
+			w.loop.Throttle(&c.conn, 0)
+			c.conn.ReadRate = 0
+		}
+	}
+	if w.s.Offline {
+		if err := w.resume(ctx); err != nil {
+			return err
+		}
+	}
+	due := w.expected(sent)
+	for w.received < due || w.inflight > 0 || w.out.Wills < w.out.WillsDue || w.busyComers() {
+		if w.stalled(time.Duration(w.s.Drain)) {
+			break
+		}
+		if err := w.turn(ctx, never); err != nil {
+			return err
+		}
+	}
+	for until := w.now() + quiet; w.now() < until; {
+		if err := w.turn(ctx, until); err != nil {
+			return err
+		}
+	}
+	if w.metered == 1 { // a number of messages ends when they have come
+		w.metered = 2
+		w.out.Use = w.usage.read()
+	}
+	return nil
+}
+
+// busyComers tells whether some of those that come and go are still here.
+func (w *worker) busyComers() bool { return len(w.freeComers) < w.comers() }
+
+// expected is how many messages are to arrive here in all.
+func (w *worker) expected(sent []uint32) (n uint64) {
+	if w.s.shared() {
+		if w.hasSubscriber(0) {
+			for _, s := range sent {
+				n += uint64(s)
+			}
+		}
+		return n
+	}
+	for i := range w.clients {
+		if c := &w.clients[i]; c.role == subscriber {
+			w.wanted(c.n, func(f int) { n += uint64(sent[f]) })
+		}
+	}
+	return n
+}
+
+// resume has offline subscribers return for what waits for them.
+func (w *worker) resume(ctx context.Context) error {
+	w.resumedAt = w.now()
+	begun, total := 0, 0
+	for i := range w.clients {
+		if w.clients[i].role == subscriber {
+			total++
+		}
+	}
+	for i := 0; w.returnedCount+w.lostClients < total; {
+		for ; i < len(w.clients) && begun-w.returnedCount < connectBatch; i++ {
+			if c := &w.clients[i]; c.role == subscriber {
+				c.back = true
+				w.dial(c, w.now())
+				begun++
+			}
+		}
+		if err := w.turn(ctx, never); err != nil {
+			return err
+		}
+		if w.stalled(connectLimit) {
+			return fmt.Errorf("%d sessions could not be resumed: no answer for %v", total-w.returnedCount, connectLimit)
+		}
+	}
+	return nil
+}
+
+// returned counts a client that came back to its session.
+func (w *worker) returned(present bool) {
+	w.returnedCount++
+	w.progress++
+	if !present {
+		w.out.SessionsLost++
+		w.detail("a session was gone when its client returned")
+	}
+}
+
+// sum counts what is missing, and encodes the histograms.
+func (w *worker) sum(sent []uint32) error {
+	if w.s.shared() && w.hasSubscriber(0) {
+		for f := range w.seen {
+			w.out.Faulty.Lost += uint64(sent[f] - min(sent[f], w.seen[f].unique))
+		}
+	}
+	if !w.s.shared() {
+		for i := range w.clients {
+			w.missing(&w.clients[i], sent)
+		}
+	}
+	w.out.Faulty.Lost += w.out.WillsDue - min(w.out.WillsDue, w.out.Wills)
+	w.out.Faulty.Unacknowledged += uint64(w.inflight)
+	w.out.Slow.Readers = 0
+	for i := range w.clients {
+		if w.clients[i].slow {
+			w.out.Slow.Readers++
+		}
+	}
+	w.out.Lasts = w.lasts
+	if w.s.Offline {
+		w.out.Resumed, w.out.ResumeTime = w.received, w.out.LastReceipt-w.resumedAt
+	}
+	for _, h := range []struct {
+		from histogram
+		to   *string
+	}{{w.latency, &w.out.Latency}, {w.ackTime, &w.out.Ack}, {w.lag, &w.out.Lag}, {w.connectTime, &w.out.Connect}, {w.churnTime, &w.out.Churn}} {
+		var err error
+		if *h.to, err = h.from.encode(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *worker) missing(c *client, sent []uint32) {
+	if c.role != subscriber {
+		return
+	}
+	w.wanted(c.n, func(f int) {
+		lost := w.tracker[w.track(c.n, f)].lost(sent[f])
+		switch {
+		case lost == 0:
+		case c.slow:
+			w.out.Slow.Lost += lost
+		default:
+			w.out.Faulty.Lost += lost
+			w.detail("subscriber %d got %d of the %d messages of flow %d", c.n, w.tracker[w.track(c.n, f)].unique, sent[f], f)
+		}
+	})
+}
+
+// leave removes what the run would leave behind at the broker, and
+// disconnects.
+func (w *worker) leave(ctx context.Context) error {
+	w.leaving = true
+	for _, f := range w.own {
+		if c := w.flow[f].pub; w.s.Retain && c.stage == ready {
+			p := packet.Publish{Retain: true, Topic: w.topics[w.topicOf(int(f))]}
+			c.conn.Out = p.Append(c.conn.Out, w.Version)
+			w.loop.Touch(&c.conn)
+		}
+	}
+	if err := w.turn(ctx, w.now()); err != nil {
+		return err
+	}
+	clean := w.s.Keep && w.Version == packet.V311
+	for i := range w.clients {
+		c := &w.clients[i]
+		if c.stage == gone {
+			continue
+		}
+		if c.role == subscriber && w.s.Keep && w.Version == packet.V5 && c.stage == ready {
+			p := packet.Disconnect{}
+			p.Properties.Set(packet.PropSessionExpiry) // 0: the session ends
+			c.conn.Out = p.Append(c.conn.Out, w.Version)
+			w.loop.Close(&c.conn)
+			c.stage = away
+			continue
+		}
+		w.disconnect(c)
+	}
+	if clean {
+		return w.removeSessions(ctx)
+	}
+	return nil
+}
+
+// removeSessions connects with Clean Session, which is how MQTT 3.1.1 ends a
+// session.
+func (w *worker) removeSessions(ctx context.Context) error {
+	w.cleaning = true
+	w.fatal = nil
+	w.progressAt = w.now()
+	under := 0
+	for i := 0; i < len(w.clients) || under > 0; {
+		for ; i < len(w.clients) && under < connectBatch; i++ {
+			if c := &w.clients[i]; c.role == subscriber && c.stage == away {
+				w.dial(c, w.now())
+				under++
+			}
+		}
+		before := w.progress
+		if err := w.turn(ctx, never); err != nil {
+			return err
+		}
+		under -= int(w.progress - before)
+		if w.stalled(connectLimit) {
+			return fmt.Errorf("sessions of the run are left at the broker: no answer for %v", connectLimit)
+		}
+	}
+	return nil
+}

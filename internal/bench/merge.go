@@ -1,0 +1,170 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// merge makes the result of what the workers report.
+func (c *coordinator) merge(finals []*partial, start time.Duration) error {
+	r, s := c.result, &c.plan.Scenario
+	latency, ack, lag, connect, churn := newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram()
+	var sum partial
+	var details []string
+	for _, p := range finals {
+		err := errors.Join(latency.merge(p.Latency), ack.merge(p.Ack), lag.merge(p.Lag), connect.merge(p.Connect), churn.merge(p.Churn))
+		if err != nil {
+			return err
+		}
+		sum.add(p)
+		details = append(details, p.Details...)
+	}
+	lasts := newHistogram()
+	for _, d := range sum.Lasts {
+		if d > 0 {
+			lasts.record(d)
+		}
+	}
+	for _, h := range []struct {
+		from histogram
+		to   **Latency
+	}{{latency, &r.Latency}, {ack, &r.AckLatency}, {lag, &r.Lag}, {connect, &r.Connects.Time}, {lasts, &r.LastReceipt}} {
+		var err error
+		if *h.to, err = h.from.latency(); err != nil {
+			return err
+		}
+	}
+	r.Seconds = time.Duration(s.Duration).Seconds()
+	if s.Messages > 0 {
+		r.Seconds = max(0, sum.LastReceipt-start).Seconds()
+	}
+	r.Published, r.Received = c.count(sum.Published), c.count(sum.Received)
+	r.Faulty = sum.Faulty
+	c.others(&sum, churn)
+	c.use(&sum)
+	c.judge(&sum, details)
+	return nil
+}
+
+func (c *coordinator) count(n uint64) Count {
+	count := Count{Messages: n, Bytes: n * uint64(c.plan.Scenario.Size)}
+	if c.result.Seconds > 0 {
+		count.PerSecond = float64(n) / c.result.Seconds
+	}
+	return count
+}
+
+// add adds what another worker counted.
+func (p *partial) add(o *partial) {
+	p.Published += o.Published
+	p.Received += o.Received
+	p.Late += o.Late
+	p.LastReceipt = max(p.LastReceipt, o.LastReceipt)
+	p.Lasts = maxOf(p.Lasts, o.Lasts)
+	p.Churned += o.Churned
+	p.WillsDue += o.WillsDue
+	p.Wills += o.Wills
+	p.Resumed += o.Resumed
+	p.ResumeTime = max(p.ResumeTime, o.ResumeTime)
+	p.SessionsLost += o.SessionsLost
+	p.Slow.Readers += o.Slow.Readers
+	p.Slow.Received += o.Slow.Received
+	p.Slow.Lost += o.Slow.Lost
+	p.Slow.Disconnected += o.Slow.Disconnected
+	p.Use.CPUSeconds += o.Use.CPUSeconds
+	p.Use.CPUPercent += o.Use.CPUPercent
+	p.Use.RSS += o.Use.RSS
+	p.Use.Threads += o.Use.Threads
+	f, g := &p.Faulty, &o.Faulty
+	f.Lost += g.Lost
+	f.Duplicates += g.Duplicates
+	f.OutOfOrder += g.OutOfOrder
+	f.Misrouted += g.Misrouted
+	f.Corrupt += g.Corrupt
+	f.Unacknowledged += g.Unacknowledged
+	f.Protocol += g.Protocol
+	f.Disconnected += g.Disconnected
+	f.Refused += g.Refused
+}
+
+// others fills in what only some scenarios have.
+func (c *coordinator) others(sum *partial, churn histogram) {
+	r, s := c.result, &c.plan.Scenario
+	if s.Churn > 0 {
+		r.Churned = &Churned{Connections: sum.Churned, WillsDue: sum.WillsDue, WillsReceived: sum.Wills}
+		r.Churned.PerSecond = float64(sum.Churned) / (time.Duration(s.WarmUp) + time.Duration(s.Duration)).Seconds()
+		r.Churned.Time, _ = churn.latency() // what it holds was encoded before
+	}
+	if s.SlowReaders > 0 {
+		r.SlowReads = &sum.Slow
+	}
+	if s.Offline {
+		r.Resumed = &Resumed{Sessions: s.Subscribers, Messages: sum.Resumed, Seconds: sum.ResumeTime.Seconds()}
+		if r.Resumed.Seconds > 0 {
+			r.Resumed.PerSecond = float64(sum.Resumed) / r.Resumed.Seconds
+		}
+	}
+}
+
+// use relates CPU time and memory to messages and connections.
+func (c *coordinator) use(sum *partial) {
+	r := c.result
+	r.BenchUse = sum.Use
+	n := float64(max(sum.Received, sum.Published))
+	if c.plan.Scenario.Offline {
+		n = float64(sum.Published)
+	}
+	if n > 0 {
+		r.BenchUse.MicrosPerMsg = r.BenchUse.CPUSeconds * 1e6 / n
+	}
+	if u := r.BrokerUse; u != nil {
+		if n > 0 {
+			u.MicrosPerMsg = u.CPUSeconds * 1e6 / n
+		}
+		if u.RSS > u.EmptyRSS && r.Connects.Clients > 0 {
+			u.RSSPerConn = float64(u.RSS-u.EmptyRSS) / float64(r.Connects.Clients)
+		}
+	}
+}
+
+// judge puts in words what went wrong.
+func (c *coordinator) judge(sum *partial, details []string) {
+	r, s := c.result, &c.plan.Scenario
+	f := &r.Faulty
+	shout := func(n uint64, format string, args ...any) {
+		if n > 0 {
+			r.Faults = append(r.Faults, fmt.Sprintf(format, append([]any{n}, args...)...))
+		}
+	}
+	lost := f.Lost - min(f.Lost, sum.WillsDue-min(sum.WillsDue, sum.Wills))
+	if s.AllowLoss {
+		if lost > 0 {
+			r.Notes = append(r.Notes, fmt.Sprintf("%d messages were lost, which the scenario allows", lost))
+		}
+		lost = 0
+	}
+	shout(lost, "LOST %d messages at QoS %d: not received %v after anything else was", s.QoS, s.Drain)
+	shout(sum.WillsDue-min(sum.WillsDue, sum.Wills), "LOST %d wills")
+	shout(sum.SessionsLost, "LOST %d sessions")
+	shout(f.Duplicates, "%d messages came twice")
+	shout(f.OutOfOrder, "%d messages came out of order")
+	shout(f.Misrouted, "%d messages came on the wrong topic or to the wrong subscriber")
+	shout(f.Corrupt, "%d messages came with another payload or QoS than they were sent with")
+	shout(f.Unacknowledged, "%d messages were not acknowledged")
+	shout(f.Refused, "%d messages were refused")
+	shout(f.Protocol, "%d protocol errors by the broker")
+	shout(f.Disconnected, "%d connections ended or refused by the broker")
+	shout(sum.Late, "%d messages were due and could not be sent, since the broker took no more")
+	if len(r.Faults) > 0 {
+		details = slices.Compact(details)
+		r.Faults = append(r.Faults, details[:min(len(details), maxDetails)]...)
+		for _, f := range r.Faults {
+			c.say("FAULT: %s", f)
+		}
+	}
+	if r.Lag != nil && r.Latency != nil && r.Lag.P99 > r.Latency.P50 {
+		r.Notes = append(r.Notes, fmt.Sprintf("the bench itself wrote up to %s late (p99): latencies below that say nothing", short(r.Lag.P99)))
+	}
+}

@@ -1,0 +1,299 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"time"
+
+	"midge/internal/bench/loop"
+	"midge/internal/packet"
+)
+
+// Opened is part of loop.Handler.
+func (w *worker) Opened(conn *loop.Conn) { w.greet(&w.clients[conn.Index]) }
+
+// Data is part of loop.Handler.
+func (w *worker) Data(conn *loop.Conn, b []byte) (used int) {
+	c := &w.clients[conn.Index]
+	now := w.now()
+	for used < len(b) {
+		first, body, size, err := packet.Split(b[used:], packet.MaxSize)
+		if err != nil {
+			w.violation(c, err)
+			return len(b)
+		}
+		if size == 0 {
+			break
+		}
+		w.packet(c, first, body, now)
+		if c.stage == away || c.stage == gone || c.stage == dialing {
+			return len(b)
+		}
+		used += size
+	}
+	return used
+}
+
+func (w *worker) packet(c *client, first byte, body []byte, now time.Duration) {
+	t := packet.TypeOf(first)
+	if c.stage == greeting && t != packet.CONNACK {
+		w.violated(c, "%v before CONNACK", t)
+		return
+	}
+	switch t {
+	case packet.PUBLISH:
+		w.publish(c, first, body, now)
+	case packet.PUBACK, packet.PUBREC, packet.PUBCOMP:
+		w.acknowledged(c, first, body, now)
+	case packet.PUBREL:
+		if err := w.ack.Decode(w.Version, first, body); err != nil {
+			w.violation(c, err)
+			return
+		}
+		c.conn.Out = appendAck(c.conn.Out, byte(packet.PUBCOMP)<<4, w.ack.ID)
+		w.loop.Touch(&c.conn)
+	case packet.PINGRESP:
+		if err := (packet.Pingresp{}).Decode(w.Version, first, body); err != nil {
+			w.violation(c, err)
+		}
+	default:
+		w.rare(c, t, first, body)
+	}
+}
+
+// rare takes the packets that come once in the life of a connection.
+func (w *worker) rare(c *client, t packet.Type, first byte, body []byte) {
+	switch t {
+	case packet.CONNACK:
+		var p packet.Connack
+		switch err := p.Decode(w.Version, first, body); {
+		case err != nil:
+			w.violation(c, err)
+		case c.stage != greeting:
+			w.violated(c, "a second CONNACK")
+		case p.Code.Failed():
+			w.refused(c, fmt.Errorf("the broker refuses the connection: %v", p.Code))
+		default:
+			w.greeted(c, &p)
+		}
+	case packet.SUBACK:
+		var p packet.Suback
+		if err := p.Decode(w.Version, first, body); err != nil {
+			w.violation(c, err)
+			return
+		}
+		if c.stage != subscribing {
+			w.violated(c, "SUBACK without SUBSCRIBE")
+			return
+		}
+		for _, code := range p.Codes {
+			if code.Failed() {
+				w.refused(c, fmt.Errorf("the broker refuses a subscription: %v", code))
+				return
+			}
+		}
+		if c.suback--; c.suback == 0 {
+			c.stage = ready
+			w.isReady(c)
+		}
+	case packet.DISCONNECT:
+		var p packet.Disconnect
+		if err := p.Decode(w.Version, first, body); err != nil {
+			w.violation(c, err)
+			return
+		}
+		w.loop.Close(&c.conn)
+		w.ended(c, fmt.Errorf("DISCONNECT: %v", p.Code))
+	default:
+		w.violated(c, "%v from a broker", t)
+	}
+}
+
+// publish takes a message.
+func (w *worker) publish(c *client, first byte, body []byte, now time.Duration) {
+	p := &w.in
+	if err := p.Decode(w.Version, first, body); err != nil {
+		w.violation(c, err)
+		return
+	}
+	switch p.QoS {
+	case 1:
+		c.conn.Out = appendAck(c.conn.Out, byte(packet.PUBACK)<<4, p.ID)
+		w.loop.Touch(&c.conn)
+	case 2:
+		c.conn.Out = appendAck(c.conn.Out, byte(packet.PUBREC)<<4, p.ID)
+		w.loop.Touch(&c.conn)
+	}
+	w.progress++
+	switch {
+	case w.leaving:
+	case c.role == watcher && string(p.Payload) == "will":
+		w.out.Wills++
+	case c.role != subscriber:
+		w.misrouted("a message on %s to a client that subscribed to something else", p.Topic)
+	default:
+		w.message(c, p, now)
+	}
+}
+
+// message checks and counts what a subscriber got.
+func (w *worker) message(c *client, p *packet.Publish, now time.Duration) {
+	if len(p.Payload) != len(w.payload) || !bytes.Equal(p.Payload[MinPayload:], w.payload[MinPayload:]) || p.QoS != w.delivered() {
+		w.corrupt(p)
+		return
+	}
+	f := int(binary.BigEndian.Uint32(p.Payload))
+	seq := binary.BigEndian.Uint32(p.Payload[4:])
+	due := time.Duration(binary.BigEndian.Uint64(p.Payload[8:]))
+	if f >= w.flows || due > now+time.Minute {
+		w.corrupt(p)
+		return
+	}
+	if !bytes.Equal(p.Topic, w.topics[w.topicOf(f)]) || !w.wants(c.n, f) {
+		w.misrouted("a message of topic %s on topic %s to a subscriber of the latter", w.topics[w.topicOf(f)], p.Topic)
+		return
+	}
+	progress, ok := w.follow(c, f, seq)
+	if !ok {
+		return
+	}
+	w.received++
+	w.out.LastReceipt = now
+	if c.slow {
+		w.out.Slow.Received++
+		return
+	}
+	if w.lasts != nil && int(seq) < w.s.Messages {
+		at := f*w.s.Messages + int(seq)
+		w.lasts[at] = max(w.lasts[at], int64(now-due))
+	}
+	if now >= w.measureFrom && now < w.end {
+		w.out.Received++
+	}
+	if due >= w.measureFrom && due < w.end && !w.s.Offline {
+		w.latency.record(int64(now - due))
+	}
+	if fl := &w.flow[f]; fl.pub != nil && w.s.Rate == 0 {
+		fl.received += uint64(progress)
+		w.pump(f, now, false)
+	}
+}
+
+// follow notes a sequence number, and tells by how much it moves the flow's
+// window on and whether the message came for the first time.
+func (w *worker) follow(c *client, f int, seq uint32) (progress uint32, ok bool) {
+	if !w.s.shared() {
+		v, progress := w.tracker[w.track(c.n, f)].take(seq)
+		switch v {
+		case duplicate:
+			w.out.Faulty.Duplicates++
+			w.detail("message %d of flow %d came twice", seq, f)
+			return 0, false
+		case outOfOrder:
+			w.out.Faulty.OutOfOrder++
+			w.detail("message %d of flow %d came after a later one", seq, f)
+		}
+		return progress, true
+	}
+	if !w.seen[f].take(seq) {
+		w.out.Faulty.Duplicates++
+		w.detail("message %d of flow %d came twice, to one or to two subscribers of the group", seq, f)
+		return 0, false
+	}
+	if w.tracker != nil {
+		t := &w.tracker[w.track(c.n, f)]
+		if seq < t.next {
+			w.out.Faulty.OutOfOrder++
+			w.detail("message %d of flow %d came after a later one to the same subscriber", seq, f)
+		}
+		t.next = max(t.next, seq+1)
+	}
+	return 1, true
+}
+
+func (w *worker) corrupt(p *packet.Publish) {
+	w.out.Faulty.Corrupt++
+	w.detail("a message on %s of %d bytes at QoS %d is not one that was sent", p.Topic, len(p.Payload), p.QoS)
+}
+
+func (w *worker) misrouted(format string, args ...any) {
+	w.out.Faulty.Misrouted++
+	w.detail(format, args...)
+}
+
+// violation counts a packet that the standard doesn't allow, and ends the
+// connection.
+func (w *worker) violation(c *client, err error) {
+	w.out.Faulty.Protocol++
+	w.detail("protocol error by the broker: %v", err)
+	w.loop.Close(&c.conn)
+	w.broken(c, fmt.Errorf("protocol error by the broker: %w", err))
+}
+
+func (w *worker) violated(c *client, format string, args ...any) {
+	w.violation(c, fmt.Errorf(format, args...))
+}
+
+// Closed is part of loop.Handler.
+func (w *worker) Closed(conn *loop.Conn, err error) {
+	c := &w.clients[conn.Index]
+	if err == io.EOF {
+		err = fmt.Errorf("the broker closed the connection")
+	}
+	if c.stage == dialing || c.stage == greeting {
+		w.refused(c, err)
+		return
+	}
+	w.ended(c, err)
+}
+
+// refused ends a connection that never became one.
+func (w *worker) refused(c *client, err error) {
+	w.loop.Close(&c.conn)
+	if w.cleaning {
+		w.progress++
+		c.stage = gone
+		return
+	}
+	if c.role == comer || w.connectedAll {
+		w.out.Faulty.Disconnected++
+		w.detail("a client could not connect: %v", err)
+	}
+	w.broken(c, err)
+}
+
+// ended counts a connection that the broker ended.
+func (w *worker) ended(c *client, err error) {
+	switch {
+	case c.slow:
+		w.out.Slow.Disconnected++
+	default:
+		w.out.Faulty.Disconnected++
+		w.detail("a client was disconnected: %v", err)
+	}
+	w.broken(c, err)
+}
+
+// broken goes on without a client. While connecting, the run can't.
+func (w *worker) broken(c *client, err error) {
+	c.stage = gone
+	if c.role == comer {
+		w.freeComer(c)
+		return
+	}
+	w.lostClients++
+	if !w.connectedAll && w.fatal == nil {
+		w.fatal = fmt.Errorf("client %s: %w", w.clientID(c.role, c.n), err)
+	}
+}
+
+// maxDetails is how many different things that went wrong are told.
+const maxDetails = 5
+
+func (w *worker) detail(format string, args ...any) {
+	if len(w.out.Details) < maxDetails {
+		w.out.Details = append(w.out.Details, fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"midge/internal/bench"
+	"midge/internal/packet"
+)
+
+// errFaulty is the failure of a run that found the broker at fault. The
+// result has said everything else.
+var errFaulty = errors.New("the broker is at fault: see above")
+
+func benchCommand(w World) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench [SCENARIO]",
+		Short: "Measure a broker",
+		Long: `Connects many clients to a broker, publishes and subscribes as the scenario says, and prints rates, latencies, losses
+and what it cost the broker. The broker may be any that speaks MQTT 3.1.1 or 5.0.
+
+SCENARIO is one of the names below, in which numbers may have K or M behind them. RATE is in messages per second, summed
+over all subscribers. Flags and --file change it, or make one of their own.
+
+` + benchNames() + `
+The exit status is 1 if the broker loses, repeats or reorders messages, breaks the protocol, refuses connections or ends
+them. Latency counts from the time at which a message was due, so that a broker that stalls is charged for it.`,
+		Example: `  midge bench p2p-1K-1K-1K-1K
+  midge bench fanout-1-1K-1-1K --address 192.0.2.7:1883 --mqtt 5.0
+  midge bench throughput-100 --pid $(pidof mosquitto) --duration 30s -o json
+  midge bench --publishers 10 --subscribers 10 --rate 5K --size 200 --qos 2
+  midge bench --file scenario.toml -o go | benchstat -`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	var o benchOptions
+	o.flags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := o.scenario(cmd.Flags(), args)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains([]string{"table", "json", "go"}, o.output) {
+			return fmt.Errorf("--output %s: it can be table, json, go", o.output)
+		}
+		if err := o.version(); err != nil {
+			return err
+		}
+		return work(func(cmd *cobra.Command, _ []string) error { return o.run(cmd, w, s) })(cmd, args)
+	}
+	cmd.AddCommand(benchWorkerCommand())
+	return cmd
+}
+
+// benchWorkerCommand is how 'midge bench' starts further processes of itself.
+func benchWorkerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "worker",
+		Short:  "Make a part of the load, as 'midge bench' says on standard input",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: work(func(cmd *cobra.Command, _ []string) error {
+			return bench.Work(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
+		}),
+	}
+}
+
+// benchNames lists the scenarios that have names.
+func benchNames() string {
+	var b strings.Builder
+	for _, n := range bench.Names() {
+		fmt.Fprintf(&b, "  %s\n      %s (%s)\n", n.Pattern, n.About, n.Example)
+	}
+	return b.String()
+}
+
+// benchOptions are the flags that aren't settings of a scenario.
+type benchOptions struct {
+	target   bench.Target
+	options  bench.Options
+	file     string
+	mqtt     string
+	output   string
+	progress bool
+}
+
+func (o *benchOptions) flags(f *pflag.FlagSet) {
+	f.SortFlags = false
+	f.StringVarP(&o.target.Address, "address", "a", "127.0.0.1:1883", "measure the broker at this `address`: HOST:PORT, or a URL with mqtt, mqtts, ws or wss")
+	f.IntVar(&o.target.PID, "pid", 0, "measure CPU time, memory and threads of the broker, which is this process `id`")
+	f.StringVar(&o.target.Name, "broker", "", "call the broker by this `name` in the result")
+	f.StringVar(&o.mqtt, "mqtt", "", "speak this `version` of MQTT, 3.1.1 or 5.0 (3.1.1, where the scenario doesn't need 5.0)")
+	f.StringVarP(&o.target.Username, "username", "u", "", "log in as `user`")
+	f.StringVarP(&o.target.Password, "password", "P", "", "log in with `password`")
+	f.StringVar(&o.target.TLS.CAFile, "cafile", "", "trust the certificates in this PEM `file` instead of the system's")
+	f.StringVar(&o.target.TLS.CertFile, "cert", "", "show the certificate in this PEM `file`")
+	f.StringVar(&o.target.TLS.KeyFile, "key", "", "with the key in this PEM `file`")
+	f.StringVar(&o.target.TLS.ServerName, "server-name", "", "expect a certificate for this `name`")
+	f.BoolVar(&o.target.TLS.Insecure, "insecure", false, "take any certificate")
+	f.IntVar(&o.options.Procs, "procs", 0, "make the load with this `number` of processes (one, unless the limit of open files asks for more)")
+	f.StringSliceVar(&o.options.Sources, "source", nil, "connect from these local `addresses`")
+	f.StringVarP(&o.output, "output", "o", "table", "print the result in this `form`: table, json, or go (for benchstat)")
+	f.BoolVar(&o.progress, "progress", false, "tell on standard error how it gets on, also where that isn't a terminal")
+	f.StringVarP(&o.file, "file", "f", "", "read settings of the scenario from a TOML `file`; its key \"scenario\" may name one to begin with")
+	for _, s := range bench.Settings() {
+		name := flagOfSetting(s.Key)
+		if s.Bool {
+			f.Bool(name, false, s.Usage)
+		} else {
+			f.String(name, "", s.Usage)
+		}
+	}
+}
+
+func flagOfSetting(key string) string { return strings.ReplaceAll(key, "_", "-") }
+
+// scenario is what the argument, the file and the flags make together; each
+// overrides the one before.
+func (o *benchOptions) scenario(f *pflag.FlagSet, args []string) (bench.Scenario, error) {
+	table := map[string]any{}
+	if o.file != "" {
+		text, err := os.ReadFile(o.file)
+		if err != nil {
+			return bench.Scenario{}, err
+		}
+		if table, err = bench.DecodeTable(text); err != nil {
+			return bench.Scenario{}, fmt.Errorf("%s: %w", o.file, err)
+		}
+	}
+	if len(args) > 0 {
+		table["scenario"] = args[0]
+	}
+	for _, s := range bench.Settings() {
+		if flag := f.Lookup(flagOfSetting(s.Key)); flag.Changed {
+			table[s.Key] = flag.Value.String()
+		}
+	}
+	if len(table) == 0 {
+		return bench.Scenario{}, errors.New("no scenario: name one, such as p2p-1K-1K-1K-1K, or set --publishers and --subscribers")
+	}
+	return bench.ParseTable(table)
+}
+
+func (o *benchOptions) version() error {
+	switch o.mqtt {
+	case "":
+	case "3.1.1", "4", "311":
+		o.target.Version = packet.V311
+	case "5", "5.0":
+		o.target.Version = packet.V5
+	default:
+		return fmt.Errorf("--mqtt %s: it can be 3.1.1 or 5.0", o.mqtt)
+	}
+	return nil
+}
+
+func (o *benchOptions) run(cmd *cobra.Command, w World, s bench.Scenario) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	o.options.Worker = []string{program, "bench", "worker"}
+	o.options.Command = strings.Join(append([]string{"midge"}, w.Args...), " ")
+	o.options.Build = build()
+	o.options.Log = cmd.ErrOrStderr()
+	live := &progressLine{out: cmd.ErrOrStderr(), terminal: isTerminal(w.Stderr)}
+	if o.progress || live.terminal {
+		o.options.Progress = live.show
+	}
+	r, err := bench.Run(cmd.Context(), o.target, s, o.options)
+	live.end()
+	if err != nil {
+		return err
+	}
+	switch o.output {
+	case "json":
+		err = r.WriteJSON(cmd.OutOrStdout())
+	case "go":
+		err = r.WriteGo(cmd.OutOrStdout())
+	default:
+		err = r.WriteTable(cmd.OutOrStdout())
+	}
+	if err == nil && r.Failed() {
+		err = errFaulty
+	}
+	return err
+}
+
+// isTerminal tells whether w is a terminal or something like it.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// progressLine tells how a run gets on: on a terminal in one line that is
+// written over, elsewhere in a line each time.
+type progressLine struct {
+	out      io.Writer
+	terminal bool
+	open     bool // a line is to be finished
+}
+
+func (l *progressLine) show(p bench.Progress) {
+	text := fmt.Sprintf("%5.0fs %-10s %7d connections, %9.0f published/s, %9.0f received/s", p.Elapsed.Round(time.Second).Seconds(),
+		cmp.Or(p.Phase, "starting"), p.Connections, p.PublishRate, p.ReceiveRate)
+	if p.Faults > 0 {
+		text += fmt.Sprintf(", %d FAULTS", p.Faults)
+	}
+	if !l.terminal {
+		fmt.Fprintln(l.out, text)
+		return
+	}
+	fmt.Fprintf(l.out, "\r%s\x1b[K", text)
+	l.open = true
+}
+
+func (l *progressLine) end() {
+	if l.open {
+		fmt.Fprintln(l.out)
+	}
+}
