@@ -20,6 +20,7 @@ func main() {
 	os.Exit(cli.Run(untilSignal(), cli.World{
 		Args:   os.Args[1:],
 		Env:    os.Environ(),
+		Stdin:  os.Stdin,
 		Stdout: os.Stdout,
 		Stderr: os.Stderr,
 	}))

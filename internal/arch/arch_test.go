@@ -48,12 +48,13 @@ var allowed = map[string]string{
 
 	// The client side of the tools.
 	"client": "packet",
+	"pubsub": "client packet topic",
 
 	// The wiring and the command line.
 	"app":           "broker config engine engine/epoll engine/gonet store store/pebblestore",
 	"app/storetool": "message packet store store/pebblestore",
 	"shell":         "client packet topic",
-	"cli":           "app app/storetool bench config packet",
+	"cli":           "app app/storetool bench client config packet pubsub topic",
 
 	// Tests of the whole.
 	"arch":        "",

@@ -20,12 +20,17 @@ const (
 	Done   = 0
 	Failed = 1 // the command could not do its work; what it checked has faults
 	Misuse = 2 // the command line makes no sense
+
+	// TimedOut is sub's status when the time of -W is over: the one that
+	// scripts for mosquitto_sub expect.
+	TimedOut = 27
 )
 
 // World is what a command sees of the process that it runs in.
 type World struct {
 	Args   []string // without the name of the program
 	Env    []string // as os.Environ returns it
+	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
 }
@@ -34,12 +39,15 @@ type World struct {
 // cancelled, and returns the exit status.
 func Run(ctx context.Context, w World) int {
 	root := root(w)
-	root.SetArgs(w.Args)
+	root.SetArgs(joinProperties(root, w.Args))
 	root.SetOut(w.Stdout)
 	root.SetErr(w.Stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return Done
+	}
+	if errors.Is(err, errTimedOut) {
+		return TimedOut
 	}
 	if failure, ok := errors.AsType[*failure](err); ok {
 		for line := range strings.Lines(failure.Error()) {
@@ -50,6 +58,9 @@ func Run(ctx context.Context, w World) int {
 	fmt.Fprintf(w.Stderr, "midge: %v\nRun 'midge --help' for the commands, and 'midge COMMAND --help' for one of them.\n", err)
 	return Misuse
 }
+
+// errTimedOut is the error of a command that has reported it already.
+var errTimedOut = errors.New("timed out")
 
 // failure is an error of a command that was called properly.
 type failure struct{ error }

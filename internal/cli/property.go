@@ -1,0 +1,221 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"midge/internal/client"
+)
+
+// separator joins the words of a property to the one value that a flag can
+// have. No MQTT string may contain it (U+0000).
+const separator = "\x00"
+
+// joinProperties turns -D command identifier value, which is three or four
+// words on a command line, into one argument. It touches only commands that
+// have the flag.
+func joinProperties(root *cobra.Command, args []string) []string {
+	cmd, _, err := root.Find(args)
+	if err != nil || cmd.Flags().Lookup("property") == nil {
+		return args
+	}
+	var out []string
+	for len(args) > 0 {
+		arg := args[0]
+		switch words := propertyWords(args[1:]); {
+		case arg == "--":
+			return append(out, args...)
+		case (arg == "-D" || arg == "--property") && words > 0:
+			out = append(out, "--property="+strings.Join(args[1:1+words], separator))
+			args = args[1+words:]
+		case takesNext(cmd.Flags(), arg) && len(args) > 1:
+			out, args = append(out, arg, args[1]), args[2:]
+		default:
+			out, args = append(out, arg), args[1:]
+		}
+	}
+	return out
+}
+
+// propertyWords tells how many of the words that follow -D belong to it: 0 if
+// they are too few, or one that has all the words.
+func propertyWords(words []string) int {
+	n := 3
+	switch {
+	case len(words) == 0 || strings.ContainsAny(words[0], separator+" "):
+		return 0
+	case len(words) > 1 && words[1] == "user-property":
+		n = 4
+	}
+	if len(words) < n {
+		return 0
+	}
+	return n
+}
+
+// takesNext reports whether arg is a flag whose value is the next argument.
+func takesNext(flags *pflag.FlagSet, arg string) bool {
+	if name, long := strings.CutPrefix(arg, "--"); long {
+		f := flags.Lookup(name)
+		return f != nil && f.NoOptDefVal == ""
+	}
+	letters, short := strings.CutPrefix(arg, "-")
+	if !short {
+		return false
+	}
+	for i := range len(letters) {
+		f := flags.ShorthandLookup(letters[i : i+1])
+		if f == nil {
+			return false
+		}
+		if f.NoOptDefVal == "" {
+			return i == len(letters)-1
+		}
+	}
+	return false
+}
+
+// properties are the MQTT 5.0 properties of the packets that a command sends.
+type properties struct {
+	set []string // command, separator, identifier, separator, value
+}
+
+// stage collects the properties of one packet.
+type stage struct {
+	connect    *client.Options
+	message    *client.Message // of publish or will
+	delay      *uint32         // of will
+	user       *[]client.UserProperty
+	disconnect *client.Disconnection
+}
+
+// apply gives each property to the packet that it names. What it can't name is
+// an error.
+func (p *properties) apply(stages map[string]stage) error {
+	for _, text := range p.set {
+		words := strings.Split(text, separator)
+		if len(words) == 1 {
+			words = strings.Fields(text)
+		}
+		if len(words) < 3 || (words[1] == "user-property") != (len(words) == 4) {
+			return fmt.Errorf("-D %s: write command identifier value, or command user-property key value", strings.Join(words, " "))
+		}
+		s, known := stages[words[0]]
+		if !known {
+			return fmt.Errorf("-D %s: this command sends no packet %s with properties", strings.Join(words, " "), words[0])
+		}
+		if err := s.apply(words[1], words[2:]); err != nil {
+			return fmt.Errorf("-D %s: %w", strings.Join(words, " "), err)
+		}
+	}
+	return nil
+}
+
+var errNoProperty = errors.New("the packet has no such property")
+
+func (s stage) apply(id string, value []string) error {
+	if id == "user-property" {
+		*s.user = append(*s.user, client.UserProperty{Key: value[0], Value: value[1]})
+		return nil
+	}
+	switch {
+	case s.connect != nil:
+		return connectProperty(s.connect, id, value[0])
+	case s.disconnect != nil && id == "session-expiry-interval":
+		return number(value[0], &s.disconnect.SessionExpiry)
+	case s.disconnect != nil && id == "reason-string":
+		s.disconnect.ReasonString = value[0]
+		return nil
+	case s.delay != nil && id == "will-delay-interval":
+		return number32(value[0], s.delay)
+	case s.message != nil:
+		return s.messageProperty(id, value[0])
+	}
+	return errNoProperty
+}
+
+func connectProperty(o *client.Options, id, value string) error {
+	switch id {
+	case "authentication-data":
+		o.AuthenticationData = []byte(value)
+	case "authentication-method":
+		o.AuthenticationMethod = value
+	case "maximum-packet-size":
+		return number32(value, &o.MaximumPacketSize)
+	case "receive-maximum":
+		return number16(value, &o.ReceiveMaximum)
+	case "topic-alias-maximum":
+		return number16(value, &o.TopicAliasMaximum)
+	case "session-expiry-interval":
+		return number32(value, &o.SessionExpiry)
+	case "request-problem-information":
+		on, err := strconv.ParseBool(value)
+		o.WithoutProblemInformation = !on
+		return err
+	case "request-response-information":
+		on, err := strconv.ParseBool(value)
+		o.RequestResponseInformation = on
+		return err
+	default:
+		return errNoProperty
+	}
+	return nil
+}
+
+func (s stage) messageProperty(id, value string) error {
+	m := s.message
+	switch id {
+	case "content-type":
+		m.ContentType = value
+	case "correlation-data":
+		m.CorrelationData = []byte(value)
+	case "response-topic":
+		m.ResponseTopic = value
+	case "message-expiry-interval":
+		return number(value, &m.Expiry)
+	case "payload-format-indicator":
+		if value != "0" && value != "1" {
+			return errors.New("it is 0 or 1")
+		}
+		format := value[0] - '0'
+		m.PayloadFormat = &format
+	case "topic-alias":
+		if s.delay != nil {
+			return errNoProperty
+		}
+		return number16(value, &m.TopicAlias)
+	default:
+		return errNoProperty
+	}
+	return nil
+}
+
+func number(text string, to **uint32) error {
+	var n uint32
+	err := number32(text, &n)
+	*to = &n
+	return err
+}
+
+func number32(text string, to *uint32) error {
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return errors.New("it is a whole number of up to 4294967295")
+	}
+	*to = uint32(n)
+	return nil
+}
+
+func number16(text string, to *uint16) error {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return errors.New("it is a whole number of up to 65535")
+	}
+	*to = uint16(n)
+	return nil
+}
