@@ -10,7 +10,9 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"midge/internal/packet"
@@ -46,10 +48,19 @@ type Options struct {
 	AuthenticationData         []byte
 	UserProperties             []UserProperty
 
-	// Received takes each message, one at a time, in a goroutine of its own.
-	// While it runs, later messages wait. It may publish, but not wait for
-	// acknowledgements.
+	// Session keeps what a client must remember between connections; nil for
+	// one that does not come back.
+	Session *Session
+
+	// Received takes each message, one at a time, in a goroutine of its own,
+	// perhaps before Connect returns. While it runs, later messages wait. It
+	// must not call methods of the client that wait, such as Disconnect.
 	Received func(Message)
+
+	// Enough, if it is there, is asked before each message. Once it returns
+	// true, messages are neither handed to Received nor acknowledged, so that
+	// the broker keeps them for the session's next connection.
+	Enough func() bool
 
 	// Closed is called once if the connection ends, other than by Disconnect.
 	Closed func(error)
@@ -58,8 +69,12 @@ type Options struct {
 // Client is a connection. Its methods may be called from several goroutines.
 type Client struct {
 	o         Options
+	conn      *conn
 	connected Connected
 	protocol  protocol
+
+	delivery chan struct{} // holds a token while no message is delivered
+	silent   atomic.Bool   // nothing is delivered or acknowledged any more
 
 	ends sync.Once
 	done chan struct{} // closed when the connection has ended
@@ -90,7 +105,8 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{o: o, done: make(chan struct{})}
+	c := &Client{o: o, conn: conn, done: make(chan struct{}), delivery: make(chan struct{}, 1)}
+	c.delivery <- struct{}{}
 	if o.Version == packet.V5 {
 		err = c.connect5(ctx, conn)
 	} else {
@@ -124,6 +140,11 @@ func (c *Client) Err() error {
 // under way at once. Messages leave in the order of the calls. It waits while
 // the broker has as many unacknowledged ones as it allows.
 func (c *Client) Send(ctx context.Context, m Message) (*Receipt, error) {
+	const leastOverhead = 5 // the first byte, the Remaining Length, the length of the topic, the properties
+	if most := c.connected.MaximumPacketSize; most > 0 && uint64(len(m.Topic))+uint64(len(m.Payload))+leastOverhead > uint64(most) {
+		text := fmt.Sprintf("the broker takes packets of up to %d bytes", most)
+		return nil, c.failed("publish to", m.Topic, &Refused{Reason: packet.PacketTooLarge, Text: text})
+	}
 	r, err := c.protocol.send(ctx, m)
 	if err != nil {
 		return nil, c.failed("publish to", m.Topic, err)
@@ -171,13 +192,37 @@ func (c *Client) Unsubscribe(ctx context.Context, filters []string, user ...User
 }
 
 // Disconnect sends DISCONNECT, which before 5.0 has no content, and closes the
-// connection.
+// connection. A message that is being received is acknowledged before, and
+// those behind it are not.
 func (c *Client) Disconnect(d Disconnection) error {
 	if !c.end(nil) {
 		return c.err
 	}
+	select {
+	case <-c.delivery:
+		c.silent.Store(true)
+		c.delivery <- struct{}{}
+	case <-time.After(lastWords):
+		c.silent.Store(true)
+	}
 	return c.protocol.disconnect(d)
 }
+
+// deliver hands a message over and acknowledges it.
+func (c *Client) deliver(m Message, acknowledge func()) {
+	<-c.delivery
+	defer func() { c.delivery <- struct{}{} }()
+	if c.silent.Load() || c.o.Enough != nil && c.o.Enough() {
+		return
+	}
+	c.o.Received(m)
+	if !c.silent.Load() {
+		acknowledge()
+	}
+}
+
+// Sent is the number of bytes that the network has taken, for showing progress.
+func (c *Client) Sent() uint64 { return c.conn.Sent() }
 
 // Close closes the connection without a DISCONNECT, so that the broker
 // publishes the will.

@@ -33,6 +33,7 @@ type conn struct {
 	mu      sync.Mutex
 	changed sync.Cond // pending, err or closing changed
 	pending []byte    // written, not yet given to the network
+	sent    uint64    // bytes that the network has taken
 	err     error     // of the network; ends all writing
 	closing bool
 	flushed chan struct{} // closed when flush has returned
@@ -54,22 +55,36 @@ func (c *conn) Lock() { c.packet.Lock() }
 // Unlock ends a packet.
 func (c *conn) Unlock() { c.packet.Unlock() }
 
-// Write takes b over, and returns the error of an earlier write.
-func (c *conn) Write(b []byte) (int, error) {
+// Write returns when b is gathered, which of a large b is when most of it has
+// left. It returns the error of an earlier write, too.
+func (c *conn) Write(b []byte) (written int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.pending) >= maxPending && c.err == nil && !c.closing {
-		c.changed.Wait()
+	for {
+		for len(c.pending) >= maxPending && c.err == nil && !c.closing {
+			c.changed.Wait()
+		}
+		switch {
+		case c.err != nil:
+			return written, c.err
+		case c.closing:
+			return written, net.ErrClosed
+		}
+		n := min(len(b), maxPending-len(c.pending))
+		c.pending = append(c.pending, b[:n]...)
+		written += n
+		c.changed.Broadcast()
+		if b = b[n:]; len(b) == 0 {
+			return written, nil
+		}
 	}
-	switch {
-	case c.err != nil:
-		return 0, c.err
-	case c.closing:
-		return 0, net.ErrClosed
-	}
-	c.pending = append(c.pending, b...)
-	c.changed.Broadcast()
-	return len(b), nil
+}
+
+// Sent is the number of bytes that the network has taken.
+func (c *conn) Sent() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent
 }
 
 // flush gives what is pending to the network, until Close or an error.
@@ -88,8 +103,9 @@ func (c *conn) flush() {
 		out, c.pending = c.pending, out[:0]
 		c.changed.Broadcast()
 		c.mu.Unlock()
-		_, err := c.Conn.Write(out)
+		n, err := c.Conn.Write(out)
 		c.mu.Lock()
+		c.sent += uint64(n)
 		if err != nil {
 			c.err = err
 			c.changed.Broadcast()

@@ -60,11 +60,14 @@ func (c *Client) options3(conn *conn) *mqtt.ClientOptions {
 	o.SetAutoReconnect(false)
 	o.SetConnectRetry(false)
 	o.SetOrderMatters(true)
+	o.SetAutoAckDisabled(true) // deliver acknowledges
 	if w := c.o.Will; w != nil {
 		o.SetBinaryWill(w.Topic, w.Payload, byte(w.QoS), w.Retain)
 	}
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
-		c.o.Received(Message{Topic: m.Topic(), Payload: m.Payload(), QoS: packet.QoS(m.Qos()), Retain: m.Retained(), Dup: m.Duplicate(), PacketID: packet.ID(m.MessageID())})
+		c.deliver(Message{
+			Topic: m.Topic(), Payload: m.Payload(), QoS: packet.QoS(m.Qos()), Retain: m.Retained(), Dup: m.Duplicate(), PacketID: packet.ID(m.MessageID()),
+		}, m.Ack)
 	})
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.lost(reword(err)) })
 	return o

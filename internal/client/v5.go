@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/eclipse/paho.golang/packets"
@@ -37,10 +36,23 @@ func (a *answers) AddToSession(ctx context.Context, p session.Packet, answer cha
 	return a.SessionManager.AddToSession(ctx, p, answer)
 }
 
+// Ack does nothing: deliver has acknowledged the message, or has decided not to.
+func (a *answers) Ack(*packets.Publish) error { return nil }
+
+// Session is what a client of 5.0 remembers between connections: the messages
+// of QoS 2 that it has received, so that it receives none twice.
+type Session struct{ state *state.State }
+
+// NewSession returns the memory of a client that has not connected yet.
+func NewSession() *Session { return &Session{state.NewInMemory()} }
+
 func (c *Client) connect5(ctx context.Context, conn *conn) error {
 	p := &v5{turn: make(chan struct{}, 1)}
 	p.turn <- struct{}{}
-	p.state.SessionManager = state.NewInMemory()
+	if c.o.Session == nil {
+		c.o.Session = NewSession()
+	}
+	p.state.SessionManager = c.o.Session.state
 	p.client = paho.NewClient(paho.ClientConfig{
 		Conn:          conn,
 		Session:       &p.state,
@@ -48,7 +60,7 @@ func (c *Client) connect5(ctx context.Context, conn *conn) error {
 		AuthHandler:   authentication{&c.o},
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){
 			func(r paho.PublishReceived) (bool, error) {
-				c.o.Received(message5(r.Packet))
+				c.deliver(message5(r.Packet), func() { _ = c.o.Session.state.Ack(r.Packet.Packet()) }) // an error ends the connection anyway
 				return true, nil
 			},
 		},
@@ -148,16 +160,14 @@ func (p *v5) unsubscribe(ctx context.Context, filters []string, user []UserPrope
 }
 
 func (p *v5) disconnect(d Disconnection) error {
-	err := p.client.Disconnect(&paho.Disconnect{ReasonCode: byte(d.Reason), Properties: &paho.DisconnectProperties{
+	return p.client.Disconnect(&paho.Disconnect{ReasonCode: byte(d.Reason), Properties: &paho.DisconnectProperties{
 		ReasonString: d.ReasonString, SessionExpiryInterval: d.SessionExpiry, User: toUser(d.UserProperties),
 	}})
-	return errors.Join(err, p.state.Close())
 }
 
 func (p *v5) close() {
 	p.client.TerminateConnectionForTest()
 	<-p.client.Done()
-	p.state.Close()
 }
 
 func reasons(codes []byte) []packet.ReasonCode {
