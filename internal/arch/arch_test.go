@@ -54,7 +54,7 @@ var allowed = map[string]string{
 	"app":           "broker config engine engine/epoll engine/gonet store store/pebblestore",
 	"app/storetool": "message packet store store/pebblestore",
 	"shell":         "client packet topic",
-	"cli":           "app app/storetool bench client config packet pubsub topic",
+	"cli":           "app app/storetool bench client config packet pubsub shell topic",
 
 	// Tests of the whole.
 	"arch":        "",
@@ -72,6 +72,8 @@ var outside = map[string]string{
 	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench",
 	"github.com/spf13/cobra":                  "internal/cli",
 	"github.com/spf13/pflag":                  "internal/cli",
+	"golang.org/x/sys":                        "internal/shell",
+	"golang.org/x/term":                       "internal/shell",
 }
 
 // source is a Go file of this module, production code only.

@@ -101,6 +101,6 @@ func root(w World) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), benchCommand(w), versionCommand())
+	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), benchCommand(w), shellCommand(w), versionCommand())
 	return root
 }
