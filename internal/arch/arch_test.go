@@ -46,6 +46,9 @@ var allowed = map[string]string{
 	"bench/loop": "",
 	"bench":      "bench/loop packet",
 
+	// Brokers started and measured in turn, and the reports.
+	"bench/compare": "bench packet",
+
 	// The client side of the tools.
 	"client": "packet",
 	"pubsub": "client packet topic",
@@ -54,7 +57,7 @@ var allowed = map[string]string{
 	"app":           "broker config engine engine/epoll engine/gonet store store/pebblestore",
 	"app/storetool": "message packet store store/pebblestore",
 	"shell":         "client packet topic",
-	"cli":           "app app/storetool bench client config packet pubsub shell topic",
+	"cli":           "app app/storetool bench bench/compare client config packet pubsub shell topic",
 
 	// Tests of the whole.
 	"arch":        "",

@@ -56,7 +56,7 @@ them. Latency counts from the time at which a message was due, so that a broker 
 		}
 		return work(func(cmd *cobra.Command, _ []string) error { return o.run(cmd, w, s) })(cmd, args)
 	}
-	cmd.AddCommand(benchWorkerCommand())
+	cmd.AddCommand(benchCompareCommand(w), benchWorkerCommand())
 	return cmd
 }
 

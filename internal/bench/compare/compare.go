@@ -1,0 +1,258 @@
+// Package compare measures several MQTT brokers against each other: it starts
+// them in turn as a plan says, runs the plan's scenarios against them in
+// interleaved rounds, and writes reports of medians, spread and plots.
+//
+// It makes no load of its own: package bench does, through the function in
+// Options. One goroutine, the caller of Run, does everything in sequence, so
+// that at any time at most one broker runs.
+package compare
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"midge/internal/bench"
+)
+
+// Measure measures a broker under a scenario, as bench.Run does.
+type Measure func(context.Context, bench.Target, bench.Scenario) (*bench.Result, error)
+
+// Options are what a comparison needs beyond its plan.
+type Options struct {
+	Measure Measure
+	Midge   string    // path of this program, for the placeholder {midge}
+	Build   string    // version of this program
+	Commit  string    // of the sources that this program was built from, if known
+	Command string    // command line that the report mentions
+	Log     io.Writer // gets a line for each run; nil for none
+
+	now func() time.Time // of tests; nil means time.Now
+}
+
+// Comparison is what was measured, and all that a report is made from. Its
+// JSON form is the file of results.
+type Comparison struct {
+	Title      string    `json:"title"`
+	About      string    `json:"about,omitempty"`
+	Plan       string    `json:"plan"`      // name of the file
+	PlanText   string    `json:"plan_text"` // all of it
+	Command    string    `json:"command"`
+	Build      string    `json:"build"`
+	Commit     string    `json:"commit,omitempty"`
+	Started    time.Time `json:"started"`
+	Ended      time.Time `json:"ended"`
+	Load       string    `json:"load_average,omitempty"` // of the machine before the first run
+	Rounds     int       `json:"rounds"`
+	Base       string    `json:"base"` // broker that ratios refer to
+	Incomplete string    `json:"incomplete,omitempty"`
+
+	Brokers   []Contender `json:"brokers"`
+	Scenarios []Load      `json:"scenarios"`
+	Runs      []Run       `json:"runs"` // in the order in which they took place
+}
+
+// Contender is a broker of a comparison.
+type Contender struct {
+	Name    string   `json:"name"`
+	Version string   `json:"version,omitempty"` // as the broker's own command tells it
+	Command []string `json:"command"`           // as the plan has it
+	Files   []File   `json:"files,omitempty"`   // that the plan writes for the broker
+}
+
+// Load is a scenario of a comparison.
+type Load struct {
+	Name     string         `json:"name"`
+	About    string         `json:"about,omitempty"`
+	Headline string         `json:"headline"` // key of the figure that matters most
+	Scenario bench.Scenario `json:"scenario"`
+}
+
+// Run is one scenario against one broker process.
+type Run struct {
+	Round    int           `json:"round"` // from 1
+	Scenario string        `json:"scenario"`
+	Broker   string        `json:"broker"`
+	Result   *bench.Result `json:"result,omitempty"`
+	Error    string        `json:"error,omitempty"`  // why there is no result, or what the broker did besides
+	Output   string        `json:"output,omitempty"` // the end of what the broker printed; only with an error
+}
+
+// Failed tells whether the run lost something, broke the protocol, or didn't
+// come to its end.
+func (r *Run) Failed() bool { return r.Error != "" || r.Result != nil && r.Result.Failed() }
+
+// Failed tells whether any run failed, or runs are missing.
+func (c *Comparison) Failed() bool {
+	for i := range c.Runs {
+		if c.Runs[i].Failed() {
+			return true
+		}
+	}
+	return c.Incomplete != ""
+}
+
+// Failures counts the runs that failed.
+func (c *Comparison) Failures() (n int) {
+	for i := range c.Runs {
+		if c.Runs[i].Failed() {
+			n++
+		}
+	}
+	return n
+}
+
+// Do carries out a plan. It returns an error alone when nothing was measured:
+// a broker that can't be built or started at all, before the first round. When
+// ctx ends later, it returns what there is, marked as incomplete. What goes
+// wrong in a run is kept with the run.
+func Do(ctx context.Context, p *Plan, o Options) (c *Comparison, err error) {
+	temporary, err := os.MkdirTemp("", "midge-compare-")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for the brokers: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
+	d := &doing{plan: p, options: o, temporary: temporary}
+	if d.options.now == nil {
+		d.options.now = time.Now
+	}
+	if err := d.prepare(ctx); err != nil {
+		return nil, err
+	}
+	d.rounds(ctx)
+	d.result.Ended = d.options.now().UTC()
+	return d.result, nil
+}
+
+// doing is a comparison under way.
+type doing struct {
+	plan      *Plan
+	options   Options
+	temporary string // directory of all that brokers are built from and write
+	started   int    // broker processes so far
+	result    *Comparison
+}
+
+func (d *doing) logf(format string, args ...any) {
+	if d.options.Log != nil {
+		fmt.Fprintf(d.options.Log, format+"\n", args...)
+	}
+}
+
+// prepare builds the brokers and starts each once, so that a mistake in the
+// plan shows before the first round and not in the middle of it.
+func (d *doing) prepare(ctx context.Context) error {
+	p, o := d.plan, d.options
+	d.result = &Comparison{
+		Title: p.Title, About: p.About, Plan: filepath.Base(p.Name), PlanText: p.Text, Command: o.Command, Build: o.Build,
+		Commit: o.Commit, Started: o.now().UTC(), Load: loadAverage(), Rounds: p.Rounds, Base: p.Base,
+	}
+	for i := range p.Scenarios {
+		s := &p.Scenarios[i]
+		d.result.Scenarios = append(d.result.Scenarios, Load{
+			Name: s.Name, About: s.About, Headline: cmp.Or(s.Headline, headline(s.Scenario)), Scenario: s.Scenario,
+		})
+	}
+	for i := range p.Brokers {
+		b := &p.Brokers[i]
+		version, err := d.try(ctx, b)
+		if err != nil {
+			return fmt.Errorf("broker %s: %w", b.Name, err)
+		}
+		d.logf("%s: %s", b.Name, cmp.Or(version, "starts"))
+		d.result.Brokers = append(d.result.Brokers, Contender{Name: b.Name, Version: version, Command: b.Command, Files: b.Files})
+	}
+	return nil
+}
+
+// try builds a broker, asks for its version, starts and stops it.
+func (d *doing) try(ctx context.Context, b *Broker) (version string, err error) {
+	if len(b.Build) > 0 {
+		d.logf("%s: building", b.Name)
+		if err := d.build(ctx, b); err != nil {
+			return "", err
+		}
+	}
+	if version, err = d.version(ctx, b); err != nil {
+		return "", err
+	}
+	s, err := d.start(ctx, b)
+	if err != nil {
+		return "", err
+	}
+	return version, errors.Join(s.stop(d.plan.Stop), s.remove())
+}
+
+// rounds runs all scenarios against all brokers, round by round, so that a
+// slow stretch of the machine hits all of them.
+func (d *doing) rounds(ctx context.Context) {
+	order := d.plan.order()
+	for i, r := range order {
+		run := d.run(ctx, r.round, r.scenario, r.broker)
+		if ctx.Err() != nil { // the run may have failed for that alone
+			d.result.Incomplete = fmt.Sprintf("interrupted after %d of %d runs", i, len(order))
+			return
+		}
+		d.result.Runs = append(d.result.Runs, run)
+		d.logf("%3d/%d  round %d  %s", i+1, len(order), r.round, summary(&run, d.result.load(run.Scenario)))
+	}
+}
+
+// turn is a place in the order of runs.
+type turn struct {
+	round    int
+	scenario *Scenario
+	broker   *Broker
+}
+
+// order lists the runs: A B A B for each scenario, round by round.
+func (p *Plan) order() (all []turn) {
+	for round := range p.Rounds {
+		for s := range p.Scenarios {
+			for b := range p.Brokers {
+				all = append(all, turn{round + 1, &p.Scenarios[s], &p.Brokers[b]})
+			}
+		}
+	}
+	return all
+}
+
+// run measures one scenario against a new process of one broker.
+func (d *doing) run(ctx context.Context, round int, s *Scenario, b *Broker) Run {
+	run := Run{Round: round, Scenario: s.Name, Broker: b.Name}
+	server, err := d.start(ctx, b)
+	if err != nil {
+		run.Error = err.Error()
+		return run
+	}
+	pid, err := d.pid(ctx, b, server)
+	if err == nil {
+		target := b.Target
+		target.Name, target.Address, target.PID = b.Name, server.address, pid
+		run.Result, err = server.during(ctx, func(ctx context.Context) (*bench.Result, error) {
+			return d.options.Measure(ctx, target, s.Scenario)
+		})
+	}
+	if err = errors.Join(err, server.stop(d.plan.Stop)); err != nil {
+		run.Error, run.Output = err.Error(), server.output()
+	}
+	if err := server.remove(); err != nil {
+		run.Error = errors.Join(errors.New(run.Error), err).Error()
+	}
+	return run
+}
+
+// load finds the scenario of that name.
+func (c *Comparison) load(name string) *Load {
+	for i := range c.Scenarios {
+		if c.Scenarios[i].Name == name {
+			return &c.Scenarios[i]
+		}
+	}
+	return &Load{Name: name}
+}

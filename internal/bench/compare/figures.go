@@ -1,0 +1,236 @@
+package compare
+
+import (
+	"math"
+	"slices"
+	"strconv"
+
+	"midge/internal/bench"
+)
+
+// Figure is something that a run measures and brokers are compared by.
+type Figure struct {
+	Key    string
+	Name   string
+	Unit   string // after a number; see format
+	Better int    // 1 when more is better, -1 when less is, 0 when neither
+	// of returns the value in a run, if there is one.
+	of func(*bench.Result) (float64, bool)
+}
+
+// figures lists all figures in the order of tables.
+func figures() []Figure {
+	latency := func(l *bench.Latency, pick func(*bench.Latency) int64) (float64, bool) {
+		if l == nil {
+			return 0, false
+		}
+		return float64(pick(l)) / 1e9, true
+	}
+	p50 := func(l *bench.Latency) int64 { return l.P50 }
+	p99 := func(l *bench.Latency) int64 { return l.P99 }
+	return []Figure{
+		{"rate", "received", "msg/s", 1, func(r *bench.Result) (float64, bool) {
+			return r.Received.PerSecond, r.Received.Messages > 0
+		}},
+		{"resumed", "delivered to resumed sessions", "msg/s", 1, func(r *bench.Result) (float64, bool) {
+			if r.Resumed == nil {
+				return 0, false
+			}
+			return r.Resumed.PerSecond, true
+		}},
+		{"p50", "latency p50", "s", -1, func(r *bench.Result) (float64, bool) { return latency(r.Latency, p50) }},
+		{"p99", "latency p99", "s", -1, func(r *bench.Result) (float64, bool) { return latency(r.Latency, p99) }},
+		{"p99.9", "latency p99.9", "s", -1, func(r *bench.Result) (float64, bool) {
+			return latency(r.Latency, func(l *bench.Latency) int64 { return l.P999 })
+		}},
+		{"max", "latency max", "s", -1, func(r *bench.Result) (float64, bool) {
+			return latency(r.Latency, func(l *bench.Latency) int64 { return l.Max })
+		}},
+		{"last", "until the last subscriber has it, p50", "s", -1, func(r *bench.Result) (float64, bool) { return latency(r.LastReceipt, p50) }},
+		{"last-max", "until the last subscriber has it, max", "s", -1, func(r *bench.Result) (float64, bool) {
+			return latency(r.LastReceipt, func(l *bench.Latency) int64 { return l.Max })
+		}},
+		{"ack-p50", "written to acknowledged p50", "s", -1, func(r *bench.Result) (float64, bool) { return latency(r.AckLatency, p50) }},
+		{"ack-p99", "written to acknowledged p99", "s", -1, func(r *bench.Result) (float64, bool) { return latency(r.AckLatency, p99) }},
+		{"connects", "connections", "/s", 1, func(r *bench.Result) (float64, bool) {
+			if r.Churned != nil {
+				return r.Churned.PerSecond, true
+			}
+			return r.Connects.PerSecond, r.Connects.Clients > 0 && r.Scenario.Publishers == 0
+		}},
+		{"connect-p99", "connecting p99", "s", -1, func(r *bench.Result) (float64, bool) {
+			if r.Churned != nil {
+				return latency(r.Churned.Time, p99)
+			}
+			if r.Scenario.Publishers > 0 {
+				return 0, false
+			}
+			return latency(r.Connects.Time, p99)
+		}},
+		{"cpu", "broker CPU per message", "s", -1, ofBroker(func(u *bench.Usage) float64 { return u.MicrosPerMsg / 1e6 })},
+		{"cpu-connect", "broker CPU per connection made", "s", -1, func(r *bench.Result) (float64, bool) {
+			if r.Scenario.Publishers > 0 {
+				return 0, false
+			}
+			return ofBroker(func(u *bench.Usage) float64 { return u.ConnectMicros / 1e6 })(r)
+		}},
+		{"memory", "broker memory", "B", -1, ofBroker(func(u *bench.Usage) float64 { return float64(u.RSS) })},
+		{"memory-connection", "memory per connection", "B", -1, ofBroker(func(u *bench.Usage) float64 { return u.RSSPerConn })},
+		{"bench-cpu", "bench CPU per message", "s", 0, func(r *bench.Result) (float64, bool) {
+			return r.BenchUse.MicrosPerMsg / 1e6, r.BenchUse.MicrosPerMsg > 0
+		}},
+		{"lag", "bench's own lag p99", "s", 0, func(r *bench.Result) (float64, bool) { return latency(r.Lag, p99) }},
+	}
+}
+
+// ofBroker picks from the use of the broker's process; 0 means not measured.
+func ofBroker(pick func(*bench.Usage) float64) func(*bench.Result) (float64, bool) {
+	return func(r *bench.Result) (float64, bool) {
+		if r.BrokerUse == nil {
+			return 0, false
+		}
+		v := pick(r.BrokerUse)
+		return v, v > 0
+	}
+}
+
+func figureOf(key string) (Figure, bool) {
+	for _, f := range figures() {
+		if f.Key == key {
+			return f, true
+		}
+	}
+	return Figure{}, false
+}
+
+func figureKeys() (keys []string) {
+	for _, f := range figures() {
+		keys = append(keys, f.Key)
+	}
+	return keys
+}
+
+// headline is the key of the figure that a scenario is about.
+func headline(s bench.Scenario) string {
+	switch {
+	case s.Offline:
+		return "resumed"
+	case s.Churn > 0:
+		return "connect-p99"
+	case s.Publishers == 0 && s.Filters > 0:
+		return "memory-connection"
+	case s.Publishers == 0:
+		return "connects"
+	case s.Messages > 0:
+		return "last"
+	case s.Rate > 0:
+		return "p99"
+	}
+	return "rate"
+}
+
+// Stats are the values of a figure over the rounds.
+type Stats struct {
+	Values []float64 // in the order of the rounds
+	Median float64
+	Low    float64
+	High   float64
+}
+
+// newStats summarizes values; ok is false without any.
+func newStats(values []float64) (s Stats, ok bool) {
+	if len(values) == 0 {
+		return Stats{}, false
+	}
+	return Stats{Values: values, Median: median(values), Low: slices.Min(values), High: slices.Max(values)}, true
+}
+
+func median(values []float64) float64 {
+	s := slices.Sorted(slices.Values(values))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+// Spread is the distance between the lowest and the highest value, relative to
+// the median: the noise of the measurement.
+func (s Stats) Spread() float64 {
+	if s.Median == 0 {
+		return 0
+	}
+	return (s.High - s.Low) / s.Median
+}
+
+// overlaps tells whether the ranges of two figures touch, so that the
+// difference of their medians may be noise.
+func (s Stats) overlaps(o Stats) bool { return s.Low <= o.High && o.Low <= s.High }
+
+// stats are the values that a figure took in the runs of a broker.
+func (c *Comparison) stats(f Figure, scenario, broker string) (Stats, bool) {
+	var values []float64
+	for i := range c.Runs {
+		r := &c.Runs[i]
+		if r.Scenario != scenario || r.Broker != broker || r.Result == nil {
+			continue
+		}
+		if v, ok := f.of(r.Result); ok {
+			values = append(values, v)
+		}
+	}
+	return newStats(values)
+}
+
+// format writes a value with its unit for people, with three digits.
+func format(v float64, unit string) string {
+	switch unit {
+	case "s":
+		switch {
+		case v == 0:
+			return "0 s"
+		case v < 1e-6:
+			return digits(v*1e9) + " ns"
+		case v < 1e-3:
+			return digits(v*1e6) + " µs"
+		case v < 1:
+			return digits(v*1e3) + " ms"
+		}
+		return digits(v) + " s"
+	case "B":
+		switch {
+		case v < 10e3:
+			return digits(v) + " B"
+		case v < 1e6:
+			return digits(v/1e3) + " kB"
+		case v < 1e9:
+			return digits(v/1e6) + " MB"
+		}
+		return digits(v/1e9) + " GB"
+	case "":
+		return digits(v)
+	}
+	if unit[0] == '/' {
+		return digits(v) + unit
+	}
+	return digits(v) + " " + unit
+}
+
+// digits writes three significant digits, or all before the point, with
+// commas between thousands.
+func digits(v float64) string {
+	switch {
+	case math.Abs(v) >= 99.95 || v == math.Trunc(v):
+		return thousands(strconv.FormatFloat(v, 'f', 0, 64))
+	case math.Abs(v) >= 9.995:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+func thousands(s string) string {
+	first := 0
+	if s[0] == '-' {
+		first = 1
+	}
+	for i := len(s) - 3; i > first; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

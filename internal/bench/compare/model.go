@@ -1,0 +1,216 @@
+package compare
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// section is what a report says about one scenario.
+type section struct {
+	load  *Load
+	rows  []row
+	notes []string // of the bench, each once
+}
+
+// row is a figure of all brokers.
+type row struct {
+	figure Figure
+	cells  []cell // in the order of the brokers
+}
+
+// cell is a figure of one broker.
+type cell struct {
+	stats Stats
+	ok    bool    // there is a value
+	ratio float64 // of medians, to the base broker; 0 for the base itself and without one
+	noise bool    // the range touches that of the base
+	best  bool    // better than all others, and by more than the spread
+}
+
+// sections makes the tables of a report.
+func (c *Comparison) sections() (all []section) {
+	for i := range c.Scenarios {
+		s := section{load: &c.Scenarios[i]}
+		for _, f := range figures() {
+			if r, ok := c.row(f, s.load.Name); ok {
+				s.rows = append(s.rows, r)
+			}
+		}
+		for j := range c.Runs {
+			if r := &c.Runs[j]; r.Scenario == s.load.Name && r.Result != nil {
+				for _, n := range r.Result.Notes {
+					if n = r.Broker + ": " + n; !slices.Contains(s.notes, n) {
+						s.notes = append(s.notes, n)
+					}
+				}
+			}
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// row makes the row of a figure; ok is false if no broker has it.
+func (c *Comparison) row(f Figure, scenario string) (r row, ok bool) {
+	r = row{figure: f, cells: make([]cell, len(c.Brokers))}
+	var base Stats
+	for i, b := range c.Brokers {
+		cell := &r.cells[i]
+		cell.stats, cell.ok = c.stats(f, scenario, b.Name)
+		ok = ok || cell.ok
+		if b.Name == c.Base {
+			base = cell.stats
+		}
+	}
+	for i, b := range c.Brokers {
+		if cell := &r.cells[i]; cell.ok && b.Name != c.Base && base.Median > 0 {
+			cell.ratio, cell.noise = cell.stats.Median/base.Median, cell.stats.overlaps(base)
+		}
+	}
+	for i := range r.cells {
+		r.cells[i].best = r.beats(i)
+	}
+	return r, ok
+}
+
+// beats tells whether broker i is better than all others by more than the
+// spread.
+func (r *row) beats(i int) bool {
+	mine, others := &r.cells[i], 0
+	if !mine.ok || r.figure.Better == 0 {
+		return false
+	}
+	for j := range r.cells {
+		other := &r.cells[j]
+		if j == i || !other.ok {
+			continue
+		}
+		others++
+		more := mine.stats.Median > other.stats.Median
+		if more != (r.figure.Better > 0) || mine.stats.overlaps(other.stats) {
+			return false
+		}
+	}
+	return others > 0
+}
+
+// find returns the row of a figure.
+func (s *section) find(key string) (row, bool) {
+	for _, r := range s.rows {
+		if r.figure.Key == key {
+			return r, true
+		}
+	}
+	return row{}, false
+}
+
+// ratioText writes a ratio, with "≈" if it may be noise.
+func (c *cell) ratioText() string {
+	switch {
+	case c.ratio == 0:
+		return ""
+	case c.noise:
+		return "≈ ×" + digits(c.ratio)
+	}
+	return "×" + digits(c.ratio)
+}
+
+// failure is a run that failed, for the top of a report.
+type failure struct {
+	where  string
+	faults []string
+	output string // of the broker
+}
+
+func (c *Comparison) failures() (all []failure) {
+	for i := range c.Runs {
+		if r := &c.Runs[i]; r.Failed() {
+			all = append(all, failure{fmt.Sprintf("round %d, %s, %s", r.Round, r.Scenario, r.Broker), r.faults(), r.Output})
+		}
+	}
+	return all
+}
+
+// verdict is the first thing that a report says.
+func (c *Comparison) verdict() string {
+	n, failed := len(c.Runs), c.Failures()
+	switch {
+	case failed > 0 && c.Incomplete != "":
+		return fmt.Sprintf("FAULTS in %d of %d runs, and the comparison was %s.", failed, n, c.Incomplete)
+	case failed > 0:
+		return fmt.Sprintf("FAULTS in %d of %d runs.", failed, n)
+	case c.Incomplete != "":
+		return "INCOMPLETE: " + c.Incomplete + "."
+	}
+	return fmt.Sprintf("No faults in %d runs: nothing was lost, repeated, out of order or against the protocol.", n)
+}
+
+// fact is something that the reader of figures must know.
+type fact struct{ name, text string }
+
+// facts say where, when and how the figures were made.
+func (c *Comparison) facts() (all []fact) {
+	add := func(name, text string) {
+		if text != "" {
+			all = append(all, fact{name, text})
+		}
+	}
+	add("Date", fmt.Sprintf("%s, %s", c.Started.Format("2006-01-02 15:04 MST"), c.Ended.Sub(c.Started).Round(time.Second)))
+	if e, ok := c.environment(); ok {
+		add("Machine", fmt.Sprintf("%s, %d cores, %s", cmp.Or(e.CPU, "unknown processor"), e.Cores, strings.TrimSpace(e.OS+"/"+e.Arch+" "+e.Kernel)))
+		add("Bench", fmt.Sprintf("%s, %s; %s, %d worker processes; on the same machine as the brokers", c.Build, e.Go, e.Engine, e.Procs))
+	} else {
+		add("Bench", c.Build)
+	}
+	add("Commit", c.Commit)
+	add("Command", c.Command)
+	add("Plan", c.Plan)
+	for _, b := range c.Brokers {
+		add(b.Name, cmp.Or(b.Version, "version unknown"))
+	}
+	add("Rounds", fmt.Sprintf("%d, interleaved; a new broker process for each run", c.Rounds))
+	add("Load average", c.loadText())
+	add("Noise", c.noise())
+	return all
+}
+
+func (c *Comparison) loadText() string {
+	if c.Load == "" {
+		return ""
+	}
+	return c.Load + " before the first run; above a fraction of the cores, others used the machine as well"
+}
+
+// noise sums up how far the rounds are apart.
+func (c *Comparison) noise() string {
+	type spread struct {
+		value float64
+		where string
+	}
+	var all []spread
+	for _, s := range c.sections() {
+		for _, key := range []string{"rate", "resumed", "last", "p50", "p99", "connects", "cpu", "memory-connection"} {
+			r, _ := s.find(key)
+			for i := range r.cells {
+				if v := r.cells[i].stats; r.cells[i].ok && len(v.Values) > 1 {
+					all = append(all, spread{v.Spread(), fmt.Sprintf("%s, %s, %s", s.load.Name, c.Brokers[i].Name, r.figure.Name)})
+				}
+			}
+		}
+	}
+	if len(all) == 0 {
+		return "unknown: one round tells nothing about it"
+	}
+	slices.SortStableFunc(all, func(a, b spread) int { return cmp.Compare(a.value, b.value) })
+	worst := all[len(all)-1]
+	return fmt.Sprintf("from lowest to highest round, a figure spreads over %.0f %% of its median (median of %d figures); the worst over %.0f %% (%s)",
+		all[len(all)/2].value*100, len(all), worst.value*100, worst.where)
+}
+
+// legend explains cells.
+func (c *Comparison) legend() string {
+	return fmt.Sprintf("A cell is the median of the rounds, then lowest to highest. ×n is the ratio of medians to %s's, ≈ where the ranges touch, so that the difference may be noise; bold is better than all others by more than the spread.", c.Base)
+}

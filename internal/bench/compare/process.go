@@ -1,0 +1,370 @@
+package compare
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"midge/internal/bench"
+)
+
+// buildLimit bounds building a broker, and askLimit asking for its version or
+// process id.
+const (
+	buildLimit = 10 * time.Minute
+	askLimit   = 20 * time.Second
+)
+
+// outputShown is how much of a broker's output a report shows, in bytes from
+// the end.
+const outputShown = 4000
+
+// server is a broker process of one run. It is owned by the goroutine that
+// started it.
+type server struct {
+	name    string
+	address string
+	dir     string // temporary, of this run
+	holders map[string]string
+	cmd     *exec.Cmd
+	log     *os.File
+	ended   chan struct{} // closed when the process has ended
+	status  error         // of Wait; set before ended is closed
+}
+
+// start starts a broker in a directory of its own and waits until it answers.
+func (d *doing) start(ctx context.Context, b *Broker) (*server, error) {
+	d.started++
+	dir := filepath.Join(d.temporary, fmt.Sprintf("%d-%s", d.started, fileName(b.Name)))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make a directory for the run: %w", err)
+	}
+	holders, err := d.holders(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range b.Files {
+		if err := writeFile(filepath.Join(dir, f.Name), fill(f.Text, holders)); err != nil {
+			return nil, err
+		}
+	}
+	s := &server{name: b.Name, address: fill(b.Target.Address, holders), dir: dir, holders: holders, ended: make(chan struct{})}
+	if s.cmd, err = command(b, fillAll(b.Command, holders)); err != nil {
+		return nil, err
+	}
+	if s.log, err = os.Create(filepath.Join(dir, "output.log")); err != nil {
+		return nil, fmt.Errorf("keep the output of the broker: %w", err)
+	}
+	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = dir, s.log, s.log
+	ownGroup(s.cmd)
+	if err := s.cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start: %w", err), s.log.Close())
+	}
+	go func() {
+		s.status = s.cmd.Wait()
+		close(s.ended)
+	}()
+	if err := s.ready(ctx, d.plan.Ready); err != nil {
+		output := s.output()
+		return nil, errors.Join(withOutput(err, output), s.stop(d.plan.Stop), s.remove())
+	}
+	return s, nil
+}
+
+// ready waits until the broker answers a CONNECT.
+func (s *server) ready(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer to CONNECT on %s within %v", s.address, limit))
+	defer cancel()
+	const pause = 20 * time.Millisecond
+	var last error
+	for {
+		if last = answers(ctx, s.address); last == nil {
+			return nil
+		}
+		select {
+		case <-s.ended:
+			return fmt.Errorf("the broker ended before it answered: %s", s.exit())
+		case <-ctx.Done():
+			return fmt.Errorf("%w; last: %w", context.Cause(ctx), last)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// during calls f, whose context ends when the broker does. A broker that ends
+// meanwhile is an error, whatever f has made of it.
+func (s *server) during(ctx context.Context, f func(context.Context) (*bench.Result, error)) (*bench.Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	returned := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-s.ended:
+			cancel()
+		case <-returned:
+		}
+	})
+	result, err := f(ctx)
+	close(returned)
+	watch.Wait()
+	select {
+	case <-s.ended:
+		return result, fmt.Errorf("the broker ended in the middle of the run: %s", s.exit())
+	default:
+		return result, err
+	}
+}
+
+// stop ends the broker and all processes of its group: SIGTERM, and SIGKILL
+// after limit. Having to kill it is an error.
+func (s *server) stop(limit time.Duration) error {
+	var errs []error
+	select {
+	case <-s.ended:
+	default:
+		if err := terminate(s.cmd.Process); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, fmt.Errorf("stop process %d: %w", s.cmd.Process.Pid, err))
+		}
+		kill := time.NewTimer(limit)
+		defer kill.Stop()
+		select {
+		case <-s.ended:
+		case <-kill.C:
+			errs = append(errs, fmt.Errorf("the broker ignored SIGTERM for %v and was killed", limit))
+			killGroup(s.cmd.Process)
+			<-s.ended
+		}
+	}
+	killGroup(s.cmd.Process) // what it may have left behind
+	return errors.Join(append(errs, s.log.Close())...)
+}
+
+// remove removes the directory of the run, the output included.
+func (s *server) remove() error {
+	if err := os.RemoveAll(s.dir); err != nil {
+		return fmt.Errorf("remove what the broker has written: %w", err)
+	}
+	return nil
+}
+
+// exit says how the process ended; call it only after that.
+func (s *server) exit() string {
+	if s.status == nil {
+		return "exit status 0"
+	}
+	return s.status.Error()
+}
+
+// output returns the end of what the broker has printed.
+func (s *server) output() string {
+	text, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return tail(text)
+}
+
+func tail(text []byte) string {
+	if cut := len(text) - outputShown; cut > 0 {
+		text = append([]byte("… "), text[cut:]...)
+	}
+	return strings.TrimSpace(strings.ToValidUTF8(string(text), "�"))
+}
+
+func withOutput(err error, output string) error {
+	if output == "" {
+		return fmt.Errorf("%w; it printed nothing", err)
+	}
+	return fmt.Errorf("%w; it printed:\n%s", err, output)
+}
+
+// pid is the process to measure.
+func (d *doing) pid(ctx context.Context, b *Broker, s *server) (int, error) {
+	if len(b.PID) == 0 {
+		return s.cmd.Process.Pid, nil
+	}
+	text, err := output(ctx, b, fillAll(b.PID, s.holders), askLimit)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the process id: %w", err)
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil || pid <= 1 {
+		return 0, fmt.Errorf("ask for the process id: %q is none", first)
+	}
+	return pid, nil
+}
+
+// build runs the command that builds a broker.
+func (d *doing) build(ctx context.Context, b *Broker) error {
+	holders, err := d.holders("")
+	if err != nil {
+		return err
+	}
+	_, err = output(ctx, b, fillAll(b.Build, holders), buildLimit)
+	if err != nil {
+		return fmt.Errorf("build: %w", err)
+	}
+	return nil
+}
+
+// version is the first line that the version command prints, whatever its
+// exit status: that of mosquitto -h is 3.
+func (d *doing) version(ctx context.Context, b *Broker) (string, error) {
+	if len(b.Version) == 0 {
+		return "", nil
+	}
+	holders, err := d.holders("")
+	if err != nil {
+		return "", err
+	}
+	text, err := output(ctx, b, fillAll(b.Version, holders), askLimit)
+	first, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	if first == "" {
+		return "", fmt.Errorf("ask for the version: it printed nothing: %w", cmp.Or(err, errors.New("exit status 0")))
+	}
+	return first, nil
+}
+
+// output runs a command of a broker and returns what it prints.
+func output(ctx context.Context, b *Broker, words []string, limit time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %v", limit))
+	defer cancel()
+	cmd, err := command(b, words)
+	if err != nil {
+		return "", err
+	}
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	ownGroup(cmd)
+	if err := cmd.Start(); err != nil {
+		return "", fmt.Errorf("run %s: %w", words[0], err)
+	}
+	stop := context.AfterFunc(ctx, func() { killGroup(cmd.Process) })
+	defer stop()
+	if err := cmd.Wait(); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return text.String(), withOutput(fmt.Errorf("run %s: %w", strings.Join(words, " "), err), tail(text.Bytes()))
+	}
+	return text.String(), nil
+}
+
+// command prepares a command, whose program may be a path from the working
+// directory, or a name in PATH or in the directories for daemons, which
+// Debian's PATH for users leaves out.
+func command(b *Broker, words []string) (*exec.Cmd, error) {
+	program, err := exec.LookPath(words[0])
+	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
+		if err != nil && !strings.ContainsAny(words[0], `/\`) {
+			program, err = exec.LookPath(filepath.Join(dir, words[0]))
+		}
+	}
+	if err != nil {
+		if b.Install != "" {
+			return nil, fmt.Errorf("there is no program %s; to install it: %s", words[0], b.Install)
+		}
+		return nil, fmt.Errorf("there is no program %s: %w", words[0], err)
+	}
+	if program, err = filepath.Abs(program); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program, words[1:]...)
+	cmd.Env = append(os.Environ(), b.Env...)
+	return cmd, nil
+}
+
+// holders are the values of the placeholders for a run in dir.
+func (d *doing) holders(dir string) (map[string]string, error) {
+	plan, err := filepath.Abs(filepath.Dir(d.plan.Name))
+	if err != nil {
+		return nil, err
+	}
+	h := map[string]string{"{dir}": dir, "{tmp}": d.temporary, "{plan}": plan, "{midge}": d.options.Midge}
+	ports, err := freePorts(9)
+	if err != nil {
+		return nil, err
+	}
+	h["{port}"] = ports[0]
+	for i, p := range ports[1:] {
+		h[fmt.Sprintf("{port%d}", i+2)] = p
+	}
+	return h, nil
+}
+
+func fill(text string, holders map[string]string) string {
+	return placeholder.ReplaceAllStringFunc(text, func(name string) string {
+		if v, ok := holders[name]; ok {
+			return v
+		}
+		return name
+	})
+}
+
+func fillAll(words []string, holders map[string]string) []string {
+	filled := make([]string, len(words))
+	for i, w := range words {
+		filled[i] = fill(w, holders)
+	}
+	return filled
+}
+
+// freePorts returns n different ports of 127.0.0.1 that nobody listens on.
+func freePorts(n int) (ports []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		defer l.Close() // only at the end, so that no port comes twice
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		ports = append(ports, port)
+	}
+	return ports, nil
+}
+
+func writeFile(name, text string) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return fmt.Errorf("write a file of the broker: %w", err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		return fmt.Errorf("write a file of the broker: %w", err)
+	}
+	return nil
+}
+
+// fileName makes a name of a file from any text.
+func fileName(text string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' {
+			return c
+		}
+		return '_'
+	}, text)
+}
+
+// loadAverage is how busy the machine has been for one, five and fifteen
+// minutes; empty where the system doesn't tell.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	f := strings.Fields(string(text))
+	if err != nil || len(f) < 3 {
+		return ""
+	}
+	return strings.Join(f[:3], " ")
+}
