@@ -139,7 +139,9 @@ func (w *worker) greeted(c *client, p *packet.Connack) {
 		w.disconnect(c)
 		return
 	}
-	w.connectTime.record(int64(w.now() - c.due))
+	if !c.slow {
+		w.connectTime.record(int64(w.now() - c.due))
+	}
 	switch c.role {
 	case subscriber:
 		if c.back {

@@ -123,9 +123,6 @@ func (c *coordinator) use(sum *partial) {
 		if n > 0 {
 			u.MicrosPerMsg = u.CPUSeconds * 1e6 / n
 		}
-		if u.RSS > u.EmptyRSS && r.Connects.Clients > 0 {
-			u.RSSPerConn = float64(u.RSS-u.EmptyRSS) / float64(r.Connects.Clients)
-		}
 	}
 }
 
@@ -165,6 +162,6 @@ func (c *coordinator) judge(sum *partial, details []string) {
 		}
 	}
 	if r.Lag != nil && r.Latency != nil && r.Lag.P99 > r.Latency.P50 {
-		r.Notes = append(r.Notes, fmt.Sprintf("the bench itself wrote up to %s late (p99): latencies below that say nothing", short(r.Lag.P99)))
+		r.Notes = append(r.Notes, fmt.Sprintf("the bench itself wrote up to %s late (p99), which the latencies include", short(r.Lag.P99)))
 	}
 }

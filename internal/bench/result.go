@@ -140,8 +140,8 @@ type Usage struct {
 	CPUPercent    float64 `json:"cpu_percent"` // of one core
 	MicrosPerMsg  float64 `json:"cpu_us_per_message"`
 	RSS           int64   `json:"rss_bytes"`
-	EmptyRSS      int64   `json:"rss_bytes_before,omitempty"` // before the first client connected
-	RSSPerConn    float64 `json:"rss_bytes_per_connection,omitempty"`
+	EmptyRSS      int64   `json:"rss_bytes_before,omitempty"`         // before the first client connected
+	RSSPerConn    float64 `json:"rss_bytes_per_connection,omitempty"` // above EmptyRSS, when all were connected and had settled
 	Threads       int     `json:"threads"`
 	WrittenBytes  int64   `json:"written_bytes,omitempty"`      // to files
 	ConnectMicros float64 `json:"cpu_us_per_connect,omitempty"` // CPU time of connecting, per client

@@ -274,10 +274,17 @@ func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 	}
 	select {
 	case <-time.After(time.Duration(c.plan.Scenario.Settle)):
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if c.broker != nil && r.Connects.Clients > 0 {
+		rss, err := processRSS(c.target.PID)
+		if err != nil {
+			return err
+		}
+		r.BrokerUse.RSSPerConn = float64(max(0, rss-r.BrokerUse.EmptyRSS)) / float64(r.Connects.Clients)
+	}
+	return nil
 }
 
 // meterBroker measures the broker while the workers measure: from the end of
@@ -316,9 +323,10 @@ func (c *coordinator) meterBroker(ctx context.Context, start time.Duration) (sto
 }
 
 func (c *coordinator) brokerUsed() {
-	before, connect := c.result.BrokerUse.EmptyRSS, c.result.BrokerUse.ConnectMicros
-	*c.result.BrokerUse = c.broker.read()
-	c.result.BrokerUse.EmptyRSS, c.result.BrokerUse.ConnectMicros = before, connect
+	before := *c.result.BrokerUse
+	u := c.broker.read()
+	u.EmptyRSS, u.RSSPerConn, u.ConnectMicros = before.EmptyRSS, before.RSSPerConn, before.ConnectMicros
+	*c.result.BrokerUse = u
 }
 
 // each takes reports until take has said of each worker that its phase is
