@@ -67,12 +67,12 @@ var allowed = map[string]string{
 // outside maps what is neither ours nor the standard library to the packages
 // that may import it: one home for each dependency.
 var outside = map[string]string{
-	"github.com/HdrHistogram/hdrhistogram-go": "internal/bench internal/bench/compare",
+	"github.com/HdrHistogram/hdrhistogram-go": "internal/bench",
 	"github.com/cockroachdb/pebble/v2":        "internal/store/pebblestore",
 	"github.com/gorilla/websocket":            "internal/client internal/bench/loop",
 	"github.com/eclipse/paho.golang":          "internal/client",
 	"github.com/eclipse/paho.mqtt.golang":     "internal/client",
-	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench",
+	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench internal/bench/compare",
 	"github.com/spf13/cobra":                  "internal/cli",
 	"github.com/spf13/pflag":                  "internal/cli",
 	"golang.org/x/sys":                        "internal/shell",
