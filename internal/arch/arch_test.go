@@ -72,6 +72,7 @@ var outside = map[string]string{
 	"github.com/gorilla/websocket":            "internal/client internal/bench/loop",
 	"github.com/eclipse/paho.golang":          "internal/client",
 	"github.com/eclipse/paho.mqtt.golang":     "internal/client",
+	"github.com/ncruces/go-strftime":          "internal/pubsub",
 	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench internal/bench/compare",
 	"github.com/spf13/cobra":                  "internal/cli",
 	"github.com/spf13/pflag":                  "internal/cli",

@@ -49,6 +49,9 @@ func Run(ctx context.Context, w World) int {
 	if errors.Is(err, errTimedOut) {
 		return TimedOut
 	}
+	if errors.Is(err, errSilent) {
+		return Failed
+	}
 	if failure, ok := errors.AsType[*failure](err); ok {
 		for line := range strings.Lines(failure.Error()) {
 			fmt.Fprintf(w.Stderr, "midge: %s\n", strings.TrimRight(line, "\n"))
@@ -59,8 +62,12 @@ func Run(ctx context.Context, w World) int {
 	return Misuse
 }
 
-// errTimedOut is the error of a command that has reported it already.
-var errTimedOut = errors.New("timed out")
+// Errors that Run says nothing about: the command has done so, or should be
+// quiet.
+var (
+	errTimedOut = errors.New("timed out")
+	errSilent   = errors.New("failed")
+)
 
 // failure is an error of a command that was called properly.
 type failure struct{ error }
@@ -101,6 +108,6 @@ func root(w World) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), benchCommand(w), shellCommand(w), versionCommand())
+	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), benchCommand(w), shellCommand(w), pubCommand(w), subCommand(w), versionCommand())
 	return root
 }

@@ -56,7 +56,7 @@ func addConnectFlags(f *pflag.FlagSet) *connectFlags {
 	f.Bool("help", false, "show this help")
 	f.StringVarP(&c.host, "host", "h", "localhost", "connect to this `host`")
 	f.Uint16VarP(&c.port, "port", "p", 0, "connect to this `port` (default 1883, or 8883 with TLS; 80 and 443 with --ws)")
-	f.StringVarP(&c.url, "url", "L", "", "host, port, user, password and topic in one: `mqtt(s)://[user[:password]@]host[:port][/topic]`; of ws(s):// the path is that of the WebSocket")
+	f.StringVarP(&c.url, "url", "L", "", "host, port, user, password and topic in one `URL`: mqtt(s)://[user[:password]@]host[:port][/topic]; of ws(s):// the path is that of the WebSocket")
 	f.StringVar(&c.unix, "unix", "", "connect to the Unix socket at `path`")
 	f.StringVarP(&c.bind, "bind", "A", "", "connect from this local IP `address`")
 	f.BoolVarP(&c.srv, "srv", "S", false, "look up the SRV record of the host's domain")
@@ -88,7 +88,7 @@ func addConnectFlags(f *pflag.FlagSet) *connectFlags {
 	f.StringVar(&c.tlsVersion, "tls-version", "", "TLS: at least this `version`: tlsv1.2 (default) or tlsv1.3")
 	f.StringVar(&c.tlsALPN, "tls-alpn", "", "TLS: offer this application `protocol`")
 
-	f.StringArrayVarP(&c.properties.set, "property", "D", nil, "5.0 property: `command identifier value`, such as 'connect receive-maximum 20' or 'will user-property key value'; repeatable")
+	f.StringArrayVarP(&c.properties.set, "property", "D", nil, "5.0 `property`, as command identifier value: connect receive-maximum 20, will user-property key value; repeatable")
 	return c
 }
 
@@ -253,6 +253,9 @@ func (c *connectFlags) split(o *client.Options) (address, topic string, err erro
 			o.Password, o.HasPassword = []byte(password), true
 		}
 		u.User = nil
+	}
+	if o.TLS != nil && (u.Scheme == "mqtt" || u.Scheme == "tcp" || u.Scheme == "ws") {
+		return "", "", fmt.Errorf("-L %s: it has no TLS, which other flags ask for; write %ss://", c.url, strings.Replace(u.Scheme, "tcp", "mqtt", 1))
 	}
 	if u.Scheme != "ws" && u.Scheme != "wss" {
 		topic, u.Path = strings.TrimPrefix(u.Path, "/"), ""
