@@ -57,7 +57,8 @@ var allowed = map[string]string{
 	"app":           "broker config engine engine/epoll engine/gonet store store/pebblestore",
 	"app/storetool": "message packet store store/pebblestore",
 	"shell":         "client packet topic",
-	"cli":           "app app/storetool bench bench/compare client config packet pubsub shell topic",
+	"top":           "client packet",
+	"cli":           "app app/storetool bench bench/compare client config packet pubsub shell top topic",
 
 	// Tests of the whole.
 	"arch":        "",
@@ -69,6 +70,7 @@ var allowed = map[string]string{
 var outside = map[string]string{
 	"github.com/HdrHistogram/hdrhistogram-go": "internal/bench",
 	"github.com/cockroachdb/pebble/v2":        "internal/store/pebblestore",
+	"github.com/gdamore/tcell/v2":             "internal/top",
 	"github.com/gorilla/websocket":            "internal/client internal/bench/loop",
 	"github.com/eclipse/paho.golang":          "internal/client",
 	"github.com/eclipse/paho.mqtt.golang":     "internal/client",
@@ -77,7 +79,7 @@ var outside = map[string]string{
 	"github.com/spf13/cobra":                  "internal/cli",
 	"github.com/spf13/pflag":                  "internal/cli",
 	"golang.org/x/sys":                        "internal/shell",
-	"golang.org/x/term":                       "internal/shell",
+	"golang.org/x/term":                       "internal/shell internal/top",
 }
 
 // source is a Go file of this module, production code only.

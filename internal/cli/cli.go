@@ -108,6 +108,6 @@ func root(w World) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), benchCommand(w), shellCommand(w), pubCommand(w), subCommand(w), versionCommand())
+	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), benchCommand(w), shellCommand(w), pubCommand(w), subCommand(w), topCommand(w), versionCommand())
 	return root
 }
