@@ -1,0 +1,297 @@
+//go:build integration && unix
+
+package bench
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"midge/internal/bench"
+	"midge/test/process"
+)
+
+// startLimit bounds the time until a broker listens.
+const startLimit = 20 * time.Second
+
+// world is what the tests share: the binary, and both brokers.
+type world struct {
+	midge     string
+	dir       string
+	mosquitto int                 // process id
+	addresses map[string][]string // arguments by transport, of Mosquitto
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{dir: t.TempDir(), addresses: map[string][]string{}}
+	var err error
+	if w.midge, err = process.Build(w.dir); err != nil {
+		t.Fatal(err)
+	}
+	w.certificate(t)
+	pem := "cafile ca.pem\ncertfile ca.pem\nkeyfile key.pem\n"
+	tcp, tls, ws, wss := port(t), port(t), port(t), port(t)
+	config := fmt.Sprintf("allow_anonymous true\nlog_type none\nset_tcp_nodelay true\nmax_queued_messages 100000\n"+
+		"listener %d 127.0.0.1\nlistener %d 127.0.0.1\n%slistener %d 127.0.0.1\nprotocol websockets\nlistener %d 127.0.0.1\nprotocol websockets\n%s",
+		tcp, tls, pem, ws, wss, pem)
+	if err := os.WriteFile(filepath.Join(w.dir, "mosquitto.conf"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("mosquitto", "-c", "mosquitto.conf")
+	cmd.Dir = w.dir
+	start(t, cmd, tcp, tls, ws, wss)
+	w.mosquitto = cmd.Process.Pid
+	trust := []string{"--cafile", filepath.Join(w.dir, "ca.pem"), "--server-name", "broker.test"}
+	w.addresses["tcp"] = []string{"-a", fmt.Sprintf("127.0.0.1:%d", tcp)}
+	w.addresses["tls"] = append([]string{"-a", fmt.Sprintf("mqtts://127.0.0.1:%d", tls)}, trust...)
+	w.addresses["ws"] = []string{"-a", fmt.Sprintf("ws://127.0.0.1:%d", ws)}
+	w.addresses["wss"] = append([]string{"-a", fmt.Sprintf("wss://127.0.0.1:%d", wss)}, trust...)
+	return w
+}
+
+// start starts a broker and waits until it listens on all ports.
+func start(t *testing.T, cmd *exec.Cmd, ports ...int) {
+	t.Helper()
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait() // it was told to end
+	})
+	deadline := time.Now().Add(startLimit)
+	for _, p := range ports {
+		for {
+			c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p))
+			if err == nil {
+				_ = c.Close()
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s doesn't listen on %d: %v\n%s", cmd.Path, p, err, log.String())
+			}
+			time.Sleep(20 * time.Millisecond) // another process: there is nothing to wait on
+		}
+	}
+}
+
+func port(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// certificate writes a certificate that signs itself, and its key.
+func (w *world) certificate(t *testing.T) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"broker.test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{"ca.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(filepath.Join(w.dir, name), pem.EncodeToMemory(block), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// run runs the binary; status is its exit status.
+func (w *world) run(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), w.midge, append([]string{"bench"}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return out.String(), errs.String(), exit.ExitCode()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), 0
+}
+
+// measure runs a scenario that must end without a fault.
+func (w *world) measure(t *testing.T, args ...string) bench.Result {
+	t.Helper()
+	stdout, stderr, status := w.run(t, append(args, "-o", "json", "--warm-up", "0s")...)
+	var r bench.Result
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || status != 0 || r.Failed() || r.Faulty.Sum() != 0 {
+		t.Fatalf("midge bench %s: status %d, %v\n%s%s", strings.Join(args, " "), status, err, stdout, stderr)
+	}
+	return r
+}
+
+func TestBench(t *testing.T) {
+	w := newWorld(t)
+	t.Run("transports", w.transports)
+	t.Run("scenarios", w.scenarios)
+	t.Run("measures", w.measures)
+	t.Run("processes", w.processes)
+	t.Run("outputs", w.outputs)
+	t.Run("errors", w.errors)
+	t.Run("brokenBroker", w.brokenBroker)
+}
+
+// transports sends through Mosquitto over each transport, with each version and
+// QoS.
+func (w *world) transports(t *testing.T) {
+	for name, at := range w.addresses {
+		for _, version := range []string{"3.1.1", "5.0"} {
+			for qos := range 3 {
+				r := w.measure(t, append(at, "--publishers", "5", "--subscribers", "5", "--messages", "100", "--mqtt", version, "--qos", fmt.Sprint(qos), "--size", "300")...)
+				if r.Received.Messages != 500 || r.Latency.Count != 500 || r.Transport != name || r.MQTT != version {
+					t.Errorf("%s, MQTT %s, QoS %d: %+v", name, version, qos, r)
+				}
+			}
+		}
+	}
+}
+
+// scenarios runs each kind of scenario, small and short.
+func (w *world) scenarios(t *testing.T) {
+	for line, want := range map[string]uint64{ // messages received
+		"conn-tcp-200-1K":                       0,
+		"fanout-2-50-2-1K --duration 1s":        1000,
+		"p2p-20-20-20-500 --duration 1s":        500,
+		"sharedsub-20-5-20-500 --duration 1s":   500,
+		"fanin-20-1-20-500 --duration 1s":       500,
+		"persistent-50-10":                      500,
+		"persistent-50-10 --mqtt 5.0":           500,
+		"latency-1-200":                         1000,
+		"cpu-1-100 --duration 1s":               100,
+		"idle-100 --settle 0s --duration 100ms": 0,
+		"churn-100 --wills --duration 1s":       0,
+		"--publishers 10 --subscribers 5 --topics 20 --filter plus --rate 200 --duration 1s --retain --persistent --qos 2": 200,
+		"--publishers 2 --subscribers 2 --clients 20 --filters 500 --churn 50 --rate 100 --duration 1s --keep-alive 1s":    100,
+	} {
+		r := w.measure(t, append(strings.Fields(line), w.addresses["tcp"]...)...)
+		if r.Received.Messages != want {
+			t.Errorf("%s: received %d, want %d", line, r.Received.Messages, want)
+		}
+		if r.Scenario.Offline && (r.Resumed == nil || r.Resumed.Messages != want) {
+			t.Errorf("%s: %+v", line, r.Resumed)
+		}
+	}
+	left, _, _ := w.run(t, append([]string{"--subscribers", "1", "--duration", "100ms", "-o", "json"}, w.addresses["tcp"]...)...)
+	if !strings.Contains(left, `"lost":0`) {
+		t.Errorf("a run with a subscriber only: %s", left)
+	}
+}
+
+// measures proves that CPU time and memory are those of the broker.
+func (w *world) measures(t *testing.T) {
+	r := w.measure(t, append(w.addresses["tcp"], "throughput-20", "--duration", "500ms", "--pid", fmt.Sprint(w.mosquitto))...)
+	u := r.BrokerUse
+	if u == nil || u.CPUSeconds <= 0 || u.MicrosPerMsg <= 0 || u.RSS < 1<<20 || u.Threads < 1 || r.BenchUse.CPUSeconds <= 0 {
+		t.Errorf("broker %+v, bench %+v", u, r.BenchUse)
+	}
+}
+
+func (w *world) processes(t *testing.T) {
+	for _, line := range []string{"p2p-30-30-30-600", "fanout-1-60-1-600", "throughput-30"} {
+		r := w.measure(t, append(w.addresses["tcp"], append(strings.Fields(line), "--procs", "3", "--duration", "1s")...)...)
+		if r.Environment.Procs != 3 || r.Received.Messages < 600 || r.Latency.Count < 600 {
+			t.Errorf("%s in 3 processes: %d messages, %+v", line, r.Received.Messages, r.Latency)
+		}
+	}
+}
+
+func (w *world) outputs(t *testing.T) {
+	args := append(w.addresses["tcp"], "p2p-5-5-5-100", "--duration", "1500ms", "--warm-up", "0s", "--broker", "mosquitto", "--progress")
+	table, progress, status := w.run(t, args...)
+	if status != 0 || !strings.Contains(table, "150 messages") || !strings.Contains(table, "p99.9") || !strings.Contains(progress, "connections,") {
+		t.Errorf("status %d\n%s%s", status, table, progress)
+	}
+	text, _, status := w.run(t, append(args, "-o", "go")...)
+	line := regexp.MustCompile(`(?m)^BenchmarkMQTT/scenario=p2p-5-5-5-100/qos=1/mqtt=3.1.1/tcp/broker=mosquitto-\d+\t150(\t[0-9.e+-]+ [^\s]+)+$`)
+	if status != 0 || !line.MatchString(text) || !strings.HasPrefix(text, "goos: ") {
+		t.Errorf("status %d, Go benchmark format:\n%s", status, text)
+	}
+	file := filepath.Join(w.dir, "scenario.toml")
+	if err := os.WriteFile(file, []byte("scenario = \"p2p-5-5-5-100\"\nname = \"from a file\"\nwindow = 1\nmessages = 10\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := w.measure(t, append(w.addresses["tcp"], "--file", file, "--messages", "20")...)
+	if r.Scenario.Name != "from a file" || r.Received.Messages != 100 || r.Scenario.Window != 1 {
+		t.Errorf("a scenario from a file: %+v", r.Scenario)
+	}
+}
+
+// errors proves that mistakes are told clearly, at once, and by the exit status.
+func (w *world) errors(t *testing.T) {
+	nobody := fmt.Sprintf("127.0.0.1:%d", port(t))
+	tcp := w.addresses["tcp"][1]
+	for _, test := range []struct {
+		line   string
+		status int
+		want   string
+	}{
+		{"p2p-1-1-1-1 -a " + nobody, 1, "connect to " + nobody + ": connection refused"},
+		{"p2p-1-1-1-1 -a mqtts://" + tcp, 1, "TLS"},
+		{"p2p-1-1-1-1 -a ws://" + tcp, 1, "WebSocket"},
+		{"p2p-1-1-1-1 --pid 999999999 -a " + tcp, 1, "process 999999999"},
+		{"p2p-20K-20K-20K-1 --procs 2 -a " + tcp, 1, "--procs 3"},
+		{"fanout-1", 2, "PUBLISHERS-SUBSCRIBERS-TOPICS-RATE"},
+		{"nonsense", 2, "there are names like"},
+		{"", 2, "no scenario"},
+		{"p2p-1-1-1-1 -o xml", 2, "table, json, go"},
+		{"p2p-1-1-1-1 --mqtt 3.1", 2, "3.1.1 or 5.0"},
+		{"p2p-1-1-1-1 --qos 3", 2, "qos: 3"},
+		{"p2p-1-1-1-1 --file /nonexistent", 2, "/nonexistent"},
+	} {
+		_, stderr, status := w.run(t, strings.Fields(test.line)...)
+		if status != test.status || !strings.Contains(stderr, test.want) {
+			t.Errorf("midge bench %s: status %d, %q; want %d with %q", test.line, status, stderr, test.status, test.want)
+		}
+	}
+}
+
+// brokenBroker stops a broker in the middle of a run: the exit status is 1, and
+// the result tells what was lost.
+func (w *world) brokenBroker(t *testing.T) {
+	p := port(t)
+	broker := exec.Command("mosquitto", "-p", fmt.Sprint(p))
+	start(t, broker, p)
+	stop := time.AfterFunc(time.Second, func() { _ = broker.Process.Kill() })
+	defer stop.Stop()
+	stdout, stderr, status := w.run(t, "p2p-10-10-10-1K", "-a", fmt.Sprintf("127.0.0.1:%d", p), "--duration", "20s", "--drain", "1s")
+	if status != 1 || !strings.Contains(stdout, "FAULT: 20 connections ended") || !strings.Contains(stderr, "the broker is at fault") {
+		t.Errorf("status %d\n%s%s", status, stdout, stderr)
+	}
+}
