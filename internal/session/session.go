@@ -50,28 +50,6 @@ func (c *Config) MostWaiting(stored bool) int {
 	return c.QueueMessages
 }
 
-// Journal writes down what a stored session must not forget. Methods of the
-// session call it before they return.
-type Journal interface {
-	// Finished tells that a session has no more use for a message: the client
-	// has it, or it was dropped.
-	Finished(session uint64, m message.Stored)
-
-	// Began tells that a QoS 2 message is going to be sent under an
-	// identifier, and returns when that will be on disk: Written names it.
-	Began(session uint64, k message.Key, id packet.ID) (turn uint64)
-
-	// Released tells that PUBREC has come: the identifier may be told PUBREL.
-	Released(session uint64, k message.Key, id packet.ID)
-
-	// Ended tells that such an exchange is over.
-	Ended(session uint64, k message.Key)
-
-	// Forgotten tells that a QoS 2 message from the client counts as received
-	// no more.
-	Forgotten(session uint64, id packet.ID)
-}
-
 // Session is what the broker keeps of a client, in 32 bytes while nothing is
 // under way: most clients only publish, or only listen at QoS 0. The zero
 // value is not ready for use; see New.
@@ -129,28 +107,6 @@ func (k *Keeper) Keep() *message.Message {
 
 // Kept returns a Keeper for a message that has memory of its own already.
 func Kept(m *message.Message) *Keeper { return &Keeper{Borrowed: m, kept: m} }
-
-// exchange is a QoS 1 or 2 delivery under way.
-type exchange struct {
-	entry
-	turn    uint64 // see writing
-	id      packet.ID
-	given   uint32 // flow.given when it began
-	state   state
-	counted bool // in Link.inflight
-	first   bool // was never sent
-}
-
-type state uint8
-
-const (
-	unsent    state = iota // to be sent on this connection
-	writing                // stored QoS 2: not sent before its identifier is on disk
-	published              // awaits PUBACK or PUBREC
-	void                   // the content is lost: PUBREL is to be sent, for the client may have the message
-	released               // awaits PUBCOMP
-	done
-)
 
 // Outcome says what became of a delivery.
 type Outcome uint8
@@ -304,60 +260,6 @@ func (s *Session) sendNow(out []byte, d Delivery, now time.Duration) ([]byte, Ou
 	return out, Sent, 0
 }
 
-// finished tells the journal.
-func (s *Session) finished(m message.Stored) {
-	if m.Key != 0 {
-		s.cfg.Journal.Finished(s.Number, m)
-	}
-}
-
-// write begins the exchange of a stored QoS 2 message: if its identifier were
-// not on disk before the client sees it, a crash would make the client take
-// the message for another one.
-func (s *Session) write(e entry, id packet.ID) {
-	turn := s.cfg.Journal.Began(s.Number, e.key, id)
-	s.begin(exchange{entry: e, id: id, state: writing, turn: turn, first: true})
-}
-
-// Written tells that what the journal was told up to a turn is on disk. Pump
-// sends what waited for that.
-func (s *Session) Written(turn uint64) {
-	if s.flow == nil {
-		return
-	}
-	for i := s.sentHead; i < len(s.sent); i++ {
-		if e := &s.sent[i]; e.state == writing && e.turn <= turn {
-			e.state = unsent
-			s.unsent++
-		}
-	}
-}
-
-// begin records an exchange.
-func (s *Session) begin(e exchange) {
-	if s.sentHead > 0 && len(s.sent) == cap(s.sent) {
-		s.sent = compact(s.sent, &s.sentHead)
-	}
-	e.given, e.counted = s.given, true
-	s.sent = append(s.sent, e)
-	s.open++
-	s.Link.inflight++
-}
-
-// compact moves the part of list from head on to the front.
-func compact[T any](list []T, head *int) []T {
-	n := copy(list, list[*head:])
-	clear(list[n:])
-	*head = 0
-	return list[:n]
-}
-
-// window reports whether another PUBLISH above QoS 0 may be sent (MQTT-3.3.4-9).
-func (s *Session) window() bool {
-	l := s.Link
-	return !l.Hold && l.inflight < min(l.ReceiveMaximum, s.cfg.MaxInflight) && s.Inflight() < int(s.cfg.MaxInflight)
-}
-
 func (s *Session) enqueue(d Delivery, now time.Duration) (o Outcome, dropped int) {
 	s.need()
 	e := s.kept(&d)
@@ -391,80 +293,6 @@ func (s *Session) enqueue(d Delivery, now time.Duration) (o Outcome, dropped int
 	s.queue.push(e)
 	return Queued, dropped
 }
-
-// nextID returns a packet identifier that no exchange uses (MQTT-2.2.1-4).
-func (s *Session) nextID() packet.ID {
-	for {
-		s.lastID++
-		if s.lastID == 0 {
-			s.lastID = 1
-		}
-		s.given++
-		id := packet.ID(s.lastID)
-		// Identifiers go up, so that one can only be in use if they have
-		// gone all the way round since the oldest exchange began.
-		if s.open == 0 || s.given-s.sent[s.sentHead].given < 65_535 || s.find(id) == nil {
-			return id
-		}
-	}
-}
-
-// find returns the open exchange with an identifier. Acknowledgements come
-// mostly in order, so that it is the first or near it.
-func (s *Session) find(id packet.ID) *exchange {
-	if s.flow == nil {
-		return nil
-	}
-	for i := s.sentHead; i < len(s.sent); i++ {
-		if e := &s.sent[i]; e.id == id && e.state != done {
-			return e
-		}
-	}
-	return nil
-}
-
-// end closes an exchange.
-func (s *Session) end(e *exchange) {
-	s.close(e)
-	s.tidy()
-}
-
-// close marks an exchange as done, and tells the journal.
-func (s *Session) close(e *exchange) {
-	if e.counted && s.Link != nil {
-		s.Link.inflight--
-	}
-	if e.state < void {
-		s.finished(e.stored())
-	}
-	if e.key != 0 && e.qos() == 2 {
-		s.cfg.Journal.Ended(s.Number, e.key)
-	}
-	e.state, e.counted = done, false
-	e.entry = entry{}
-	s.open--
-}
-
-// tidy forgets exchanges that are done. Those behind an older one that is not
-// go when they are the most.
-func (s *Session) tidy() {
-	for s.sentHead < len(s.sent) && s.sent[s.sentHead].state == done {
-		s.sentHead++
-	}
-	if s.sentHead == len(s.sent) {
-		s.sent, s.sentHead = s.sent[:0], 0
-		return
-	}
-	if len(s.sent)-s.sentHead <= 2*int(s.open)+fewDone {
-		return
-	}
-	all := s.sent[s.sentHead:]
-	keep := slices.DeleteFunc(all, func(e exchange) bool { return e.state == done })
-	s.sent = s.sent[:s.sentHead+len(keep)]
-}
-
-// fewDone exchanges may stay that are done, besides as many as are not.
-const fewDone = 16
 
 // Resume sends again what the client has not acknowledged on an earlier
 // connection (MQTT-4.4.0-1), in the first order, and then what waits.
@@ -528,146 +356,6 @@ func (e *entry) unload() {
 	}
 }
 
-// again sends unsent exchanges as far as the window goes, with DUP if the client
-// may have them (MQTT-3.3.1-1).
-func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
-	l := s.Link
-	for i := s.sentHead; i < len(s.sent); i++ {
-		e := &s.sent[i]
-		if e.state == void {
-			out = l.ack(out, packet.PUBREL, e.id, packet.Success)
-			e.state = released
-			s.unsent--
-		}
-		if e.state != unsent {
-			continue
-		}
-		if l.Hold || e.missing() || !e.counted && l.inflight >= l.ReceiveMaximum && !s.yield(i+1) {
-			return out, d
-		}
-		var ok bool
-		if out, ok = l.send(out, &e.entry, e.id, !e.first, now); ok {
-			if !e.counted {
-				e.counted = true
-				l.inflight++
-			}
-			e.state, e.first = published, false
-			e.unload()
-			s.unsent--
-			continue
-		}
-		d.TooLarge++
-		s.unsent--
-		s.close(e)
-	}
-	s.tidy()
-	return out, d
-}
-
-// yield takes back the place in the window that an exchange from i on has and
-// does not use yet: one that began before it goes first, and might else wait
-// for ever.
-func (s *Session) yield(i int) bool {
-	for ; i < len(s.sent); i++ {
-		if e := &s.sent[i]; e.counted && e.state < published {
-			e.counted = false
-			s.Link.inflight--
-			return true
-		}
-	}
-	return false
-}
-
-// Lost gives up a stored message whose content can't be read. If the client may
-// have it, at QoS 2, it must hear PUBREL before it sees the identifier again. It reports false if
-// the message is not waited for, because it has ended or gone to another session.
-func (s *Session) Lost(k message.Key) (waited bool) {
-	if s.flow == nil {
-		return false
-	}
-	for i := s.sentHead; i < len(s.sent); i++ {
-		e := &s.sent[i]
-		if e.key != k || e.state != unsent {
-			continue
-		}
-		if e.qos() == 2 && !e.first {
-			s.cfg.Journal.Released(s.Number, k, e.id)
-			s.finished(e.stored())
-			e.state = void
-			return true
-		}
-		s.unsent--
-		s.close(e)
-		s.tidy()
-		return true
-	}
-	s.queue.remove(func(e *entry) bool {
-		if e.key != k {
-			return false
-		}
-		s.finished(e.stored())
-		waited = true
-		return true
-	})
-	return waited
-}
-
-// The content of stored messages is read ahead for this many messages or, if
-// that is less, about as many bytes.
-const (
-	ahead      = 128
-	aheadBytes = 64 << 10
-)
-
-// Wanted appends the messages whose content is needed next, if it is time to
-// read more of them.
-func (s *Session) Wanted(all []message.Stored) []message.Stored {
-	if s.flow == nil || s.Link == nil {
-		return all
-	}
-	start, size := len(all), 0
-	want := func(e *entry) (more bool) {
-		if e.missing() {
-			all = append(all, e.stored())
-			size += e.size()
-		}
-		return len(all)-start < ahead && size < aheadBytes
-	}
-	if s.unsent > 0 {
-		for i := s.sentHead; i < len(s.sent); i++ {
-			if e := &s.sent[i]; e.state == unsent && !want(&e.entry) {
-				return all
-			}
-		}
-	}
-	if s.queue.ready < ahead/2 && s.queue.readyBytes < aheadBytes/2 {
-		seen := 0
-		for e := range s.queue.all {
-			if seen++; seen > ahead || !want(&e) {
-				break
-			}
-		}
-	}
-	return all
-}
-
-// Supply gives a message its content, which the session keeps until it is
-// sent. Messages that it does not wait for any more are passed over.
-func (s *Session) Supply(k message.Key, m *message.Message) {
-	if s.flow == nil {
-		return
-	}
-	if s.unsent > 0 {
-		for i := s.sentHead; i < len(s.sent); i++ {
-			if e := &s.sent[i]; e.key == k && e.state == unsent {
-				e.m = m
-				return
-			}
-		}
-	}
-	s.queue.supply(k, m)
-}
-
 // expire drops queued messages that have ended and returns their number.
 func (s *Session) expire(now time.Duration) (dropped int) {
 	s.queue.remove(func(e *entry) bool {
@@ -711,75 +399,9 @@ func (s *Session) TakeShared(group any, yield func(Taken)) {
 	}
 }
 
-// Restored is what a store knows of a message of a session.
-type Restored struct {
-	Stored          message.Stored
-	Expires         time.Duration // on the engine's clock, 0: never
-	QoS             packet.QoS
-	Retain          bool
-	SubscriptionIDs []uint32
-	Group           any
-	ID              packet.ID // of a QoS 2 exchange that has begun, 0 for none
-	Released        bool      // and the client has the message
-}
-
-// Restore gives a session back what it had before a crash: its messages, in
-// order.
-func (s *Session) Restore(r Restored) {
-	s.need()
-	e := entry{ref: refOf(r.Stored, r.QoS, r.Retain, r.Expires)}
-	if len(r.SubscriptionIDs) > 0 || r.Group != nil {
-		e.via = &via{ids: r.SubscriptionIDs, group: r.Group}
-	}
-	if r.ID == 0 {
-		s.queue.push(e)
-		return
-	}
-	x := exchange{entry: e, id: r.ID, state: unsent}
-	if r.Released {
-		x.state = released
-	}
-	x.given = s.given - 65_535 // its identifier may come round at any time
-	s.lastID = max(s.lastID, uint16(r.ID))
-	s.sent = append(s.sent, x)
-	s.open++
-}
-
-// RestoreReceived gives a session back that a QoS 2 message from the client was
-// received and not released.
-func (s *Session) RestoreReceived(id packet.ID) {
-	s.need()
-	s.received.add(id)
-}
-
 // Forget takes back that a QoS 2 message from the client was received.
 func (s *Session) Forget(id packet.ID) {
 	if s.flow != nil {
 		s.received.remove(id)
 	}
-}
-
-// Bury gives up what a stored session still has, some messages at a time, and
-// tells the journal. It reports whether there is more. The session must not be
-// used otherwise.
-func (s *Session) Bury(most int) (more bool) {
-	if s.flow == nil {
-		return false
-	}
-	for i := s.sentHead; i < len(s.sent); i++ {
-		if e := &s.sent[i]; e.state != done {
-			s.close(e)
-		}
-	}
-	s.sent, s.sentHead = nil, 0
-	for _, id := range s.received {
-		s.cfg.Journal.Forgotten(s.Number, id)
-	}
-	s.received = nil
-	for ; most > 0 && s.Waiting() > 0; most-- {
-		e := s.queue.front()
-		s.queue.pop()
-		s.finished(e.stored())
-	}
-	return s.Waiting() > 0
 }

@@ -1,0 +1,179 @@
+package session
+
+import (
+	"slices"
+	"time"
+
+	"midge/internal/packet"
+)
+
+// exchange is a QoS 1 or 2 delivery under way.
+type exchange struct {
+	entry
+	turn    uint64 // see writing
+	id      packet.ID
+	given   uint32 // flow.given when it began
+	state   state
+	counted bool // in Link.inflight
+	first   bool // was never sent
+}
+
+type state uint8
+
+const (
+	unsent    state = iota // to be sent on this connection
+	writing                // stored QoS 2: not sent before its identifier is on disk
+	published              // awaits PUBACK or PUBREC
+	void                   // the content is lost: PUBREL is to be sent, for the client may have the message
+	released               // awaits PUBCOMP
+	done
+)
+
+// begin records an exchange.
+func (s *Session) begin(e exchange) {
+	if s.sentHead > 0 && len(s.sent) == cap(s.sent) {
+		s.sent = compact(s.sent, &s.sentHead)
+	}
+	e.given, e.counted = s.given, true
+	s.sent = append(s.sent, e)
+	s.open++
+	s.Link.inflight++
+}
+
+// compact moves the part of list from head on to the front.
+func compact[T any](list []T, head *int) []T {
+	n := copy(list, list[*head:])
+	clear(list[n:])
+	*head = 0
+	return list[:n]
+}
+
+// window reports whether another PUBLISH above QoS 0 may be sent (MQTT-3.3.4-9).
+func (s *Session) window() bool {
+	l := s.Link
+	return !l.Hold && l.inflight < min(l.ReceiveMaximum, s.cfg.MaxInflight) && s.Inflight() < int(s.cfg.MaxInflight)
+}
+
+// nextID returns a packet identifier that no exchange uses (MQTT-2.2.1-4).
+func (s *Session) nextID() packet.ID {
+	for {
+		s.lastID++
+		if s.lastID == 0 {
+			s.lastID = 1
+		}
+		s.given++
+		id := packet.ID(s.lastID)
+		// Identifiers go up, so that one can only be in use if they have
+		// gone all the way round since the oldest exchange began.
+		if s.open == 0 || s.given-s.sent[s.sentHead].given < 65_535 || s.find(id) == nil {
+			return id
+		}
+	}
+}
+
+// find returns the open exchange with an identifier. Acknowledgements come
+// mostly in order, so that it is the first or near it.
+func (s *Session) find(id packet.ID) *exchange {
+	if s.flow == nil {
+		return nil
+	}
+	for i := s.sentHead; i < len(s.sent); i++ {
+		if e := &s.sent[i]; e.id == id && e.state != done {
+			return e
+		}
+	}
+	return nil
+}
+
+// end closes an exchange.
+func (s *Session) end(e *exchange) {
+	s.close(e)
+	s.tidy()
+}
+
+// close marks an exchange as done, and tells the journal.
+func (s *Session) close(e *exchange) {
+	if e.counted && s.Link != nil {
+		s.Link.inflight--
+	}
+	if e.state < void {
+		s.finished(e.stored())
+	}
+	if e.key != 0 && e.qos() == 2 {
+		s.cfg.Journal.Ended(s.Number, e.key)
+	}
+	e.state, e.counted = done, false
+	e.entry = entry{}
+	s.open--
+}
+
+// tidy forgets exchanges that are done. Those behind an older one that is not
+// go when they are the most.
+func (s *Session) tidy() {
+	for s.sentHead < len(s.sent) && s.sent[s.sentHead].state == done {
+		s.sentHead++
+	}
+	if s.sentHead == len(s.sent) {
+		s.sent, s.sentHead = s.sent[:0], 0
+		return
+	}
+	if len(s.sent)-s.sentHead <= 2*int(s.open)+fewDone {
+		return
+	}
+	all := s.sent[s.sentHead:]
+	keep := slices.DeleteFunc(all, func(e exchange) bool { return e.state == done })
+	s.sent = s.sent[:s.sentHead+len(keep)]
+}
+
+// fewDone exchanges may stay that are done, besides as many as are not.
+const fewDone = 16
+
+// again sends unsent exchanges as far as the window goes, with DUP if the client
+// may have them (MQTT-3.3.1-1).
+func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
+	l := s.Link
+	for i := s.sentHead; i < len(s.sent); i++ {
+		e := &s.sent[i]
+		if e.state == void {
+			out = l.ack(out, packet.PUBREL, e.id, packet.Success)
+			e.state = released
+			s.unsent--
+		}
+		if e.state != unsent {
+			continue
+		}
+		if l.Hold || e.missing() || !e.counted && l.inflight >= l.ReceiveMaximum && !s.yield(i+1) {
+			return out, d
+		}
+		var ok bool
+		if out, ok = l.send(out, &e.entry, e.id, !e.first, now); ok {
+			if !e.counted {
+				e.counted = true
+				l.inflight++
+			}
+			e.state, e.first = published, false
+			e.unload()
+			s.unsent--
+			continue
+		}
+		d.TooLarge++
+		s.unsent--
+		s.close(e)
+	}
+	s.tidy()
+	return out, d
+}
+
+// yield takes back the place in the window that an exchange from i on has and
+// does not use yet: one that began before it goes first, and might else wait
+// for ever.
+func (s *Session) yield(i int) bool {
+	for ; i < len(s.sent); i++ {
+		if e := &s.sent[i]; e.counted && e.state < published {
+			e.counted = false
+			s.Link.inflight--
+			return true
+		}
+	}
+	return false
+}
