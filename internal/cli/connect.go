@@ -72,7 +72,7 @@ func addConnectFlags(f *pflag.FlagSet) *connectFlags {
 	f.BoolVarP(&c.persistent, "disable-clean-session", "c", false, "keep the session: it goes on when the client comes back (needs -i)")
 	f.StringVarP(&c.sessionExpiry, "session-expiry-interval", "x", "", "the session lives this many `seconds` after the connection, -1 for ever (default: 0, with -c for ever); 5.0")
 	f.Uint16VarP(&c.keepAlive, "keepalive", "k", 60, "Keep Alive in `seconds`; 0 turns it off")
-	f.DurationVar(&c.timeout, "connect-timeout", 30*time.Second, "give up connecting after this `time`")
+	f.DurationVar(&c.timeout, "connect-timeout", 10*time.Second, "give up connecting after this `time`")
 
 	f.StringVar(&c.willTopic, "will-topic", "", "the will's `topic`")
 	f.StringVar(&c.willPayload, "will-payload", "", "the will's `payload`")

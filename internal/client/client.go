@@ -192,8 +192,8 @@ func (c *Client) Unsubscribe(ctx context.Context, filters []string, user ...User
 }
 
 // Disconnect sends DISCONNECT, which before 5.0 has no content, and closes the
-// connection. A message that is being received is acknowledged before, and
-// those behind it are not.
+// connection once the broker has, or soon after. A message that is being
+// received is acknowledged before, and those behind it are not.
 func (c *Client) Disconnect(d Disconnection) error {
 	if !c.end(nil) {
 		return c.err
@@ -205,6 +205,7 @@ func (c *Client) Disconnect(d Disconnection) error {
 	case <-time.After(lastWords):
 		c.silent.Store(true)
 	}
+	c.conn.leave()
 	return c.protocol.disconnect(d)
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"midge/internal/packet"
 )
 
 const (
@@ -16,6 +18,9 @@ const (
 	// lastWords is how long Close waits for the network to take what is
 	// written.
 	lastWords = 2 * time.Second
+
+	// farewell is how long Close waits for the broker to close.
+	farewell = time.Second / 2
 
 	// maxFirst is how many bytes of a stranger an error shows.
 	maxFirst = 64
@@ -28,7 +33,7 @@ type conn struct {
 	net.Conn
 	encrypted bool
 
-	packet sync.Mutex // held while the parts of a packet are written
+	parts sync.Mutex // held while the parts of a packet are written
 
 	mu      sync.Mutex
 	changed sync.Cond // pending, err or closing changed
@@ -36,24 +41,27 @@ type conn struct {
 	sent    uint64    // bytes that the network has taken
 	err     error     // of the network; ends all writing
 	closing bool
+	polite  bool          // wait for the broker to close first
 	flushed chan struct{} // closed when flush has returned
 
 	in    *bufio.Reader // the libraries read byte by byte
 	begun bool          // the first byte is read; owned by the reader
+	ended chan struct{} // closed when reading has failed
+	end   sync.Once
 }
 
 func newConn(nc net.Conn, encrypted bool) *conn {
-	c := &conn{Conn: nc, encrypted: encrypted, in: bufio.NewReaderSize(nc, 16<<10), flushed: make(chan struct{})}
+	c := &conn{Conn: nc, encrypted: encrypted, in: bufio.NewReaderSize(nc, 16<<10), flushed: make(chan struct{}), ended: make(chan struct{})}
 	c.changed.L = &c.mu
 	go c.flush()
 	return c
 }
 
 // Lock begins a packet.
-func (c *conn) Lock() { c.packet.Lock() }
+func (c *conn) Lock() { c.parts.Lock() }
 
 // Unlock ends a packet.
-func (c *conn) Unlock() { c.packet.Unlock() }
+func (c *conn) Unlock() { c.parts.Unlock() }
 
 // Write returns when b is gathered, which of a large b is when most of it has
 // left. It returns the error of an earlier write, too.
@@ -118,17 +126,38 @@ func (c *conn) flush() {
 // its first byte.
 func (c *conn) Read(b []byte) (int, error) {
 	if !c.begun {
-		first, err := c.in.Peek(1)
-		if err != nil {
+		if err := c.begin(); err != nil {
 			return 0, err
-		}
-		if !answersMQTT(first[0]) {
-			first, _ = c.in.Peek(min(c.in.Buffered(), maxFirst))
-			return 0, &stranger{slices.Clone(first)}
 		}
 		c.begun = true
 	}
-	return c.in.Read(b)
+	n, err := c.in.Read(b)
+	if err != nil {
+		c.end.Do(func() { close(c.ended) })
+	}
+	return n, err
+}
+
+// begin looks at the first packet. A CONNACK of 3.x with a failure is an error
+// here: Paho knows some of its codes only, and none in an answer to a CONNECT
+// of 5.0.
+func (c *conn) begin() error {
+	const connack, size3 = byte(packet.CONNACK) << 4, 4
+	first, err := c.in.Peek(1)
+	if err != nil {
+		return err
+	}
+	if !answersMQTT(first[0]) {
+		first, _ = c.in.Peek(min(c.in.Buffered(), maxFirst))
+		return &stranger{slices.Clone(first)}
+	}
+	if first, err = c.in.Peek(2); err != nil || first[0] != connack || first[1] != size3-2 {
+		return err
+	}
+	if first, err = c.in.Peek(size3); err == nil && first[3] != 0 {
+		err = &Refused{Reason: refusal3(first[3])}
+	}
+	return err
 }
 
 // SetDeadline leaves writing alone, which happens behind the caller's back.
@@ -138,10 +167,19 @@ func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 // Keep Alive.
 func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
+// leave makes Close wait for the broker to close first, as it does when it has
+// taken DISCONNECT and all that is before it. A client that comes back at once
+// could overtake that.
+func (c *conn) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.polite = true
+}
+
 // Close gives the network what is pending, for a while, and closes.
 func (c *conn) Close() error {
 	c.mu.Lock()
-	first := !c.closing
+	first, polite := !c.closing, c.polite
 	c.closing = true
 	c.changed.Broadcast()
 	c.mu.Unlock()
@@ -149,5 +187,11 @@ func (c *conn) Close() error {
 		defer time.AfterFunc(lastWords, func() { c.Conn.Close() }).Stop()
 	}
 	<-c.flushed
+	if first && polite {
+		select {
+		case <-c.ended:
+		case <-time.After(farewell):
+		}
+	}
 	return c.Conn.Close()
 }

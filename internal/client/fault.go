@@ -11,6 +11,11 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/session"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"midge/internal/packet"
 )
@@ -37,8 +42,15 @@ var (
 )
 
 // failed names what could not be done, and why the connection ended if that is
-// the cause.
+// the cause. The libraries fail what is under way before they tell why.
 func (c *Client) failed(operation, object string, err error) error {
+	if errors.Is(err, errEnded) || errors.Is(err, paho.ErrConnectionLost) || errors.Is(err, session.ErrNoConnection) || errors.Is(err, mqtt.ErrNotConnected) {
+		err = errEnded
+		select {
+		case <-c.done:
+		case <-time.After(lastWords):
+		}
+	}
 	if cause := c.Err(); cause != nil && !errors.Is(err, context.Canceled) {
 		err = cause
 	}
@@ -100,7 +112,7 @@ func reword(err error) error {
 	var name *net.DNSError
 	var record tls.RecordHeaderError
 	var unknown x509.UnknownAuthorityError
-	var alert tls.AlertError
+	var remote *net.OpError
 	switch {
 	case err == nil:
 		return errClosed
@@ -117,8 +129,8 @@ func reword(err error) error {
 		return errors.New("it does not speak TLS")
 	case errors.As(err, &unknown):
 		return fmt.Errorf("%w (name the authority's file with --cafile, or accept anything with --insecure)", err)
-	case errors.As(err, &alert):
-		return fmt.Errorf("the broker refused the TLS connection: %w", err)
+	case errors.As(err, &remote) && remote.Op == "remote error": // of crypto/tls: an alert
+		return fmt.Errorf("the broker refused the TLS connection: %w", remote.Err)
 	case ended(err):
 		return errClosed
 	}

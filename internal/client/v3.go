@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"math"
 	"net"
 	"net/url"
@@ -25,12 +24,9 @@ func (c *Client) connect3(ctx context.Context, conn *conn) error {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	token := p.client.Connect().(*mqtt.ConnectToken)
 	<-token.Done()
-	switch code := token.ReturnCode(); {
+	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case code >= 1 && code < 0xFE: // from there on Paho's own codes begin
-		p.client.Disconnect(0)
-		return &Refused{Reason: refusal3(code)}
 	case token.Error() != nil:
 		return token.Error()
 	}
@@ -112,7 +108,10 @@ func (p *v3) send(ctx context.Context, m Message) (*Receipt, error) {
 		if _, err := await(ctx, token.Done(), end); err != nil {
 			return Published{}, err
 		}
-		return Published{}, token.Error()
+		if token.Error() != nil {
+			return Published{}, errEnded
+		}
+		return Published{}, nil
 	}}, nil
 }
 
@@ -132,7 +131,7 @@ func (p *v3) subscribe(ctx context.Context, subs []Subscription, _ []UserPropert
 		}
 		code, answered := t.Result()[subs[i].Filter]
 		if !answered {
-			return all, errors.Join(t.Error(), errEnded)
+			return all, errEnded
 		}
 		all = append(all, packet.ReasonCode(code))
 	}
@@ -143,7 +142,10 @@ func (p *v3) unsubscribe(ctx context.Context, filters []string, _ []UserProperty
 	token := p.client.Unsubscribe(filters...)
 	select {
 	case <-token.Done():
-		return make([]packet.ReasonCode, len(filters)), token.Error()
+		if token.Error() != nil {
+			return nil, errEnded
+		}
+		return make([]packet.ReasonCode, len(filters)), nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
