@@ -83,7 +83,7 @@ func bars(title, hint, unit string, all []bar) *chart {
 	// Labels of ticks need room between them.
 	every := 1
 	for i := range ticks {
-		need := float64(len([]rune(format(ticks[i], unit))))*charWidth + 14
+		need := float64(len([]rune(tick(ticks[i], unit))))*charWidth + 14
 		for every < len(ticks) && (end-left)/float64(len(ticks)-1)*float64(every) < need {
 			every++
 		}
@@ -91,7 +91,7 @@ func bars(title, hint, unit string, all []bar) *chart {
 	for i, t := range ticks {
 		c.line(x(t), top-4, x(t), floor, "grid")
 		if i%every == 0 {
-			c.text(x(t), floor+15, "tick", "middle", format(t, unit))
+			c.text(x(t), floor+15, "tick", "middle", tick(t, unit))
 		}
 	}
 	for i, b := range all {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"midge/internal/bench"
 )
@@ -62,20 +63,12 @@ func figures() []Figure {
 			if r.Churned != nil {
 				return latency(r.Churned.Time, p99)
 			}
-			if r.Scenario.Publishers > 0 {
-				return 0, false
-			}
-			return latency(r.Connects.Time, p99)
+			return whenIdle(func(r *bench.Result) (float64, bool) { return latency(r.Connects.Time, p99) })(r)
 		}},
 		{"cpu", "broker CPU per message", "s", -1, ofBroker(func(u *bench.Usage) float64 { return u.MicrosPerMsg / 1e6 })},
-		{"cpu-connect", "broker CPU per connection made", "s", -1, func(r *bench.Result) (float64, bool) {
-			if r.Scenario.Publishers > 0 {
-				return 0, false
-			}
-			return ofBroker(func(u *bench.Usage) float64 { return u.ConnectMicros / 1e6 })(r)
-		}},
+		{"cpu-connect", "broker CPU per connection made", "s", -1, whenIdle(ofBroker(func(u *bench.Usage) float64 { return u.ConnectMicros / 1e6 }))},
 		{"memory", "broker memory", "B", -1, ofBroker(func(u *bench.Usage) float64 { return float64(u.RSS) })},
-		{"memory-connection", "memory per connection", "B", -1, ofBroker(func(u *bench.Usage) float64 { return u.RSSPerConn })},
+		{"memory-connection", "memory per connection", "B", -1, whenIdle(ofBroker(func(u *bench.Usage) float64 { return u.RSSPerConn }))},
 		{"bench-cpu", "bench CPU per message", "s", 0, func(r *bench.Result) (float64, bool) {
 			return r.BenchUse.MicrosPerMsg / 1e6, r.BenchUse.MicrosPerMsg > 0
 		}},
@@ -91,6 +84,16 @@ func ofBroker(pick func(*bench.Usage) float64) func(*bench.Result) (float64, boo
 		}
 		v := pick(r.BrokerUse)
 		return v, v > 0
+	}
+}
+
+// whenIdle is for figures of connections, which messages would blur.
+func whenIdle(of func(*bench.Result) (float64, bool)) func(*bench.Result) (float64, bool) {
+	return func(r *bench.Result) (float64, bool) {
+		if r.Scenario.Publishers > 0 {
+			return 0, false
+		}
+		return of(r)
 	}
 }
 
@@ -159,9 +162,11 @@ func (s Stats) Spread() float64 {
 	return (s.High - s.Low) / s.Median
 }
 
-// overlaps tells whether the ranges of two figures touch, so that the
-// difference of their medians may be noise.
-func (s Stats) overlaps(o Stats) bool { return s.Low <= o.High && o.Low <= s.High }
+// noisy tells whether the difference of two medians may be noise: the ranges
+// touch, or there are too few rounds to know.
+func (s Stats) noisy(o Stats) bool {
+	return len(s.Values) < 2 || len(o.Values) < 2 || s.Low <= o.High && o.Low <= s.High
+}
 
 // stats are the values that a figure took in the runs of a broker.
 func (c *Comparison) stats(f Figure, scenario, broker string) (Stats, bool) {
@@ -210,6 +215,24 @@ func format(v float64, unit string) string {
 		return digits(v) + unit
 	}
 	return digits(v) + " " + unit
+}
+
+// tick writes a value beside an axis, as short as it goes.
+func tick(v float64, unit string) string {
+	switch {
+	case unit == "s" || unit == "B":
+		text := format(v, unit)
+		number, rest, _ := strings.Cut(text, " ")
+		if strings.Contains(number, ".") {
+			number = strings.TrimRight(strings.TrimRight(number, "0"), ".")
+		}
+		return number + " " + rest
+	case v >= 1e6:
+		return strconv.FormatFloat(v/1e6, 'g', 3, 64) + "M"
+	case v >= 1e3:
+		return strconv.FormatFloat(v/1e3, 'g', 3, 64) + "k"
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
 // digits writes three significant digits, or all before the point, with

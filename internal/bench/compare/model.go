@@ -67,7 +67,7 @@ func (c *Comparison) row(f Figure, scenario string) (r row, ok bool) {
 	}
 	for i, b := range c.Brokers {
 		if cell := &r.cells[i]; cell.ok && b.Name != c.Base && base.Median > 0 {
-			cell.ratio, cell.noise = cell.stats.Median/base.Median, cell.stats.overlaps(base)
+			cell.ratio, cell.noise = cell.stats.Median/base.Median, cell.stats.noisy(base)
 		}
 	}
 	for i := range r.cells {
@@ -90,7 +90,7 @@ func (r *row) beats(i int) bool {
 		}
 		others++
 		more := mine.stats.Median > other.stats.Median
-		if more != (r.figure.Better > 0) || mine.stats.overlaps(other.stats) {
+		if more != (r.figure.Better > 0) || mine.stats.noisy(other.stats) {
 			return false
 		}
 	}
@@ -212,5 +212,5 @@ func (c *Comparison) noise() string {
 
 // legend explains cells.
 func (c *Comparison) legend() string {
-	return fmt.Sprintf("A cell is the median of the rounds, then lowest to highest. ×n is the ratio of medians to %s's, ≈ where the ranges touch, so that the difference may be noise; bold is better than all others by more than the spread.", c.Base)
+	return fmt.Sprintf("A cell is the median of the rounds, then lowest to highest. ×n is the ratio of medians to %s's, ≈ where the ranges touch or there is one round, so that the difference may be noise; bold is better than all others by more than the spread.", c.Base)
 }

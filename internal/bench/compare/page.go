@@ -126,17 +126,17 @@ func (c *Comparison) pageSection(m *markup, s *section) error {
 	}
 	m.textf(`p class="dim small"`, "%s.", s.load.Scenario.Describe())
 	m.raw("<div class=\"charts\">\n")
-	for _, key := range chartFigures(s.load) {
-		if r, ok := s.find(key); ok {
-			m.raw("<div>" + c.bars(&r, "").standalone() + "</div>\n")
-		}
-	}
 	curves, what, err := c.curves(s.load.Name)
 	if err != nil {
 		return err
 	}
 	if len(curves) > 0 {
-		m.raw("<div>" + percentiles(what, curveHint(s.load), curves).standalone() + "</div>\n")
+		m.raw("<div class=\"tall\">" + percentiles(what, curveHint(s.load), curves).standalone() + "</div>\n")
+	}
+	for _, key := range chartFigures(s.load) {
+		if r, ok := s.find(key); ok {
+			m.raw("<div>" + c.bars(&r, "").standalone() + "</div>\n")
+		}
 	}
 	m.raw("</div>\n<div class=\"wide\"><table>\n<thead><tr><th>Figure</th>")
 	for _, b := range c.Brokers {

@@ -75,7 +75,7 @@ func valuesOf(l *bench.Latency) ([]float64, error) {
 	}
 	var values []float64
 	for _, q := range quantiles() {
-		values = append(values, float64(h.ValueAtQuantile(q))/1e9)
+		values = append(values, float64(max(h.ValueAtQuantile(q), l.Min))/1e9) // quantile 0 is 0 there
 	}
 	return values, nil
 }
@@ -114,7 +114,7 @@ func percentiles(title, hint string, curves []curve) *chart {
 	x := func(i int) float64 { return left + (end-left)*float64(i)/float64(len(quantiles())-1) }
 	for _, t := range ticks {
 		c.line(left, y(t), end, y(t), "grid")
-		c.text(left-8, y(t)+4, "tick", "end", format(t, "s"))
+		c.text(left-8, y(t)+4, "tick", "end", tick(t, "s"))
 	}
 	for _, p := range []struct {
 		at    float64 // nines
