@@ -45,11 +45,11 @@ func connect(ctx context.Context, s *Shell, in *input) error {
 		return err
 	}
 	name := r.connect.ClientID
-	if old, err := s.clients.find(name); name != "" && err == nil {
+	old := s.clients.named(name)
+	if old != nil {
 		if _, _, lost := old.inbox.figures(); lost == nil {
 			return fmt.Errorf("%s is connected already; 'disconnect %[1]s' ends that", name)
 		}
-		s.leave(old)
 	}
 	one := &connection{name: name, inbox: newInbox()}
 	r.connect.Received = func(m client.Message) { s.received(one.inbox, m) }
@@ -67,6 +67,9 @@ func connect(ctx context.Context, s *Shell, in *input) error {
 	if c.ClientID != "" {
 		one.name = c.ClientID
 		one.inbox.setName(c.ClientID)
+	}
+	if old != nil {
+		s.leave(old)
 	}
 	s.clients.add(one)
 	s.printf("%s: connected to %s, MQTT %s, %s\n", printable(one.name), one.address(), versionName(one.options.Version), sessionState(c))

@@ -70,15 +70,22 @@ func (c *connections) find(name string) (*connection, error) {
 		}
 		return nil, errors.New("no client is connected; 'connect' connects one")
 	}
-	for _, one := range c.all {
-		if one.name == name {
-			return one, nil
-		}
+	if one := c.named(name); one != nil {
+		return one, nil
 	}
 	if len(c.all) == 0 {
 		return nil, fmt.Errorf("there is no client %s; 'connect %[1]s' connects it", name)
 	}
 	return nil, fmt.Errorf("there is no client %s; there is %s", name, strings.Join(c.names(), ", "))
+}
+
+// named returns the client called name, or nil.
+func (c *connections) named(name string) *connection {
+	i := slices.IndexFunc(c.all, func(one *connection) bool { return one.name == name })
+	if i < 0 {
+		return nil
+	}
+	return c.all[i]
 }
 
 func (c *connections) names() (all []string) {
@@ -138,7 +145,7 @@ func (b *inbox) put(m client.Message) {
 	b.queue = append(b.queue, m)
 	b.bytes += len(m.Payload)
 	b.received++
-	for len(b.queue) > inboxMessages || b.bytes > inboxBytes {
+	for len(b.queue) > inboxMessages || b.bytes > inboxBytes && len(b.queue) > 1 {
 		b.bytes -= len(b.queue[0].Payload)
 		b.queue[0] = client.Message{}
 		b.queue = b.queue[1:]

@@ -90,10 +90,14 @@ func parse(commands []command, words []word) (*input, error) {
 	return in, in.checkCount()
 }
 
-// isOption reports whether a word is an option: a dash alone is a packet, and
+// isOption reports whether a word is an option. A dash alone is a packet, and
 // -5 is a number.
 func isOption(w word) bool {
-	return !w.quoted && len(w.text) > 1 && w.text[0] == '-' && (w.text[1] < '0' || w.text[1] > '9') && w.text[1] != '.'
+	if w.quoted || len(w.text) < 2 || w.text[0] != '-' {
+		return false
+	}
+	c := w.text[1] | 0x20 // in lower case
+	return w.text[1] == '-' || 'a' <= c && c <= 'z'
 }
 
 // parseOption reads the option text, which takes its value from the first word
