@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/pelletier/go-toml/v2"
 )
 
 // Setting describes a field of a Scenario for flags, files and help.
@@ -140,17 +138,6 @@ func number(text string) (int, error) {
 		return 0, fmt.Errorf("%q is no whole number", text)
 	}
 	return int(n), nil
-}
-
-// DecodeTable reads TOML text for ParseTable.
-func DecodeTable(text []byte) (map[string]any, error) {
-	table := map[string]any{}
-	err := toml.Unmarshal(text, &table)
-	if at, ok := errors.AsType[*toml.DecodeError](err); ok {
-		row, column := at.Position()
-		return nil, fmt.Errorf("line %d, column %d: %w", row, column, err)
-	}
-	return table, err
 }
 
 // ParseTable makes a scenario of a TOML table: its settings by their keys. A
