@@ -62,6 +62,11 @@ type bar struct {
 	note  string // after the value
 }
 
+// crop is how far a whisker may reach beyond the longest bar, as a multiple of
+// it: one bad round must not squeeze the bars into nothing. A whisker that is
+// cut off gets an arrow, and its end in words.
+const crop = 2.5
+
 // bars draws a horizontal bar for the median of each broker, a whisker from
 // the lowest to the highest round, and a dot for each round.
 func bars(title, hint, unit string, all []bar) *chart {
@@ -69,13 +74,18 @@ func bars(title, hint, unit string, all []bar) *chart {
 	c := &chart{title: title, width: chartWidth, height: top + row*float64(len(all)) + bottom}
 	c.text(0, 14, "title", "start", title)
 	c.text(0, 31, "hint", "start", hint)
-	left, right, high := 0.0, 0.0, 0.0
+	left, right, high, limit := 0.0, 0.0, 0.0, 0.0
 	for _, b := range all {
-		left = max(left, float64(len(b.name))*charWidth+10)
-		right = max(right, float64(len([]rune(b.label(unit))))*charWidth+14)
-		high = max(high, b.stats.High)
+		high, limit = max(high, b.stats.High), max(limit, b.stats.Median*crop)
 	}
-	left = min(left, 150)
+	for i := range all {
+		if b := &all[i]; b.stats.High > limit {
+			b.note = strings.TrimSpace(b.note + "  (up to " + format(b.stats.High, unit) + ")")
+		}
+		left = max(left, float64(len(all[i].name))*charWidth+10)
+		right = max(right, float64(len([]rune(all[i].label(unit))))*charWidth+18)
+	}
+	left, high = min(left, 150), min(high, limit)
 	ticks := linearTicks(high)
 	end := c.width - right
 	x := func(v float64) float64 { return left + (end-left)*v/ticks[len(ticks)-1] }
@@ -101,7 +111,7 @@ func bars(title, hint, unit string, all []bar) *chart {
 			c.text(left+6, y+4, "hint", "start", "no figure")
 			continue
 		}
-		c.bar(b, unit, x, left, y, thick)
+		c.bar(b, unit, x, point{left, y}, thick, high)
 	}
 	c.line(left, top-4, left, floor, "axis")
 	return c
@@ -114,21 +124,30 @@ func (b *bar) label(unit string) string {
 	return strings.TrimSpace(format(b.stats.Median, unit) + "  " + b.note)
 }
 
-func (c *chart) bar(b bar, unit string, x func(float64) float64, left, y, thick float64) {
-	s := b.stats
-	fmt.Fprintf(&c.b, `<g class="%s"><title>%s</title>`, b.class, html.EscapeString(fmt.Sprintf("%s: median %s, %s to %s in %d rounds",
-		b.name, format(s.Median, unit), format(s.Low, unit), format(s.High, unit), len(s.Values))))
-	fmt.Fprintf(&c.b, `<path d="%s" class="bar"/>`, roundedBar(left, y-thick/2, max(x(s.Median)-left, 1), thick))
+// bar draws one bar that starts at the point from. Values above high are cut
+// off.
+func (c *chart) bar(b bar, unit string, x func(float64) float64, from point, thick, high float64) {
+	s, y := b.stats, from.y
+	fmt.Fprintf(&c.b, `<g class="%s"><title>%s</title>`, b.class, html.EscapeString(fmt.Sprintf("%s: median %s, %s in %d rounds",
+		b.name, format(s.Median, unit), between(s.Low, s.High, unit), len(s.Values))))
+	fmt.Fprintf(&c.b, `<path d="%s" class="bar"/>`, roundedBar(from.x, y-thick/2, max(x(s.Median)-from.x, 1), thick))
+	end := x(min(s.High, high))
 	if len(s.Values) > 1 {
-		c.line(x(s.Low), y, x(s.High), y, "whisker")
+		c.line(x(s.Low), y, end, y, "whisker")
 		c.line(x(s.Low), y-5, x(s.Low), y+5, "whisker")
-		c.line(x(s.High), y-5, x(s.High), y+5, "whisker")
+		if s.High > high {
+			c.path([]point{{end - 2, y - 5}, {end + 4, y}, {end - 2, y + 5}}, "whisker arrow", false)
+		} else {
+			c.line(end, y-5, end, y+5, "whisker")
+		}
 		for _, v := range s.Values {
-			fmt.Fprintf(&c.b, `<circle cx="%.1f" cy="%.1f" r="2.4" class="dot"/>`, x(v), y)
+			if v <= high {
+				fmt.Fprintf(&c.b, `<circle cx="%.1f" cy="%.1f" r="2.4" class="dot"/>`, x(v), y)
+			}
 		}
 	}
 	c.b.WriteString("</g>")
-	c.text(x(max(s.High, s.Median))+9, y+4, "value", "start", b.label(unit))
+	c.text(max(end, x(s.Median))+10, y+4, "value", "start", b.label(unit))
 }
 
 // roundedBar is the path of a bar that grows from the left and has rounded
@@ -144,7 +163,7 @@ func linearTicks(high float64) []float64 {
 	if high <= 0 || math.IsInf(high, 0) || math.IsNaN(high) {
 		return []float64{0, 1}
 	}
-	step := math.Pow(10, math.Floor(math.Log10(high/2)))
+	step := math.Pow(10, math.Floor(math.Log10(high/5)))
 	for _, f := range []float64{1, 2, 5, 10} {
 		if high/(step*f) <= 5 {
 			step *= f

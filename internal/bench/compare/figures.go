@@ -217,6 +217,15 @@ func format(v float64, unit string) string {
 	return digits(v) + " " + unit
 }
 
+// between writes a range, with the unit once if it is the same.
+func between(low, high float64, unit string) string {
+	from, to := format(low, unit), format(high, unit)
+	if i := strings.LastIndexByte(from, ' '); i > 0 && strings.HasSuffix(to, from[i:]) {
+		from = from[:i]
+	}
+	return from + " to " + to
+}
+
 // tick writes a value beside an axis, as short as it goes.
 func tick(v float64, unit string) string {
 	switch {

@@ -89,7 +89,7 @@ func markdownCell(c *cell, unit string) string {
 		text = "**" + text + "**"
 	}
 	if len(c.stats.Values) > 1 {
-		text += fmt.Sprintf(" (%s to %s)", format(c.stats.Low, unit), format(c.stats.High, unit))
+		text += " (" + between(c.stats.Low, c.stats.High, unit) + ")"
 	}
 	return strings.TrimSpace(text + " " + c.ratioText())
 }

@@ -3,7 +3,10 @@ package compare
 import (
 	"cmp"
 	"fmt"
+	"math"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -39,19 +42,47 @@ func (c *Comparison) sections() (all []section) {
 				s.rows = append(s.rows, r)
 			}
 		}
-		for j := range c.Runs {
-			if r := &c.Runs[j]; r.Scenario == s.load.Name && r.Result != nil {
-				for _, n := range r.Result.Notes {
-					if n = r.Broker + ": " + n; !slices.Contains(s.notes, n) {
-						s.notes = append(s.notes, n)
-					}
-				}
-			}
-		}
+		s.notes = c.notes(s.load.Name)
 		all = append(all, s)
 	}
 	return all
 }
+
+// notes are what the bench has noted in the runs of a scenario. Notes of a
+// broker that differ in their numbers only become one.
+func (c *Comparison) notes(scenario string) (all []string) {
+	var kinds []string
+	rounds := map[string][]string{}
+	first := map[string]string{}
+	for i := range c.Runs {
+		r := &c.Runs[i]
+		if r.Scenario != scenario || r.Result == nil {
+			continue
+		}
+		for _, n := range r.Result.Notes {
+			n = r.Broker + ": " + n
+			kind := numbers.ReplaceAllString(n, "")
+			if first[kind] == "" {
+				first[kind], kinds = n, append(kinds, kind)
+			}
+			rounds[kind] = append(rounds[kind], strconv.Itoa(r.Round))
+		}
+	}
+	for _, kind := range kinds {
+		n := first[kind]
+		switch of := rounds[kind]; {
+		case len(of) > 1:
+			n += fmt.Sprintf(" (round %s; the like in %s)", of[0], strings.Join(of[1:], ", "))
+		case c.Rounds > 1:
+			n += fmt.Sprintf(" (round %s)", of[0])
+		}
+		all = append(all, n)
+	}
+	return all
+}
+
+// numbers are numbers with a unit of time.
+var numbers = regexp.MustCompile(`[0-9][0-9.,]*\s?[nµm]?s?`)
 
 // row makes the row of a figure; ok is false if no broker has it.
 func (c *Comparison) row(f Figure, scenario string) (r row, ok bool) {
@@ -113,9 +144,17 @@ func (c *cell) ratioText() string {
 	case c.ratio == 0:
 		return ""
 	case c.noise:
-		return "≈ ×" + digits(c.ratio)
+		return "≈ ×" + times(c.ratio)
 	}
-	return "×" + digits(c.ratio)
+	return "×" + times(c.ratio)
+}
+
+// times writes a ratio.
+func times(ratio float64) string {
+	if ratio < 9.995 {
+		return strconv.FormatFloat(ratio, 'f', 2, 64)
+	}
+	return digits(ratio)
 }
 
 // failure is a run that failed, for the top of a report.
@@ -161,7 +200,7 @@ func (c *Comparison) facts() (all []fact) {
 	add("Date", fmt.Sprintf("%s, %s", c.Started.Format("2006-01-02 15:04 MST"), c.Ended.Sub(c.Started).Round(time.Second)))
 	if e, ok := c.environment(); ok {
 		add("Machine", fmt.Sprintf("%s, %d cores, %s", cmp.Or(e.CPU, "unknown processor"), e.Cores, strings.TrimSpace(e.OS+"/"+e.Arch+" "+e.Kernel)))
-		add("Bench", fmt.Sprintf("%s, %s; %s, %d worker processes; on the same machine as the brokers", c.Build, e.Go, e.Engine, e.Procs))
+		add("Bench", fmt.Sprintf("%s; %s, worker processes: %d; on the same machine as the brokers", c.Build, e.Engine, e.Procs))
 	} else {
 		add("Bench", c.Build)
 	}
@@ -181,7 +220,7 @@ func (c *Comparison) loadText() string {
 	if c.Load == "" {
 		return ""
 	}
-	return c.Load + " before the first run; above a fraction of the cores, others used the machine as well"
+	return c.Load + " (1, 5 and 15 minutes before the first run); more than a fraction means that others used the machine as well"
 }
 
 // noise sums up how far the rounds are apart.
@@ -206,8 +245,8 @@ func (c *Comparison) noise() string {
 	}
 	slices.SortStableFunc(all, func(a, b spread) int { return cmp.Compare(a.value, b.value) })
 	worst := all[len(all)-1]
-	return fmt.Sprintf("from lowest to highest round, a figure spreads over %.0f %% of its median (median of %d figures); the worst over %.0f %% (%s)",
-		all[len(all)/2].value*100, len(all), worst.value*100, worst.where)
+	return fmt.Sprintf("from lowest to highest round, a figure spreads over %s %% of its median (median of %d figures); the worst over %s %% (%s)",
+		digits(math.Round(all[len(all)/2].value*100)), len(all), digits(math.Round(worst.value*100)), worst.where)
 }
 
 // legend explains cells.

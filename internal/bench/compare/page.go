@@ -215,7 +215,7 @@ func pageRow(m *markup, name string, r *row) {
 			m.textf(`span class="ratio"`, "%s", c.ratioText())
 		}
 		if len(c.stats.Values) > 1 {
-			m.textf("small", "%s to %s", format(c.stats.Low, r.figure.Unit), format(c.stats.High, r.figure.Unit))
+			m.textf("small", "%s", between(c.stats.Low, c.stats.High, r.figure.Unit))
 		}
 		m.raw("</td>")
 	}

@@ -20,7 +20,7 @@ type curve struct {
 // quantiles are the places at which a distribution is drawn: evenly on an axis
 // that gives each nine as much room as the one before, to 99.9 %.
 func quantiles() (all []float64) {
-	const steps, nines = 48, 3
+	const steps, nines = 60, 3 // the sixth is the median
 	for i := range steps + 1 {
 		all = append(all, 100*(1-math.Pow(10, -nines*float64(i)/steps)))
 	}
@@ -109,7 +109,7 @@ func percentiles(title, hint string, curves []curve) *chart {
 	floor, end := height-bottom, chartWidth-min(right, 130)
 	first, last := math.Log10(ticks[0]), math.Log10(ticks[len(ticks)-1])
 	y := func(v float64) float64 {
-		return floor - (floor-top)*(math.Log10(max(v, low))-first)/(last-first)
+		return floor - (floor-top)*(math.Log10(max(v, ticks[0]))-first)/(last-first)
 	}
 	x := func(i int) float64 { return left + (end-left)*float64(i)/float64(len(quantiles())-1) }
 	for _, t := range ticks {
