@@ -30,6 +30,7 @@ bench: ## Run the benchmarks six times, ready for benchstat. BENCH picks some.
 
 docs: ## Write the generated pages.
 	go test ./internal/config -run TestReferenceIsUpToDate -update
+	go test ./internal/cli -run TestReferenceIsUpToDate -update
 	go test ./internal/conformance -run TestPageIsUpToDate -update
 
 install-test-tools: ## Install what the tests need, each only where missing.

@@ -99,15 +99,21 @@ func needSubcommand(cmd *cobra.Command, args []string) error {
 
 func root(w World) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "midge",
-		Short:         "An MQTT broker and its tools",
-		Long:          "Midge is an MQTT broker for MQTT 3.1, 3.1.1 and 5.0.",
-		Example:       "  midge serve\n  midge config check midge.toml",
+		Use:   "midge",
+		Short: "An MQTT broker and its tools",
+		Long: `Midge is an MQTT broker for MQTT 3.1, 3.1.1 and 5.0: 'midge serve'. The other commands are clients and tools; all but
+config and store work with any broker.`,
+		Example: `  midge serve
+  midge sub -t 'home/#' -v
+  midge pub -t home/lamp -m on
+  midge top`,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          needSubcommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), benchCommand(w), shellCommand(w), pubCommand(w), subCommand(w), topCommand(w), versionCommand())
+	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), benchCommand(w), shellCommand(w), pubCommand(w), subCommand(w), topCommand(w), completionCommand(), versionCommand())
+	root.CompletionOptions.DisableDefaultCmd = true
+	complete(root)
 	return root
 }

@@ -57,6 +57,7 @@ lines and exits with status 1, or prints the settings that differ from the defau
 	reference := &cobra.Command{
 		Use:     "reference",
 		Short:   "Print the reference page of all settings, in Markdown",
+		Long:    "Prints what each setting is for, its default and the reason for it, its type and its flag, and how its variable in the\nenvironment is called.",
 		Example: "  midge config reference | less",
 		Args:    cobra.NoArgs,
 		RunE: work(func(cmd *cobra.Command, _ []string) error {

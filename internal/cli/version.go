@@ -43,6 +43,7 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version, Go version, system and commit of this binary",
+		Long:    "Prints one line: the version, the commit if it was built inside its repository, the Go version, and the system.",
 		Example: "  midge version",
 		Args:    cobra.NoArgs,
 		RunE: work(func(cmd *cobra.Command, _ []string) error {
