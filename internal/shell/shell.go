@@ -196,7 +196,6 @@ func (s *Shell) runPrompt(ctx context.Context) error {
 		case errors.Is(err, errInterrupted):
 			continue
 		case err == io.EOF:
-			s.print("\n")
 			return nil
 		case err != nil:
 			return fmt.Errorf("read a line: %w", err)

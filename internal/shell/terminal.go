@@ -104,8 +104,12 @@ func (t *terminal) read(prompt func() string) (string, error) {
 	line, err := t.editor.ReadLine()
 	t.keys.reading.Store(false)
 	t.setPrompt(nil)
-	if err == term.ErrPasteIndicator {
+	switch err {
+	case term.ErrPasteIndicator:
 		err = nil
+	case io.EOF:
+		// Leave the line, behind the editor's back: it would draw it anew.
+		_, _ = io.WriteString(t.out, "\r\n")
 	}
 	if t.keys.interrupted.Swap(false) {
 		return "", errInterrupted
