@@ -164,9 +164,9 @@ func (w *worker) missing(c *client, sent []uint32) {
 // disconnects.
 func (w *worker) leave(ctx context.Context) error {
 	w.leaving = true
-	for _, f := range w.own {
+	for _, f := range w.sends {
 		if c := w.flow[f].pub; w.s.Retain && c.stage == ready {
-			p := packet.Publish{Retain: true, Topic: w.topics[w.topicOf(int(f))]}
+			p := packet.Publish{Retain: true, Topic: w.flow[f].topic}
 			c.conn.Out = p.Append(c.conn.Out, w.Version)
 			w.loop.Touch(&c.conn)
 		}

@@ -12,7 +12,9 @@ import (
 // flow is what a worker knows of one publisher on one topic.
 type flow struct {
 	pub      *client // nil if another worker has it
-	copies   uint32  // quick subscribers here that get the flow: those that a closed loop waits for
+	topic    []byte
+	only     int    // the one subscriber that gets the flow, if layout.own
+	copies   uint32 // quick subscribers here that get the flow: those that a closed loop waits for
 	sent     uint32
 	acked    uint32
 	received uint64 // progress of all of copies, summed
@@ -54,7 +56,10 @@ func (w *worker) windowOpen(fl *flow) bool {
 	window := uint32(w.s.Window)
 	arrived := fl.sent
 	if fl.copies > 0 && !w.s.Offline {
-		arrived = uint32(fl.received / uint64(fl.copies))
+		arrived = uint32(fl.received)
+		if fl.copies > 1 {
+			arrived = uint32(fl.received / uint64(fl.copies))
+		}
 	}
 	return fl.sent-min(arrived, fl.sent) < window && (w.s.QoS == 0 || fl.sent-fl.acked < window)
 }
@@ -64,7 +69,7 @@ func (w *worker) send(fl *flow, f int, due, now time.Duration) {
 	binary.BigEndian.PutUint32(w.payload, uint32(f))
 	binary.BigEndian.PutUint32(w.payload[4:], fl.sent)
 	binary.BigEndian.PutUint64(w.payload[8:], uint64(due))
-	p := packet.Publish{QoS: packet.QoS(w.s.QoS), Retain: w.s.Retain, Topic: w.topics[w.topicOf(f)], Payload: w.payload}
+	p := packet.Publish{QoS: packet.QoS(w.s.QoS), Retain: w.s.Retain, Topic: fl.topic, Payload: w.payload}
 	if w.s.QoS > 0 {
 		p.ID = c.pub.take(c.lastID)
 		c.lastID = p.ID
@@ -114,8 +119,8 @@ func (w *worker) unblock(now time.Duration) {
 // sendDue sends what an open loop has to send by now, and returns when the
 // next message is due.
 func (w *worker) sendDue(now time.Duration) time.Duration {
-	for len(w.own) > 0 {
-		f := int(w.own[w.cursor])
+	for len(w.sends) > 0 {
+		f := int(w.sends[w.cursor])
 		due := w.due(f, w.round)
 		if due >= w.end || w.s.Messages > 0 && int(w.round) >= w.s.Messages {
 			return never
@@ -124,7 +129,7 @@ func (w *worker) sendDue(now time.Duration) time.Duration {
 			return due
 		}
 		w.pump(f, now, w.flow[f].sent != w.round)
-		if w.cursor++; w.cursor == len(w.own) {
+		if w.cursor++; w.cursor == len(w.sends) {
 			w.cursor = 0
 			w.round++
 		}
@@ -137,12 +142,12 @@ func (w *worker) sendDue(now time.Duration) time.Duration {
 func (w *worker) planned() uint64 {
 	switch {
 	case w.s.Messages > 0:
-		return uint64(len(w.own)) * uint64(w.s.Messages)
+		return uint64(len(w.sends)) * uint64(w.s.Messages)
 	case w.s.Rate == 0:
 		return math.MaxUint64
 	}
 	n := uint64(0)
-	for _, f := range w.own {
+	for _, f := range w.sends {
 		count := sort.Search(math.MaxInt32, func(seq int) bool { return w.due(int(f), uint32(seq)) >= w.end })
 		n += uint64(count)
 	}

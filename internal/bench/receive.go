@@ -151,8 +151,9 @@ func (w *worker) message(c *client, p *packet.Publish, now time.Duration) {
 		w.corrupt(p)
 		return
 	}
-	if !bytes.Equal(p.Topic, w.topics[w.topicOf(f)]) || !w.wants(c.n, f) {
-		w.misrouted("a message of topic %s on topic %s to a subscriber of the latter", w.topics[w.topicOf(f)], p.Topic)
+	fl := &w.flow[f]
+	if !bytes.Equal(p.Topic, fl.topic) || w.layout.own && fl.only != c.n || !w.layout.own && !w.wants(c.n, f) {
+		w.misrouted("a message of topic %s on topic %s, to subscriber %d", fl.topic, p.Topic, c.n)
 		return
 	}
 	progress, ok := w.follow(c, f, seq)
@@ -175,7 +176,7 @@ func (w *worker) message(c *client, p *packet.Publish, now time.Duration) {
 	if due >= w.measureFrom && due < w.end && !w.s.Offline {
 		w.latency.record(int64(now - due))
 	}
-	if fl := &w.flow[f]; fl.pub != nil && w.s.Rate == 0 {
+	if fl.pub != nil && w.s.Rate == 0 {
 		fl.received += uint64(progress)
 		w.pump(f, now, false)
 	}

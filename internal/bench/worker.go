@@ -48,8 +48,7 @@ type worker struct {
 	clients    []client
 	freeComers []*client
 	flow       []flow
-	own        []int32 // flows whose publisher is here
-	topics     [][]byte
+	sends      []int32 // flows whose publisher is here
 	tracker    []tracker
 	seen       []bitset // by flow, of a shared subscription
 	payload    []byte
@@ -115,8 +114,15 @@ func (w *worker) now() time.Duration { return w.offset + time.Since(w.started) }
 
 func (w *worker) makeFlows() {
 	w.flow = make([]flow, w.flows)
-	for t := range w.s.Topics {
-		w.topics = append(w.topics, []byte(w.topic(t)))
+	topics := make([][]byte, w.s.Topics)
+	for t := range topics {
+		topics[t] = []byte(w.topic(t))
+	}
+	for f := range w.flow {
+		w.flow[f].topic = topics[w.topicOf(f)]
+		if w.layout.own {
+			w.flow[f].only = w.topicOf(f) % max(1, w.s.Subscribers)
+		}
 	}
 	if n := w.trackers(); !w.s.shared() || n <= maxTrackers {
 		w.tracker = make([]tracker, n)
@@ -174,7 +180,7 @@ func (w *worker) makeClients() {
 	for f := range w.flow {
 		if c := byPublisher[w.publisherOf(f)]; c != nil {
 			w.flow[f].pub = c
-			w.own = append(w.own, int32(f))
+			w.sends = append(w.sends, int32(f))
 			c.pub.flows = append(c.pub.flows, int32(f))
 		}
 		if w.s.shared() && w.hasSubscriber(0) {
@@ -384,7 +390,7 @@ func (w *worker) publishAll(ctx context.Context) error {
 	w.publishing, w.progressAt = true, w.begin
 	planned := w.planned()
 	if w.s.Rate == 0 {
-		for _, f := range w.own {
+		for _, f := range w.sends {
 			w.pump(int(f), w.now(), false)
 		}
 	}
@@ -435,7 +441,7 @@ func (w *worker) comers() int {
 
 func (w *worker) sentTable() []uint32 {
 	table := make([]uint32, w.flows)
-	for _, f := range w.own {
+	for _, f := range w.sends {
 		table[f] = w.flow[f].sent
 	}
 	return table

@@ -83,7 +83,7 @@ func (l *poller) dial(c *Conn) error {
 	c.fd, c.generation, c.connecting, c.blocked = int32(fd), l.generation, true, true
 	c.in, c.slow = c.in[:0], false
 	if err == nil {
-		err = l.interest(c, syscall.EPOLL_CTL_ADD, syscall.EPOLLOUT)
+		err = l.interest(c, syscall.EPOLL_CTL_ADD)
 	}
 	if err != nil {
 		c.fd = 0
@@ -111,22 +111,20 @@ func (l *poller) options(fd int, c *Conn) error {
 	return err
 }
 
-func (l *poller) interest(c *Conn, op int, events uint32) error {
-	e := syscall.EpollEvent{Events: events, Fd: c.fd, Pad: c.generation}
+// interest sets the events that c waits for, edge-triggered: the kernel then
+// neither looks again at sockets that were read, nor wants to hear which ones
+// have output.
+func (l *poller) interest(c *Conn, op int) error {
+	e := syscall.EpollEvent{Events: syscall.EPOLLOUT | syscall.EPOLLRDHUP | edgeTriggered, Fd: c.fd, Pad: c.generation}
+	if c.ReadRate == 0 {
+		e.Events |= syscall.EPOLLIN
+	}
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(l.ep, op, int(c.fd), &e))
 }
 
-// listen sets the events that c waits for.
-func (l *poller) listen(c *Conn) error {
-	var events uint32
-	if c.ReadRate == 0 {
-		events = syscall.EPOLLIN
-	}
-	if c.blocked {
-		events |= syscall.EPOLLOUT
-	}
-	return l.interest(c, syscall.EPOLL_CTL_MOD, events)
-}
+// edgeTriggered is EPOLLET as Linux has it; the constant of package syscall is
+// negative.
+const edgeTriggered = 1 << 31
 
 func (l *poller) Touch(c *Conn) {
 	if !c.dirty {
@@ -162,7 +160,7 @@ func (l *poller) Throttle(c *Conn, bytesPerSecond int) {
 		return
 	}
 	l.follow(c)
-	if err := l.listen(c); err != nil {
+	if err := l.interest(c, syscall.EPOLL_CTL_MOD); err != nil {
 		l.fail(c, err)
 	}
 }
@@ -204,38 +202,39 @@ func (l *poller) Turn(wait time.Duration) error {
 }
 
 func (l *poller) event(c *Conn, events uint32) {
-	if c.connecting {
-		l.connected(c)
+	if c.connecting && !l.connected(c) {
 		return
 	}
-	if events&syscall.EPOLLOUT != 0 {
+	if c.blocked && events&syscall.EPOLLOUT != 0 {
 		c.blocked = false
-		if err := l.listen(c); err != nil {
-			l.fail(c, err)
-			return
-		}
 		l.Touch(c)
 	}
-	if events&^syscall.EPOLLOUT != 0 {
-		l.read(c, len(l.buf))
+	if events&^syscall.EPOLLOUT == 0 || c.ReadRate > 0 && events&syscall.EPOLLERR == 0 {
+		return
+	}
+	// Data and the end may come in one event; then it is read to the end.
+	ending := events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0
+	for generation := c.generation; c.fd != 0 && c.generation == generation; {
+		if n, full := l.read(c, len(l.buf)); !full && (n == 0 || !ending) {
+			return
+		}
 	}
 }
 
-func (l *poller) connected(c *Conn) {
+// connected ends the handshake of TCP; false if it failed.
+func (l *poller) connected(c *Conn) bool {
 	errno, err := syscall.GetsockoptInt(int(c.fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
 	if err == nil && errno != 0 {
 		err = syscall.Errno(errno)
 	}
-	if err == nil {
-		c.connecting, c.blocked = false, false
-		err = l.listen(c)
-	}
 	if err != nil {
 		l.fail(c, describe(l.cfg.Address, err))
-		return
+		return false
 	}
+	c.connecting, c.blocked = false, false
 	l.follow(c)
 	l.handler.Opened(c)
+	return c.fd != 0
 }
 
 // wait is epoll_pwait2, whose timeout has the resolution that an open loop
@@ -264,33 +263,37 @@ func (l *poller) wait(timeout time.Duration) (int, error) {
 	return 0, os.NewSyscallError("epoll_pwait2", errno)
 }
 
-// read reads once, up to limit bytes; what is left makes the socket ready
-// again. The raw system calls don't tell Go's scheduler, which a call that
-// can't block need not; recvfrom and sendto are shorter ways through the kernel
-// than read and write.
-func (l *poller) read(c *Conn, limit int) {
+// read reads once, up to limit bytes; full tells that there may be more. The
+// raw system calls don't tell Go's scheduler, which a call that can't block
+// need not; recvfrom and sendto are shorter ways through the kernel than read
+// and write.
+func (l *poller) read(c *Conn, limit int) (n int, full bool) {
 	held := copy(l.buf, c.in)
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&l.buf[held])), uintptr(min(limit, len(l.buf)-held)), 0, 0, 0)
+	limit = min(limit, len(l.buf)-held)
+	got, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&l.buf[held])), uintptr(limit), 0, 0, 0)
 	switch {
-	case errno == syscall.EAGAIN || errno == syscall.EINTR:
-		return
+	case errno == syscall.EINTR:
+		return 0, true
+	case errno == syscall.EAGAIN:
+		return 0, false
 	case errno != 0:
 		l.fail(c, os.NewSyscallError("recvfrom", errno))
-		return
-	case n == 0:
+		return 0, false
+	case got == 0:
 		l.fail(c, io.EOF)
-		return
+		return 0, false
 	}
 	generation := c.generation
-	b := l.buf[:held+int(n)]
+	b := l.buf[:held+int(got)]
 	b = b[l.handler.Data(c, b):]
 	if c.fd == 0 || c.generation != generation {
-		return // closed by the handler
+		return 0, false // closed by the handler
 	}
 	c.in = append(c.in[:0], b...)
 	if len(c.in) > len(l.buf)/2 {
 		l.buf = make([]byte, 2*len(l.buf)) // for a packet that is larger
 	}
+	return int(got), int(got) == limit
 }
 
 // readSlow reads the share of each throttled connection.
@@ -332,12 +335,7 @@ func (l *poller) write(c *Conn) {
 		n = 0
 	}
 	c.Out = c.Out[:copy(c.Out, c.Out[n:])]
-	if len(c.Out) > 0 {
-		c.blocked = true
-		if err := l.listen(c); err != nil {
-			l.fail(c, err)
-		}
-	}
+	c.blocked = len(c.Out) > 0 // until the kernel has room, of which an event tells
 }
 
 func (l *poller) Shut() error {
