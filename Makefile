@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export CGO_ENABLED ?= 0
 BUILD := go build -trimpath -ldflags "-s -w"
 
-.PHONY: build run check test crashtest fuzz bench docs install-test-tools clean
+.PHONY: build run check test crashtest fuzz bench microbench docs install-test-tools clean
 
 build: ## Build bin/midge.
 	$(BUILD) -o bin/midge ./cmd/midge
@@ -25,7 +25,11 @@ crashtest: ## Kill the broker under load, ROUNDS (50) times, and count losses. M
 fuzz: ## Run each fuzz target for FUZZTIME (20s).
 	test/run fuzz
 
-bench: ## Run the benchmarks six times, ready for benchstat. BENCH picks some.
+bench: build ## Compare Midge and Mosquitto, less than five minutes: bench/results/compare.*. PLAN, OUT and ARGS choose otherwise.
+	bin/midge bench compare $(or $(PLAN),bench/plans/quick.toml) --out $(or $(OUT),bench/results/compare) \
+		--commit "$$(git describe --always --dirty)" $(ARGS)
+
+microbench: ## Run the Go benchmarks six times, ready for benchstat. BENCH picks some.
 	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -count 6 ./internal/...
 
 docs: ## Write the generated pages.
