@@ -122,7 +122,7 @@ func write(file, text string) error {
 
 func (r *runner) build(midge string) error {
 	commands := map[string]harness.Package{
-		"load":   {Module: ".", Path: "./bench/load"},
+		"load":   {Module: ".", Path: "./bench/durable/load"},
 		"mochi":  {Module: "bench/mochi", Path: "."},
 		"rivals": {Module: "bench/durable/rivals", Path: "."},
 	}

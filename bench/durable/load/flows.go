@@ -31,13 +31,10 @@ type flow struct {
 // A payload begins with the flow (4 bytes), the sequence number within it (8) and the intended time of sending in
 // nanoseconds since start (8).
 type flows struct {
-	loop    *loop
-	qos     byte
-	window  uint64
-	rate    int                              // messages per second in all; 0 for a closed loop
-	pick    func(f *flow)                    // sets the topic of the next message, if not nil
-	ordered bool                             // all of a flow goes to one subscriber
-	check   func(c *conn, topic []byte) bool // whether the subscriber was meant, if not nil
+	loop   *loop
+	qos    byte
+	window uint64
+	rate   int // messages per second in all; 0 for a closed loop
 
 	list     []*flow
 	payload  []byte
@@ -54,7 +51,7 @@ type flows struct {
 
 const payloadHead = 4 + 8 + 8
 
-func (s *flows) received(c *conn, topic, payload []byte) {
+func (s *flows) received(_ *conn, _, payload []byte) {
 	if len(payload) < payloadHead || int(binary.BigEndian.Uint32(payload)) >= len(s.list) {
 		s.wrong++
 		return
@@ -62,11 +59,8 @@ func (s *flows) received(c *conn, topic, payload []byte) {
 	f := s.list[binary.BigEndian.Uint32(payload)]
 	seq := binary.BigEndian.Uint64(payload[4:])
 	s.total++
-	if s.check != nil && !s.check(c, topic) {
-		s.wrong++
-	}
 	switch {
-	case !s.ordered || seq == f.received:
+	case seq == f.received:
 		f.received++
 	case seq > f.received:
 		s.lost += seq - f.received
@@ -99,9 +93,6 @@ func (s *flows) fill(f *flow) {
 }
 
 func (s *flows) send(f *flow, intended time.Duration) {
-	if s.pick != nil {
-		s.pick(f)
-	}
 	binary.BigEndian.PutUint32(s.payload, uint32(f.pub.flow))
 	binary.BigEndian.PutUint64(s.payload[4:], f.sent)
 	binary.BigEndian.PutUint64(s.payload[12:], uint64(intended))
@@ -252,7 +243,7 @@ func quantile(d []time.Duration, q float64) time.Duration {
 // pairs makes the publishers of a closed or open loop; each has a subscriber of its own, or all share one.
 func pairs(l *loop, o options, oneSubscriber bool) (*flows, error) {
 	qos := byte(o.qos)
-	s := &flows{loop: l, qos: qos, window: o.window, ordered: true, payload: make([]byte, max(o.size, payloadHead))}
+	s := &flows{loop: l, qos: qos, window: o.window, payload: make([]byte, max(o.size, payloadHead))}
 	if o.scenario == "open" {
 		s.rate = o.rate
 	}

@@ -38,32 +38,3 @@ func TestSplitFaults(t *testing.T) {
 		}
 	}
 }
-
-// TestWildcardTopics proves that each topic matches the filter that it was made for, and no other one of a sample.
-func TestWildcardTopics(t *testing.T) {
-	for i := 0; i < wildcardFilters; i += 977 {
-		topic := appendWildcardTopic(nil, i, i%wildcardValues)
-		if got := filterOf(topic); got != i {
-			t.Errorf("filterOf(%s) = %d, want %d", topic, got, i)
-		}
-		for j := 0; j < wildcardFilters; j += 977 {
-			if got := matches(wildcardFilter(j), string(topic)); got != (i == j) {
-				t.Errorf("filter %s, topic %s: match is %v", wildcardFilter(j), topic, got)
-			}
-		}
-	}
-}
-
-// matches is the rule of section 4.7 as simply as it can be said.
-func matches(filter, topic string) bool {
-	f, t := bytes.Split([]byte(filter), []byte("/")), bytes.Split([]byte(topic), []byte("/"))
-	for i, level := range f {
-		if string(level) == "#" {
-			return true
-		}
-		if i >= len(t) || string(level) != "+" && !bytes.Equal(level, t[i]) {
-			return false
-		}
-	}
-	return len(f) == len(t)
-}

@@ -1,6 +1,7 @@
 //go:build linux
 
-// Command load puts one scenario of load on an MQTT 3.1.1 broker and prints the figures as one line of JSON.
+// Command load is the generator of bench/durable, for what midge bench doesn't do: sessions that outlive the process.
+// It puts one scenario of load on an MQTT 3.1.1 broker and prints the figures as one line of JSON.
 //
 // It runs an epoll loop of its own on one thread, writes each connection once a turn and allocates nothing per message,
 // so that it costs less than the brokers that it measures. It measures the broker's CPU time and memory by process id,
@@ -32,7 +33,6 @@ type options struct {
 	rate     int
 	size     int
 	duration time.Duration
-	bursts   int
 	settle   time.Duration
 	keep     bool
 	messages int
@@ -42,14 +42,13 @@ func main() {
 	var o options
 	flag.StringVar(&o.address, "addr", "127.0.0.1:1883", "`address` of the broker")
 	flag.IntVar(&o.pid, "pid", 0, "process `id` of the broker, whose CPU time and memory are measured")
-	flag.StringVar(&o.scenario, "scenario", "pairs", "pairs, fanin, open, fanout, wildcards, idle, sessions, resume, offline, fill or drain")
+	flag.StringVar(&o.scenario, "scenario", "pairs", "pairs, fanin, open, idle, sessions, resume, offline, fill or drain")
 	flag.IntVar(&o.qos, "qos", 0, "`QoS` of publications and subscriptions of pairs, fanin and open")
 	flag.IntVar(&o.clients, "clients", 100, "`number` of pairs, publishers, subscribers or idle connections")
 	flag.Uint64Var(&o.window, "window", 10, "`messages` in flight per publisher of a closed loop")
 	flag.IntVar(&o.rate, "rate", 10000, "`messages` per second of the open loop, in all")
 	flag.IntVar(&o.size, "size", 64, "`bytes` of payload")
 	flag.DurationVar(&o.duration, "time", 3*time.Second, "`time` measured, after one second to warm up")
-	flag.IntVar(&o.bursts, "bursts", 15, "`number` of messages of fanout")
 	flag.DurationVar(&o.settle, "settle", 5*time.Second, "`time` that the broker has to settle in idle and sessions")
 	flag.BoolVar(&o.keep, "keep", false, "subscribers of pairs, fanin and open have sessions that are kept")
 	flag.IntVar(&o.messages, "messages", 1000, "`number` of messages of offline, fill and drain")
@@ -98,14 +97,6 @@ func run(o options) (map[string]float64, []string, error) {
 		s, err = pairs(l, o, o.scenario == "fanin")
 	case "open":
 		s, err = pairs(l, o, false)
-	case "wildcards":
-		s, err = wildcards(l, o.window, o.size)
-	case "fanout":
-		f, err := newFanout(l, o.clients)
-		if err != nil {
-			return nil, nil, err
-		}
-		return f.run(o.bursts, o.size, m)
 	case "idle":
 		return idle(l, o.clients, o.settle, m)
 	case "sessions":
