@@ -153,7 +153,7 @@ func TestCompareFails(t *testing.T) {
 	plan := strings.Replace(brokers, `["{midge}", "serve"`, `["timeout", "--signal=KILL", "3", "{midge}", "serve"`, 1)
 	long := "[[scenario]]\nname = \"long\"\npublishers = 1\nsubscribers = 1\nrate = 100\nduration = \"5s\"\n"
 	prefix, output, status := compareWith(t, "rounds = 1\n"+plan+long)
-	if status != 1 || !strings.Contains(output, "FAULT: the broker ended in the middle of the run") {
+	if status != 1 || !strings.Contains(output, "FAULT in round 1, long, midge: the broker ended in the middle of the run") {
 		t.Errorf("exit status %d:\n%s", status, output)
 	}
 	text, err := os.ReadFile(prefix + ".md")

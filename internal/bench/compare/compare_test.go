@@ -177,7 +177,7 @@ func TestDeath(t *testing.T) {
 	if !c.Failed() || c.Failures() != 1 || len(c.Runs) != 2 || c.Runs[1].Failed() || c.Incomplete != "" {
 		t.Errorf("%+v", c)
 	}
-	if !strings.Contains(log.String(), "FAULT: the broker ended in the middle") {
+	if !strings.Contains(log.String(), "FAULT in round 1, s, mortal: the broker ended in the middle") {
 		t.Error(log.String())
 	}
 	tidy(t)
@@ -202,7 +202,7 @@ func TestFaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !c.Failed() || !slices.Equal(c.Runs[0].faults(), []string{tt.want}) || !strings.Contains(log.String(), "FAULT: "+tt.want) {
+			if !c.Failed() || !slices.Equal(c.Runs[0].faults(), []string{tt.want}) || !strings.Contains(log.String(), "FAULT in round 1, s, good: "+tt.want) {
 				t.Errorf("%+v\n%s", c.Runs[0], log.String())
 			}
 		})

@@ -20,7 +20,7 @@ func summary(r *Run, l *Load) string {
 		}
 	}
 	for _, fault := range r.faults() {
-		fmt.Fprintf(&b, "\nFAULT: %s", fault)
+		fmt.Fprintf(&b, "\n        FAULT in round %d, %s, %s: %s", r.Round, r.Scenario, r.Broker, fault)
 	}
 	return b.String()
 }
