@@ -112,9 +112,9 @@ func TestConnectOptions(t *testing.T) {
 	if o.Will == nil || o.Will.Topic != "t" || string(o.Will.Payload) != "p" || o.Will.QoS != 2 || !o.Will.Retain {
 		t.Errorf("will %+v", o.Will)
 	}
-	must(t, s, "set user-property site=north", "set user-property floor=2", "connect -x 60 --receive-maximum 5 --insecure --server-name x")
+	must(t, s, "set user-property site=north", "set user-property floor=2", "connect -x 60 --receive-maximum 5 --maximum-packet-size 99 --topic-alias-maximum 3 --insecure --server-name x")
 	o = w.wishes[1]
-	if o.Version != packet.V5 || o.SessionExpiry != 60 || o.ReceiveMaximum != 5 || len(o.UserProperties) != 2 || !o.CleanStart || o.Will != nil {
+	if o.Version != packet.V5 || o.SessionExpiry != 60 || o.ReceiveMaximum != 5 || o.MaximumPacketSize != 99 || o.TopicAliasMaximum != 3 || len(o.UserProperties) != 2 || !o.CleanStart || o.Will != nil {
 		t.Errorf("%+v", o)
 	}
 	if o.TLS == nil || !o.TLS.InsecureSkipVerify || o.TLS.ServerName != "x" {

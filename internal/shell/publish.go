@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -21,7 +22,10 @@ func pubCommand() command {
 		long: `PACKET is text, @file, - for the lines that follow up to a line with a dot alone (a line that begins with a dot gets
 another in front), or the name of a packet that 'packet save' saved. In quotes it is always text. The options change
 those of a saved packet. The command ends when the broker has acknowledged the message.`,
-		options: append(messageOptions(), clientOption(), answerTimeout()),
+		options: append(messageOptions(),
+			option{name: "topic-alias", value: "N", help: "send this topic alias with the topic (5.0)",
+				set: func(r *request, v string) error { return toNumber(&r.message.TopicAlias, v, 1, math.MaxUint16) }},
+			clientOption(), answerTimeout()),
 		examples: []string{
 			"pub sensors/kitchen 21.5",
 			"pub sensors/kitchen '{\"temperature\": 21.5}' --qos 1 --retain --content-type application/json",
@@ -124,10 +128,7 @@ func (s *Shell) readPacket() ([]byte, error) {
 		if line == "." {
 			return bytes.Join(lines, []byte("\n")), nil
 		}
-		if strings.HasPrefix(line, ".") {
-			line = line[1:]
-		}
-		lines = append(lines, []byte(line))
+		lines = append(lines, []byte(strings.TrimPrefix(line, ".")))
 	}
 }
 

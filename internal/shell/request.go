@@ -26,6 +26,7 @@ type request struct {
 
 	message       client.Message
 	subscription  client.Subscription
+	user          []client.UserProperty // of SUBSCRIBE and UNSUBSCRIBE
 	disconnection client.Disconnection
 	all, abort    bool // of disconnect
 	none, lost    bool // of expect
@@ -151,6 +152,14 @@ func connectOptions() []option {
 			set: func(r *request, v string) error {
 				return toNumber(&r.connect.ReceiveMaximum, v, 1, math.MaxUint16)
 			}},
+		{name: "maximum-packet-size", value: "BYTES", help: "take no larger packets (5.0)",
+			set: func(r *request, v string) error {
+				return toNumber(&r.connect.MaximumPacketSize, v, 1, math.MaxUint32)
+			}},
+		{name: "topic-alias-maximum", value: "N", help: "let the broker use so many topic aliases (5.0)",
+			set: func(r *request, v string) error {
+				return toNumber(&r.connect.TopicAliasMaximum, v, 0, math.MaxUint16)
+			}},
 		{name: "user-property", short: 'D', value: "KEY=VALUE", help: "user property of the connection; repeatable (5.0)",
 			set: func(r *request, v string) error { return toProperty(&r.connect.UserProperties, v) }},
 	}, append(append(willOptions(), tlsOptions()...), answerTimeout())...)
@@ -222,6 +231,14 @@ func messageOptions() []option {
 			}},
 		{name: "user-property", short: 'D', value: "KEY=VALUE", help: "user property; repeatable (5.0)",
 			set: func(r *request, v string) error { return toProperty(&r.message.UserProperties, v) }},
+	}
+}
+
+// userOption is the user property of a packet that has no message.
+func userOption(of string) option {
+	return option{
+		name: "user-property", short: 'D', value: "KEY=VALUE", help: "user property of the " + of + "; repeatable (5.0)",
+		set: func(r *request, v string) error { return toProperty(&r.user, v) },
 	}
 }
 

@@ -36,7 +36,7 @@ the other members of the group.`,
 				}},
 			{name: "id", value: "N", help: "subscription identifier, which messages then carry (5.0)",
 				set: func(r *request, v string) error { return toNumber(&r.subscription.ID, v, 1, 268_435_455) }},
-			clientOption(), answerTimeout(),
+			userOption("subscription"), clientOption(), answerTimeout(),
 		},
 		examples: []string{"sub sensors/#", "sub sensors/+/state --qos 1", "sub '$share/workers/jobs/#' --qos 1", "sub a b c --id 7"},
 		complete: func(s *Shell, _ []string, _ string) []string { return s.topics.all() },
@@ -64,7 +64,7 @@ func subscribe(ctx context.Context, s *Shell, in *input) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	answers, err := one.conn.Subscribe(ctx, subs)
+	answers, err := one.conn.Subscribe(ctx, subs, r.user...)
 	if err != nil {
 		return s.explain(ctx, err, r.timeout)
 	}
@@ -109,7 +109,7 @@ func unsubCommand() command {
 		name: "unsub", args: "TOPIC...", min: 1, max: -1,
 		short:    "End subscriptions",
 		long:     "Each topic is written as it was subscribed to.",
-		options:  []option{clientOption(), answerTimeout()},
+		options:  []option{userOption("request"), clientOption(), answerTimeout()},
 		examples: []string{"unsub sensors/#", "unsub a b --client alice"},
 		complete: func(s *Shell, _ []string, _ string) (all []string) {
 			for _, one := range s.clients.all {
@@ -141,7 +141,7 @@ func unsubscribe(ctx context.Context, s *Shell, in *input) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	answers, err := one.conn.Unsubscribe(ctx, filters)
+	answers, err := one.conn.Unsubscribe(ctx, filters, r.user...)
 	if err != nil {
 		return s.explain(ctx, err, r.timeout)
 	}
