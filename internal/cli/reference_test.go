@@ -313,6 +313,31 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
+// TestChoicesAreOfFlags proves that all choices belong to a flag, and that each
+// command that has it completes it.
+func TestChoicesAreOfFlags(t *testing.T) {
+	all := documented(root(World{}))
+	for key := range choices() {
+		path, name := "", key
+		if i := strings.LastIndex(key, " "); i >= 0 {
+			path, name = key[:i], key[i+1:]
+		}
+		used := 0
+		for _, cmd := range all {
+			if cmd.Flags().Lookup(name) == nil || path != "" && path != cmd.CommandPath() {
+				continue
+			}
+			used++
+			if _, ok := cmd.GetFlagCompletionFunc(name); !ok {
+				t.Errorf("%s --%s has no completion", cmd.CommandPath(), name)
+			}
+		}
+		if used == 0 {
+			t.Errorf("no command has a flag %q", key)
+		}
+	}
+}
+
 func TestCompletionScripts(t *testing.T) {
 	for shell, want := range map[string]string{"bash": "__start_midge", "zsh": "#compdef midge", "fish": "complete -c midge"} {
 		status, stdout, stderr := run(t, nil, nil, "completion", shell)
