@@ -1,0 +1,85 @@
+package bench
+
+import (
+	"context"
+	"math"
+	"time"
+)
+
+// schedule sets the times of the run.
+func (w *worker) schedule(start time.Duration) {
+	w.begin = start
+	w.measureFrom = start + time.Duration(w.s.WarmUp)
+	w.end = w.measureFrom + time.Duration(w.s.Duration)
+	if w.s.Messages > 0 {
+		w.measureFrom, w.end = start, never
+	}
+}
+
+// publishAll publishes until the time has passed, or all messages are sent.
+func (w *worker) publishAll(ctx context.Context) error {
+	w.phase = "warming up"
+	for w.now() < w.begin {
+		if err := w.turn(ctx, w.begin); err != nil {
+			return err
+		}
+	}
+	w.publishing, w.progressAt = true, w.begin
+	planned := w.planned()
+	if w.s.Rate == 0 {
+		for _, f := range w.sends {
+			w.pump(int(f), w.now(), false)
+		}
+	}
+	for w.sent < planned || w.now() < w.end && w.s.Messages == 0 {
+		now := w.now()
+		next := w.comeAndGo(now)
+		if w.s.Rate > 0 {
+			next = min(next, w.sendDue(now))
+		}
+		if now < w.end {
+			next = min(next, w.end)
+		}
+		if err := w.turn(ctx, next); err != nil {
+			return err
+		}
+		if w.now() >= w.end && w.s.Rate == 0 || w.hopeless(planned) {
+			break
+		}
+	}
+	w.publishing = false
+	if planned != math.MaxUint64 {
+		w.out.Late = planned - min(planned, w.sent)
+	}
+	return nil
+}
+
+// hopeless tells that what is left to send will not be.
+func (w *worker) hopeless(planned uint64) bool {
+	if len(w.clients) > 0 && w.lostClients == len(w.clients)-w.comers() {
+		return w.s.Churn == 0
+	}
+	scheduled := w.begin
+	switch {
+	case w.s.Messages == 0:
+		scheduled = w.end
+	case w.s.Rate > 0:
+		scheduled += time.Duration(float64(w.s.Messages) * float64(w.flows) / w.s.Rate * float64(time.Second))
+	}
+	return w.sent < planned && w.now() >= scheduled && w.stalled(time.Duration(w.s.Drain))
+}
+
+func (w *worker) comers() int {
+	if w.s.Churn == 0 {
+		return 0
+	}
+	return churnRoom(w.s.Churn / float64(w.Procs))
+}
+
+func (w *worker) sentTable() []uint32 {
+	table := make([]uint32, w.flows)
+	for _, f := range w.sends {
+		table[f] = w.flow[f].sent
+	}
+	return table
+}
