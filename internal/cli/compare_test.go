@@ -46,8 +46,8 @@ func TestBenchCompareFrom(t *testing.T) {
 		stderr string
 		report string
 	}{
-		{"good", []compare.Run{{Round: 1, Scenario: "s", Broker: "a"}}, Done, "", "**No faults in 1 runs"},
-		{"faulty", []compare.Run{{Round: 1, Scenario: "s", Broker: "a", Error: "it died"}}, Failed, "midge: there were faults: see above, and the report\n", "**FAULTS in 1 of 1 runs.**"},
+		{"good", []compare.Run{{Round: 1, Scenario: "s", Broker: "a"}}, Done, "", "**No faults in 1 run:"},
+		{"faulty", []compare.Run{{Round: 1, Scenario: "s", Broker: "a", Error: "it died"}}, Failed, "midge: there were faults: see above, and the report\n", "**FAULTS in 1 of 1 run.**"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c.Runs = tt.runs

@@ -192,6 +192,7 @@ func (d *doing) try(ctx context.Context, b *Broker) (version string, err error) 
 // slow stretch of the machine hits all of them.
 func (d *doing) rounds(ctx context.Context) {
 	order := d.plan.order()
+	d.logf("%s, at least %v", runs(len(order)), d.plan.least())
 	for i, r := range order {
 		run := d.run(ctx, r.round, r.scenario, r.broker)
 		if ctx.Err() != nil { // the run may have failed for that alone
@@ -208,6 +209,18 @@ type turn struct {
 	round    int
 	scenario *Scenario
 	broker   *Broker
+}
+
+// least is the time that the plan takes if brokers start and stop at once.
+func (p *Plan) least() (sum time.Duration) {
+	for i := range p.Scenarios {
+		s := &p.Scenarios[i].Scenario
+		sum += time.Duration(s.WarmUp + s.Duration + s.Settle)
+		if s.ConnectRate > 0 {
+			sum += time.Duration(float64(s.Publishers+s.Subscribers+s.Clients) / s.ConnectRate * float64(time.Second))
+		}
+	}
+	return (sum * time.Duration(p.Rounds*len(p.Brokers))).Round(time.Second)
 }
 
 // order lists the runs: A B A B for each scenario, round by round.

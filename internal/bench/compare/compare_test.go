@@ -33,11 +33,6 @@ func planOf(t *testing.T, behaviours ...string) *Plan {
 	return p
 }
 
-// nothing is a Measure that measures nothing.
-func nothing(context.Context, bench.Target, bench.Scenario) (*bench.Result, error) {
-	return &bench.Result{}, nil
-}
-
 // tidy proves that nothing is left of a comparison.
 func tidy(t *testing.T) {
 	t.Helper()

@@ -178,13 +178,20 @@ func (c *Comparison) verdict() string {
 	n, failed := len(c.Runs), c.Failures()
 	switch {
 	case failed > 0 && c.Incomplete != "":
-		return fmt.Sprintf("FAULTS in %d of %d runs, and the comparison was %s.", failed, n, c.Incomplete)
+		return fmt.Sprintf("FAULTS in %d of %s, and the comparison was %s.", failed, runs(n), c.Incomplete)
 	case failed > 0:
-		return fmt.Sprintf("FAULTS in %d of %d runs.", failed, n)
+		return fmt.Sprintf("FAULTS in %d of %s.", failed, runs(n))
 	case c.Incomplete != "":
 		return "INCOMPLETE: " + c.Incomplete + "."
 	}
-	return fmt.Sprintf("No faults in %d runs: nothing was lost, repeated, out of order or against the protocol.", n)
+	return fmt.Sprintf("No faults in %s: nothing was lost, repeated, out of order or against the protocol.", runs(n))
+}
+
+func runs(n int) string {
+	if n == 1 {
+		return "1 run"
+	}
+	return fmt.Sprintf("%d runs", n)
 }
 
 // fact is something that the reader of figures must know.

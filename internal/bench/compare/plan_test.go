@@ -158,6 +158,39 @@ func TestParseReportsAll(t *testing.T) {
 	}
 }
 
+// FuzzParse proves that no text makes the reader panic, that a fault has its
+// file, and that what is accepted can be carried out.
+func FuzzParse(f *testing.F) {
+	f.Add(wholePlan)
+	f.Add("[[broker]]\nname='x'\ncommand=['x']\n[[scenario]]\nscenario='conn-tcp-10-10'\n")
+	f.Add("rounds = [1, {a = 2}]\n[broker]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := Parse("plan.toml", []byte(text))
+		if err != nil {
+			for line := range strings.Lines(err.Error()) {
+				if !strings.HasPrefix(line, "plan.toml:") {
+					t.Errorf("no place: %s", line)
+				}
+			}
+			return
+		}
+		if len(p.order()) == 0 || p.least() < 0 || p.Base == "" || p.Title == "" {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+func TestLeast(t *testing.T) {
+	p, err := Parse("plan.toml", []byte(wholePlan))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// (1 s + 10 s) + (1 s + 2 s), two brokers, five rounds.
+	if got := p.least(); got != 140*time.Second {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestTooManyBrokers(t *testing.T) {
 	var text strings.Builder
 	for _, name := range strings.Split("abcdefghi", "") {

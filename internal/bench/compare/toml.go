@@ -14,7 +14,7 @@ type lineError struct {
 	text string
 }
 
-func (e *lineError) Error() string { return e.text }
+func (e *lineError) Error() string { return strings.ReplaceAll(e.text, "\n", " ") }
 
 // locate puts file and line in front of a fault, as compilers do.
 func locate(name string, err error) error {
