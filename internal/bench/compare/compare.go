@@ -47,7 +47,8 @@ type Comparison struct {
 	Commit     string    `json:"commit,omitempty"`
 	Started    time.Time `json:"started"`
 	Ended      time.Time `json:"ended"`
-	Load       string    `json:"load_average,omitempty"` // of the machine before the first run
+	Load       string    `json:"load_average,omitempty"`       // of the machine before the first run
+	LoadAfter  string    `json:"load_average_after,omitempty"` // and after the last
 	Rounds     int       `json:"rounds"`
 	Base       string    `json:"base"` // broker that ratios refer to
 	Incomplete string    `json:"incomplete,omitempty"`
@@ -125,7 +126,7 @@ func Do(ctx context.Context, p *Plan, o Options) (c *Comparison, err error) {
 		return nil, err
 	}
 	d.rounds(ctx)
-	d.result.Ended = d.options.now().UTC()
+	d.result.Ended, d.result.LoadAfter = d.options.now().UTC(), loadAverage()
 	return d.result, nil
 }
 

@@ -227,7 +227,7 @@ func (c *Comparison) loadText() string {
 	if c.Load == "" {
 		return ""
 	}
-	return c.Load + " (1, 5 and 15 minutes before the first run); more than a fraction means that others used the machine as well"
+	return fmt.Sprintf("%s (1, 5 and 15 minutes) before the first run, %s after the last; broker and bench together make up to the number of cores, the rest is others'", c.Load, c.LoadAfter)
 }
 
 // noise sums up how far the rounds are apart.

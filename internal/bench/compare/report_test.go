@@ -62,7 +62,7 @@ func example(t *testing.T) *Comparison {
 	idle := bench.Scenario{Name: "idle", Clients: 100, Filters: 100, Filter: "topic"}
 	c := &Comparison{
 		Title: "Old & new", About: "An example.", Plan: "example.toml", PlanText: "rounds = 2\n", Command: "midge bench compare example.toml",
-		Build: "midge 1.2.3", Commit: "abc123", Load: "0.10 0.20 0.30", Rounds: 2, Base: "old",
+		Build: "midge 1.2.3", Commit: "abc123", Load: "0.10 0.20 0.30", LoadAfter: "2.10 0.20 0.30", Rounds: 2, Base: "old",
 		Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Ended: time.Date(2026, 1, 2, 3, 5, 10, 0, time.UTC),
 		Brokers: []Contender{
 			{Name: "old", Version: "old 1.0", Command: []string{"old", "-c", "{dir}/old.conf"}, Files: []File{{"old.conf", "listener {port}\nfast true\n"}}},
@@ -163,7 +163,7 @@ func TestReportsStateTheirOrigin(t *testing.T) {
 		"markdown": written(t, func(w io.Writer) error { return c.WriteMarkdown(w, "", "") }), "page": written(t, c.WriteHTML),
 	} {
 		for _, want := range []string{"A processor, 2 cores, linux/amd64 6.1", "2026-01-02 03:04 UTC, 1m5s", "abc123", "midge bench compare example.toml",
-			"example.toml", "old 1.0", "version unknown", "midge 1.2.3", "0.10 0.20 0.30", "new --port {port}", "fast true",
+			"example.toml", "old 1.0", "version unknown", "midge 1.2.3", "0.10 0.20 0.30", "2.10 0.20", "new --port {port}", "fast true",
 			"a figure spreads over 10 % of its median", "2, interleaved"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: no %q", name, want)
