@@ -253,8 +253,9 @@ type willBearer struct {
 }
 
 // wills makes the clients with wills of a round: the combinations of version,
-// session and delay.
-func wills(v *verdict, round int) []*willBearer {
+// session and delay. delayed is the QoS of the one with a delay: it comes when its
+// time has come, which may be shortly before a kill.
+func wills(v *verdict, round int, delayed packet.QoS) []*willBearer {
 	var all []*willBearer
 	for _, w := range []struct {
 		name    string
@@ -267,7 +268,7 @@ func wills(v *verdict, round int) []*willBearer {
 		{"v311-durable", packet.V311, true, 0, 2},
 		{"v5-clean", packet.V5, false, 0, 2},
 		{"v5-durable", packet.V5, true, 0, 1},
-		{"v5-delay", packet.V5, true, 1, 2},
+		{"v5-delay", packet.V5, true, 1, delayed},
 	} {
 		id := fmt.Sprintf("will-%d-%s", round, w.name)
 		f := flow{publisher: id, topic: "wills/" + id, qos: w.qos}

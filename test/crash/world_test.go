@@ -235,7 +235,11 @@ func (w *world) rest() {
 
 // dialWills connects the clients with wills of a round.
 func (w *world) dialWills(round int) error {
-	w.wills = wills(w.verdict, round)
+	delayed := packet.QoS(2)
+	if w.interval > 0 {
+		delayed = 1 // what is not safe yet may come twice
+	}
+	w.wills = wills(w.verdict, round, delayed)
 	for _, b := range w.wills {
 		w.ledger.send(b.flow, w.ledger.next(b.flow))
 		if err := b.dial(w.broker.addr); err != nil {
