@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -133,7 +134,8 @@ func (c *connectFlags) identity(o *client.Options) error {
 		o.ClientID = c.idPrefix + strconv.Itoa(os.Getpid())
 	}
 	if o.ClientID == "" && o.Version == packet.V31 {
-		o.ClientID = "midge-" + strconv.Itoa(os.Getpid()) // 3.1 wants one
+		const most = 23 // characters of 3.1, which wants an identifier
+		o.ClientID = ("midge-" + rand.Text())[:most]
 	}
 	if o.ClientID == "" && c.persistent {
 		return errors.New("-c keeps a session, which needs the name that -i gives")

@@ -20,7 +20,7 @@ const (
 	lastWords = 2 * time.Second
 
 	// farewell is how long Close waits for the broker to close.
-	farewell = time.Second / 2
+	farewell = 200 * time.Millisecond
 
 	// maxFirst is how many bytes of a stranger an error shows.
 	maxFirst = 64

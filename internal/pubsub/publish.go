@@ -80,11 +80,8 @@ func Publish(ctx context.Context, p *Publication) error {
 		failure = p.feed(feeding, payloads)
 	}()
 	run := &publisher{Publication: p, client: c, slots: make(chan struct{}, p.MaxInflight), sent: make(chan receipt, p.MaxInflight)}
-	err = run.run(ctx, payloads)
+	err = run.run(ctx, payloads, &failure)
 	stop()
-	if err == nil {
-		err = failure
-	}
 	if leave := c.Disconnect(p.Disconnect); err == nil && leave != nil {
 		err = fmt.Errorf("disconnect: %w", leave)
 	}
@@ -99,25 +96,24 @@ func connect(ctx context.Context, o client.Options, timeout time.Duration) (*cli
 }
 
 // run sends the payloads while others wait for their acknowledgements.
-func (p *publisher) run(ctx context.Context, payloads <-chan []byte) error {
+// failure is why payloads ended, once it has.
+func (p *publisher) run(ctx context.Context, payloads <-chan []byte, failure *error) error {
 	shown := p.showProgress()
 	answers := make(chan struct{})
-	waiting, abandon := context.WithCancel(ctx)
-	defer abandon()
 	go func() {
 		defer close(answers)
-		p.collect(waiting)
+		p.collect(ctx)
 	}()
 	err := p.sendAll(ctx, payloads)
-	if err != nil {
-		abandon()
+	if err == nil {
+		err = *failure // what was read before goes out, and is waited for
 	}
 	close(p.sent)
 	<-answers
 	shown()
 	n := p.progress()
 	switch {
-	case err == nil && ctx.Err() != nil:
+	case err == nil && n.answered < n.sent && ctx.Err() != nil:
 		err = ctx.Err()
 	case err == nil && p.client.Err() != nil:
 		err = fmt.Errorf("publish to %s: %w", p.Message.Topic, p.client.Err())

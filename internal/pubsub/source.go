@@ -33,12 +33,12 @@ func readWhole(r io.Reader) ([]byte, error) {
 // context ends. Reading a terminal or a pipe can't be interrupted: feed then
 // ends with the process.
 func (p *Publication) feed(ctx context.Context, payloads chan<- []byte) error {
-	give := func(payload []byte) bool {
+	give := func(payload []byte) error {
 		select {
 		case payloads <- payload:
-			return true
+			return nil
 		case <-ctx.Done():
-			return false
+			return ctx.Err()
 		}
 	}
 	if p.Lines != nil {
@@ -49,11 +49,11 @@ func (p *Publication) feed(ctx context.Context, payloads chan<- []byte) error {
 			select {
 			case <-time.After(p.RepeatDelay):
 			case <-ctx.Done():
-				return nil
+				return ctx.Err()
 			}
 		}
-		if !give(p.Payload) {
-			return nil
+		if err := give(p.Payload); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -61,7 +61,7 @@ func (p *Publication) feed(ctx context.Context, payloads chan<- []byte) error {
 
 // feedLines gives each line without its end. What follows the last end is a
 // line, if it is not empty.
-func feedLines(r io.Reader, give func([]byte) bool) error {
+func feedLines(r io.Reader, give func([]byte) error) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	for number := 1; ; number++ {
 		line, err := readLine(in)
@@ -71,8 +71,8 @@ func feedLines(r io.Reader, give func([]byte) bool) error {
 		if err != nil && len(line) == 0 {
 			return nil
 		}
-		if !give(bytes.TrimSuffix(line, []byte("\n"))) || err != nil {
-			return nil
+		if failed := give(bytes.TrimSuffix(line, []byte("\n"))); failed != nil || err != nil {
+			return failed
 		}
 	}
 }
