@@ -101,8 +101,11 @@ func (o *compareOptions) run(cmd *cobra.Command, w World, args []string) error {
 	for _, name := range names {
 		fmt.Fprintln(cmd.OutOrStdout(), name)
 	}
-	if c.Failed() {
+	switch {
+	case c.Failures() > 0:
 		return errCompared
+	case c.Failed():
+		return errors.New(c.Incomplete)
 	}
 	return nil
 }

@@ -40,17 +40,19 @@ func TestBenchCompareMisuse(t *testing.T) {
 func TestBenchCompareFrom(t *testing.T) {
 	c := compare.Comparison{Title: "old", Base: "a", Rounds: 1, Brokers: []compare.Contender{{Name: "a"}}, Scenarios: []compare.Load{{Name: "s", Headline: "rate"}}}
 	for _, tt := range []struct {
-		name   string
-		runs   []compare.Run
-		status int
-		stderr string
-		report string
+		name       string
+		runs       []compare.Run
+		incomplete string
+		status     int
+		stderr     string
+		report     string
 	}{
-		{"good", []compare.Run{{Round: 1, Scenario: "s", Broker: "a"}}, Done, "", "**No faults in 1 run:"},
-		{"faulty", []compare.Run{{Round: 1, Scenario: "s", Broker: "a", Error: "it died"}}, Failed, "midge: there were faults: see above, and the report\n", "**FAULTS in 1 of 1 run.**"},
+		{"good", []compare.Run{{Round: 1, Scenario: "s", Broker: "a"}}, "", Done, "", "**No faults in 1 run:"},
+		{"faulty", []compare.Run{{Round: 1, Scenario: "s", Broker: "a", Error: "it died"}}, "", Failed, "midge: there were faults: see above, and the report\n", "**FAULTS in 1 of 1 run.**"},
+		{"interrupted", nil, "interrupted after 0 of 1 runs", Failed, "midge: interrupted after 0 of 1 runs\n", "**INCOMPLETE: interrupted after 0 of 1 runs.**"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c.Runs = tt.runs
+			c.Runs, c.Incomplete = tt.runs, tt.incomplete
 			text, err := json.Marshal(c)
 			if err != nil {
 				t.Fatal(err)
