@@ -17,8 +17,8 @@ func connectCommand() command {
 		name: "connect", args: "[CLIENT_ID]", max: 1,
 		short: "Connect a client, which becomes the current one",
 		long: `Without a client id the broker assigns one, or, before 5.0, the shell makes one up. A client that has lost its
-connection is connected anew, and takes the place of the lost one. Options that you always need can be set once, such
-as 'set address mqtts://broker.example'; the flags of midge shell do the same.`,
+connection is connected anew with the options of before, which those of the line change. Options that you always need
+can be set once, such as 'set address mqtts://broker.example'; the flags of midge shell do the same.`,
 		options: connectOptions(),
 		examples: []string{
 			"connect alice",
@@ -33,12 +33,17 @@ as 'set address mqtts://broker.example'; the flags of midge shell do the same.`,
 
 func connect(ctx context.Context, s *Shell, in *input) error {
 	r := s.request()
+	defaults := s.defaults
 	r.connect = s.config.Connect
+	if lost := s.clients.named(in.text(0)); lost != nil { // what it was connected with holds on
+		r.connect, defaults = lost.options, nil
+	}
 	r.connect.UserProperties = slices.Clip(r.connect.UserProperties)
 	if w := r.connect.Will; w != nil {
 		r.will = *w
+		r.will.UserProperties = slices.Clip(w.UserProperties)
 	}
-	if err := in.fill(r, s.defaults); err != nil {
+	if err := in.fill(r, defaults); err != nil {
 		return err
 	}
 	if err := s.completeOptions(r, in.text(0)); err != nil {

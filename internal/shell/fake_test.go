@@ -152,7 +152,7 @@ func TestLost(t *testing.T) {
 	w := &world{}
 	s, out := newTestShell(t, w)
 	s.live = true
-	must(t, s, "connect a")
+	must(t, s, "set user-property k=v", "connect a -u user -D k=w --will-topic t")
 	w.all[0].options.Closed(errors.New("pulled the plug"))
 	if p := s.prompt(); p != "a (lost)> " {
 		t.Errorf("prompt %q", p)
@@ -163,7 +163,11 @@ func TestLost(t *testing.T) {
 		t.Errorf("%v, %d clients", err, len(s.clients.all))
 	}
 	w.refuse = nil
-	must(t, s, "connect a")
+	must(t, s, "connect a -k 9")
+	o := w.wishes[len(w.wishes)-1]
+	if o.Username != "user" || len(o.UserProperties) != 2 || o.Will == nil || o.KeepAlive.Seconds() != 9 {
+		t.Errorf("connected anew with %+v", o)
+	}
 	if p := s.prompt(); p != "a> " || len(s.clients.all) != 1 {
 		t.Errorf("prompt %q, %d clients", p, len(s.clients.all))
 	}

@@ -93,9 +93,15 @@ func (w *terminal) shows(text string) {
 	}
 }
 
-// TestTerminal is a session of a user.
+// TestTerminal is a session of a user, with Midge and with Mosquitto.
 func TestTerminal(t *testing.T) {
-	address := midgeBroker(t)
+	t.Run("midge", func(t *testing.T) { session(t, midgeBroker(t)) })
+	t.Run("mosquitto", func(t *testing.T) {
+		session(t, "mqtt://127.0.0.1:"+mosquittoBroker(t, "allow_anonymous true"))
+	})
+}
+
+func session(t *testing.T, address string) {
 	state := t.TempDir()
 	command := "XDG_STATE_HOME=" + state + " NO_COLOR=1 " + binary + " shell -L " + address
 	w := openTerminal(t, command)
