@@ -173,6 +173,77 @@ func TestEveryFaultIsReported(t *testing.T) {
 	}
 }
 
+// TestFaultsOfVersion5 proves that reason codes which say that something went
+// wrong are faults.
+func TestFaultsOfVersion5(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fault func(*testBroker)
+		want  Faulty
+		words string
+	}{
+		{"refuses a message", func(b *testBroker) {
+			b.acknowledge = func(n int, ack []byte) []byte {
+				if n == 50 {
+					return []byte{ack[0], 3, ack[2], ack[3], byte(packet.QuotaExceeded)}
+				}
+				return ack
+			}
+		}, Faulty{Refused: 1}, "1 messages were refused"},
+		{"disconnects", func(b *testBroker) {
+			b.message = func(n int, d *delivery) {
+				if n == 99 {
+					d.raw = (&packet.Disconnect{Code: packet.ServerBusy}).Append(nil, packet.V5)
+				}
+			}
+		}, Faulty{Disconnected: 1, Lost: 1}, packet.ServerBusy.String()},
+	} {
+		b := newTestBroker()
+		test.fault(b)
+		r, err := inBubble(t, b, packet.V5, pairs(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Faulty != test.want || !strings.Contains(strings.Join(r.Faults, "\n"), test.words) {
+			t.Errorf("%s: faults %+v, want %+v: %q", test.name, r.Faulty, test.want, r.Faults)
+		}
+	}
+}
+
+// TestSessionsLost proves that a broker which forgets sessions is told as one:
+// the test broker keeps none.
+func TestSessionsLost(t *testing.T) {
+	s, err := Parse("persistent-3-10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []packet.Version{packet.V311, packet.V5} {
+		r, err := inBubble(t, newTestBroker(), v, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Faulty.Lost != 30 || !strings.Contains(strings.Join(r.Faults, "\n"), "LOST 3 sessions") {
+			t.Errorf("%v: %+v, %q; want 3 sessions and 30 messages lost", v, r.Faulty, r.Faults)
+		}
+	}
+}
+
+// TestAllowLoss proves that losses are counted also when they are no fault.
+func TestAllowLoss(t *testing.T) {
+	b := newTestBroker()
+	b.message = func(n int, d *delivery) {
+		if n%10 == 0 {
+			d.copies = 0
+		}
+	}
+	s := pairs(0)
+	s.AllowLoss = true
+	r, err := inBubble(t, b, packet.V311, s)
+	if err != nil || r.Failed() || r.Faulty.Lost != 10 {
+		t.Errorf("%v: %+v, %q; want 10 lost, and no fault", err, r.Faulty, r.Faults)
+	}
+}
+
 // TestFaultsOfSharedSubscriptions proves that a message that two members of a
 // group get is told from two messages.
 func TestFaultsOfSharedSubscriptions(t *testing.T) {

@@ -54,7 +54,7 @@ func TestProcesses(t *testing.T) {
 	t.Setenv(workerEnv, "1")
 	scenario := func(change func(*Scenario)) Scenario {
 		s := pairs(1)
-		s.Rate, s.Messages, s.Window, s.Drain = 0, 20, 5, Duration(500*time.Millisecond)
+		s.Rate, s.Messages, s.Window, s.Drain = 0, 20, 5, Duration(20*time.Second)
 		change(&s)
 		return s
 	}
@@ -67,8 +67,8 @@ func TestProcesses(t *testing.T) {
 		{"pairs", scenario(func(s *Scenario) { s.Publishers, s.Subscribers = 9, 9 }), false, 180},
 		{"fan-out", scenario(func(s *Scenario) { s.Publishers, s.Subscribers, s.Topics, s.Filter = 2, 7, 2, FilterAll }), false, 280},
 		{"shared", scenario(func(s *Scenario) { s.Publishers, s.Subscribers, s.Filter = 5, 4, FilterShared }), false, 100},
-		{"offline", scenario(func(s *Scenario) { s.Publishers, s.Subscribers, s.Topics, s.QoS = 3, 6, 6, 1 }), false, 120},
-		{"a loss", scenario(func(s *Scenario) { s.Publishers, s.Subscribers = 9, 9 }), true, 179},
+		{"several topics", scenario(func(s *Scenario) { s.Publishers, s.Subscribers, s.Topics = 3, 6, 6 }), false, 120},
+		{"a loss", scenario(func(s *Scenario) { s.Publishers, s.Subscribers, s.Drain = 9, 9, Duration(2*time.Second) }), true, 179},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := newTestBroker()

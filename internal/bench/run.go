@@ -227,7 +227,10 @@ func (c *coordinator) steer(ctx context.Context) error {
 	if err := c.connected(ctx, time.Since(begun)); err != nil {
 		return err
 	}
-	const lead = 20 * time.Millisecond // for the order to arrive everywhere
+	lead := 20 * time.Millisecond // for the order to arrive everywhere
+	if len(c.members) > 1 {
+		lead = 200 * time.Millisecond
+	}
 	start := time.Since(c.plan.Epoch) + lead
 	for _, m := range c.members {
 		m.orders <- order{Start: start}

@@ -92,6 +92,9 @@ func newWorker(p *plan, orders <-chan order, reports chan<- report) (*worker, er
 	w := &worker{layout: newLayout(p), orders: orders, reports: reports, started: time.Now(), phase: "connecting",
 		latency: newHistogram(), ackTime: newHistogram(), lag: newHistogram(), connectTime: newHistogram(), churnTime: newHistogram()}
 	w.offset = w.started.Sub(p.Epoch)
+	if w.s.Messages > 0 {
+		w.end = never // also for what comes before this worker knows when the others began
+	}
 	cfg, err := p.loopConfig()
 	if err != nil {
 		return nil, err
