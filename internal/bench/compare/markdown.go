@@ -63,6 +63,9 @@ func (c *Comparison) markdownSection(b *strings.Builder, s *section) {
 	if s.load.About != "" {
 		fmt.Fprintf(b, "%s\n\n", s.load.About)
 	}
+	if warning := c.warning(s.load.Name); warning != "" {
+		fmt.Fprintf(b, "**%s**\n\n", warning)
+	}
 	fmt.Fprintf(b, "%s.\n\n|  |", s.load.Scenario.Describe())
 	for _, k := range c.Brokers {
 		fmt.Fprintf(b, " %s |", k.Name)

@@ -173,6 +173,20 @@ func (c *Comparison) failures() (all []failure) {
 	return all
 }
 
+// warning tells which brokers' figures of a scenario come from faulty runs.
+func (c *Comparison) warning(scenario string) string {
+	var names []string
+	for i := range c.Runs {
+		if r := &c.Runs[i]; r.Scenario == scenario && r.Failed() && !slices.Contains(names, r.Broker) {
+			names = append(names, r.Broker)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "FAULTS, see the top: figures of " + strings.Join(names, ", ") + " are those of a broker that didn't do its work."
+}
+
 // verdict is the first thing that a report says.
 func (c *Comparison) verdict() string {
 	n, failed := len(c.Runs), c.Failures()

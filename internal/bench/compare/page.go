@@ -127,6 +127,9 @@ func (c *Comparison) pageSection(m *markup, s *section) error {
 		m.textf("p", "%s", s.load.About)
 	}
 	m.textf(`p class="dim small"`, "%s.", s.load.Scenario.Describe())
+	if warning := c.warning(s.load.Name); warning != "" {
+		m.textf(`p class="verdict failed"`, "%s", warning)
+	}
 	m.raw("<div class=\"charts\">\n")
 	curves, what, err := c.curves(s.load.Name)
 	if err != nil {

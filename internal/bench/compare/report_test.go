@@ -143,7 +143,9 @@ func TestReportsShout(t *testing.T) {
 		if name == "picture" {
 			continue
 		}
-		for _, want := range []string{"round 1, pairs, old", "3 messages LOST", "a PUBACK for nothing", "round 1, idle, new", "signal: aborted", "panic: out of ideas"} {
+		for _, want := range []string{"round 1, pairs, old", "3 messages LOST", "a PUBACK for nothing", "round 1, idle, new",
+			"signal: aborted", "panic: out of ideas",
+			"see the top: figures of old are those of a broker", "figures of new are those"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: no %q", name, want)
 			}
