@@ -242,13 +242,16 @@ func (l *goroutines) handle(e event) {
 
 func (l *goroutines) receive(c *Conn, b []byte) {
 	k := c.link
-	if len(c.in) > 0 {
-		c.in = append(c.in, b...)
-		b = c.in
+	if len(c.in) == 0 {
+		rest := b[l.handler.Data(c, b):]
+		if c.link == k {
+			c.in = append(c.in[:0], rest...)
+		}
+		return
 	}
-	rest := b[l.handler.Data(c, b):]
-	if c.link == k {
-		c.in = append(c.in[:0], rest...)
+	c.in = append(c.in, b...)
+	if used := l.handler.Data(c, c.in); c.link == k && used > 0 {
+		c.in = c.in[:copy(c.in, c.in[used:])]
 	}
 }
 
