@@ -319,9 +319,7 @@ func (s *shard) frame(m *message.Message, v packet.Version, retain bool) []byte 
 		p := &s.frame0
 		*p = packet.Publish{Topic: m.Topic, Payload: m.Payload, Retain: retain}
 		p.Properties.Forward = m.Properties
-		if m.Expires != 0 {
-			p.Properties.HasExpiry, p.Properties.MessageExpiry = true, secondsLeft(m.Expires, s.now)
-		}
+		p.Properties.MessageExpiry, p.Properties.HasExpiry = m.Remaining(s.now)
 		*head, _ = p.AppendHead(*head, v)
 	}
 	return *head

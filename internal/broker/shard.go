@@ -157,8 +157,3 @@ func (s *shard) countSent(out []byte) {
 		out = out[size:]
 	}
 }
-
-// secondsLeft is the Message Expiry Interval of a message that ends at a time.
-func secondsLeft(expires, now time.Duration) uint32 {
-	return uint32(max(expires-now+time.Second-1, 0) / time.Second)
-}

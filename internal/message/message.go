@@ -58,12 +58,14 @@ func (m *Message) Size() int { return len(m.Topic) + len(m.Payload) + len(m.Prop
 // Expired reports whether the message has ended at now.
 func (m *Message) Expired(now time.Duration) bool { return m.Expires != 0 && now >= m.Expires }
 
-// Remaining returns the Message Expiry Interval to send at now, in seconds
-// (MQTT-3.3.2-6); ok is false if the message never ends. A message that has
-// not ended has at least one second left.
+// Remaining returns the Message Expiry Interval to send at now, in seconds to the
+// nearest (MQTT-3.3.2-6); ok is false if the message never ends. A message that
+// has not ended has at least one second left. It is not rounded up: each shard
+// reads the clock once a turn, so that now may be just before the message came,
+// and the interval must not grow.
 func (m *Message) Remaining(now time.Duration) (seconds uint32, ok bool) {
 	if m.Expires == 0 {
 		return 0, false
 	}
-	return uint32(max(1, (m.Expires-now+time.Second-1)/time.Second)), true
+	return uint32(max(1, (m.Expires-now+time.Second/2)/time.Second)), true
 }
