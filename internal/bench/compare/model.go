@@ -167,10 +167,20 @@ type failure struct {
 func (c *Comparison) failures() (all []failure) {
 	for i := range c.Runs {
 		if r := &c.Runs[i]; r.Failed() {
-			all = append(all, failure{fmt.Sprintf("round %d, %s, %s", r.Round, r.Scenario, r.Broker), r.faults(), r.Output})
+			all = append(all, failure{fmt.Sprintf("round %d, %s, %s", r.Round, r.Scenario, r.Broker), shortened(r.faults()), r.Output})
 		}
 	}
 	return all
+}
+
+// shortened leaves the first faults of a run, which tell what happened; the
+// others are examples of the like. The results in JSON have all.
+func shortened(faults []string) []string {
+	const shown = 3
+	if len(faults) <= shown+1 {
+		return faults
+	}
+	return append(slices.Clone(faults[:shown]), fmt.Sprintf("and %d more, in the JSON file", len(faults)-shown))
 }
 
 // warning tells which brokers' figures of a scenario come from faulty runs.
@@ -241,7 +251,7 @@ func (c *Comparison) loadText() string {
 	if c.Load == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s (1, 5 and 15 minutes) before the first run, %s after the last; broker and bench together make up to the number of cores, the rest is others'", c.Load, c.LoadAfter)
+	return fmt.Sprintf("%s (1, 5 and 15 minutes) before the first run, %s after the last; broker and bench together make up to the number of cores, the rest is others'", c.Load, cmp.Or(c.LoadAfter, "unknown"))
 }
 
 // noise sums up how far the rounds are apart.

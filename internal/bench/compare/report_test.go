@@ -94,7 +94,7 @@ func example(t *testing.T) *Comparison {
 // faulty is example with a run that lost messages and one that didn't finish.
 func faulty(t *testing.T) *Comparison {
 	c := example(t)
-	c.Runs[0].Result.Faults = []string{"3 messages LOST", "a PUBACK for nothing"}
+	c.Runs[0].Result.Faults = []string{"3 messages LOST", "a PUBACK for nothing", "a lie", "another", "yet another"}
 	c.Runs[3].Result, c.Runs[3].Error, c.Runs[3].Output = nil, "the broker ended in the middle of the run: signal: aborted", "panic: out of ideas\n\tat line 3"
 	c.Incomplete = "interrupted after 8 of 12 runs"
 	return c
@@ -143,7 +143,7 @@ func TestReportsShout(t *testing.T) {
 		if name == "picture" {
 			continue
 		}
-		for _, want := range []string{"round 1, pairs, old", "3 messages LOST", "a PUBACK for nothing", "round 1, idle, new",
+		for _, want := range []string{"round 1, pairs, old", "3 messages LOST", "a PUBACK for nothing", "round 1, idle, new", "and 2 more, in the JSON file",
 			"signal: aborted", "panic: out of ideas",
 			"see the top: figures of old are those of a broker", "figures of new are those"} {
 			if !strings.Contains(text, want) {

@@ -19,7 +19,7 @@ func summary(r *Run, l *Load) string {
 			}
 		}
 	}
-	for _, fault := range r.faults() {
+	for _, fault := range shortened(r.faults()) {
 		fmt.Fprintf(&b, "\n        FAULT in round %d, %s, %s: %s", r.Round, r.Scenario, r.Broker, fault)
 	}
 	return b.String()
