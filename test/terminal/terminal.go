@@ -121,3 +121,9 @@ func (w *Window) Shows(texts ...string) string {
 		return true
 	})
 }
+
+// Ends waits until the screen ends with text.
+func (w *Window) Ends(text string) {
+	w.t.Helper()
+	w.Until("one that ends with "+text, func(screen string) bool { return strings.HasSuffix(screen, text) })
+}
