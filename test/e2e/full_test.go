@@ -20,6 +20,9 @@ import (
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("midge-test", dir, "tmpfs", 0, "size=64m"); err != nil {
+		if os.Geteuid() != 0 {
+			t.Skipf("NOT TESTED: a full disk; only root may mount a small file system: %v", err)
+		}
 		t.Fatalf("mount a small file system at %s, as root: %v", dir, err)
 	}
 	t.Cleanup(func() {
