@@ -65,6 +65,7 @@ midge() { command "$MIDGE" "$@"; }
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	b, err := cmd.Output()
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what a failed script has left, if anything
 	if err != nil {
 		t.Logf("%v\n%s", err, &errs)
 	}
