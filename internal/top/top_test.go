@@ -64,7 +64,7 @@ func TestOnce(t *testing.T) {
 	if err := Run(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{o.Client.Address + "  midge test  up 00:00:0", "\nclients        connected ", "\nper second ", "\ndropped        in all 0\n"} {
+	for _, want := range []string{o.Client.Address + "  midge test  up 00:00:0", "\nclients        connected ", "\nper second ", "\ndropped        in all 0  damaged 0  expired 0"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}

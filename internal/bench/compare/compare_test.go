@@ -123,8 +123,11 @@ func TestMistakes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := planOf(t, tt.how)
-			if tt.how == "silent" || tt.how == "babbling" {
+			switch tt.how {
+			case "silent":
 				p.Ready = 50 * time.Millisecond
+			case "babbling":
+				p.Ready = time.Second // it must have started by then
 			}
 			if tt.change != nil {
 				tt.change(&p.Brokers[0])
