@@ -112,7 +112,6 @@ func TestMistakes(t *testing.T) {
 		{"ends", "broken", nil, []string{"broker broken: the broker ended before it answered: exit status 3; it printed:", "a broker that is broken", "no such option"}},
 		{"prints a lot", "talkative", nil, []string{"printed:\n… ", "line 999"}},
 		{"never answers", "silent", nil, []string{"no answer to CONNECT on 127.0.0.1:", "within 50ms"}},
-		{"speaks something else", "babbling", nil, []string{"the answer begins with 0x48"}},
 		{"no such program", "good", func(b *Broker) { b.Command = []string{"no-such-broker"} }, []string{"there is no program no-such-broker: "}},
 		{"how to install it", "good", func(b *Broker) { b.Command, b.Install = []string{"no-such-broker"}, "apt-get install it" }, []string{"no-such-broker; to install it: apt-get install it"}},
 		{"no such file", "good", func(b *Broker) { b.Command = []string{"./no-such-broker"} }, []string{"there is no program ./no-such-broker"}},
@@ -123,11 +122,8 @@ func TestMistakes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := planOf(t, tt.how)
-			switch tt.how {
-			case "silent":
+			if tt.how == "silent" {
 				p.Ready = 50 * time.Millisecond
-			case "babbling":
-				p.Ready = time.Second // it must have started by then
 			}
 			if tt.change != nil {
 				tt.change(&p.Brokers[0])
@@ -283,6 +279,23 @@ func TestFill(t *testing.T) {
 	}
 	if len(ports) != 4 || ports["none"] {
 		t.Errorf("ports %v", ports)
+	}
+}
+
+// TestAnswersOtherwise proves that whoever speaks something else isn't ready.
+func TestAnswersOtherwise(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			answer(c, "babbling")
+		}
+	}()
+	if err := answers(t.Context(), l.Addr().String()); err == nil || err.Error() != "wait for CONNACK: the answer begins with 0x48" {
+		t.Error(err)
 	}
 }
 
