@@ -55,6 +55,7 @@ var allowed = map[string]string{
 
 	// The wiring and the command line.
 	"app":           "broker config engine engine/epoll engine/gonet store store/pebblestore",
+	"app/apptest":   "app config",
 	"app/storetool": "message packet store store/pebblestore",
 	"shell":         "client packet topic",
 	"top":           "client packet",

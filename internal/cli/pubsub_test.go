@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"midge/internal/app"
+	"midge/internal/app/apptest"
 	"midge/internal/config"
 )
 
@@ -24,29 +23,7 @@ import (
 // connect to it.
 func serveTest(t *testing.T, settings ...config.Given) (flags string) {
 	t.Helper()
-	loaded, err := config.Load(config.Sources{Flags: append(settings,
-		config.Given{Key: "listen", Values: []string{"127.0.0.1:0"}},
-		config.Given{Key: "durability", Values: []string{"none"}},
-	)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	b, err := app.New(ctx, loaded, "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	address := regexp.MustCompile(`tcp://(\S+)`).FindStringSubmatch(b.Banner(""))
-	host, port, err := net.SplitHostPort(address[1])
+	host, port, err := net.SplitHostPort(apptest.Serve(t, settings...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,16 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"midge/internal/app"
+	"midge/internal/app/apptest"
 	"midge/internal/config"
 	"midge/internal/packet"
 )
@@ -22,32 +19,7 @@ import (
 // broker runs Midge until the test ends, and returns its address.
 func broker(t *testing.T, settings ...config.Given) string {
 	t.Helper()
-	loaded, err := config.Load(config.Sources{Flags: append(settings,
-		config.Given{Key: "listen", Values: []string{"127.0.0.1:0"}},
-		config.Given{Key: "durability", Values: []string{"none"}},
-	)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	b, err := app.New(ctx, loaded, "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	address := regexp.MustCompile(`tcp://(\S+)`).FindStringSubmatch(b.Banner(""))
-	if address == nil {
-		t.Fatalf("no address in the banner:\n%s", b.Banner(""))
-	}
-	return "mqtt://" + address[1]
+	return "mqtt://" + apptest.Serve(t, settings...)
 }
 
 var versions = []packet.Version{packet.V31, packet.V311, packet.V5}

@@ -1,19 +1,14 @@
 package shell
 
 import (
-	"context"
 	"flag"
-	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
-	"midge/internal/app"
+	"midge/internal/app/apptest"
 	"midge/internal/client"
-	"midge/internal/config"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -21,32 +16,7 @@ var update = flag.Bool("update", false, "write the golden files")
 // broker runs Midge until the test ends, and returns its address.
 func broker(t testing.TB) string {
 	t.Helper()
-	loaded, err := config.Load(config.Sources{Flags: []config.Given{
-		{Flag: "test", Key: "listen", Values: []string{"127.0.0.1:0"}},
-		{Flag: "test", Key: "durability", Values: []string{"none"}},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	b, err := app.New(ctx, loaded, "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	address := regexp.MustCompile(`tcp://(\S+)`).FindStringSubmatch(b.Banner(""))
-	if address == nil {
-		t.Fatalf("no address in the banner:\n%s", b.Banner(""))
-	}
-	return "mqtt://" + address[1]
+	return "mqtt://" + apptest.Serve(t)
 }
 
 // TestScripts runs the scripts of testdata against Midge, and compares what

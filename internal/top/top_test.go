@@ -4,15 +4,13 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"log/slog"
 	"net"
-	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"midge/internal/app"
+	"midge/internal/app/apptest"
 	"midge/internal/client"
 	"midge/internal/config"
 	"midge/internal/packet"
@@ -21,33 +19,7 @@ import (
 // broker runs Midge until the test ends, and returns its address.
 func broker(t *testing.T, interval string) string {
 	t.Helper()
-	loaded, err := config.Load(config.Sources{Flags: []config.Given{
-		{Key: "listen", Values: []string{"127.0.0.1:0"}},
-		{Key: "durability", Values: []string{"none"}},
-		{Key: "sys.interval", Values: []string{interval}},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	b, err := app.New(ctx, loaded, "midge test", slog.New(slog.DiscardHandler))
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	address := regexp.MustCompile(`tcp://(\S+)`).FindStringSubmatch(b.Banner(""))
-	if address == nil {
-		t.Fatalf("no address in the banner:\n%s", b.Banner(""))
-	}
-	return "mqtt://" + address[1]
+	return "mqtt://" + apptest.Serve(t, config.Given{Key: "sys.interval", Values: []string{interval}})
 }
 
 func options(address string, out io.Writer) Options {
