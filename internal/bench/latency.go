@@ -65,8 +65,13 @@ func (h histogram) latency() (*Latency, error) {
 }
 
 // Decode returns the histogram behind l, with values in nanoseconds.
-func (l *Latency) Decode() (*hdrhistogram.Histogram, error) {
-	h, err := hdrhistogram.Decode([]byte(l.Histogram))
+func (l *Latency) Decode() (h *hdrhistogram.Histogram, err error) {
+	defer func() {
+		if p := recover(); p != nil { // the library trusts the lengths in what it reads
+			h, err = nil, fmt.Errorf("decode histogram: %v", p)
+		}
+	}()
+	h, err = hdrhistogram.Decode([]byte(l.Histogram))
 	if err != nil {
 		return nil, fmt.Errorf("decode histogram: %w", err)
 	}
