@@ -22,7 +22,7 @@ test: ## Install what the tests need, and run all of them.
 crashtest: ## Kill the broker under load, ROUNDS (50) times, and count losses. MIDGE_SEED repeats a run.
 	go test -v -count 1 -timeout 60m -tags integration ./test/crash -rounds $(or $(ROUNDS),50)
 
-fuzz: ## Run each fuzz target for FUZZTIME (20s).
+fuzz: ## Run each fuzz target on FUZZTIME inputs (50000x or 250000x, see test/run).
 	test/run fuzz
 
 bench: build ## Compare Midge and Mosquitto, less than five minutes: bench/results/compare.*. PLAN, OUT and ARGS choose otherwise.

@@ -52,6 +52,9 @@ func FuzzSplit(f *testing.F) {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
+		if len(line) > 200 {
+			return // many short lines find more than a few long ones
+		}
 		words, err := split(line)
 		at := -1
 		for _, w := range words {
