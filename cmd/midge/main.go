@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"midge/internal/cli"
 )
@@ -26,6 +27,10 @@ func main() {
 	}))
 }
 
+// echo is the time in which the same signal once more is the first one still:
+// timeout(1), for one, signals the process and then its group.
+const echo = 100 * time.Millisecond
+
 // untilSignal returns a context that SIGINT or SIGTERM cancels. A second
 // signal ends the process at once.
 func untilSignal() context.Context {
@@ -33,9 +38,12 @@ func untilSignal() context.Context {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		<-signals
+		first, at := <-signals, time.Now()
 		cancel()
 		s := <-signals
+		for s == first && time.Since(at) < echo {
+			s = <-signals
+		}
 		fmt.Fprintf(os.Stderr, "midge: second signal (%v): ending at once\n", s)
 		os.Exit(cli.Failed)
 	}()

@@ -75,7 +75,7 @@ type Options struct {
 	// coordinator's goroutine.
 	Progress func(Progress)
 	// Log, if not nil, gets a line for each thing that the user should know
-	// while a run is on: workers started, faults.
+	// while a run is on: workers started, an interruption.
 	Log io.Writer
 	// Command is the command line that the result mentions.
 	Command string
@@ -101,7 +101,9 @@ type Progress struct {
 // can't be run: a wrong setting, a limit of the machine that is too low, or a
 // target that can't be reached or refuses connections. What the broker does
 // wrong while it runs (a loss, a protocol error) is in the Result: see
-// Result.Failed. Cancelling ctx ends the run early, with its error.
+// Result.Failed. Cancelling ctx ends the run early: the Result is what was
+// measured until then, and says so in Interrupted. There is an error if no
+// client was connected yet.
 func Run(ctx context.Context, target Target, s Scenario, o Options) (*Result, error) {
 	return run(ctx, target, s, o)
 }

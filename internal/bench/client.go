@@ -97,8 +97,10 @@ func (w *worker) greet(c *client) {
 	}
 	if c.role == subscriber && w.s.Keep {
 		p.CleanStart = w.cleaning
-		p.Properties.SessionExpiry = sessionExpiry
-		p.Properties.Set(packet.PropSessionExpiry)
+		if !w.cleaning {
+			p.Properties.SessionExpiry = sessionExpiry
+			p.Properties.Set(packet.PropSessionExpiry)
+		}
 	}
 	if c.role == comer && w.s.Wills {
 		p.HasWill, p.Will = true, packet.Will{QoS: 1, Topic: []byte(w.willTopic()), Payload: []byte("will")}

@@ -112,7 +112,7 @@ func (w *worker) connectThose(ctx context.Context, those func(*client) bool) err
 	begun, before := 0, w.readyCount
 	first := w.now()
 	w.progressAt = first
-	for done := 0; done < len(list); done = w.readyCount - before {
+	for done := 0; done < len(list) && w.interrupted == 0; done = w.readyCount - before {
 		next := never
 		for ; begun < len(list) && begun-done < w.connectRoom(); begun++ {
 			due := w.now()
@@ -128,7 +128,7 @@ func (w *worker) connectThose(ctx context.Context, those func(*client) bool) err
 		if err := w.turn(ctx, next); err != nil {
 			return err
 		}
-		if w.stalled(connectLimit) {
+		if w.interrupted == 0 && w.stalled(connectLimit) {
 			return fmt.Errorf("%d of %d clients could not connect and subscribe: no answer for %v", len(list)-done, len(list), connectLimit)
 		}
 	}

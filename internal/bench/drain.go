@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"midge/internal/packet"
@@ -23,14 +24,14 @@ func (w *worker) drain(ctx context.Context, sent []uint32) error {
 			c.conn.ReadRate = 0
 		}
 	}
-	if w.s.Offline {
+	if w.s.Offline && w.interrupted == 0 {
 		if err := w.resume(ctx); err != nil {
 			return err
 		}
 	}
 	due := w.expected(sent)
 	for w.received < due || w.inflight > 0 || w.out.Wills < w.out.WillsDue || w.busyComers() {
-		if w.stalled(time.Duration(w.s.Drain)) {
+		if w.stalled(time.Duration(w.s.Drain)) || w.interrupted > 0 && w.now() > w.interrupted+hurry {
 			break
 		}
 		if err := w.turn(ctx, never); err != nil {
@@ -79,7 +80,7 @@ func (w *worker) resume(ctx context.Context) error {
 			total++
 		}
 	}
-	for i := 0; w.returnedCount+w.lostClients < total; {
+	for i := 0; w.returnedCount+w.lostClients < total && w.interrupted == 0; {
 		for ; i < len(w.clients) && begun-w.returnedCount < connectBatch; i++ {
 			if c := &w.clients[i]; c.role == subscriber {
 				c.back = true
@@ -90,7 +91,7 @@ func (w *worker) resume(ctx context.Context) error {
 		if err := w.turn(ctx, never); err != nil {
 			return err
 		}
-		if w.stalled(connectLimit) {
+		if w.interrupted == 0 && w.stalled(connectLimit) {
 			return fmt.Errorf("%d sessions could not be resumed: no answer for %v", total-w.returnedCount, connectLimit)
 		}
 	}
@@ -111,7 +112,12 @@ func (w *worker) returned(present bool) {
 func (w *worker) sum(sent []uint32) error {
 	if w.s.shared() && w.hasSubscriber(0) {
 		for f := range w.seen {
-			w.out.Faulty.Lost += uint64(sent[f] - min(sent[f], w.seen[f].unique))
+			missing := uint64(sent[f] - min(sent[f], w.seen[f].unique))
+			if w.interrupted > 0 { // members of a group get messages in any order
+				w.out.UnderWay += missing
+			} else {
+				w.out.Faulty.Lost += missing
+			}
 		}
 	}
 	if !w.s.shared() {
@@ -119,8 +125,13 @@ func (w *worker) sum(sent []uint32) error {
 			w.missing(&w.clients[i], sent)
 		}
 	}
-	w.out.Faulty.Lost += w.out.WillsDue - min(w.out.WillsDue, w.out.Wills)
-	w.out.Faulty.Unacknowledged += uint64(w.inflight)
+	if w.interrupted > 0 {
+		w.out.Unanswered = uint64(w.inflight)
+		w.forgetPartial()
+	} else {
+		w.out.Faulty.Unacknowledged = uint64(w.inflight)
+		w.out.Faulty.Lost += w.out.WillsDue - min(w.out.WillsDue, w.out.Wills)
+	}
 	w.out.Slow.Readers = 0
 	for i := range w.clients {
 		if w.clients[i].slow {
@@ -129,7 +140,7 @@ func (w *worker) sum(sent []uint32) error {
 	}
 	w.out.Lasts = w.lasts
 	if w.s.Offline {
-		w.out.Resumed, w.out.ResumeTime = w.received, w.out.LastReceipt-w.resumedAt
+		w.out.Returned, w.out.Resumed, w.out.ResumeTime = w.returnedCount, w.received, max(0, w.out.LastReceipt-w.resumedAt)
 	}
 	for _, h := range []struct {
 		from histogram
@@ -148,16 +159,47 @@ func (w *worker) missing(c *client, sent []uint32) {
 		return
 	}
 	w.wanted(c.n, func(f int) {
-		lost := w.tracker[w.track(c.n, f)].lost(sent[f])
+		t := &w.tracker[w.track(c.n, f)]
+		lost := t.lost(sent[f])
+		if w.interrupted > 0 { // only what later ones have overtaken is lost: the others might have come
+			gaps := min(lost, t.gaps())
+			w.out.UnderWay += lost - gaps
+			lost = gaps
+		}
 		switch {
 		case lost == 0:
 		case c.slow:
 			w.out.Slow.Lost += lost
 		default:
 			w.out.Faulty.Lost += lost
-			w.detail("subscriber %d got %d of the %d messages of flow %d", c.n, w.tracker[w.track(c.n, f)].unique, sent[f], f)
+			w.detail("subscriber %d got %d of the %d messages of flow %d", c.n, t.unique, sent[f], f)
 		}
 	})
+}
+
+// partialReceipt marks a message in lasts that not all of its subscribers here got.
+const partialReceipt = math.MaxInt64
+
+// forgetPartial marks the messages of an interrupted run that were still on
+// their way to some of their subscribers: their last receipt is not known.
+func (w *worker) forgetPartial() {
+	if w.lasts == nil || w.s.shared() {
+		return
+	}
+	whole := make([]uint32, w.flows) // how many messages of a flow all have
+	for f := range whole {
+		whole[f] = uint32(w.s.Messages)
+	}
+	for i := range w.clients {
+		if c := &w.clients[i]; c.role == subscriber && !c.slow {
+			w.wanted(c.n, func(f int) { whole[f] = min(whole[f], w.tracker[w.track(c.n, f)].next) })
+		}
+	}
+	for f, n := range whole {
+		for seq := int(n); seq < w.s.Messages; seq++ {
+			w.lasts[f*w.s.Messages+seq] = partialReceipt
+		}
+	}
 }
 
 // leave removes what the run would leave behind at the broker, and
@@ -174,7 +216,7 @@ func (w *worker) leave(ctx context.Context) error {
 	if err := w.turn(ctx, w.now()); err != nil {
 		return err
 	}
-	clean := w.s.Keep && w.Version == packet.V311
+	clean := w.s.Keep && (w.Version == packet.V311 || w.interrupted > 0) // who is away can't say good-bye
 	for i := range w.clients {
 		c := &w.clients[i]
 		if c.stage == gone {

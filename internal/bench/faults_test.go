@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bytes"
-	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -408,21 +407,4 @@ func TestChurnAndWills(t *testing.T) {
 			t.Errorf("lose=%v: %+v, %q", lose, c, r.Faults)
 		}
 	}
-}
-
-// TestCancel proves that a run ends when its context does.
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
-		b := newTestBroker()
-		var o Options
-		o.network.Dial = b.dial
-		start := time.Now()
-		_, err := Run(ctx, Target{Address: "127.0.0.1:1883"}, pairs(0), o)
-		if err == nil || time.Since(start) > 500*time.Millisecond {
-			t.Errorf("error %v after %v, want one after 300 ms", err, time.Since(start))
-		}
-		b.running.Wait()
-	})
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // each takes reports until take has said of each worker that its phase is
-// over. Progress is passed on meanwhile.
+// over. Progress is passed on meanwhile, and the end of ctx, as an interruption.
 func (c *coordinator) each(ctx context.Context, take func(i int, r report) bool) error {
 	type from struct {
 		i  int
@@ -17,8 +17,8 @@ func (c *coordinator) each(ctx context.Context, take func(i int, r report) bool)
 		ok bool
 	}
 	all := make(chan from)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
 	for i, m := range c.members {
 		go func() {
 			for {
@@ -26,22 +26,24 @@ func (c *coordinator) each(ctx context.Context, take func(i int, r report) bool)
 				case r, ok := <-m.reports:
 					select {
 					case all <- from{i, r, ok}:
-					case <-ctx.Done():
+					case <-done:
 						return
 					}
 					if !ok || r.Progress == nil {
 						return // the end of the phase: the next reports are for the next one
 					}
-				case <-ctx.Done():
+				case <-done:
 					return
 				}
 			}
 		}()
 	}
+	interrupted := ctx.Done()
 	for left := len(c.members); left > 0; {
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-interrupted:
+			c.interrupt()
+			interrupted = nil
 		case f := <-all:
 			switch {
 			case !f.ok:

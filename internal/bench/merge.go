@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,7 +24,7 @@ func (c *coordinator) merge(finals []*partial, start time.Duration) error {
 	}
 	lasts := newHistogram()
 	for _, d := range sum.Lasts {
-		if d > 0 {
+		if d > 0 && d != partialReceipt {
 			lasts.record(d)
 		}
 	}
@@ -36,13 +37,21 @@ func (c *coordinator) merge(finals []*partial, start time.Duration) error {
 			return err
 		}
 	}
-	r.Seconds = time.Duration(s.Duration).Seconds()
+	end := start + time.Duration(s.WarmUp) + time.Duration(s.Duration)
+	if c.interrupted > 0 {
+		end = min(end, c.interrupted)
+	}
+	published := max(0, end-start) // warm-up included
+	r.Seconds = max(0, published-time.Duration(s.WarmUp)).Seconds()
 	if s.Messages > 0 {
 		r.Seconds = max(0, sum.LastReceipt-start).Seconds()
+		if sum.LastReceipt == 0 {
+			r.Seconds = published.Seconds()
+		}
 	}
 	r.Published, r.Received = c.count(sum.Published), c.count(sum.Received)
 	r.Faulty = sum.Faulty
-	c.others(&sum, churn)
+	c.others(&sum, churn, published)
 	c.use(&sum)
 	c.judge(&sum, details)
 	return nil
@@ -61,6 +70,8 @@ func (p *partial) add(o *partial) {
 	p.Published += o.Published
 	p.Received += o.Received
 	p.Late += o.Late
+	p.UnderWay += o.UnderWay
+	p.Unanswered += o.Unanswered
 	p.LastReceipt = max(p.LastReceipt, o.LastReceipt)
 	p.Lasts = maxOf(p.Lasts, o.Lasts)
 	p.Churned += o.Churned
@@ -68,6 +79,8 @@ func (p *partial) add(o *partial) {
 	p.Wills += o.Wills
 	p.Resumed += o.Resumed
 	p.ResumeTime = max(p.ResumeTime, o.ResumeTime)
+	p.Returned += o.Returned
+	p.Left = cmp.Or(p.Left, o.Left)
 	p.SessionsLost += o.SessionsLost
 	p.Slow.Readers += o.Slow.Readers
 	p.Slow.Received += o.Slow.Received
@@ -90,18 +103,20 @@ func (p *partial) add(o *partial) {
 }
 
 // others fills in what only some scenarios have.
-func (c *coordinator) others(sum *partial, churn histogram) {
+func (c *coordinator) others(sum *partial, churn histogram, published time.Duration) {
 	r, s := c.result, &c.plan.Scenario
 	if s.Churn > 0 {
 		r.Churned = &Churned{Connections: sum.Churned, WillsDue: sum.WillsDue, WillsReceived: sum.Wills}
-		r.Churned.PerSecond = float64(sum.Churned) / (time.Duration(s.WarmUp) + time.Duration(s.Duration)).Seconds()
+		if published > 0 {
+			r.Churned.PerSecond = float64(sum.Churned) / published.Seconds()
+		}
 		r.Churned.Time, _ = churn.latency() // what it holds was encoded before
 	}
 	if s.SlowReaders > 0 {
 		r.SlowReads = &sum.Slow
 	}
-	if s.Offline {
-		r.Resumed = &Resumed{Sessions: s.Subscribers, Messages: sum.Resumed, Seconds: sum.ResumeTime.Seconds()}
+	if s.Offline && (sum.Returned > 0 || c.interrupted == 0) {
+		r.Resumed = &Resumed{Sessions: sum.Returned, Messages: sum.Resumed, Seconds: sum.ResumeTime.Seconds()}
 		if r.Resumed.Seconds > 0 {
 			r.Resumed.PerSecond = float64(sum.Resumed) / r.Resumed.Seconds
 		}
@@ -111,6 +126,10 @@ func (c *coordinator) others(sum *partial, churn histogram) {
 // use relates CPU time and memory to messages and connections.
 func (c *coordinator) use(sum *partial) {
 	r := c.result
+	if r.Seconds == 0 { // interrupted before that
+		r.BrokerUse = nil
+		return
+	}
 	r.BenchUse = sum.Use
 	n := float64(max(sum.Received, sum.Published))
 	if c.plan.Scenario.Offline {
@@ -126,6 +145,35 @@ func (c *coordinator) use(sum *partial) {
 	}
 }
 
+// noteInterruption says when the run was interrupted, and what it couldn't tell
+// for that reason.
+func (c *coordinator) noteInterruption(sum *partial) {
+	r, s := c.result, &c.plan.Scenario
+	r.Interrupted = c.interrupted.Seconds()
+	note := func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
+	after := "interrupted after " + tenths(c.interrupted)
+	switch measured := time.Duration(r.Seconds * float64(time.Second)); {
+	case c.interruptedIn == connecting:
+		note("%s, with %d of %d clients connected: nothing else was measured", after, r.Connects.Clients, s.Publishers+s.Subscribers+s.Clients)
+	case c.interruptedIn == draining && s.Offline:
+		note("%s, before all sessions had got their messages", after)
+	case c.interruptedIn == draining:
+		note("%s, while the last messages were under way", after)
+	case s.Messages > 0:
+		note("%s, before all messages were sent", after)
+	case measured == 0:
+		note("%s, while warming up: nothing was measured", after)
+	default:
+		note("%s, of which it measured for %s instead of %v", after, tenths(measured), s.Duration)
+	}
+	if sum.UnderWay+sum.Unanswered+sum.Late > 0 {
+		note("when it ended, %d messages were under way, %d were not acknowledged, and %d that were due were not sent yet: that is no fault", sum.UnderWay, sum.Unanswered, sum.Late)
+	}
+}
+
+// tenths writes a time with a tenth of a second.
+func tenths(d time.Duration) string { return d.Round(100 * time.Millisecond).String() }
+
 // judge puts in words what went wrong.
 func (c *coordinator) judge(sum *partial, details []string) {
 	r, s := c.result, &c.plan.Scenario
@@ -135,15 +183,24 @@ func (c *coordinator) judge(sum *partial, details []string) {
 			r.Faults = append(r.Faults, fmt.Sprintf(format, append([]any{n}, args...)...))
 		}
 	}
-	lost := f.Lost - min(f.Lost, sum.WillsDue-min(sum.WillsDue, sum.Wills))
+	wills := sum.WillsDue - min(sum.WillsDue, sum.Wills)
+	if c.interrupted > 0 {
+		c.noteInterruption(sum)
+		wills, sum.Late = 0, 0
+	}
+	lost := f.Lost - min(f.Lost, wills)
 	if s.AllowLoss {
 		if lost > 0 {
 			r.Notes = append(r.Notes, fmt.Sprintf("%d messages were lost, which the scenario allows", lost))
 		}
 		lost = 0
 	}
-	shout(lost, "LOST %d messages at QoS %d: not received %v after anything else was", s.QoS, s.Drain)
-	shout(sum.WillsDue-min(sum.WillsDue, sum.Wills), "LOST %d wills")
+	if c.interrupted > 0 {
+		shout(lost, "LOST %d messages at QoS %d: later ones of their flows came", s.QoS)
+	} else {
+		shout(lost, "LOST %d messages at QoS %d: not received %v after anything else was", s.QoS, s.Drain)
+	}
+	shout(wills, "LOST %d wills")
 	shout(sum.SessionsLost, "LOST %d sessions")
 	shout(f.Duplicates, "%d messages came twice")
 	shout(f.OutOfOrder, "%d messages came out of order")
@@ -154,12 +211,12 @@ func (c *coordinator) judge(sum *partial, details []string) {
 	shout(f.Protocol, "%d protocol errors by the broker")
 	shout(f.Disconnected, "%d connections ended or refused by the broker")
 	shout(sum.Late, "%d messages were due and could not be sent, since the broker took no more")
+	if sum.Left != "" {
+		r.Faults = append(r.Faults, sum.Left)
+	}
 	if len(r.Faults) > 0 {
 		details = slices.Compact(details)
 		r.Faults = append(r.Faults, details[:min(len(details), maxDetails)]...)
-		for _, f := range r.Faults {
-			c.say("FAULT: %s", f)
-		}
 	}
 	if r.Lag != nil && r.Latency != nil && r.Lag.P99 > r.Latency.P50 {
 		r.Notes = append(r.Notes, fmt.Sprintf("the bench itself wrote up to %s late (p99), which the latencies include", short(r.Lag.P99)))

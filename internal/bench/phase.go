@@ -14,6 +14,9 @@ func (w *worker) schedule(start time.Duration) {
 	if w.s.Messages > 0 {
 		w.measureFrom, w.end = start, never
 	}
+	if w.interrupted > 0 {
+		w.end = min(w.end, w.interrupted)
+	}
 }
 
 // publishAll publishes until the time has passed, or all messages are sent.
@@ -25,13 +28,13 @@ func (w *worker) publishAll(ctx context.Context) error {
 		}
 	}
 	w.publishing, w.progressAt = true, w.begin
-	planned := w.planned()
+	w.toSend = w.planned()
 	if w.s.Rate == 0 {
 		for _, f := range w.sends {
 			w.pump(int(f), w.now(), false)
 		}
 	}
-	for w.sent < planned || w.now() < w.end && w.s.Messages == 0 {
+	for w.sent < w.toSend || w.now() < w.end && w.s.Messages == 0 {
 		now := w.now()
 		next := w.comeAndGo(now)
 		if w.s.Rate > 0 {
@@ -43,19 +46,19 @@ func (w *worker) publishAll(ctx context.Context) error {
 		if err := w.turn(ctx, next); err != nil {
 			return err
 		}
-		if w.now() >= w.end && w.s.Rate == 0 || w.hopeless(planned) {
+		if w.now() >= w.end && (w.s.Rate == 0 || w.s.Messages > 0) || w.hopeless() {
 			break
 		}
 	}
 	w.publishing = false
-	if planned != math.MaxUint64 {
-		w.out.Late = planned - min(planned, w.sent)
+	if w.toSend != math.MaxUint64 && !(w.interrupted > 0 && w.s.Messages > 0) {
+		w.out.Late = w.toSend - min(w.toSend, w.sent)
 	}
 	return nil
 }
 
 // hopeless tells that what is left to send will not be.
-func (w *worker) hopeless(planned uint64) bool {
+func (w *worker) hopeless() bool {
 	if len(w.clients) > 0 && w.lostClients == len(w.clients)-w.comers() {
 		return w.s.Churn == 0
 	}
@@ -66,7 +69,7 @@ func (w *worker) hopeless(planned uint64) bool {
 	case w.s.Rate > 0:
 		scheduled += time.Duration(float64(w.s.Messages) * float64(w.flows) / w.s.Rate * float64(time.Second))
 	}
-	return w.sent < planned && w.now() >= scheduled && w.stalled(time.Duration(w.s.Drain))
+	return w.sent < w.toSend && w.now() >= scheduled && w.stalled(time.Duration(w.s.Drain))
 }
 
 func (w *worker) comers() int {

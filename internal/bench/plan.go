@@ -42,11 +42,16 @@ type network struct {
 	tls *tls.Config
 }
 
-// An order tells a worker to go on.
+// An order tells a worker to go on. Interrupt comes at any time, and once; the
+// others when the worker waits for them.
 type order struct {
-	Start time.Duration // on the clock: when publishing begins
-	Sent  []uint32      // by flow: what was sent in all
+	Start     time.Duration `json:",omitempty"` // on the clock: when publishing begins
+	Sent      []uint32      `json:",omitempty"` // by flow: what was sent in all
+	Interrupt time.Duration `json:",omitempty"` // on the clock: when the run ends early; 0 means not
 }
+
+// allOrders is how many orders a worker gets in a run, at most.
+const allOrders = 3
 
 // A report is what a worker tells the coordinator. One of the fields is set.
 type report struct {
@@ -77,6 +82,8 @@ type partial struct {
 	Published    uint64 // while measuring
 	Received     uint64
 	Late         uint64        // due messages that were never sent
+	UnderWay     uint64        // messages that had not arrived when the run was interrupted
+	Unanswered   uint64        // publications that were not acknowledged when the run was interrupted
 	LastReceipt  time.Duration // on the clock
 	Lasts        []int64       `json:",omitempty"` // by flow and sequence number: latency at the last subscriber here, ns
 	Latency      string        // encoded histograms
@@ -92,7 +99,9 @@ type partial struct {
 	Wills        uint64
 	Resumed      uint64        // messages after the return of offline subscribers
 	ResumeTime   time.Duration // from the first reconnection to the last message
+	Returned     int           // sessions that were resumed
 	SessionsLost uint64        // sessions that were gone when their clients returned
+	Left         string        // why something of the run is left at the broker
 	Use          Usage
 }
 

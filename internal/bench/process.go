@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +19,7 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	orders, reports := make(chan order, 1), make(chan report, 4)
+	orders, reports := make(chan order, allOrders), make(chan report, 4)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -44,9 +43,11 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 	}()
 	e := json.NewEncoder(out)
 	for r := range reports {
-		err = errors.Join(err, e.Encode(r))
+		if e.Encode(r) != nil {
+			cancel() // the coordinator is gone: nobody is there to hear anything
+		}
 	}
-	return err
+	return nil
 }
 
 // stopLimit is the time that a worker process has to end by itself.
@@ -55,7 +56,7 @@ const stopLimit = 5 * time.Second
 // remoteMember starts a worker process and talks to it over pipes. The process
 // ends when its standard input does.
 func remoteMember(ctx context.Context, command []string, p *plan) (*member, error) {
-	m := &member{orders: make(chan order, 1), reports: make(chan report, 4)}
+	m := &member{orders: make(chan order, allOrders), reports: make(chan report, 4)}
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stderr = os.Stderr
 	cmd.WaitDelay = stopLimit

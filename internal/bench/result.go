@@ -13,7 +13,8 @@ type Result struct {
 	MQTT        string      `json:"mqtt"`    // version: 3.1.1 or 5.0
 	Transport   string      `json:"transport"`
 	Started     time.Time   `json:"started"`
-	Seconds     float64     `json:"seconds"` // measured, without warm-up and draining
+	Seconds     float64     `json:"seconds"`                             // measured, without warm-up and draining
+	Interrupted float64     `json:"interrupted_after_seconds,omitempty"` // when the run was ended before its time, counted from its start; 0 if it wasn't
 	Command     string      `json:"command,omitempty"`
 	Environment Environment `json:"environment"`
 

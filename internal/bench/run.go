@@ -25,7 +25,21 @@ type coordinator struct {
 	shown   time.Time
 	before  Progress // shown last
 	started time.Time
+
+	// Of an interrupted run: closed then, and when it ends, on the clock.
+	interruption         chan struct{}
+	interrupted          time.Duration
+	phase, interruptedIn phase
 }
+
+// phase is how far the workers are.
+type phase uint8
+
+const (
+	connecting phase = iota
+	sending
+	draining
+)
 
 // member is a worker as the coordinator sees it: what goes to it and what
 // comes from it. stop waits until it has ended.
@@ -40,9 +54,9 @@ func run(ctx context.Context, target Target, s Scenario, o Options) (*Result, er
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	working, cancel := context.WithCancel(context.WithoutCancel(ctx)) // an interrupted worker still has its result to tell
 	defer cancel()
-	err = c.start(ctx)
+	err = c.start(working)
 	if err == nil {
 		err = c.steer(ctx)
 	}
@@ -85,7 +99,7 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 	target.Name = cmp.Or(target.Name, target.Address)
 	p := &plan{Scenario: s, Run: runID(), Epoch: time.Now(), Version: version, Username: target.Username, Password: target.Password,
 		Peer: peer, TLSOn: d.transport == "tls" || d.transport == "wss", TLS: target.TLS, Host: d.host, WebSocket: d.webSocket, network: o.network}
-	c := &coordinator{target: target, options: o, plan: p, started: p.Epoch}
+	c := &coordinator{target: target, options: o, plan: p, started: p.Epoch, interruption: make(chan struct{})}
 	var notes [2]string
 	n := s.connections()
 	if p.Procs, notes[0], err = processes(o.Procs, n); err != nil {
@@ -196,7 +210,7 @@ func (c *coordinator) start(ctx context.Context) error {
 
 // localMember runs a worker on a goroutine of this process.
 func localMember(ctx context.Context, p *plan) (*member, error) {
-	m := &member{orders: make(chan order, 1), reports: make(chan report, 4)}
+	m := &member{orders: make(chan order, allOrders), reports: make(chan report, 4)}
 	w, err := newWorker(p, m.orders, m.reports)
 	if err != nil {
 		return nil, err
@@ -227,16 +241,13 @@ func (c *coordinator) steer(ctx context.Context) error {
 	if err := c.connected(ctx, time.Since(begun)); err != nil {
 		return err
 	}
-	lead := 20 * time.Millisecond // for the order to arrive everywhere
-	if len(c.members) > 1 {
-		lead = 200 * time.Millisecond
-	}
-	start := time.Since(c.plan.Epoch) + lead
+	start := c.soon()
 	for _, m := range c.members {
 		m.orders <- order{Start: start}
 	}
+	c.phase = sending
 	sent := make([]uint32, c.plan.Scenario.flows())
-	stopMetering := c.meterBroker(ctx, start)
+	stopMetering := c.meterBroker(start)
 	err := c.each(ctx, func(_ int, r report) bool {
 		if r.Sent == nil {
 			return false
@@ -253,6 +264,7 @@ func (c *coordinator) steer(ctx context.Context) error {
 	for _, m := range c.members {
 		m.orders <- order{Sent: sent}
 	}
+	c.phase = draining
 	finals := make([]*partial, len(c.members))
 	if err := c.each(ctx, func(i int, r report) bool {
 		finals[i] = r.Final
@@ -260,26 +272,53 @@ func (c *coordinator) steer(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if c.broker != nil && c.plan.Scenario.Messages > 0 {
+	if c.broker != nil && c.plan.Scenario.Messages > 0 && (c.interrupted == 0 || c.interrupted > start) {
 		c.brokerUsed()
 	}
 	return c.merge(finals, start)
+}
+
+// soon is a time on the clock before which an order arrives everywhere.
+func (c *coordinator) soon() time.Duration {
+	lead := 20 * time.Millisecond
+	if len(c.members) > 1 {
+		lead = 200 * time.Millisecond
+	}
+	return time.Since(c.plan.Epoch) + lead
+}
+
+// interrupt has the run end soon, and the workers tell what they have.
+func (c *coordinator) interrupt() {
+	if c.interrupted > 0 {
+		return
+	}
+	c.interrupted, c.interruptedIn = c.soon(), c.phase
+	c.say("interrupted: what was measured follows; a second time ends at once")
+	close(c.interruption)
+	for _, m := range c.members {
+		m.orders <- order{Interrupt: c.interrupted}
+	}
 }
 
 // connected notes what connecting took, and lets the broker settle.
 func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 	r := c.result
 	r.Connects.Seconds = took.Seconds()
-	r.Connects.PerSecond = float64(r.Connects.Clients) / took.Seconds()
+	if took > 0 {
+		r.Connects.PerSecond = float64(r.Connects.Clients) / took.Seconds()
+	}
 	if c.broker != nil {
 		r.BrokerUse.ConnectMicros = c.broker.read().CPUSeconds * 1e6 / float64(max(1, r.Connects.Clients))
 	}
 	select {
 	case <-time.After(time.Duration(c.plan.Scenario.Settle)):
 	case <-ctx.Done():
-		return ctx.Err()
+		c.interrupt()
 	}
-	if c.broker != nil && r.Connects.Clients > 0 {
+	if r.Connects.Clients == 0 && c.interrupted > 0 && c.plan.Scenario.Churn == 0 {
+		return fmt.Errorf("interrupted after %v, before any client was connected", tenths(c.interrupted))
+	}
+	if c.broker != nil && r.Connects.Clients > 0 && c.interrupted == 0 {
 		rss, err := processRSS(c.target.PID)
 		if err != nil {
 			return err
@@ -292,7 +331,7 @@ func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 // meterBroker measures the broker while the workers measure: from the end of
 // the warm-up for the duration, or, with a number of messages, from the start
 // until steer reads the meter.
-func (c *coordinator) meterBroker(ctx context.Context, start time.Duration) (stop func()) {
+func (c *coordinator) meterBroker(start time.Duration) (stop func()) {
 	if c.broker == nil {
 		return func() {}
 	}
@@ -304,22 +343,21 @@ func (c *coordinator) meterBroker(ctx context.Context, start time.Duration) (sto
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for i, at := range []time.Time{from, from.Add(time.Duration(s.Duration))} {
-			select {
-			case <-time.After(time.Until(at)):
-			case <-ctx.Done():
-				return
-			}
-			if i == 0 {
-				_ = c.broker.restart() // a broker that has ended is noticed at its connections
-			}
-			if s.Messages > 0 {
-				return
-			}
-			if i == 1 {
-				c.brokerUsed()
-			}
+		select {
+		case <-time.After(time.Until(from)):
+		case <-c.interruption:
+			return
 		}
+		_ = c.broker.restart() // a broker that has ended is noticed at its connections
+		if s.Messages > 0 {
+			return
+		}
+		select {
+		case <-time.After(time.Until(from.Add(time.Duration(s.Duration)))):
+		case <-c.interruption:
+			<-time.After(time.Until(c.plan.Epoch.Add(c.interrupted)))
+		}
+		c.brokerUsed()
 	}()
 	return func() { <-done }
 }

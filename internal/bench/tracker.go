@@ -49,6 +49,9 @@ func (t *tracker) lost(sent uint32) uint64 {
 	return uint64(max(sent, t.unique) - t.unique)
 }
 
+// gaps is how many messages have not come although later ones have.
+func (t *tracker) gaps() uint64 { return uint64(t.next - min(t.next, t.unique)) }
+
 // bitset tells for each message of a flow whether it came, which a tracker
 // can't when several subscribers share a subscription.
 type bitset struct {

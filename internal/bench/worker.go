@@ -22,6 +22,8 @@ const (
 	// quiet is how long a worker listens for repetitions after everything has
 	// arrived.
 	quiet = 100 * time.Millisecond
+	// hurry is how long an interrupted run waits for anything.
+	hurry = 500 * time.Millisecond
 	// tickEvery is how often a worker reports its progress.
 	tickEvery = 500 * time.Millisecond
 	// maxTrackers bounds the memory for following the order at each member of
@@ -56,6 +58,8 @@ type worker struct {
 
 	// Phases, on the clock.
 	begin, measureFrom, end time.Duration
+	interrupted             time.Duration // when the run ends early; 0 means not
+	next                    *order        // how to go on, once the coordinator has said so
 	phase                   string
 	publishing              bool
 	connectedAll            bool
@@ -69,6 +73,7 @@ type worker struct {
 	blocked, unblocked []*client
 	inflight           int
 	sent, received     uint64
+	toSend             uint64 // see planned
 	readyCount         int
 	lostClients        int
 	returnedCount      int
@@ -154,7 +159,10 @@ func (w *worker) run(ctx context.Context) error {
 	if err := w.sum(finish.Sent); err != nil {
 		return err
 	}
-	return w.leave(ctx)
+	if err := w.leave(ctx); err != nil {
+		w.out.Left = err.Error() // no reason to throw away what was measured
+	}
+	return nil
 }
 
 // turn lets the network have a turn, until next at the latest, and does what
@@ -165,6 +173,9 @@ func (w *worker) turn(ctx context.Context, next time.Duration) error {
 		wait = min(max(0, next-w.now()), turnLimit)
 	}
 	if err := w.loop.Turn(wait); err != nil {
+		return err
+	}
+	if err := w.hear(); err != nil {
 		return err
 	}
 	now := w.now()
@@ -208,22 +219,45 @@ func (w *worker) measure(now time.Duration) {
 	}
 }
 
-// stalled tells that nothing has got on for d.
-func (w *worker) stalled(d time.Duration) bool { return w.now()-w.progressAt > d }
+// stalled tells that nothing has got on for d. An interrupted run has less
+// patience.
+func (w *worker) stalled(d time.Duration) bool {
+	if w.interrupted > 0 {
+		d = min(d, hurry)
+	}
+	return w.now()-w.progressAt > d
+}
+
+// over tells that an interrupted run has come to its end.
+func (w *worker) over() bool { return w.interrupted > 0 && w.now() >= w.interrupted }
+
+// hear takes an order, if there is one.
+func (w *worker) hear() error {
+	select {
+	case o, ok := <-w.orders:
+		switch {
+		case !ok:
+			return errors.New("the coordinator has ended")
+		case o.Interrupt > 0:
+			w.interrupted = o.Interrupt
+			w.end = min(w.end, w.interrupted)
+			w.toSend = w.planned()
+		default:
+			w.next = &o
+		}
+	default:
+	}
+	return nil
+}
 
 // await turns until the coordinator says how to go on.
 func (w *worker) await(ctx context.Context) (order, error) {
-	for {
-		select {
-		case o, ok := <-w.orders:
-			if !ok {
-				return o, errors.New("the coordinator has ended")
-			}
-			return o, nil
-		default:
-		}
+	for w.next == nil {
 		if err := w.turn(ctx, never); err != nil {
 			return order{}, err
 		}
 	}
+	o := *w.next
+	w.next = nil
+	return o, nil
 }

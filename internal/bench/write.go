@@ -25,12 +25,19 @@ func (r *Result) WriteGo(w io.Writer) error {
 		return err
 	}
 	var b strings.Builder
+	if r.Interrupted > 0 { // a key for this result alone, which benchstat doesn't mix with whole ones
+		fmt.Fprintf(&b, "interrupted: after %.1fs\n", r.Interrupted)
+	}
 	fmt.Fprintf(&b, "BenchmarkMQTT/scenario=%s/qos=%d/mqtt=%s/%s/broker=%s-%d\t%d", word(r.Scenario.Name), r.Scenario.QoS, r.MQTT,
 		r.Transport, word(r.Broker), e.Cores, max(1, r.Received.Messages))
 	for _, u := range r.units() {
 		fmt.Fprintf(&b, "\t%.6g %s", u.value, u.name)
 	}
-	_, err = fmt.Fprintln(w, b.String())
+	b.WriteByte('\n')
+	if r.Interrupted > 0 {
+		b.WriteString("interrupted:\n")
+	}
+	_, err = io.WriteString(w, b.String())
 	return err
 }
 
@@ -75,7 +82,9 @@ func (r *Result) units() []unit {
 		add("broker-rss-B", float64(u.RSS))
 		add("broker-B/conn", u.RSSPerConn)
 	}
-	add("bench-cpu-ns/msg", r.BenchUse.MicrosPerMsg*1000)
+	if r.BenchUse.MicrosPerMsg > 0 {
+		add("bench-cpu-ns/msg", r.BenchUse.MicrosPerMsg*1000)
+	}
 	add("faults", float64(r.Faulty.Sum()))
 	return all
 }
@@ -88,7 +97,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 	e := r.Environment
 	fmt.Fprintf(t, "bench\t%s, %s, %d cores, %d processes\n", e.Engine, e.CPU, e.Cores, e.Procs)
 	fmt.Fprintf(t, "connected\t%d clients in %.2f s, %.0f/s\n", r.Connects.Clients, r.Connects.Seconds, r.Connects.PerSecond)
-	if r.Published.Messages > 0 || r.Scenario.Publishers > 0 {
+	if r.Published.Messages > 0 || r.Scenario.Publishers > 0 && r.Seconds > 0 {
 		fmt.Fprintf(t, "published\t%d messages in %.2f s, %.0f/s\n", r.Published.Messages, r.Seconds, r.Published.PerSecond)
 		fmt.Fprintf(t, "received\t%d messages, %.0f/s\n", r.Received.Messages, r.Received.PerSecond)
 	}
@@ -108,7 +117,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 		name string
 		use  *Usage
 	}{{"broker's use", r.BrokerUse}, {"bench's use", &r.BenchUse}} {
-		if u.use == nil {
+		if u.use == nil || r.Seconds == 0 {
 			continue
 		}
 		fmt.Fprintf(t, "%s\t%.2f s CPU (%.0f %%)", u.name, u.use.CPUSeconds, u.use.CPUPercent)

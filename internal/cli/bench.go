@@ -2,12 +2,15 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,7 +36,8 @@ over all subscribers. Flags and --file change it, or make one of their own.
 
 ` + benchNames() + `
 The exit status is 1 if the broker loses, repeats or reorders messages, breaks the protocol, refuses connections or ends
-them. Latency counts from the time at which a message was due, so that a broker that stalls is charged for it.`,
+them, and if the run is interrupted (Ctrl-C, SIGTERM): the result is then of what was measured until then, and says so; a
+second time ends at once. Latency counts from the time at which a message was due, so that a broker that stalls is charged for it.`,
 		Example: `  midge bench p2p-1K-1K-1K-1K
   midge bench fanout-1-1K-1-1K --address 192.0.2.7:1883 --mqtt 5.0
   midge bench throughput-100 --pid $(pidof mosquitto) --duration 30s -o json
@@ -68,7 +72,12 @@ func benchWorkerCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: work(func(cmd *cobra.Command, _ []string) error {
-			return bench.Work(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
+			// Ctrl-C and service managers signal all processes at once. The
+			// coordinator, which has to tell the result, says what to do, and
+			// its end is the end of standard input.
+			signal.Ignore(os.Interrupt, syscall.SIGTERM)
+			defer signal.Reset(os.Interrupt, syscall.SIGTERM)
+			return bench.Work(context.WithoutCancel(cmd.Context()), cmd.InOrStdin(), cmd.OutOrStdout())
 		}),
 	}
 }
@@ -170,8 +179,8 @@ func (o *benchOptions) run(cmd *cobra.Command, w World, s bench.Scenario) error 
 	o.options.Worker = []string{program, "bench", "worker"}
 	o.options.Command = strings.Join(append([]string{"midge"}, w.Args...), " ")
 	o.options.Build = build()
-	o.options.Log = cmd.ErrOrStderr()
 	live := &progressLine{out: cmd.ErrOrStderr(), terminal: isTerminal(w.Stderr)}
+	o.options.Log = live
 	if o.progress || live.terminal {
 		o.options.Progress = live.show
 	}
@@ -188,10 +197,21 @@ func (o *benchOptions) run(cmd *cobra.Command, w World, s bench.Scenario) error 
 	default:
 		err = r.WriteTable(cmd.OutOrStdout())
 	}
-	if err == nil && r.Failed() {
-		err = errFaulty
+	if err != nil {
+		return err
 	}
-	return err
+	if o.output != "table" || !isTerminal(w.Stdout) { // else they were seen just now
+		for _, f := range r.Faults {
+			fmt.Fprintf(cmd.ErrOrStderr(), "FAULT: %s\n", f)
+		}
+	}
+	switch {
+	case r.Failed():
+		return errFaulty
+	case r.Interrupted > 0:
+		return fmt.Errorf("interrupted after %.1fs: the result is of what was measured until then", r.Interrupted)
+	}
+	return nil
 }
 
 // isTerminal tells whether w is a terminal or something like it.
@@ -224,6 +244,15 @@ func (l *progressLine) show(p bench.Progress) {
 	}
 	fmt.Fprintf(l.out, "\r%s\x1b[K", text)
 	l.open = true
+}
+
+// Write writes lines that are to stay, in the place of the one that isn't.
+func (l *progressLine) Write(b []byte) (int, error) {
+	if l.open {
+		fmt.Fprint(l.out, "\r\x1b[K")
+		l.open = false
+	}
+	return l.out.Write(b)
 }
 
 func (l *progressLine) end() {

@@ -48,7 +48,7 @@ the broker runs, {plan} the directory of the plan, {midge} this program, and {tm
 docs/bench.md has all keys.
 
 The exit status is 1 if a run lost a message, broke the protocol or couldn't be finished; the report tells which. When
-interrupted, it reports what it has.`,
+interrupted (Ctrl-C, SIGTERM), it stops the broker, reports the runs that were finished, and ends with status 1 too.`,
 		Example: `  midge bench compare bench/plans/quick.toml
   midge bench compare bench/plans/brokers.toml --rounds 5 --out results/today
   midge bench compare bench/plans/brokers.toml --broker midge --broker mochi --scenario pairs-qos1

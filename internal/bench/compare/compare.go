@@ -109,9 +109,9 @@ func (c *Comparison) Failures() (n int) {
 }
 
 // Do carries out a plan. It returns an error alone when nothing was measured:
-// a broker that can't be built or started at all, before the first round. When
-// ctx ends later, it returns what there is, marked as incomplete. What goes
-// wrong in a run is kept with the run.
+// a broker that can't be built or started at all, or ctx ends before the first
+// run has. When ctx ends later, it returns the finished runs, marked as
+// incomplete. What goes wrong in a run is kept with the run.
 func Do(ctx context.Context, p *Plan, o Options) (c *Comparison, err error) {
 	temporary, err := os.MkdirTemp("", "midge-compare-")
 	if err != nil {
@@ -122,10 +122,15 @@ func Do(ctx context.Context, p *Plan, o Options) (c *Comparison, err error) {
 	if d.options.now == nil {
 		d.options.now = time.Now
 	}
-	if err := d.prepare(ctx); err != nil {
+	if err = d.prepare(ctx); err == nil {
+		d.rounds(ctx)
+	}
+	switch {
+	case ctx.Err() != nil && (d.result == nil || len(d.result.Runs) == 0):
+		return nil, errors.New("interrupted before the first run was finished: there is nothing to report")
+	case err != nil:
 		return nil, err
 	}
-	d.rounds(ctx)
 	d.result.Ended, d.result.LoadAfter = d.options.now().UTC(), loadAverage()
 	return d.result, nil
 }
@@ -195,9 +200,13 @@ func (d *doing) rounds(ctx context.Context) {
 	order := d.plan.order()
 	d.logf("%s, at least %v", runs(len(order)), d.plan.least())
 	for i, r := range order {
-		run := d.run(ctx, r.round, r.scenario, r.broker)
-		if ctx.Err() != nil { // the run may have failed for that alone
+		var run Run
+		if ctx.Err() == nil {
+			run = d.run(ctx, r.round, r.scenario, r.broker)
+		}
+		if ctx.Err() != nil && (run.Result == nil || run.Result.Interrupted > 0) { // it may have failed for that alone
 			d.result.Incomplete = fmt.Sprintf("interrupted after %d of %d runs", i, len(order))
+			d.logf("%s: these are reported", d.result.Incomplete)
 			return
 		}
 		d.result.Runs = append(d.result.Runs, run)

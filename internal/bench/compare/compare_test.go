@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -157,7 +156,7 @@ func TestDeath(t *testing.T) {
 			t.Error("it didn't die")
 		}
 		<-ctx.Done()
-		return nil, fmt.Errorf("bench: %w", ctx.Err())
+		return &bench.Result{Interrupted: 1}, nil
 	}
 	var log strings.Builder
 	c, err := Do(t.Context(), p, Options{Measure: measure, Log: &log})
@@ -203,26 +202,66 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestInterrupted proves that a comparison that is interrupted keeps what it
-// has, says so, and stops the broker.
+// TestInterrupted proves that a comparison that is interrupted keeps the runs
+// that it has finished, says so, and stops the broker.
 func TestInterrupted(t *testing.T) {
-	p := planOf(t, "good")
-	p.Rounds = 4
-	ctx, cancel := context.WithCancel(t.Context())
-	runs := 0
-	c, err := Do(ctx, p, Options{Measure: func(ctx context.Context, _ bench.Target, _ bench.Scenario) (*bench.Result, error) {
-		if runs++; runs == 3 {
-			cancel()
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		return &bench.Result{}, nil
-	}})
-	if err != nil {
-		t.Fatal(err)
+	part := &bench.Result{Interrupted: 1}
+	for _, tt := range []struct {
+		name  string
+		at    int           // run that is interrupted
+		last  *bench.Result // of this run
+		want  string
+		runs  int
+		empty bool
+	}{
+		{"in the middle of a run", 3, nil, "interrupted after 2 of 4 runs", 2, false},
+		{"part of a run", 3, part, "interrupted after 2 of 4 runs", 2, false},
+		{"at the end of a run", 3, &bench.Result{}, "interrupted after 3 of 4 runs", 3, false},
+		{"at the end of all", 4, &bench.Result{}, "", 4, false},
+		{"in the first run", 1, part, "", 0, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := planOf(t, "good")
+			p.Rounds = 4
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			runs := 0
+			c, err := Do(ctx, p, Options{Measure: func(ctx context.Context, _ bench.Target, _ bench.Scenario) (*bench.Result, error) {
+				if runs++; runs < tt.at {
+					return &bench.Result{}, nil
+				}
+				cancel()
+				<-ctx.Done()
+				if tt.last == nil {
+					return nil, ctx.Err()
+				}
+				return tt.last, nil
+			}})
+			tidy(t)
+			if tt.empty {
+				if c != nil || err == nil || err.Error() != "interrupted before the first run was finished: there is nothing to report" {
+					t.Errorf("%+v, %v", c, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Incomplete != tt.want || len(c.Runs) != tt.runs || c.Failed() != (tt.want != "") || c.Failures() != 0 || runs != tt.at {
+				t.Errorf("%d runs: %+v", runs, c)
+			}
+		})
 	}
-	if c.Incomplete != "interrupted after 2 of 4 runs" || len(c.Runs) != 2 || !c.Failed() || c.Failures() != 0 {
-		t.Errorf("%+v", c)
+}
+
+// TestInterruptedBefore proves that a comparison which is interrupted while it
+// builds and tries its brokers says no more than that.
+func TestInterruptedBefore(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Do(ctx, planOf(t, "good"), Options{})
+	if err == nil || err.Error() != "interrupted before the first run was finished: there is nothing to report" {
+		t.Error(err)
 	}
 	tidy(t)
 }

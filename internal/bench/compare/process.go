@@ -120,6 +120,9 @@ func (s *server) during(ctx context.Context, f func(context.Context) (*bench.Res
 	watch.Wait()
 	select {
 	case <-s.ended:
+		if result != nil && result.Interrupted > 0 {
+			result = nil // a part of a run is nothing to compare
+		}
 		return result, fmt.Errorf("the broker ended in the middle of the run: %s", s.exit())
 	default:
 		return result, err
