@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -13,13 +14,11 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,12 +26,13 @@ import (
 	"midge/test/process"
 )
 
-// startLimit bounds the time until a broker listens.
-const startLimit = 20 * time.Second
+// binary is the path of the midge under test.
+var binary string
 
-// world is what the tests share: the binary, and both brokers.
+func TestMain(m *testing.M) { os.Exit(process.Main(m, &binary)) }
+
+// world is what the tests share: a Mosquitto with a listener for each transport.
 type world struct {
-	midge     string
 	dir       string
 	mosquitto int                 // process id
 	addresses map[string][]string // arguments by transport, of Mosquitto
@@ -41,69 +41,18 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{dir: t.TempDir(), addresses: map[string][]string{}}
-	var err error
-	if w.midge, err = process.Build(w.dir); err != nil {
-		t.Fatal(err)
-	}
 	w.certificate(t)
-	pem := "cafile ca.pem\ncertfile ca.pem\nkeyfile key.pem\n"
-	tcp, tls, ws, wss := port(t), port(t), port(t), port(t)
-	config := fmt.Sprintf("allow_anonymous true\nlog_type none\nset_tcp_nodelay true\nmax_queued_messages 100000\n"+
-		"listener %d 127.0.0.1\nlistener %d 127.0.0.1\n%slistener %d 127.0.0.1\nprotocol websockets\nlistener %d 127.0.0.1\nprotocol websockets\n%s",
-		tcp, tls, pem, ws, wss, pem)
-	if err := os.WriteFile(filepath.Join(w.dir, "mosquitto.conf"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("mosquitto", "-c", "mosquitto.conf")
-	cmd.Dir = w.dir
-	start(t, cmd, tcp, tls, ws, wss)
-	w.mosquitto = cmd.Process.Pid
+	secured := fmt.Sprintf("cafile %[1]s/ca.pem\ncertfile %[1]s/ca.pem\nkeyfile %[1]s/key.pem\n", w.dir)
+	broker, ports := process.Mosquitto(t, "allow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 100000\n"+
+		"listener {tcp} 127.0.0.1\nlistener {tls} 127.0.0.1\n"+secured+
+		"listener {ws} 127.0.0.1\nprotocol websockets\nlistener {wss} 127.0.0.1\nprotocol websockets\n"+secured)
+	w.mosquitto = broker.Cmd.Process.Pid
 	trust := []string{"--cafile", filepath.Join(w.dir, "ca.pem"), "--server-name", "broker.test"}
-	w.addresses["tcp"] = []string{"-a", fmt.Sprintf("127.0.0.1:%d", tcp)}
-	w.addresses["tls"] = append([]string{"-a", fmt.Sprintf("mqtts://127.0.0.1:%d", tls)}, trust...)
-	w.addresses["ws"] = []string{"-a", fmt.Sprintf("ws://127.0.0.1:%d", ws)}
-	w.addresses["wss"] = append([]string{"-a", fmt.Sprintf("wss://127.0.0.1:%d", wss)}, trust...)
+	w.addresses["tcp"] = []string{"-a", "127.0.0.1:" + ports["tcp"]}
+	w.addresses["tls"] = append([]string{"-a", "mqtts://127.0.0.1:" + ports["tls"]}, trust...)
+	w.addresses["ws"] = []string{"-a", "ws://127.0.0.1:" + ports["ws"]}
+	w.addresses["wss"] = append([]string{"-a", "wss://127.0.0.1:" + ports["wss"]}, trust...)
 	return w
-}
-
-// start starts a broker and waits until it listens on all ports.
-func start(t *testing.T, cmd *exec.Cmd, ports ...int) {
-	t.Helper()
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		_ = cmd.Wait() // it was told to end
-	})
-	deadline := time.Now().Add(startLimit)
-	for _, p := range ports {
-		for {
-			c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p))
-			if err == nil {
-				_ = c.Close()
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s doesn't listen on %d: %v\n%s", cmd.Path, p, err, log.String())
-			}
-			time.Sleep(20 * time.Millisecond) // another process: there is nothing to wait on
-		}
-	}
-}
-
-func port(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // certificate writes a certificate that signs itself, and its key.
@@ -133,7 +82,7 @@ func (w *world) certificate(t *testing.T) {
 // run runs the binary; status is its exit status.
 func (w *world) run(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), w.midge, append([]string{"bench"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), binary, append([]string{"bench"}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -264,7 +213,11 @@ func (w *world) outputs(t *testing.T) {
 
 // errors proves that mistakes are told clearly, at once, and by the exit status.
 func (w *world) errors(t *testing.T) {
-	nobody := fmt.Sprintf("127.0.0.1:%d", port(t))
+	free, err := process.Port()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := "127.0.0.1:" + free
 	tcp := w.addresses["tcp"][1]
 	for _, test := range []struct {
 		line   string
@@ -291,16 +244,28 @@ func (w *world) errors(t *testing.T) {
 	}
 }
 
-// brokenBroker stops a broker in the middle of a run: the exit status is 1, and
+// brokenBroker kills a broker in the middle of a run: the exit status is 1, and
 // the result tells what was lost.
 func (w *world) brokenBroker(t *testing.T) {
-	p := port(t)
-	broker := exec.Command("mosquitto", "-p", fmt.Sprint(p))
-	start(t, broker, p)
-	stop := time.AfterFunc(time.Second, func() { _ = broker.Process.Kill() })
-	defer stop.Stop()
-	stdout, stderr, status := w.run(t, "p2p-10-10-10-1K", "-a", fmt.Sprintf("127.0.0.1:%d", p), "--duration", "20s", "--drain", "1s")
-	if status != 1 || !strings.Contains(stdout, "FAULT: 20 connections ended") || !strings.Contains(stderr, "the broker is at fault") {
-		t.Errorf("status %d\n%s%s", status, stdout, stderr)
+	broker, ports := process.Mosquitto(t, "listener {port} 127.0.0.1\nallow_anonymous true\n")
+	cmd := exec.CommandContext(t.Context(), binary, "bench", "p2p-10-10-10-1K", "-a", "127.0.0.1:"+ports["port"], "--duration", "20s", "--drain", "1s", "--progress")
+	var stdout, stderr strings.Builder
+	cmd.Stdout = &stdout
+	progress, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(progress); lines.Scan(); {
+		fmt.Fprintln(&stderr, lines.Text())
+		if strings.Contains(lines.Text(), "measuring") {
+			broker.Kill()
+		}
+	}
+	_ = cmd.Wait() // its status is checked below
+	if status := cmd.ProcessState.ExitCode(); status != 1 || !strings.Contains(stdout.String(), "FAULT: 20 connections ended") || !strings.Contains(stderr.String(), "the broker is at fault") {
+		t.Errorf("status %d\n%s%s", status, &stdout, &stderr)
 	}
 }

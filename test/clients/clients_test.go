@@ -4,7 +4,6 @@ package clients
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -18,32 +17,12 @@ import (
 // binary is midge, built once.
 var binary string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "midge-clients-")
-	if err == nil {
-		binary, err = process.Build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	status := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { os.Exit(process.Main(m, &binary)) }
 
 // midgeBroker runs Midge until the test ends, and returns its port.
 func midgeBroker(t *testing.T) (port string) {
 	t.Helper()
-	p, err := process.Start(exec.Command(binary, "serve", "--memory", "--listen", "127.0.0.1:0", "--log-level", "error"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Kill)
-	_, address, err := p.Banner(30 * time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
+	address := process.Serve(t, exec.Command(binary, "serve", "--memory", "--listen", "127.0.0.1:0", "--log-level", "error")).Addr
 	return address[strings.LastIndexByte(address, ':')+1:]
 }
 

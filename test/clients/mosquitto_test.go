@@ -9,14 +9,15 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
+
+	"midge/test/process"
 )
 
 // mosquitto runs Debian's broker until the test ends, with a listener for each
@@ -28,67 +29,18 @@ func mosquitto(t *testing.T) map[string]string {
 	if out, err := exec.Command("mosquitto_passwd", "-c", "-b", dir+"/passwords", "me", "secret").CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_passwd: %v\n%s", err, out)
 	}
-	known := map[string]string{"SOCKET": dir + "/socket", "CA": dir + "/ca.pem", "CADIR": dir + "/authorities", "CERT": dir + "/client.pem", "KEY": dir + "/client.key"}
-	conf := "user root\nper_listener_settings true\npersistence false\nmax_queued_messages 0\n"
+	conf := "per_listener_settings true\npersistence false\nmax_queued_messages 0\n"
 	secured := fmt.Sprintf("cafile %[1]s/ca.pem\ncertfile %[1]s/server.pem\nkeyfile %[1]s/server.key\n", dir)
 	for name, settings := range map[string]string{
 		"PORT": "", "TLS": secured, "MUTUAL": secured + "require_certificate true\n", "WS": "protocol websockets\n", "WSS": "protocol websockets\n" + secured,
 	} {
-		known[name] = freePort(t)
-		conf += "listener " + known[name] + " 127.0.0.1\nallow_anonymous true\n" + settings
+		conf += "listener {" + name + "} 127.0.0.1\nallow_anonymous true\n" + settings
 	}
-	known["LOCKED"] = freePort(t)
-	conf += "listener " + known["LOCKED"] + " 127.0.0.1\nallow_anonymous false\npassword_file " + dir + "/passwords\n"
-	conf += "listener 0 " + known["SOCKET"] + "\nallow_anonymous true\n"
-	file := dir + "/mosquitto.conf"
-	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	var log strings.Builder
-	cmd := exec.Command("mosquitto", "-c", file)
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("mosquitto: %v; test/install-tools installs it", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-ended
-	})
-	awaitListener(t, known["PORT"], ended, &log)
+	conf += "listener {LOCKED} 127.0.0.1\nallow_anonymous false\npassword_file " + dir + "/passwords\n"
+	conf += "listener 0 " + dir + "/socket\nallow_anonymous true\n"
+	_, known := process.Mosquitto(t, conf)
+	maps.Copy(known, map[string]string{"SOCKET": dir + "/socket", "CA": dir + "/ca.pem", "CADIR": dir + "/authorities", "CERT": dir + "/client.pem", "KEY": dir + "/client.key"})
 	return known
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
-// awaitListener returns when the port takes connections.
-func awaitListener(t *testing.T, port string, ended <-chan struct{}, log fmt.Stringer) {
-	t.Helper()
-	for range 600 {
-		if nc, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
-			nc.Close()
-			return
-		}
-		select {
-		case <-ended:
-			t.Fatalf("mosquitto ended\n%s", log)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	t.Fatal("mosquitto does not listen")
 }
 
 // certificates writes an authority, a server's and a client's certificate.

@@ -13,13 +13,14 @@ import (
 	"midge/test/terminal"
 )
 
+// binary is the path of the midge under test.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(process.Main(m, &binary)) }
+
 // TestShells types half a command line in each shell, and lets it complete.
 func TestShells(t *testing.T) {
 	dir := t.TempDir()
-	binary, err := process.Build(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, tt := range []struct {
 		shell string
 		start string // how to start it without the user's settings
@@ -42,7 +43,7 @@ func TestShells(t *testing.T) {
 				t.Fatal(err)
 			}
 			home := t.TempDir()
-			w := terminal.Open(t, 120, 30, "HOME="+home+" XDG_CONFIG_HOME="+home+" PATH="+dir+":$PATH PS1='> ' "+tt.start)
+			w := terminal.Open(t, 120, 30, "HOME="+home+" XDG_CONFIG_HOME="+home+" PATH="+filepath.Dir(binary)+":$PATH PS1='> ' "+tt.start)
 			w.Keys(strings.ReplaceAll(tt.load, "%", script)+"; clear; echo read", "y", "Enter")
 			w.Until("ready at the top", func(screen string) bool { return strings.HasPrefix(screen, "ready\n") })
 			w.Keys("midge compl", "Tab")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -34,7 +33,7 @@ func midge(binary string, args ...string) []string {
 
 // launch starts a process. It does not wait until the broker listens.
 func (b *broker) launch() error {
-	port, err := freePort()
+	port, err := process.Port()
 	if err != nil {
 		return err
 	}
@@ -58,11 +57,11 @@ func (b *broker) start(v *verdict) (time.Duration, error) {
 	}
 	probe := newClient(v, "probe", packet.V311, false, silent{})
 	if filepath.Base(b.command[0]) == "midge" {
-		var err error
-		if _, b.addr, err = b.running.Banner(patience); err != nil {
+		if err := b.running.Listening(patience); err != nil {
 			return 0, err
 		}
-		err = probe.dial(b.addr)
+		b.addr = b.running.Addr
+		err := probe.dial(b.addr)
 		probe.hangUp()
 		return time.Since(begin), err
 	}
@@ -70,6 +69,11 @@ func (b *broker) start(v *verdict) (time.Duration, error) {
 	for {
 		err := probe.dial(b.addr)
 		probe.hangUp()
+		select {
+		case <-b.running.Done(): // somebody else may have answered
+			return 0, fmt.Errorf("the broker ended: %v\n%s", b.running.Cmd.ProcessState, b.running.Log())
+		default:
+		}
 		if err == nil {
 			return time.Since(begin), nil
 		}
@@ -118,14 +122,4 @@ func (b *broker) size() (sum int64) {
 		return nil
 	})
 	return sum
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
 }

@@ -67,19 +67,7 @@ func TestCrashInterval(t *testing.T) {
 // binary is the path of midge, built once.
 var binary string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "midge-crash-binary-")
-	if err == nil {
-		binary, err = process.Build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	status := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { os.Exit(process.Main(m, &binary)) }
 
 // chooseSeed takes the seed from MIDGE_SEED, if that is set.
 func chooseSeed(t *testing.T) uint64 {

@@ -1,103 +1,141 @@
 //go:build unix
 
-// Package process builds and runs the midge binary for tests.
+// Package process builds midge, and runs it and other brokers for tests. There
+// is one way to start each: Serve for midge, Mosquitto for Debian's. Both return
+// when the process that they have started says itself that it listens; that a
+// port answers would prove less, since it may be anybody's.
 package process
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
-// Build builds midge in dir, stripped as for a release, and returns its path.
-func Build(dir string) (string, error) {
-	binary := filepath.Join(dir, "midge")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "midge/cmd/midge")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
+// patience is how long a test waits for what must happen. It is far above what
+// anything here takes; a test that needs it has failed.
+const patience = 30 * time.Second
+
+// Main is for TestMain: it builds midge, tells binary its path, runs the tests
+// of a package and returns the exit status.
+func Main(m *testing.M, binary *string) (status int) {
+	dir, err := os.MkdirTemp("", "midge-binary-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if *binary, err = build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// build builds midge in dir, stripped as for a release, and returns its path.
+func build(dir string) (binary string, err error) {
+	binary = filepath.Join(dir, "midge")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "midge/cmd/midge")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build midge: %w\n%s", err, out)
 	}
 	return binary, nil
 }
 
-// Process is a running broker.
+// Process is a running broker, and what it prints.
 type Process struct {
-	Cmd *exec.Cmd
+	Cmd  *exec.Cmd
+	Addr string // host:port of the first listener of midge, after Listening
 
-	banner chan string // gets the banner once
-
-	mu   sync.Mutex
-	log  strings.Builder
-	done chan struct{} // closed when the process has ended
+	mu       sync.Mutex
+	out, log strings.Builder // standard output and standard error
+	more     chan struct{}   // has an item after something was printed
+	done     chan struct{}   // closed when the process has ended
 }
 
 // Start starts a broker. The caller must Kill it, unless it ends by itself.
 func Start(cmd *exec.Cmd) (*Process, error) {
-	p := &Process{Cmd: cmd, banner: make(chan string, 1), done: make(chan struct{})}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stderr = p
+	p := &Process{Cmd: cmd, more: make(chan struct{}, 1), done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = stream{p, &p.out}, stream{p, &p.log}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	go p.read(stdout)
+	go func() {
+		cmd.Wait() //nolint:errcheck // the status is in ProcessState
+		close(p.done)
+	}()
 	return p, nil
 }
 
-// read reads the banner, which ends with an empty line, and then whatever
-// comes; it waits for the end of the process.
-func (p *Process) read(stdout io.Reader) {
-	var text strings.Builder
-	read := false
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		if read {
-			continue
-		}
-		fmt.Fprintln(&text, lines.Text())
-		if lines.Text() == "" {
-			read = true
-			p.banner <- text.String()
-		}
-	}
-	p.Cmd.Wait() //nolint:errcheck // the status is in ProcessState
-	close(p.done)
+// stream takes a stream of output.
+type stream struct {
+	p    *Process
+	text *strings.Builder
 }
 
-// Banner waits for the banner of midge, which says that it listens, and returns
-// it with the address of the first listener. Call it once.
-func (p *Process) Banner(limit time.Duration) (banner, addr string, err error) {
+func (s stream) Write(b []byte) (int, error) {
+	s.p.mu.Lock()
+	s.text.Write(b)
+	s.p.mu.Unlock()
+	select {
+	case s.p.more <- struct{}{}:
+	default:
+	}
+	return len(b), nil
+}
+
+// until waits for output that is has a look at: it returns true when it has
+// seen what it waits for.
+func (p *Process) until(limit time.Duration, is func() bool) error {
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
-	select {
-	case banner = <-p.banner:
-	case <-p.done:
-		return "", "", fmt.Errorf("the broker ended: %v\n%s", p.Cmd.ProcessState, p.Log())
-	case <-timeout.C:
-		return "", "", fmt.Errorf("no banner within %v\n%s", limit, p.Log())
-	}
-	for line := range strings.Lines(banner) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "listening" {
-			return banner, strings.TrimPrefix(f[1], "tcp://"), nil
+	for ended := false; !is(); {
+		if ended {
+			return fmt.Errorf("%s ended: %v\n%s", filepath.Base(p.Cmd.Path), p.Cmd.ProcessState, p.Log())
+		}
+		select {
+		case <-p.more:
+		case <-p.done:
+			ended = true // and all of its output is here
+		case <-timeout.C:
+			return fmt.Errorf("%s does not listen within %v\n%s", filepath.Base(p.Cmd.Path), limit, p.Log())
 		}
 	}
-	return "", "", errors.New("no address in the banner\n" + banner)
+	return nil
 }
 
-// Write takes the log of the process.
-func (p *Process) Write(b []byte) (int, error) {
+// Listening waits for the banner of midge, which says that it listens, and
+// keeps the address.
+func (p *Process) Listening(limit time.Duration) error {
+	if err := p.until(limit, func() bool { return p.Banner() != "" }); err != nil {
+		return err
+	}
+	for line := range strings.Lines(p.Banner()) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "listening" {
+			p.Addr = strings.TrimPrefix(f[1], "tcp://")
+			return nil
+		}
+	}
+	return fmt.Errorf("no address in the banner\n%s", p.Banner())
+}
+
+// Banner returns the banner of midge up to the empty line at its end, or
+// nothing as long as that has not come.
+func (p *Process) Banner() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.log.Write(b)
+	const end = "\n\n"
+	banner, _, found := strings.Cut(p.out.String(), end)
+	if !found {
+		return ""
+	}
+	return banner + end
 }
 
 // Log returns what the process has logged so far.
@@ -114,4 +152,35 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 func (p *Process) Kill() {
 	p.Cmd.Process.Kill() //nolint:errcheck // it may have ended meanwhile
 	<-p.done
+}
+
+// Serve runs a command line of midge serve and returns when it listens. Its
+// working directory is a new one unless cmd has another. The broker is killed at
+// the end of the test, at the latest; then its log is shown if the test has failed.
+func Serve(t *testing.T, cmd *exec.Cmd) *Process {
+	t.Helper()
+	if cmd.Dir == "" {
+		cmd.Dir = t.TempDir()
+	}
+	p := start(t, cmd)
+	if err := p.Listening(patience); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// start starts a broker that is killed at the end of the test.
+func start(t *testing.T, cmd *exec.Cmd) *Process {
+	t.Helper()
+	p, err := Start(cmd)
+	if err != nil {
+		t.Fatalf("%v (test/install-tools installs what the tests need)", err)
+	}
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", filepath.Base(cmd.Path), p.Log())
+		}
+	})
+	return p
 }

@@ -3,14 +3,10 @@
 package top
 
 import (
-	"bufio"
 	"bytes"
-	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -24,38 +20,14 @@ import (
 // binary is the path of the midge under test.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+func TestMain(m *testing.M) { os.Exit(process.Main(m, &binary)) }
 
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "midge-top-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if binary, err = process.Build(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
-
-// serve runs Midge and returns its port.
+// serve runs Midge on a port, 0 for any, and returns the one it has.
 func serve(t *testing.T, port string, more ...string) (*process.Process, string) {
 	t.Helper()
 	args := append([]string{"serve", "--listen", "127.0.0.1:" + port, "--set", "sys.interval=1s"}, more...)
-	cmd := exec.Command(binary, args...)
-	cmd.Dir = t.TempDir()
-	p, err := process.Start(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.Kill() })
-	_, address, err := p.Banner(30 * time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, listening, err := net.SplitHostPort(address)
+	p := process.Serve(t, exec.Command(binary, args...))
+	_, listening, err := net.SplitHostPort(p.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +37,11 @@ func serve(t *testing.T, port string, more ...string) (*process.Process, string)
 // TestTerminal is a session of a user, over a restart of the broker.
 func TestTerminal(t *testing.T) {
 	dir := t.TempDir()
-	broker, port := serve(t, "0", "--data-dir", dir)
+	port, err := process.Port() // one that is still free when the broker comes back
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker, _ := serve(t, port, "--data-dir", dir)
 	w := terminal.Open(t, 100, 30, "NO_COLOR=1 "+binary+" top -h 127.0.0.1 -p "+port)
 	w.Shows("midge top  mqtt://127.0.0.1:"+port+"  midge ", "rates over ", "connected 1 ", "messages out", "in all 0", "status ok", "q quit")
 
@@ -162,38 +138,8 @@ func TestPipe(t *testing.T) {
 
 // TestMosquitto proves that the page works with another broker's topics.
 func TestMosquitto(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(free.Addr().String())
-	free.Close()
-	dir := t.TempDir()
-	conf := filepath.Join(dir, "mosquitto.conf")
-	if err := os.WriteFile(conf, []byte("listener "+port+" 127.0.0.1\nallow_anonymous true\nsys_interval 1\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	program, err := exec.LookPath("mosquitto")
-	if err != nil {
-		program = "/usr/sbin/mosquitto"
-	}
-	broker := exec.Command(program, "-v", "-c", conf)
-	log, err := broker.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := broker.Start(); err != nil {
-		t.Fatalf("%v (test/install-tools installs it)", err)
-	}
-	t.Cleanup(func() {
-		_ = broker.Process.Kill()
-		_ = broker.Wait()
-	})
-	lines := bufio.NewScanner(log)
-	for lines.Scan() && !strings.HasSuffix(lines.Text(), " running") {
-	}
-	go io.Copy(io.Discard, log) //nolint:errcheck // it ends with the broker
-	w := terminal.Open(t, 100, 30, binary+" top -h 127.0.0.1 -p "+port)
+	_, ports := process.Mosquitto(t, "listener {port} 127.0.0.1\nallow_anonymous true\nsys_interval 1\n")
+	w := terminal.Open(t, 100, 30, binary+" top -h 127.0.0.1 -p "+ports["port"])
 	screen := w.Shows("mosquitto version ", "rates over ", "connected 1 ", "messages out", "messages kept")
 	if strings.Contains(screen, "\ndisk ") {
 		t.Errorf("Mosquitto tells nothing of its disk:\n%s", screen)
