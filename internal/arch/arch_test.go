@@ -79,6 +79,7 @@ var outside = map[string]string{
 	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench internal/bench/compare",
 	"github.com/spf13/cobra":                  "internal/cli",
 	"github.com/spf13/pflag":                  "internal/cli",
+	"golang.org/x/net":                        "internal/client",
 	"golang.org/x/sys":                        "internal/shell",
 	"golang.org/x/term":                       "internal/shell internal/top",
 }

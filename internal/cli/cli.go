@@ -42,7 +42,7 @@ func Run(ctx context.Context, w World) int {
 	root.SetArgs(joinProperties(root, w.Args))
 	root.SetOut(w.Stdout)
 	root.SetErr(w.Stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return Done
 	}
@@ -58,7 +58,7 @@ func Run(ctx context.Context, w World) int {
 		}
 		return Failed
 	}
-	fmt.Fprintf(w.Stderr, "midge: %v\nRun 'midge --help' for the commands, and 'midge COMMAND --help' for one of them.\n", err)
+	fmt.Fprintf(w.Stderr, "midge: %v\n%s\n", err, hint(cmd))
 	return Misuse
 }
 
@@ -89,12 +89,12 @@ func needSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return cmd.Help()
 	}
-	hint := ""
+	near := ""
 	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = "; did you mean " + strings.Join(near, " or ") + "?"
+	if known := cmd.SuggestionsFor(args[0]); len(known) > 0 {
+		near = "; did you mean " + strings.Join(known, " or ") + "?"
 	}
-	return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)
+	return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), near)
 }
 
 func root(w World) *cobra.Command {
@@ -109,10 +109,14 @@ config and store work with any broker.`,
   midge top`,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          needSubcommand,
+		Version:       build(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), benchCommand(w), shellCommand(w), pubCommand(w), subCommand(w), topCommand(w), completionCommand(), versionCommand())
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().BoolP("version", "v", false, "print the version")
+	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.DisableDefaultCmd = true
 	complete(root)
 	return root

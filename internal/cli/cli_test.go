@@ -48,7 +48,7 @@ func TestConfigCheck(t *testing.T) {
 		{"faults", map[string]string{"midge.toml": bad}, nil, "", Failed, "", strings.ReplaceAll(badFaults, "%", "midge.toml")},
 		{"faults of the environment", nil, []string{"MIDGE_THREADS=x"}, "", Failed, "", "midge: MIDGE_THREADS: threads: \"x\" is not a whole number\n"},
 		{"warning", nil, []string{"MIDGE_THREDS=1"}, "", Done, "warning: environment variable MIDGE_THREDS sets nothing; did you mean MIDGE_THREADS?\nno file (midge.toml does not exist here): no faults\nall settings have their defaults\n", ""},
-		{"two files", nil, nil, "a b", Misuse, "", "midge: accepts at most 1 arg(s), received 2\nRun 'midge --help' for the commands, and 'midge COMMAND --help' for one of them.\n"},
+		{"two files", nil, nil, "a b", Misuse, "", "midge: \"b\" is too much: write midge config check [FILE] [flags]\nRun 'midge config check --help' for its flags and examples.\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.name == "missing file" && runtime.GOOS == "windows" {

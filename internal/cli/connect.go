@@ -2,8 +2,6 @@ package cli
 
 import (
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,7 +9,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -28,11 +25,11 @@ import (
 type connectFlags struct {
 	flags *pflag.FlagSet
 
-	host, url, unix, bind string
-	port                  uint16
-	ws, srv               bool
-	wsPath                string
-	version               string
+	host, url, unix, bind, proxy string
+	port                         uint16
+	ws, srv                      bool
+	wsPath                       string
+	version                      string
 
 	id, idPrefix, username, password, passwordFile string
 	persistent                                     bool
@@ -44,8 +41,8 @@ type connectFlags struct {
 	willQoS                uint8
 	willRetain             bool
 
-	caFile, caPath, cert, key, tlsVersion, tlsALPN string
-	insecure, systemRoots                          bool
+	caFile, caPath, cert, key, tlsVersion, tlsALPN, ciphers string
+	insecure, systemRoots                                   bool
 
 	properties properties
 }
@@ -60,6 +57,8 @@ func addConnectFlags(f *pflag.FlagSet) *connectFlags {
 	f.StringVarP(&c.url, "url", "L", "", "host, port, user, password and topic in one `URL`: mqtt(s)://[user[:password]@]host[:port][/topic]; of ws(s):// the path is that of the WebSocket")
 	f.StringVar(&c.unix, "unix", "", "connect to the Unix socket at `path`")
 	f.StringVarP(&c.bind, "bind", "A", "", "connect from this local IP `address`")
+	f.StringVar(&c.proxy, "proxy", "", "connect through the SOCKS5 proxy at `URL`: socks5h://[user[:password]@]host[:port]; it looks up the host")
+	f.Bool("nodelay", true, "nothing waits for further packets; it is always so")
 	f.BoolVarP(&c.srv, "srv", "S", false, "look up the SRV record of the host's domain")
 	f.BoolVar(&c.ws, "ws", false, "connect over WebSocket")
 	f.StringVar(&c.wsPath, "ws-path", "/mqtt", "the WebSocket's `path`")
@@ -86,7 +85,8 @@ func addConnectFlags(f *pflag.FlagSet) *connectFlags {
 	f.StringVar(&c.cert, "cert", "", "TLS: show the client certificate of this PEM `file`")
 	f.StringVar(&c.key, "key", "", "TLS: the key of --cert, a PEM `file`")
 	f.BoolVar(&c.insecure, "insecure", false, "TLS: accept any certificate; for tests only")
-	f.StringVar(&c.tlsVersion, "tls-version", "", "TLS: at least this `version`: tlsv1.2 (default) or tlsv1.3")
+	f.StringVar(&c.tlsVersion, "tls-version", "", "TLS: at least this `version`: tlsv1.3, tlsv1.2 (default) or tlsv1.1")
+	f.StringVar(&c.ciphers, "ciphers", "", "TLS 1.2 and before: offer these cipher suites only, a `list` of OpenSSL's names with : between them")
 	f.StringVar(&c.tlsALPN, "tls-alpn", "", "TLS: offer this application `protocol`")
 
 	f.StringArrayVarP(&c.properties.set, "property", "D", nil, "5.0 `property`, as command identifier value: connect receive-maximum 20, will user-property key value; repeatable")
@@ -97,7 +97,7 @@ func addConnectFlags(f *pflag.FlagSet) *connectFlags {
 // "" if it has none. -D fills in the packets of stages too, which the command
 // sends besides CONNECT.
 func (c *connectFlags) options(stages map[string]stage) (o client.Options, topic string, err error) {
-	o.LocalAddress = c.bind
+	o.LocalAddress, o.Proxy = c.bind, c.proxy
 	o.ClientID, o.CleanStart, o.KeepAlive = c.id, !c.persistent, time.Duration(c.keepAlive)*time.Second
 	if o.Version, err = version(c.version); err != nil {
 		return o, "", err
@@ -110,8 +110,10 @@ func (c *connectFlags) options(stages map[string]stage) (o client.Options, topic
 	if err := c.applyProperties(&o, stages); err != nil {
 		return o, "", err
 	}
-	o.Address, topic, err = c.address(&o)
-	return o, topic, err
+	if o.Address, topic, err = c.address(&o); err != nil {
+		return o, "", err
+	}
+	return o, topic, o.Check()
 }
 
 func version(text string) (packet.Version, error) {
@@ -182,6 +184,9 @@ func (c *connectFlags) will(o *client.Options) error {
 	}
 	if c.willQoS > 2 {
 		return fmt.Errorf("--will-qos %d: it is 0, 1 or 2", c.willQoS)
+	}
+	if err := validName(c.willTopic); err != nil {
+		return fmt.Errorf("--will-topic %s: %w", c.willTopic, err)
 	}
 	o.Will = &client.Will{Message: client.Message{Topic: c.willTopic, Payload: []byte(c.willPayload), QoS: packet.QoS(c.willQoS), Retain: c.willRetain}}
 	return nil
@@ -283,76 +288,4 @@ func lookupService(domain string, secured bool) (host string, port int, err erro
 		return "", 0, fmt.Errorf("-S: %s has no record _%s._tcp", domain, service)
 	}
 	return strings.TrimSuffix(found[0].Target, "."), int(found[0].Port), nil
-}
-
-// tls makes the TLS configuration; none of the flags leaves it nil, for TCP or
-// what --url implies.
-func (c *connectFlags) tls(o *client.Options) error {
-	if c.caFile == "" && c.caPath == "" && c.cert == "" && c.key == "" && !c.insecure && !c.systemRoots && c.tlsVersion == "" && c.tlsALPN == "" {
-		return nil
-	}
-	config := &tls.Config{InsecureSkipVerify: c.insecure, MinVersion: tls.VersionTLS12}
-	switch c.tlsVersion {
-	case "", "tlsv1.2":
-	case "tlsv1.3":
-		config.MinVersion = tls.VersionTLS13
-	default:
-		return fmt.Errorf("--tls-version %s: write tlsv1.2 or tlsv1.3", c.tlsVersion)
-	}
-	if c.tlsALPN != "" {
-		config.NextProtos = []string{c.tlsALPN}
-	}
-	if (c.cert == "") != (c.key == "") {
-		return errors.New("--cert and --key belong together")
-	}
-	if c.cert != "" {
-		pair, err := tls.LoadX509KeyPair(c.cert, c.key)
-		if err != nil {
-			return fmt.Errorf("--cert %s --key %s: %w", c.cert, c.key, err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	var err error
-	config.RootCAs, err = c.authorities()
-	o.TLS = config
-	return err
-}
-
-// authorities reads --cafile and --capath; nil stands for the system's.
-func (c *connectFlags) authorities() (*x509.CertPool, error) {
-	var files []string
-	if c.caFile != "" {
-		files = append(files, c.caFile)
-	}
-	if c.caPath != "" {
-		found, err := os.ReadDir(c.caPath)
-		if err != nil {
-			return nil, fmt.Errorf("--capath: %w", err)
-		}
-		for _, f := range found {
-			if !f.IsDir() {
-				files = append(files, filepath.Join(c.caPath, f.Name()))
-			}
-		}
-	}
-	if c.caFile == "" && c.caPath == "" {
-		return nil, nil
-	}
-	pool, any := x509.NewCertPool(), false
-	if c.systemRoots {
-		if system, err := x509.SystemCertPool(); err == nil {
-			pool = system
-		}
-	}
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("read authorities: %w", err)
-		}
-		any = pool.AppendCertsFromPEM(text) || any
-	}
-	if !any {
-		return nil, fmt.Errorf("read authorities: no certificate in %s", strings.Join(files, ", "))
-	}
-	return pool, nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/tls"
 	"math"
 	"os"
 	"path/filepath"
@@ -60,6 +61,8 @@ func TestConnectFlags(t *testing.T) {
 		{"-L mqtts://b/x/#", func(o *options) { o.Address = "mqtts://b" }, "x/#"},
 		{"-L ws://b/x", func(o *options) { o.Address = "ws://b/x" }, ""},
 		{"-A 127.0.0.2", func(o *options) { o.LocalAddress = "127.0.0.2" }, ""},
+		{"--proxy socks5h://me:secret@b:1", func(o *options) { o.Proxy = "socks5h://me:secret@b:1" }, ""},
+		{"--nodelay", func(*options) {}, ""},
 		{"-V mqttv311", func(o *options) { o.Version = packet.V311 }, ""},
 		{"-V 3.1.1", func(o *options) { o.Version = packet.V311 }, ""},
 		{"-V 31 -i a", func(o *options) { o.Version, o.ClientID = packet.V31, "a" }, ""},
@@ -113,10 +116,20 @@ func TestConnectFlagsMisused(t *testing.T) {
 		{"--cert a", "--cert and --key belong together"},
 		{"--cert a --key b", "--cert a --key b: open a: "},
 		{"--pw-file no-such-file", "--pw-file: open no-such-file: "},
-		{"--tls-version tlsv1.1", "--tls-version tlsv1.1: write tlsv1.2 or tlsv1.3"},
+		{"--tls-version tlsv1", "--tls-version tlsv1: write tlsv1.3, tlsv1.2 or tlsv1.1"},
+		{"--ciphers HIGH:!aNULL", "--ciphers: HIGH: not a cipher suite that this program has"},
+		{"--will-topic w/+", "--will-topic w/+: wildcard '+' at byte 2"},
+		{"-L foo://a/t", "address foo://a: the scheme is none of mqtt, mqtts, ws, wss, unix"},
+		{"--proxy localhost:1080", "proxy: write socks5h://[user[:password]@]host[:port]"},
+		{"--unix /s --proxy socks5h://a", "address unix:///s: a socket of this machine is not reached through a proxy"},
+		{"-A lo", "local address lo: not an IP address"},
 		{"-V 311 -D connect receive-maximum 1", "-D needs MQTT 5.0, and -V asks for another"},
-		{"-D connect receive-maximum", "-D connect: write command identifier value, or command user-property key value"},
+		{"-D connect receive-maximum", "-D connect receive-maximum: write command identifier value, or command user-property key value"},
 		{"-D connect receive-maximum 70000", "-D connect receive-maximum 70000: it is a whole number of up to 65535"},
+		{"-D connect", "-D connect: write command identifier value, or command user-property key value"},
+		{"-D publish user-property k", "-D publish user-property k: write command identifier value, or command user-property key value"},
+		{"-D connect receive-maximum 0", "-D connect receive-maximum 0: it is 1 or more"},
+		{"-D connect maximum-packet-size 0", "-D connect maximum-packet-size 0: it is 1 or more"},
 		{"-D connect content-type x", "-D connect content-type x: the packet has no such property"},
 		{"-D publish topic x", "-D publish topic x: the packet has no such property"},
 		{"-D subscribe user-property a b", "-D subscribe user-property a b: this command sends no packet subscribe with properties"},
@@ -154,6 +167,32 @@ func TestTLSFlags(t *testing.T) {
 		}
 		if o.TLS.InsecureSkipVerify != (args == "--insecure") || o.TLS.RootCAs != nil || slices.Contains(o.TLS.NextProtos, "mqtt") != (args == "--tls-alpn mqtt") {
 			t.Errorf("%s: %+v", args, o.TLS)
+		}
+	}
+}
+
+// TestTLSVersions proves what --tls-version and --ciphers offer to a broker.
+func TestTLSVersions(t *testing.T) {
+	for _, tt := range []struct {
+		args   string
+		least  uint16
+		suites []uint16
+	}{
+		{"--insecure", tls.VersionTLS12, nil},
+		{"--tls-version tlsv1.1", tls.VersionTLS11, nil},
+		{"--tls-version tlsv1.3", tls.VersionTLS13, nil},
+		{"--ciphers ECDHE-ECDSA-AES128-GCM-SHA256", tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}},
+		{"--ciphers ECDHE-RSA-CHACHA20-POLY1305:AES256-SHA:AES128-GCM-SHA256", tls.VersionTLS12, []uint16{
+			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_RSA_WITH_AES_256_CBC_SHA, tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
+		}},
+		{"--ciphers ECDHE-RSA-AES256-SHA:ECDHE-ECDSA-AES128-SHA256:DES-CBC3-SHA", tls.VersionTLS12, []uint16{
+			tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA,
+		}},
+		{"--ciphers TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", tls.VersionTLS12, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384}},
+	} {
+		o, _, _, _, err := parseConnect(strings.Fields(tt.args)...)
+		if err != nil || o.TLS == nil || o.TLS.MinVersion != tt.least || !slices.Equal(o.TLS.CipherSuites, tt.suites) {
+			t.Errorf("%s: %+v, %v", tt.args, o.TLS, err)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func joinProperties(root *cobra.Command, args []string) []string {
 }
 
 // propertyWords tells how many of the words that follow -D belong to it: 0 if
-// they are too few, or one that has all the words.
+// one has all the words.
 func propertyWords(words []string) int {
 	n := 3
 	switch {
@@ -52,10 +52,7 @@ func propertyWords(words []string) int {
 	case len(words) > 1 && words[1] == "user-property":
 		n = 4
 	}
-	if len(words) < n {
-		return 0
-	}
-	return n
+	return min(n, len(words)) // too few: apply says so
 }
 
 // takesNext reports whether arg is a flag whose value is the next argument.
@@ -92,6 +89,8 @@ type stage struct {
 	delay      *uint32         // of will
 	user       *[]client.UserProperty
 	disconnect *client.Disconnection
+
+	subscription *uint32 // identifier
 }
 
 // apply gives each property to the packet that it names. What it can't name is
@@ -131,6 +130,8 @@ func (s stage) apply(id string, value []string) error {
 	case s.disconnect != nil && id == "reason-string":
 		s.disconnect.ReasonString = value[0]
 		return nil
+	case s.subscription != nil && id == "subscription-identifier":
+		return positive32(value[0], s.subscription)
 	case s.delay != nil && id == "will-delay-interval":
 		return number32(value[0], s.delay)
 	case s.message != nil:
@@ -146,9 +147,13 @@ func connectProperty(o *client.Options, id, value string) error {
 	case "authentication-method":
 		o.AuthenticationMethod = value
 	case "maximum-packet-size":
-		return number32(value, &o.MaximumPacketSize)
+		return positive32(value, &o.MaximumPacketSize)
 	case "receive-maximum":
-		return number16(value, &o.ReceiveMaximum)
+		err := number16(value, &o.ReceiveMaximum)
+		if err == nil && o.ReceiveMaximum == 0 {
+			err = errZero
+		}
+		return err
 	case "topic-alias-maximum":
 		return number16(value, &o.TopicAliasMaximum)
 	case "session-expiry-interval":
@@ -209,6 +214,18 @@ func number32(text string, to *uint32) error {
 	}
 	*to = uint32(n)
 	return nil
+}
+
+// errZero reports a value that the standard calls a Protocol Error.
+var errZero = errors.New("it is 1 or more")
+
+// positive32 is number32 without 0.
+func positive32(text string, to *uint32) error {
+	err := number32(text, to)
+	if err == nil && *to == 0 {
+		err = errZero
+	}
+	return err
 }
 
 func number16(text string, to *uint16) error {

@@ -44,7 +44,7 @@ connection failed or was lost (pub never connects twice), or the broker refused 
   tail -f /var/log/syslog | midge pub -t log -l
   midge pub -t tick -m now --repeat 10 --repeat-delay 0.5
   midge pub -L mqtts://me:secret@broker.example/home/lamp -n -r`,
-		Args: cobra.NoArgs,
+		Args: atMost(0),
 	}
 	f := cmd.Flags()
 	p := &pubFlags{connectFlags: addConnectFlags(f)}
@@ -52,7 +52,7 @@ connection failed or was lost (pub never connects twice), or the broker refused 
 	f.StringVarP(&p.message, "message", "m", "", "the `payload`")
 	f.StringVarP(&p.file, "file", "f", "", "the content of `file` is the payload")
 	f.BoolVarP(&p.lines, "stdin-line", "l", false, "each line of standard input is a message")
-	f.BoolVarP(&p.whole, "stdin-file", "s", false, "all of standard input is the message")
+	f.BoolVarP(&p.whole, "stdin-file", "s", false, "all of standard input is the message; it must not be empty")
 	f.BoolVarP(&p.empty, "null-message", "n", false, "the payload is empty; with -r this removes a retained message")
 	f.Uint8VarP(&p.qos, "qos", "q", 0, "quality of service `level`: 0, 1 or 2")
 	f.BoolVarP(&p.retain, "retain", "r", false, "the broker keeps the message for later subscribers")
@@ -62,8 +62,6 @@ connection failed or was lost (pub never connects twice), or the broker refused 
 	f.BoolVar(&p.json, "json", false, "print a line of JSON for each message that was answered")
 	f.BoolVarP(&p.debug, "debug", "d", false, "print each step to standard error")
 	f.BoolVar(&p.quiet, "quiet", false, "print no errors and no progress")
-	cmd.MarkFlagsMutuallyExclusive("message", "file", "stdin-line", "stdin-file", "null-message")
-	cmd.MarkFlagsOneRequired("message", "file", "stdin-line", "stdin-file", "null-message")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		job, err := p.publication(w)
 		if err != nil {
@@ -80,6 +78,12 @@ func (p *pubFlags) publication(w World) (*pubsub.Publication, error) {
 		Message: client.Message{QoS: packet.QoS(p.qos), Retain: p.retain}, Payload: []byte(p.message), Timeout: p.timeout,
 		Repeat: p.repeat, RepeatDelay: time.Duration(p.repeatDelay * float64(time.Second)), MaxInflight: p.maxInflight,
 		Talk: talk(w, p.quiet, p.debug),
+	}
+	switch payload, err := oneOf(p.flags, "message", "file", "stdin-line", "stdin-file", "null-message"); {
+	case err != nil:
+		return nil, err
+	case payload == "":
+		return nil, errors.New("say what to publish: -m TEXT, -f FILE, -l, -s or -n")
 	}
 	var err error
 	job.Connect, job.Message.Topic, err = p.options(map[string]stage{
@@ -106,7 +110,7 @@ func (p *pubFlags) publication(w World) (*pubsub.Publication, error) {
 	case p.lines && p.repeat > 1:
 		return nil, errors.New("--repeat goes with one message, not with -l")
 	}
-	if err := topic.ValidName([]byte(job.Message.Topic), topic.Limits{Levels: anyLevels}); job.Message.Topic != "" && err != nil {
+	if err := validName(job.Message.Topic); job.Message.Topic != "" && err != nil {
 		return nil, fmt.Errorf("-t %s: %w", job.Message.Topic, err)
 	}
 	return job, nil
@@ -118,7 +122,7 @@ func (p *pubFlags) publish(cmd *cobra.Command, w World, job *pubsub.Publication)
 	case p.lines:
 		job.Lines = w.Stdin
 	case p.whole, p.file == "-":
-		job.Whole = w.Stdin
+		job.Whole, job.NotEmpty = w.Stdin, p.whole
 	case p.file != "":
 		file, err := os.Open(p.file)
 		if err != nil {
@@ -131,6 +135,11 @@ func (p *pubFlags) publish(cmd *cobra.Command, w World, job *pubsub.Publication)
 		job.JSON = w.Stdout
 	}
 	return pubsub.Publish(cmd.Context(), job)
+}
+
+// validName checks the name of a topic.
+func validName(name string) error {
+	return topic.ValidName([]byte(name), topic.Limits{Levels: anyLevels})
 }
 
 // talk is how a command speaks about what it does.

@@ -221,6 +221,7 @@ func TestSubSelection(t *testing.T) {
 		{"-t r/a --retain-handling 2", "", TimedOut},
 		{"-t r/a --random-filter 0.0000001", "", TimedOut},
 		{"-t r/a -C 1 -F '%t|%p|%l|%q|%r|%x|%S|%-3m|\\t' --subscription-id 5", "r/a|1|1|0|1|31|5|0  |\t\n", Done},
+		{"-t r/a -C 1 -F %S -D subscribe subscription-identifier 6", "6\n", Done},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			if tt.status == TimedOut {
@@ -284,6 +285,10 @@ func TestPubSubJSON(t *testing.T) {
 	if status := s.end(t); status != Done {
 		t.Fatalf("status %d\n%s", status, s.errs)
 	}
+	must(t, "", "pub "+at+"-t t -r -q 1 -m text")
+	if status, out, errs := do(t, "", "sub "+at+"-t t -F %J -C 1"); status != Done || out != "" || errs != "midge: the payload is not JSON, topic t\n" {
+		t.Errorf("a payload that is no JSON: status %d, %s, %s", status, out, errs)
+	}
 	for line := range strings.Lines(s.out.String()) {
 		const want = `"topic":"t","qos":1,"retain":0,"payloadlen":5,"mid":\d+,"properties":\{"content-type":"text","user-properties":\{"k":"v","k":"w"\}\},"payload":"<\\"é>"\}`
 		if !json.Valid([]byte(line)) || !regexp.MustCompile(want).MatchString(line) {
@@ -340,16 +345,27 @@ func TestPubSubFail(t *testing.T) {
 		{"sub -t t -h 127.0.0.1 -p " + closed, "", Failed, "midge: connect to mqtt://127.0.0.1:" + closed + ": connection refused: nothing listens there\n"},
 		{"pub --quiet -t t -m x -h 127.0.0.1 -p " + closed, "", Failed, ""},
 		{"pub " + at + "-t t -f no-such-file", "", Failed, "midge: read message: open no-such-file: "},
+		{"pub " + at + "-t t -s", "", Failed, "midge: read message: standard input is empty; -n publishes an empty message\n"},
 		{"pub " + at + "-t t -l -q 1", "a\n" + big + "\nb\n", Failed, "midge: publish to t: packet too large (0x95): the broker takes packets of up to 1024 bytes; 1 of 1 messages sent were answered\n"},
 		{"pub " + at + "-t t -V 311 -s -q 1", big, Failed, "midge: publish to t: the broker closed the connection\n"},
-		{"pub -t t", "", Misuse, "midge: at least one of the flags in the group [message file stdin-line stdin-file null-message] is required\n"},
-		{"pub -t t -m x -n", "", Misuse, "midge: if any flags in the group [message file stdin-line stdin-file null-message] are set none of the others can be"},
+		{"pub -t t", "", Misuse, "midge: say what to publish: -m TEXT, -f FILE, -l, -s or -n\nRun 'midge pub --help' for its flags and examples.\n"},
+		{"pub -t t -m x -n", "", Misuse, "midge: -m and -n exclude each other\n"},
 		{"pub -m x", "", Misuse, "midge: name the topic with -t\n"},
 		{"pub -t a/# -m x", "", Misuse, "midge: -t a/#: wildcard"},
 		{"pub -t a -m x -q 3", "", Misuse, "midge: -q 3: it is 0, 1 or 2\n"},
 		{"pub -t a -l --repeat 2", "", Misuse, "midge: --repeat goes with one message, not with -l\n"},
 		{"pub -t a -m x --repeat 0", "", Misuse, "midge: --repeat 0: it is 1 or more\n"},
 		{"pub -t a -m x -M 0", "", Misuse, "midge: -M 0: it is 1 to 65535\n"},
+		{"pub -t a -m x y", "", Misuse, "midge: \"y\" is too much: write midge pub {-t TOPIC | -L URL} {-m MESSAGE | -f FILE | -l | -s | -n} [flags]\n"},
+		{"pub -t a -m x -p 70000", "", Misuse, "midge: -p 70000: it is a whole number from 0 to 65535\n"},
+		{"pub -t a -m x --repeat-delay soon", "", Misuse, "midge: --repeat-delay soon: it is a number\n"},
+		{"pub -t a -m x --connect-timeout 5", "", Misuse, "midge: --connect-timeout 5: it is a time, such as 500ms or 2m\n"},
+		{"pub -t a -m x -r=maybe", "", Misuse, "midge: -r maybe: it is true or false\n"},
+		{"pub -h", "", Misuse, "midge: -h needs a value: host\nRun 'midge pub --help' for its flags and examples.\n"},
+		{"sub -t a -C 0", "", Misuse, "midge: -C 0: it is 1 or more\n"},
+		{"sub -t a -W 0", "", Misuse, "midge: -W 0: it is 1 or more\n"},
+		{"sub -t a -R --retained-only", "", Misuse, "midge: -R and --retained-only exclude each other\n"},
+		{"sub -t a -D subscribe subscription-identifier 0", "", Misuse, "midge: -D subscribe subscription-identifier 0: it is 1 or more\n"},
 		{"sub", "", Misuse, "midge: name a topic filter with -t\n"},
 		{"sub -t a#", "", Misuse, "midge: -t a#: '#' at byte 1"},
 		{"sub -t $share/x", "", Misuse, "midge: -t $share/x: shared subscription without a topic filter"},
@@ -357,7 +373,7 @@ func TestPubSubFail(t *testing.T) {
 		{"sub -t a -F %v", "", Misuse, "midge: -F: format %v: %v is none of"},
 		{"sub -t a -V 311 --no-local", "", Misuse, "midge: --no-local needs MQTT 5.0"},
 		{"sub -t a --random-filter 101", "", Misuse, "midge: --random-filter 101: it is a percentage\n"},
-		{"sub -t a -v --json", "", Misuse, "midge: if any flags in the group [format verbose json] are set none of the others can be"},
+		{"sub -t a -v --json", "", Misuse, "midge: -v and --json exclude each other\n"},
 	} {
 		status, out, errs := do(t, tt.stdin, tt.args)
 		if status != tt.status || !strings.HasPrefix(errs, tt.want) || (tt.want == "") != (errs == "") || out != "" {

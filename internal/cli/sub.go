@@ -58,7 +58,7 @@ The exit status is 0 after -C messages or an interrupt, 27 when the time of -W i
   midge sub -t 'log/#' -F '@H:@M:@S %-20t %p'
   midge sub -i recorder -c -q 1 -t 'home/#' -E
   midge sub -t '#' --remove-retained --retained-only`,
-		Args: cobra.NoArgs,
+		Args: atMost(0),
 	}
 	f := cmd.Flags()
 	s := &subFlags{connectFlags: addConnectFlags(f)}
@@ -85,8 +85,6 @@ The exit status is 0 after -C messages or an interrupt, 27 when the time of -W i
 	f.BoolVar(&s.noReconnect, "no-reconnect", false, "end with status 1 when the connection is lost")
 	f.BoolVarP(&s.debug, "debug", "d", false, "print each step to standard error")
 	f.BoolVar(&s.quiet, "quiet", false, "print no errors and no warnings")
-	cmd.MarkFlagsMutuallyExclusive("format", "verbose", "json")
-	cmd.MarkFlagsMutuallyExclusive("no-retained", "retained-only")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		job, err := s.subscription(w)
 		if err != nil {
@@ -114,7 +112,7 @@ func (s *subFlags) subscription(w World) (*pubsub.Subscription, error) {
 	var named string
 	var err error
 	job.Connect, named, err = s.options(map[string]stage{
-		"subscribe":   {user: &job.SubscribeUser},
+		"subscribe":   {user: &job.SubscribeUser, subscription: &s.id},
 		"unsubscribe": {user: &job.UnsubscribeUser},
 		"disconnect":  {disconnect: &job.Disconnect, user: &job.Disconnect.UserProperties},
 	})
@@ -137,13 +135,17 @@ func (s *subFlags) subscription(w World) (*pubsub.Subscription, error) {
 }
 
 func (s *subFlags) parseFormat() (*pubsub.Format, error) {
+	given, err := oneOf(s.flags, "format", "verbose", "json")
+	if err != nil {
+		return nil, err
+	}
 	text := pubsub.PayloadOnly
-	switch {
-	case s.flags.Changed("format"):
+	switch given {
+	case "format":
 		text = s.format
-	case s.verbose:
+	case "verbose":
 		text = pubsub.Verbose
-	case s.json:
+	case "json":
 		text = pubsub.JSON
 	}
 	format, err := pubsub.ParseFormat(text)
@@ -161,6 +163,9 @@ func (s *subFlags) check(job *pubsub.Subscription) error {
 			return fmt.Errorf("%s needs MQTT 5.0, and -V asks for another", name)
 		}
 	}
+	if _, err := oneOf(s.flags, "no-retained", "retained-only"); err != nil {
+		return err
+	}
 	switch {
 	case len(job.Filters) == 0 && len(job.Unsubscribe) == 0:
 		return errors.New("name a topic filter with -t")
@@ -170,7 +175,9 @@ func (s *subFlags) check(job *pubsub.Subscription) error {
 		return fmt.Errorf("--retain-handling %d: it is 0, 1 or 2", s.retainHandling)
 	case s.id > packet.MaxSize-5:
 		return fmt.Errorf("--subscription-id %d: it is at most %d", s.id, packet.MaxSize-5)
-	case s.count < 0:
+	case s.flags.Changed("timeout") && s.wait == 0:
+		return errors.New("-W 0: it is 1 or more")
+	case s.flags.Changed("count") && s.count < 1:
 		return fmt.Errorf("-C %d: it is 1 or more", s.count)
 	case s.chance <= 0 || s.chance > 100:
 		return fmt.Errorf("--random-filter %g: it is a percentage", s.chance)

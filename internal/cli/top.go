@@ -25,7 +25,7 @@ New values come as often as the broker publishes them: for Midge the setting sys
   midge top -h broker.example -u admin --pw-file secret --cafile ca.pem
   midge top --once
   midge top --plain --interval 1m >> broker.log`,
-		Args: cobra.NoArgs,
+		Args: atMost(0),
 	}
 	connect := addConnectFlags(cmd.Flags())
 	once := cmd.Flags().Bool("once", false, "print one page and end")

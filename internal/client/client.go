@@ -26,6 +26,11 @@ type Options struct {
 	Address      string
 	LocalAddress string // a local IP address to connect from, "" for any
 
+	// Proxy is the SOCKS5 proxy to connect through, "" for none:
+	// socks5h://[user[:password]@]host[:port], at port 1080 if none is named. It
+	// looks up the host.
+	Proxy string
+
 	Version       packet.Version // 5.0 if 0
 	ClientID      string
 	Username      string

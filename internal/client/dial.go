@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"golang.org/x/net/proxy"
 
 	"midge/internal/packet"
 )
@@ -61,6 +62,66 @@ func parse(address string) (target, error) {
 	return t, nil
 }
 
+// Check reports addresses that make no sense, so that a command can tell before
+// it begins to work.
+func (o *Options) Check() error {
+	t, err := parse(o.Address)
+	if err == nil {
+		_, err = o.dialer()
+	}
+	if err == nil && t.network == "unix" && o.Proxy != "" {
+		err = fmt.Errorf("address %s: a socket of this machine is not reached through a proxy", o.Address)
+	}
+	return err
+}
+
+// localAddress is where connections come from, nil for any.
+func (o *Options) localAddress() (net.Addr, error) {
+	if o.LocalAddress == "" {
+		return nil, nil
+	}
+	ip := net.ParseIP(o.LocalAddress)
+	if ip == nil {
+		return nil, fmt.Errorf("local address %s: not an IP address", o.LocalAddress)
+	}
+	return &net.TCPAddr{IP: ip}, nil
+}
+
+// dialer opens connections, through the proxy if there is one.
+func (o *Options) dialer() (proxy.ContextDialer, error) {
+	local, err := o.localAddress()
+	if err != nil {
+		return nil, err
+	}
+	direct := &net.Dialer{LocalAddr: local}
+	if o.Proxy == "" {
+		return direct, nil
+	}
+	u, err := url.Parse(o.Proxy)
+	if err != nil || u.Scheme != "socks5h" && u.Scheme != "socks5" || u.Hostname() == "" {
+		return nil, errors.New("proxy: write socks5h://[user[:password]@]host[:port]")
+	}
+	through, err := proxy.FromURL(u, direct)
+	if err != nil {
+		return nil, fmt.Errorf("proxy %s: %w", u.Host, err)
+	}
+	return proxied{through.(proxy.ContextDialer), u.Host}, nil
+}
+
+// proxied is a dialer whose errors name the proxy.
+type proxied struct {
+	proxy.ContextDialer
+	host string
+}
+
+func (p proxied) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	nc, err := p.ContextDialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("through the proxy %s: %w", p.host, reword(err))
+	}
+	return nc, nil
+}
+
 // dial opens the transport.
 func dial(ctx context.Context, o *Options) (*conn, error) {
 	t, err := parse(o.Address)
@@ -75,13 +136,9 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 }
 
 func (t target) open(ctx context.Context, o *Options) (net.Conn, error) {
-	var d net.Dialer
-	if o.LocalAddress != "" {
-		ip := net.ParseIP(o.LocalAddress)
-		if ip == nil {
-			return nil, fmt.Errorf("local address %s: not an IP address", o.LocalAddress)
-		}
-		d.LocalAddr = &net.TCPAddr{IP: ip}
+	d, err := o.dialer()
+	if err != nil {
+		return nil, err
 	}
 	nc, err := d.DialContext(ctx, t.network, t.address)
 	if err != nil {

@@ -104,7 +104,7 @@ func (f *Format) clock(c byte) error {
 		f.add(func(b []byte, _ client.Message, at time.Time) ([]byte, error) {
 			return fmt.Appendf(b, "%09d", at.Nanosecond()), nil
 		})
-	case strings.IndexByte("aAbBcCdDeFgGhHIjklmMnprRsStTuUVwWxXyYzZ", c) < 0:
+	case strings.IndexByte("aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ", c) < 0:
 		return fmt.Errorf("@%c is unknown", c)
 	default:
 		f.add(func(b []byte, _ client.Message, at time.Time) ([]byte, error) {

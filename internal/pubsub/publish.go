@@ -25,6 +25,10 @@ type Publication struct {
 	Payload      []byte
 	Whole, Lines io.Reader
 
+	// NotEmpty refuses a Whole that has nothing: of a command that failed before
+	// it wrote its message, an empty one would remove what is retained.
+	NotEmpty bool
+
 	Repeat      int // how often Payload or Whole is published
 	RepeatDelay time.Duration
 	MaxInflight int // messages that may wait for their acknowledgements
@@ -65,6 +69,9 @@ func Publish(ctx context.Context, p *Publication) error {
 		payload, err := readWhole(p.Whole)
 		if err != nil {
 			return err
+		}
+		if p.NotEmpty && len(payload) == 0 {
+			return errEmpty
 		}
 		p.Payload = payload
 	}

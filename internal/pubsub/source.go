@@ -17,6 +17,8 @@ const maxPayload = packet.MaxSize - 8
 
 var errTooLarge = fmt.Errorf("a message has at most %d bytes", maxPayload)
 
+var errEmpty = errors.New("read message: standard input is empty; -n publishes an empty message")
+
 // readWhole reads one message.
 func readWhole(r io.Reader) ([]byte, error) {
 	payload, err := io.ReadAll(io.LimitReader(r, maxPayload+1))

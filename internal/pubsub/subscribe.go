@@ -33,7 +33,7 @@ type Subscription struct {
 	RetainedOnly    bool     // leave out all others, and end with the first
 	RemoveRetained  bool     // remove retained messages from the broker
 	Chance          float64  // percentage of the messages that are printed
-	Count           int      // end after this many were printed; 0 for never
+	Count           int      // end after this many; 0 for never
 	Wait            time.Duration
 	EndOnSubscribed bool
 	NoReconnect     bool // end when the connection is lost
@@ -194,12 +194,13 @@ func (s *subscriber) received(m client.Message) {
 }
 
 // print writes a message at once, so that it is acknowledged after it was
-// written.
+// written. One that the format can't write counts as well: else -C would wait
+// for a message that has come.
 func (s *subscriber) print(m client.Message) (ok bool) {
 	line, err := s.Format.Append(s.line[:0], m, time.Now())
 	if err != nil {
 		s.Talk.Warn("%v", err)
-		return false
+		return true
 	}
 	if !s.NoNewline {
 		line = append(line, '\n')
