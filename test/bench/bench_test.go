@@ -4,14 +4,12 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"os"
@@ -79,26 +77,19 @@ func (w *world) certificate(t *testing.T) {
 	}
 }
 
-// run runs the binary; status is its exit status.
-func (w *world) run(t *testing.T, args ...string) (stdout, stderr string, status int) {
+// patience bounds a run. A test that needs it has failed.
+const patience = time.Minute
+
+// run runs midge bench.
+func (w *world) run(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, append([]string{"bench"}, args...)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return out.String(), errs.String(), exit.ExitCode()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out.String(), errs.String(), 0
+	return process.Run(t, patience, exec.Command(binary, append([]string{"bench"}, args...)...))
 }
 
 // measure runs a scenario that must end without a fault.
 func (w *world) measure(t *testing.T, args ...string) bench.Result {
 	t.Helper()
-	stdout, stderr, status := w.run(t, append(args, "-o", "json", "--warm-up", "0s")...)
+	status, stdout, stderr := w.run(t, append(args, "-o", "json", "--warm-up", "0s")...)
 	var r bench.Result
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || status != 0 || r.Failed() || r.Faulty.Sum() != 0 {
 		t.Fatalf("midge bench %s: status %d, %v\n%s%s", strings.Join(args, " "), status, err, stdout, stderr)
@@ -166,7 +157,7 @@ func (w *world) scenarios(t *testing.T) {
 	if s := slow.SlowReads; s == nil || s.Readers != 2 || s.Received+s.Lost != 400 || slow.Latency.Count != 600 {
 		t.Errorf("slow readers: %+v beside %d messages of the others", s, slow.Latency.Count)
 	}
-	left, _, _ := w.run(t, append([]string{"--subscribers", "1", "--duration", "100ms", "-o", "json"}, w.addresses["tcp"]...)...)
+	_, left, _ := w.run(t, append([]string{"--subscribers", "1", "--duration", "100ms", "-o", "json"}, w.addresses["tcp"]...)...)
 	if !strings.Contains(left, `"lost":0`) {
 		t.Errorf("a run with a subscriber only: %s", left)
 	}
@@ -192,11 +183,11 @@ func (w *world) processes(t *testing.T) {
 
 func (w *world) outputs(t *testing.T) {
 	args := append(w.addresses["tcp"], "p2p-5-5-5-100", "--duration", "1500ms", "--warm-up", "0s", "--broker", "mosquitto", "--progress")
-	table, progress, status := w.run(t, args...)
+	status, table, progress := w.run(t, args...)
 	if status != 0 || !strings.Contains(table, " messages in 1.50 s") || !strings.Contains(table, "p99.9") || !strings.Contains(progress, "connections,") {
 		t.Errorf("status %d\n%s%s", status, table, progress)
 	}
-	text, _, status := w.run(t, append(args, "-o", "go")...)
+	status, text, _ := w.run(t, append(args, "-o", "go")...)
 	line := regexp.MustCompile(`(?m)^BenchmarkMQTT/scenario=p2p-5-5-5-100/qos=1/mqtt=3.1.1/tcp/broker=mosquitto-\d+\t\d+(\t[0-9.e+-]+ [^\s]+)+$`)
 	if status != 0 || !line.MatchString(text) || !strings.HasPrefix(text, "goos: ") {
 		t.Errorf("status %d, Go benchmark format:\n%s", status, text)
@@ -237,7 +228,7 @@ func (w *world) errors(t *testing.T) {
 		{"p2p-1-1-1-1 --qos 3", 2, "qos: 3"},
 		{"p2p-1-1-1-1 --file /nonexistent", 2, "/nonexistent"},
 	} {
-		_, stderr, status := w.run(t, strings.Fields(test.line)...)
+		status, _, stderr := w.run(t, strings.Fields(test.line)...)
 		if status != test.status || !strings.Contains(stderr, test.want) {
 			t.Errorf("midge bench %s: status %d, %q; want %d with %q", test.line, status, stderr, test.status, test.want)
 		}

@@ -26,9 +26,9 @@ type client struct {
 }
 
 // dial opens a connection and sends nothing.
-func dial(t *testing.T, p *process) net.Conn {
+func dial(t *testing.T, p *broker) net.Conn {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", p.addr, patience)
+	conn, err := net.DialTimeout("tcp", p.Addr, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func dial(t *testing.T, p *process) net.Conn {
 }
 
 // connect opens a connection and a session; edit may change CONNECT.
-func connect(t *testing.T, p *process, v packet.Version, id string, edit func(*packet.Connect)) *client {
+func connect(t *testing.T, p *broker, v packet.Version, id string, edit func(*packet.Connect)) *client {
 	t.Helper()
 	c := &client{t: t, conn: dial(t, p), v: v}
 	m := packet.Connect{Version: v, CleanStart: true, ClientID: []byte(id)}
@@ -175,7 +175,7 @@ type pair struct {
 	sent     int
 }
 
-func newPair(t *testing.T, p *process, name string) *pair {
+func newPair(t *testing.T, p *broker, name string) *pair {
 	t.Helper()
 	pr := &pair{topic: "pair/" + name}
 	pr.sub = connect(t, p, packet.V5, name+"-sub", nil)

@@ -24,22 +24,22 @@ func lasting(seconds uint32) func(*packet.Connect) {
 }
 
 // downs are the ways in which the tests here end a broker.
-var downs = map[string]func(*process){
-	"kill -9": (*process).kill,
-	"SIGTERM": func(p *process) {
+var downs = map[string]func(*broker){
+	"kill -9": (*broker).Kill,
+	"SIGTERM": func(p *broker) {
 		p.t.Helper()
 		p.signal(syscall.SIGTERM)
 		if status := p.wait(5 * time.Second); status != 0 {
-			p.t.Errorf("status %d\n%s", status, p.logged())
+			p.t.Errorf("status %d\n%s", status, p.Log())
 		}
 		p.quietLog()
 	},
 }
 
 // quietLog checks that nothing went wrong.
-func (p *process) quietLog() {
+func (p *broker) quietLog() {
 	p.t.Helper()
-	for line := range strings.Lines(p.logged()) {
+	for line := range strings.Lines(p.Log()) {
 		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "level=WARN") {
 			p.t.Errorf("log: %s", line)
 		}
@@ -89,7 +89,7 @@ func (c *client) wants(payloads ...string) {
 
 // eachDown runs a test for each way to end the broker, and each durability
 // that survives it.
-func eachDown(t *testing.T, f func(t *testing.T, down func(*process), args ...string)) {
+func eachDown(t *testing.T, f func(t *testing.T, down func(*broker), args ...string)) {
 	for name, down := range downs {
 		t.Run("commit/"+name, func(t *testing.T) { f(t, down) })
 	}
@@ -102,7 +102,7 @@ func eachDown(t *testing.T, f func(t *testing.T, down func(*process), args ...st
 // TestRestart proves that sessions, subscriptions, queues and retained messages
 // are there after the broker has ended in whatever way (v5/MQTT-4.1.0-1).
 func TestRestart(t *testing.T) {
-	eachDown(t, func(t *testing.T, down func(*process), args ...string) {
+	eachDown(t, func(t *testing.T, down func(*broker), args ...string) {
 		dir := t.TempDir()
 		p := serveIn(t, dir, args...)
 		sub := connect(t, p, packet.V5, "sub", lasting(3600))
@@ -141,7 +141,7 @@ func TestRestart(t *testing.T) {
 // TestRestartInExchange proves that QoS 2 exchanges go on where they were, in
 // both directions, and that the message comes once (v5/MQTT-4.3.3-9).
 func TestRestartInExchange(t *testing.T) {
-	eachDown(t, func(t *testing.T, down func(*process), args ...string) {
+	eachDown(t, func(t *testing.T, down func(*broker), args ...string) {
 		dir := t.TempDir()
 		p := serveIn(t, dir, args...)
 		sub := connect(t, p, packet.V5, "sub", lasting(3600))
@@ -195,7 +195,7 @@ func TestRestartWithWills(t *testing.T) {
 	watcher.subscribe("wills/+", 1)
 	bearer("returns", 3600, 3600)
 	bearer("stays away", 3600, 1)
-	p.kill()
+	p.Kill()
 
 	p = serveIn(t, dir)
 	connect(t, p, packet.V5, "returns", lasting(3600))
@@ -219,7 +219,7 @@ func TestTimeCountsWhileDown(t *testing.T) {
 	brief.Properties.HasExpiry, brief.Properties.MessageExpiry = true, 1
 	pub.exchange(brief)
 	pub.exchange(packet.Publish{Topic: []byte("q"), Payload: []byte("lasting")})
-	p.kill()
+	p.Kill()
 	<-time.After(1500 * time.Millisecond) // the time that is to be over
 
 	p = serveIn(t, dir)
@@ -235,7 +235,7 @@ func TestDirectoryInUse(t *testing.T) {
 	dir := t.TempDir()
 	p := serveIn(t, dir)
 	status, _, stderr := midge(t, dir, nil, "serve", "--listen", "127.0.0.1:0")
-	want := "another process uses it, with the id " + strconv.Itoa(p.cmd.Process.Pid) + "; stop that one, or use another directory"
+	want := "another process uses it, with the id " + strconv.Itoa(p.Cmd.Process.Pid) + "; stop that one, or use another directory"
 	if status != 1 || !strings.Contains(stderr, want) || !strings.Contains(stderr, "midge-data") {
 		t.Errorf("status %d, %q; want 1, %q", status, stderr, want)
 	}
@@ -245,7 +245,7 @@ func TestDirectoryInUse(t *testing.T) {
 // TestNewerFormat proves that a directory of a later version is refused.
 func TestNewerFormat(t *testing.T) {
 	dir := t.TempDir()
-	serveIn(t, dir).kill()
+	serveIn(t, dir).Kill()
 	if err := os.WriteFile(filepath.Join(dir, "midge-data", "FORMAT"), []byte("midge store 99\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestDamagedDirectory(t *testing.T) {
 	for _, topic := range []string{"a", "b", "c"} {
 		pub.exchange(packet.Publish{Topic: []byte(topic), Payload: []byte("state of " + topic), Retain: true})
 	}
-	p.kill()
+	p.Kill()
 	manifests, err := filepath.Glob(filepath.Join(dir, "midge-data", "db", "MANIFEST-*"))
 	if err != nil || len(manifests) == 0 {
 		t.Fatal("no manifest: ", err)
@@ -281,15 +281,15 @@ func TestDamagedDirectory(t *testing.T) {
 		t.Fatalf("set aside: %v, %v; want one directory", set, err)
 	}
 	for _, want := range []string{"level=ERROR", "store damaged", filepath.Base(set[0]), "MANIFEST"} {
-		if !strings.Contains(p.logged(), want) {
-			t.Errorf("no %q in the log\n%s", want, p.logged())
+		if !strings.Contains(p.Log(), want) {
+			t.Errorf("no %q in the log\n%s", want, p.Log())
 		}
 	}
-	if strings.Contains(p.logged(), "stack") {
-		t.Errorf("a log for operators, with stack traces\n%s", p.logged())
+	if strings.Contains(p.Log(), "stack") {
+		t.Errorf("a log for operators, with stack traces\n%s", p.Log())
 	}
-	if !strings.Contains(p.banner, "WAS DAMAGED") || !strings.Contains(p.banner, filepath.Base(set[0])) {
-		t.Errorf("the banner does not tell\n%s", p.banner)
+	if !strings.Contains(p.Banner(), "WAS DAMAGED") || !strings.Contains(p.Banner(), filepath.Base(set[0])) {
+		t.Errorf("the banner does not tell\n%s", p.Banner())
 	}
 	c := connect(t, p, packet.V5, "c", nil)
 	c.subscribe("c", 1)
@@ -326,10 +326,10 @@ func TestBannerSaysWhatIsPromised(t *testing.T) {
 	} {
 		p := serve(t, tt.args...)
 		for _, want := range tt.want {
-			if !strings.Contains(p.banner, want) {
-				t.Errorf("%v: no %q in\n%s", tt.args, want, p.banner)
+			if !strings.Contains(p.Banner(), want) {
+				t.Errorf("%v: no %q in\n%s", tt.args, want, p.Banner())
 			}
 		}
-		p.kill()
+		p.Kill()
 	}
 }

@@ -31,7 +31,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	})
 	p := serveIn(t, dir)
-	t.Cleanup(p.kill) // before the file system goes
+	t.Cleanup(p.Kill) // before the file system goes
 	away := connect(t, p, packet.V5, "away", lasting(3600))
 	away.subscribe("full", 1)
 	away.conn.Close()
@@ -52,14 +52,14 @@ func TestFullDisk(t *testing.T) {
 		}
 	}()
 	other := newPair(t, p, "p")
-	for end := time.Now().Add(patience); !strings.Contains(p.logged(), "disk full"); {
+	for end := time.Now().Add(patience); !strings.Contains(p.Log(), "disk full"); {
 		if other.served(10); time.Now().After(end) {
-			t.Fatalf("the broker does not notice that the disk is full\n%s", p.logged())
+			t.Fatalf("the broker does not notice that the disk is full\n%s", p.Log())
 		}
 	}
 	b := connect(t, p, packet.V5, "b", nil)
 	if code := b.until(packet.QuotaExceeded); code != packet.QuotaExceeded {
-		t.Fatalf("PUBACK with %v on a full disk, want %v\n%s", code, packet.QuotaExceeded, p.logged())
+		t.Fatalf("PUBACK with %v on a full disk, want %v\n%s", code, packet.QuotaExceeded, p.Log())
 	}
 	other.served(10)
 
@@ -67,7 +67,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if code := b.until(packet.Success); code != packet.Success {
-		t.Fatalf("PUBACK with %v although there is room again\n%s", code, p.logged())
+		t.Fatalf("PUBACK with %v although there is room again\n%s", code, p.Log())
 	}
 	want := []string{"0"}
 	for n := 1; n <= messages; n++ {
@@ -77,10 +77,10 @@ func TestFullDisk(t *testing.T) {
 			want = append(want, strconv.Itoa(n))
 		}
 	}
-	p.kill()
+	p.Kill()
 
 	p = serveIn(t, dir)
-	t.Cleanup(p.kill)
+	t.Cleanup(p.Kill)
 	away = connect(t, p, packet.V5, "away", lasting(3600))
 	for len(want) > 0 {
 		_, payload := away.receive()

@@ -19,7 +19,7 @@ import (
 
 // stuck connects a subscriber that never reads again, and floods it until the
 // broker has more for it than socket buffers take.
-func stuck(t *testing.T, p *process) (messages int) {
+func stuck(t *testing.T, p *broker) (messages int) {
 	t.Helper()
 	reader := connect(t, p, packet.V5, "stuck", nil)
 	reader.subscribe("flood/#", 0)
@@ -141,7 +141,7 @@ func TestManyConnectsAtOnce(t *testing.T) {
 			go func() {
 				<-gate
 				var err error
-				conns[i], err = knock(p.addr, fmt.Sprint("crowd-", i))
+				conns[i], err = knock(p.Addr, fmt.Sprint("crowd-", i))
 				errs <- err
 			}()
 		}
@@ -209,7 +209,7 @@ func TestGarbage(t *testing.T) {
 
 // flood makes n connections, 500 at a time, each of which sends random bytes
 // and waits for the broker to close it or hangs up itself.
-func flood(t *testing.T, p *process, pr *pair, random *rand.Rand, n int) {
+func flood(t *testing.T, p *broker, pr *pair, random *rand.Rand, n int) {
 	t.Helper()
 	const together = 500
 	for range n / together {
@@ -218,7 +218,7 @@ func flood(t *testing.T, p *process, pr *pair, random *rand.Rand, n int) {
 			b := garbage(random)
 			wait := random.IntN(2) == 0
 			wg.Go(func() {
-				conn, err := net.DialTimeout("tcp", p.addr, patience)
+				conn, err := net.DialTimeout("tcp", p.Addr, patience)
 				if err != nil {
 					t.Error(err)
 					return

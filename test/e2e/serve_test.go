@@ -34,22 +34,22 @@ func eachEngine(t *testing.T, f func(t *testing.T, engine string)) {
 func TestBanner(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		p := serve(t, "--memory", "--listen", "127.0.0.1:0", "--set", engine, "--set", "limits.packet_size=2MiB")
-		_, port, err := net.SplitHostPort(p.addr)
+		_, port, err := net.SplitHostPort(p.Addr)
 		if err != nil || port == "0" {
-			t.Errorf("address %q, %v; want the real port", p.addr, err)
+			t.Errorf("address %q, %v; want the real port", p.Addr, err)
 		}
 		for _, want := range []string{
 			"midge ", runtime.Version(), "tcp://127.0.0.1:" + port,
 			strings.TrimPrefix(engine, "engine="), "shards", "all state is in memory", "limit of open files", "2MiB",
 		} {
-			if !strings.Contains(p.banner, want) {
-				t.Errorf("no %q in\n%s", want, p.banner)
+			if !strings.Contains(p.Banner(), want) {
+				t.Errorf("no %q in\n%s", want, p.Banner())
 			}
 		}
-		if n := strings.Count(p.banner, "tcp://127.0.0.1:"); n != 2 {
+		if n := strings.Count(p.Banner(), "tcp://127.0.0.1:"); n != 2 {
 			t.Errorf("%d listeners, want 2", n)
 		}
-		if lines := strings.Count(p.banner, "\n"); lines > 24 {
+		if lines := strings.Count(p.Banner(), "\n"); lines > 24 {
 			t.Errorf("%d lines, more than a screen", lines)
 		}
 	})
@@ -59,8 +59,8 @@ func TestBannerWarnsOfTheFileLimit(t *testing.T) {
 	p := serve(t, "--set", "limits.connections=10000000")
 	p.signal(syscall.SIGTERM)
 	p.wait(patience) // now all of the log is here
-	if want := "limits.connections is 10,000,000, but "; !strings.Contains(p.logged(), want) {
-		t.Errorf("no %q in\n%s", want, p.logged())
+	if want := "limits.connections is 10,000,000, but "; !strings.Contains(p.Log(), want) {
+		t.Errorf("no %q in\n%s", want, p.Log())
 	}
 }
 
@@ -159,12 +159,12 @@ func TestStop(t *testing.T) {
 			v5.expectEnd()
 			v311.expectEnd()
 			if status := p.wait(5 * time.Second); status != 0 {
-				t.Errorf("status %d\n%s", status, p.logged())
+				t.Errorf("status %d\n%s", status, p.Log())
 			}
 			if _, err := mute.Read(make([]byte, 1)); !ended(err) {
 				t.Errorf("a connection without CONNECT: %v", err)
 			}
-			if conn, err := net.Dial("tcp", p.addr); err == nil {
+			if conn, err := net.Dial("tcp", p.Addr); err == nil {
 				conn.Close()
 				t.Error("the port is still open")
 			}
@@ -179,7 +179,7 @@ func TestStopWithClientThatDoesNotRead(t *testing.T) {
 		stuck(t, p)
 		p.signal(syscall.SIGTERM)
 		if status := p.wait(5 * time.Second); status != 0 {
-			t.Errorf("status %d\n%s", status, p.logged())
+			t.Errorf("status %d\n%s", status, p.Log())
 		}
 	})
 }
@@ -193,8 +193,8 @@ func TestSecondSignal(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCONT} {
 		p.signal(s)
 	}
-	if status := p.wait(patience); status != 1 || !strings.Contains(p.logged(), "second signal") {
-		t.Errorf("status %d, want 1\n%s", status, p.logged())
+	if status := p.wait(patience); status != 1 || !strings.Contains(p.Log(), "second signal") {
+		t.Errorf("status %d, want 1\n%s", status, p.Log())
 	}
 }
 

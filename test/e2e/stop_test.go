@@ -51,7 +51,7 @@ func TestStopUnderLoad(t *testing.T) {
 		started.Wait()
 		p.signal(syscall.SIGTERM)
 		if status := p.wait(10 * time.Second); status != 0 {
-			t.Errorf("status %d\n%s", status, p.logged())
+			t.Errorf("status %d\n%s", status, p.Log())
 		}
 		p.quietLog()
 		all.Wait()
@@ -73,6 +73,6 @@ func TestStopUnderLoad(t *testing.T) {
 				acknowledged[i] = n
 			}
 		}
-		p.kill()
+		p.Kill()
 	}
 }

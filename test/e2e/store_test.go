@@ -39,13 +39,13 @@ func stored(t *testing.T) (dir, file string) {
 	publisher.expect(packet.PUBACK, func(first byte, body []byte) error { return ack.Decode(packet.V5, first, body) })
 
 	for _, command := range []string{"check", "stats", "export"} {
-		status, out, errs := midge(t, p.cmd.Dir, nil, "store", command, "--data-dir", dir)
-		if want := fmt.Sprintf("another process uses it, with the id %d", p.cmd.Process.Pid); status != 1 || out != "" || !strings.Contains(errs, "a broker runs on") || !strings.Contains(errs, want) {
+		status, out, errs := midge(t, p.Cmd.Dir, nil, "store", command, "--data-dir", dir)
+		if want := fmt.Sprintf("another process uses it, with the id %d", p.Cmd.Process.Pid); status != 1 || out != "" || !strings.Contains(errs, "a broker runs on") || !strings.Contains(errs, want) {
 			t.Errorf("store %s beside a broker: status %d\n%s%s", command, status, out, errs)
 		}
 	}
-	status, _, errs := midge(t, p.cmd.Dir, nil, "serve", "--listen", "127.0.0.1:0", "--config", file)
-	if want := fmt.Sprintf("with the id %d; stop that one, or use another directory", p.cmd.Process.Pid); status != 1 || !strings.Contains(errs, want) {
+	status, _, errs := midge(t, p.Cmd.Dir, nil, "serve", "--listen", "127.0.0.1:0", "--config", file)
+	if want := fmt.Sprintf("with the id %d; stop that one, or use another directory", p.Cmd.Process.Pid); status != 1 || !strings.Contains(errs, want) {
 		t.Errorf("a second broker: status %d\n%s", status, errs)
 	}
 	p.signal(syscall.SIGKILL)
@@ -156,14 +156,14 @@ func TestStoreDamaged(t *testing.T) {
 	}
 	p := serve(t, "--config", file)
 	kept, err := filepath.Glob(filepath.Join(dir, "quarantine-*"))
-	if err != nil || len(kept) != 1 || !strings.Contains(p.banner, "WAS DAMAGED: see "+kept[0]) {
-		t.Errorf("quarantines %v, %v; banner\n%s", kept, err, p.banner)
+	if err != nil || len(kept) != 1 || !strings.Contains(p.Banner(), "WAS DAMAGED: see "+kept[0]) {
+		t.Errorf("quarantines %v, %v; banner\n%s", kept, err, p.Banner())
 	}
 	p.signal(syscall.SIGTERM)
 	if status := p.wait(patience); status != 0 {
 		t.Errorf("status %d", status)
 	}
-	if log := p.logged(); !strings.Contains(log, "store: damage") || !strings.Contains(log, "store salvaged") {
+	if log := p.Log(); !strings.Contains(log, "store: damage") || !strings.Contains(log, "store salvaged") {
 		t.Errorf("the log says\n%s", log)
 	}
 	if status, out, errs := midge(t, t.TempDir(), nil, "store", "check", "--config", file); status != 0 {

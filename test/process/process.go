@@ -48,6 +48,23 @@ func build(dir string) (binary string, err error) {
 	return binary, nil
 }
 
+// Run runs a command to its end. One that takes longer than limit is killed, and
+// the test fails.
+func Run(t *testing.T, limit time.Duration, cmd *exec.Cmd) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	guard := time.AfterFunc(limit, func() { cmd.Process.Kill() }) //nolint:errcheck // it may have ended meanwhile
+	cmd.Wait()                                                    //nolint:errcheck // the status is in ProcessState
+	if !guard.Stop() {
+		t.Errorf("%s has not ended within %v", cmd, limit)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
 // Process is a running broker, and what it prints.
 type Process struct {
 	Cmd  *exec.Cmd

@@ -3,7 +3,6 @@
 package shell
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"strings"
@@ -39,14 +38,7 @@ func mosquittoBroker(t *testing.T, lines ...string) (port string) {
 // run runs midge shell to its end.
 func run(t *testing.T, stdin string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, append([]string{"shell"}, args...)...)
+	cmd := exec.Command(binary, append([]string{"shell"}, args...)...)
 	cmd.Stdin = strings.NewReader(stdin)
-	var out, errs strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
-		t.Fatal(err)
-	}
-	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+	return process.Run(t, patience, cmd)
 }
