@@ -101,13 +101,12 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 		return err
 	}
 	b.disk.core.Store(b.core)
-	damaged, err := b.core.Load(b.network.Now())
-	if err != nil {
+	if _, err = b.core.Load(b.network.Now()); err != nil {
 		ended, end := context.WithCancel(context.Background())
 		end()
 		return errors.Join(err, b.network.Run(ended)) // that closes it
 	}
-	return b.disk.setAside(damaged)
+	return nil
 }
 
 // shards is the number of shards in force.

@@ -2,12 +2,7 @@ package app
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -108,36 +103,4 @@ func (d *disk) close() error {
 		return nil
 	}
 	return d.backend.Close()
-}
-
-// setAside writes records that could not be read to a file, from where somebody
-// may bring them back, and tells of them.
-func (d *disk) setAside(damaged []store.Damaged) error {
-	if len(damaged) == 0 {
-		return nil
-	}
-	dir := d.report.Quarantine
-	if dir == "" {
-		dir = filepath.Join(d.dir, "quarantine-"+time.Now().UTC().Format("20060102T150405Z"))
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("set damaged records aside: %w", err)
-	}
-	name := filepath.Join(dir, "records.jsonl")
-	f, err := os.Create(name)
-	if err != nil {
-		return fmt.Errorf("set damaged records aside: %w", err)
-	}
-	e := json.NewEncoder(f)
-	for _, r := range damaged {
-		err = errors.Join(err, e.Encode(struct {
-			Key, Value []byte
-			Error      string
-		}{r.Key, r.Value, r.Err.Error()}))
-	}
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("set damaged records aside: %w", err)
-	}
-	d.log.Error("damaged records were set aside: what they held is lost to the broker", "records", len(damaged), "file", name)
-	return nil
 }

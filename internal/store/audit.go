@@ -36,6 +36,8 @@ func (b idle) Commit(_ bool, lists ...*Changes) error {
 	return nil
 }
 
+func (b idle) SetAside([]Damaged) error { return nil }
+
 func (b idle) Close() error { return nil }
 
 // names are the kinds of records in plain words, by the first byte of the key.

@@ -16,11 +16,13 @@ type testDisk struct {
 	mu     sync.Mutex
 	now    map[string]string
 	synced map[string]string // what a power cut leaves
+	aside  []Damaged
 
 	commits int
 	syncs   int
 	hook    func(sync bool, lists []*Changes) error // called before each commit is applied, nil: none
 	getting func(key []byte) error                  // called before each Get
+	refuses error                                   // the answer of SetAside
 }
 
 func newTestDisk() *testDisk {
@@ -96,6 +98,12 @@ func (d *testDisk) Scan(from, to []byte, yield func(key, value []byte) error) er
 		}
 	}
 	return nil
+}
+
+// SetAside implements Backend.
+func (d *testDisk) SetAside(records []Damaged) error {
+	d.aside = append(d.aside, records...)
+	return d.refuses
 }
 
 // Close implements Backend.

@@ -39,7 +39,7 @@ type Waiting struct {
 	Lists   bool // some have been marked as done
 }
 
-// Damaged is a record that could not be read. It is set aside.
+// Damaged is a record that could not be read.
 type Damaged struct {
 	Key, Value []byte
 	Err        error
@@ -47,7 +47,8 @@ type Damaged struct {
 
 // Load reads everything back, and tidies up after a crash: messages that were
 // not with all shards, receivers that are not there any more, and shards that
-// were others before. The error is one of the backend.
+// were others before. Records that could not be read are removed too, once the
+// backend has set them aside. The error is one of the backend.
 func (s *Store) Load(l Loader) (damaged []Damaged, err error) {
 	ld := loading{s: s, l: l, undecided: map[uint64]bool{}, exchanges: map[exchange]Outgoing{}}
 	for _, step := range []struct {
@@ -87,6 +88,7 @@ type loading struct {
 	s         *Store
 	l         Loader
 	damaged   []Damaged
+	aside     int // of these, set aside
 	changes   Changes
 	undecided map[uint64]bool // seq -> take it back
 	group     []Waiting       // the records of one message, in the order of their parts
@@ -99,12 +101,20 @@ type exchange struct {
 	key     message.Key // steady
 }
 
-// commit commits what tidying changed, if it is more than some bytes.
+// commit commits what tidying changed, if it is more than some bytes. What it
+// removes because it is damaged is set aside before, so that a crash at any
+// moment leaves the record or the copy.
 func (ld *loading) commit(more int) error {
 	if ld.changes.Size() <= more {
 		return nil
 	}
 	defer ld.changes.Reset()
+	if fresh := ld.damaged[ld.aside:]; len(fresh) > 0 {
+		if err := ld.s.backend.SetAside(fresh); err != nil {
+			return fmt.Errorf("store: load: %w", err)
+		}
+		ld.aside = len(ld.damaged)
+	}
 	if err := ld.s.backend.Commit(false, &ld.changes); err != nil {
 		return fmt.Errorf("store: load: %w", err)
 	}

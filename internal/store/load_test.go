@@ -1,8 +1,10 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -325,11 +327,46 @@ func TestLoadDamaged(t *testing.T) {
 			if len(damaged) != 1 || string(damaged[0].Key) != string(tt.key) || string(damaged[0].Value) != "\xff" || damaged[0].Err == nil {
 				t.Fatalf("damaged: %q", damaged)
 			}
+			if !slices.EqualFunc(d.aside, damaged, func(a, b Damaged) bool { return string(a.Key) == string(b.Key) }) {
+				t.Errorf("set aside: %q", d.aside)
+			}
 			if d.kinds() != tt.left {
 				t.Errorf("records %q are left, want %q", d.kinds(), tt.left)
 			}
 			start(t, d, 1)
 		})
+	}
+}
+
+// TestLoadSetsAside proves that a start which removes more damaged records than
+// go into one commit sets each aside once, before a commit removes it; and that
+// it removes none that could not be set aside.
+func TestLoadSetsAside(t *testing.T) {
+	d := newTestDisk()
+	const records = 40
+	for i := range records {
+		d.set(retainedKey(nil, fmt.Appendf(nil, "%d/%s", i, strings.Repeat("x", 60_000))), []byte{0xff})
+	}
+	d.refuses = errDisk
+	if _, err := newTestStore(d, 1).Load(&testLoader{shards: 1}); !errors.Is(err, errDisk) || len(d.now) != records {
+		t.Fatalf("%v, and %d records are left of %d that could not be set aside", err, len(d.now), records)
+	}
+	d.aside, d.refuses = nil, nil
+	commits := 0
+	d.hook = func(_ bool, lists []*Changes) error {
+		for _, l := range lists {
+			commits++
+			for c := range l.All() {
+				if !slices.ContainsFunc(d.aside, func(a Damaged) bool { return string(a.Key) == string(c.Key) }) {
+					t.Fatalf("commit %d removes %.5q, which was not set aside", commits, c.Key)
+				}
+			}
+		}
+		return nil
+	}
+	newTestStore(d, 1).mustLoad(t, &testLoader{shards: 1})
+	if len(d.now) > 0 || len(d.aside) != records || commits < 3 {
+		t.Errorf("%d records are left and %d were set aside of %d, in %d commits", len(d.now), len(d.aside), records, commits)
 	}
 }
 

@@ -8,7 +8,8 @@
 //	FORMAT              the number of the format, see format.go
 //	LOCK                locked while a process uses the directory
 //	db/                 Pebble's database
-//	quarantine-<time>/  a database that was damaged, as it was found
+//	quarantine-<time>/  a database that was damaged, as it was found, or a copy
+//	                    of records that were
 package pebblestore
 
 import (

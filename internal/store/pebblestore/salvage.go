@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -158,7 +159,7 @@ func salvage(d *disk, dir string, o Options, report *Report) error {
 	for _, damage := range report.Damage {
 		report.LostBytes += damage.Lost
 	}
-	report.Quarantine = freeName(d, d.PathJoin(dir, quarantineName+o.now().UTC().Format("20060102T150405Z")))
+	report.Quarantine = newQuarantine(d, dir, o.now())
 	if err := d.syncDir(dir); err != nil { // the copy is there before the renames
 		return err
 	}
@@ -174,8 +175,10 @@ func salvage(d *disk, dir string, o Options, report *Report) error {
 	return d.syncDir(dir)
 }
 
-// freeName is the name, with a number behind it if it is taken.
-func freeName(fs vfs.FS, name string) string {
+// newQuarantine is the name of a new quarantine in the user's directory: the
+// time, with a number behind it if it is taken.
+func newQuarantine(fs vfs.FS, dir string, now time.Time) string {
+	name := fs.PathJoin(dir, quarantineName+now.UTC().Format("20060102T150405Z"))
 	free := name
 	for n := 2; ; n++ {
 		if _, err := fs.Stat(free); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ type Store struct {
 	db     *pebble.DB
 	disk   *disk
 	unlock io.Closer
+	log    *slog.Logger
+	now    func() time.Time
 
 	// batch and synced belong to Commit, and to the committer between a send to work and
 	// the answer in done.
@@ -38,9 +41,9 @@ type Store struct {
 	closed bool
 }
 
-func newStore(dir string, db *pebble.DB, d *disk, unlock io.Closer, _ Options) *Store {
+func newStore(dir string, db *pebble.DB, d *disk, unlock io.Closer, o Options) *Store {
 	s := &Store{
-		dir: dir, db: db, disk: d, unlock: unlock,
+		dir: dir, db: db, disk: d, unlock: unlock, log: o.Log, now: o.now,
 		batch: db.NewBatch(),
 		work:  make(chan *pebble.WriteOptions),
 		done:  make(chan error, 1),
