@@ -10,7 +10,7 @@ import (
 
 // client is a session as its shard sees it, with what the pure session does
 // not know: connection, subscriptions, will, and when it ends. Its fields fill
-// 96 bytes with three to spare; more would cost 16.
+// 96 bytes with two to spare; more would cost 16.
 type client struct {
 	id       string
 	session  session.Session
@@ -20,6 +20,7 @@ type client struct {
 	away     *away  // nil while the client is connected
 	expiry   uint32 // Session Expiry Interval, seconds; never: it does not end
 	fetching bool   // contents of waiting messages are being read
+	kept     bool   // the session is on disk
 }
 
 // rare is what few clients have.

@@ -52,7 +52,7 @@ func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 	id := string(p.ClientID)
 	var code packet.ReasonCode
 	switch {
-	case s.cantPromise(p):
+	case s.cantPromise(p, id):
 		code = packet.ServerUnavailable
 		if p.Version == packet.V5 {
 			code = packet.QuotaExceeded
@@ -142,13 +142,28 @@ func (s *shard) ask(c *conn, p *packet.Connect, id, assigned string) (code packe
 
 // cantPromise tells that CONNECT asks for something durable while nothing gets
 // on disk.
-func (s *shard) cantPromise(p *packet.Connect) bool {
-	return s.failing() != nil && (s.expiryOf(p) > 0 || p.HasWill)
+func (s *shard) cantPromise(p *packet.Connect, id string) bool {
+	if s.failing() == nil {
+		return false
+	}
+	if cl := s.clients[id]; cl != nil && cl.stored() {
+		return s.b.cfg.Store.Failed() || !s.goesOn(cl, p)
+	}
+	return s.expiryOf(p) > 0 || p.HasWill
+}
+
+// goesOn tells that CONNECT asks for nothing that is not on disk: it resumes a
+// session that is, and changes nothing of it. So who reads can come back while
+// the disk is full.
+func (s *shard) goesOn(cl *client, p *packet.Connect) bool {
+	over := cl.away != nil && cl.away.ends <= s.now
+	return cl.kept && !over && !p.CleanStart && !p.HasWill && cl.will() == nil && s.expiryOf(p) == cl.expiry
 }
 
 // admit accepts a connection: it takes over from an older one, resumes or
 // begins the session, and answers, once what it promises is on disk.
 func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
+	wait := s.mustWait(p, id)
 	if old := s.clients[id]; old != nil && old.conn != nil {
 		s.count.TakenOver++
 		s.end(old.conn, packet.SessionTakenOver, "") // MQTT-3.1.4-3
@@ -171,8 +186,9 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 		s.clients[id] = cl
 	}
 	expiry := s.expiryOf(p)
-	// Without a change the record is right already: the session never ends.
-	if !present || expiry != cl.expiry || expiry != never {
+	// Without a change the record is right already: the session never ends, and
+	// has no will whose delay begins with the time in the record.
+	if !present || expiry != cl.expiry || expiry != never || p.HasWill {
 		cl.expiry = expiry
 		s.writeSession(cl, 0)
 	}
@@ -191,21 +207,34 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 	s.connackProperties(p, assigned, cl, &ack)
 	c.keepAlive = uint16(keepAlive / time.Second)
 	answer := ack.AppendWithin(s.out[:0], c.version, int(cmp.Or(link.MaxPacket(), packet.MaxSize)))
-	if !cl.stored() && cl.will() == nil || s.b.cfg.Store == nil {
+	if !wait {
 		s.welcome(c, link, answer)
 	} else {
 		c.pace = unanswered
 		c.net.Pause()
-		kept := slices.Clone(answer)
+		later := slices.Clone(answer)
 		s.promise(promise{c: c, then: func() {
+			cl.kept = cl.stored()
 			c.pace = inTime
 			c.net.Resume()
-			s.welcome(c, link, kept)
+			s.welcome(c, link, later)
 		}})
 	}
 	if s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug("connected", "client", id, "remote", c.net.Remote(), "version", c.version.String(), "session_present", present)
 	}
+}
+
+// mustWait tells that CONNACK must wait for the disk. It does for the end of an
+// older session as well, which a crash must not bring back.
+func (s *shard) mustWait(p *packet.Connect, id string) bool {
+	if s.b.cfg.Store == nil {
+		return false
+	}
+	if cl := s.clients[id]; cl != nil && cl.stored() {
+		return s.failing() == nil || !s.goesOn(cl, p)
+	}
+	return s.expiryOf(p) > 0 || p.HasWill
 }
 
 // numberFor is the place in the store of the new session that a CONNECT begins.

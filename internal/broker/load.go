@@ -49,7 +49,7 @@ type loaded struct {
 // in force; the other had ended, and is there because others get its messages.
 func (l *loader) Session(r store.Session) {
 	s := l.b.shards[shardOf([]byte(r.ClientID), len(l.b.shards))]
-	cl := &client{id: r.ClientID, expiry: r.Expiry, session: session.New(&s.session, r.Number)}
+	cl := &client{id: r.ClientID, expiry: r.Expiry, session: session.New(&s.session, r.Number), kept: true}
 	left := r.Left
 	if left == 0 {
 		left = s.now
@@ -173,6 +173,7 @@ func (l *loader) will(r *store.Will) {
 	since := l.sessions[cl.session.Number].left
 	if since == 0 {
 		since = s.now
+		s.writeSession(cl, since) // as in Session, also if the session never ends
 	}
 	w.due = since + w.delay
 }

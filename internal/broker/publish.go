@@ -157,7 +157,7 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 		return packet.NotAuthorized, false
 	}
 	failing := s.failing() != nil
-	if failing && (p.Retain || p.QoS == 2 && cl.stored()) {
+	if failing && p.QoS > 0 && (p.Retain || p.QoS == 2 && cl.stored()) {
 		s.count.RefusedStore++
 		return packet.QuotaExceeded, false
 	}
@@ -169,7 +169,9 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 	if p.Properties.HasExpiry {
 		m.Expires = max(s.now+time.Duration(p.Properties.MessageExpiry)*time.Second, 1)
 	}
-	if !s.retain(m) && p.QoS > 0 && c.version == packet.V5 {
+	if failing && m.Retain {
+		s.count.RefusedStore++ // QoS 0: who listens gets it, but it is not retained
+	} else if !s.retain(m) && p.QoS > 0 && c.version == packet.V5 {
 		return packet.QuotaExceeded, false
 	}
 	// After retain: see interest.

@@ -10,12 +10,14 @@ import (
 	"midge/internal/store/memstore"
 )
 
-// prompt is a store that commits at once.
+// prompt is a store that commits at once, unless it is in trouble.
 type prompt struct{ *store.Store }
 
 func (p prompt) Submit(shard int, t *store.Turn) uint64 {
 	n := p.Store.Submit(shard, t)
-	p.Step()
+	if p.Err() == nil {
+		p.Step()
+	}
 	return n
 }
 
