@@ -90,6 +90,10 @@ func sources(given []string, peer netip.Addr, connections int) (all []netip.Addr
 // reserve is how many files a process opens beyond its connections.
 const reserve = 50
 
+// maxProcs is how many worker processes may be asked for where fewer would do:
+// more than the largest machines have use for.
+const maxProcs = 64
+
 // processes is how many workers the limit of open files asks for.
 func processes(asked, connections int) (procs int, note string, err error) {
 	limit, err := ownOpenFiles()
@@ -99,6 +103,8 @@ func processes(asked, connections int) (procs int, note string, err error) {
 	room := max(1, limit-reserve)
 	need := max(1, (connections+room-1)/room)
 	switch {
+	case asked < 0 || asked > max(maxProcs, need):
+		return 0, "", fmt.Errorf("--procs %d: it can be 1 to %d, or 0 for as many as needed", asked, max(maxProcs, need))
 	case asked == 0 && need > 1:
 		return need, fmt.Sprintf("%d worker processes, since a process may open %d files and there are %d connections", need, limit, connections), nil
 	case asked == 0:

@@ -54,6 +54,11 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%d connections with --procs %d: %d processes, %q, %v; want %d", test.connections, test.asked, procs, note, err, test.want)
 		}
 	}
+	for _, asked := range []int{-1, maxProcs + 1, 100_000} {
+		if _, _, err := processes(asked, 1); err == nil || !strings.Contains(err.Error(), "1 to 64") {
+			t.Errorf("--procs %d: error %v, want one that names the bounds", asked, err)
+		}
+	}
 	if _, _, err := processes(1, room+1); err == nil || !strings.Contains(err.Error(), "--procs 2") {
 		t.Errorf("too many connections for one process: error %v, want one that names --procs 2", err)
 	}

@@ -56,7 +56,7 @@ func run(ctx context.Context, target Target, s Scenario, o Options) (*Result, er
 	}
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx)) // an interrupted worker still has its result to tell
 	defer cancel()
-	err = c.start(working)
+	err = c.start(ctx, working)
 	if err == nil {
 		err = c.steer(ctx)
 	}
@@ -127,8 +127,11 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 }
 
 func (c *coordinator) openBroker(connections int) error {
-	if c.target.PID == 0 {
+	switch {
+	case c.target.PID == 0:
 		return nil
+	case c.target.PID < 0:
+		return fmt.Errorf("--pid %d: no process has such a number", c.target.PID)
 	}
 	var err error
 	if c.broker, err = openMeter(c.target.PID); err != nil {
@@ -189,16 +192,19 @@ func (c *coordinator) say(format string, args ...any) {
 	}
 }
 
-// start starts the workers.
-func (c *coordinator) start(ctx context.Context) error {
+// start starts the workers, which end with working. ctx is that of the run.
+func (c *coordinator) start(ctx, working context.Context) error {
 	c.latest = make([]tick, c.plan.Procs)
 	for proc := range c.plan.Procs {
+		if ctx.Err() != nil {
+			return errors.New("interrupted before any client was connected")
+		}
 		var m *member
 		var err error
 		if c.plan.Procs == 1 {
-			m, err = localMember(ctx, c.plan.clone(proc))
+			m, err = localMember(working, c.plan.clone(proc))
 		} else {
-			m, err = remoteMember(ctx, c.options.Worker, c.plan.clone(proc))
+			m, err = remoteMember(working, c.options.Worker, c.plan.clone(proc))
 		}
 		if err != nil {
 			return err
