@@ -254,7 +254,7 @@ subscriptions, and what the broker said when it accepted the connection.`,
 			if err != nil {
 				return err
 			}
-			s.print(one.describe())
+			s.print(one.describe(s.console.textWidth()))
 			return nil
 		},
 	}
@@ -270,7 +270,8 @@ func (s *Shell) listClients() string {
 		if one == s.clients.current() {
 			mark = "*"
 		}
-		fmt.Fprintf(&b, "%s %s: %s\n", mark, printable(one.name), one.summary())
+		text := fmt.Sprintf("%s %s: %s", mark, printable(one.name), one.summary())
+		b.WriteString(hang(text, s.console.textWidth(), "    ") + "\n")
 	}
 	return b.String()
 }
@@ -286,7 +287,7 @@ func (c *connection) summary() string {
 		state, versionName(c.options.Version), len(c.subscriptions), c.published, received, waiting)
 }
 
-func (c *connection) describe() string {
+func (c *connection) describe(width int) string {
 	var b strings.Builder
 	rows := [][2]string{{"client id", printable(c.name)}, {"state", c.summary()}}
 	add := func(name, format string, args ...any) {
@@ -311,7 +312,7 @@ func (c *connection) describe() string {
 	for _, sub := range c.subscriptions {
 		add("subscription", "%s, QoS %d", printable(sub.Filter), sub.QoS)
 	}
-	table(&b, rows)
+	table(&b, rows, width)
 	return b.String()
 }
 

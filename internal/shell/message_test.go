@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"midge/internal/client"
 )
@@ -79,4 +80,35 @@ func TestInbox(t *testing.T) {
 			t.Errorf("%d messages wait, of more bytes than there may be", waiting)
 		}
 	})
+}
+
+// TestFold proves that help fits into the width of a terminal, and that what is
+// written elsewhere is left as it is.
+func TestFold(t *testing.T) {
+	for _, tt := range []struct {
+		text  string
+		width int
+		want  string
+	}{
+		{"one two three", 0, "one two three"},
+		{"one two three", 13, "one two three"},
+		{"one two three", 12, "one two|three"},
+		{"one\ntwo three", 20, "one two three"},
+		{"ünï twö three", 7, "ünï twö|three"},
+		{"a-word-that-is-longer x", 5, "a-word-that-is-longer|x"},
+		{"", 5, ""},
+	} {
+		if got := strings.Join(fold(tt.text, tt.width), "|"); got != tt.want {
+			t.Errorf("%q in %d columns: %q, want %q", tt.text, tt.width, got, tt.want)
+		}
+	}
+	all := commands()
+	for _, width := range []int{60, 80} {
+		connect, _, _ := strings.Cut(find(all, "connect").help(width), "\nExamples:") // examples are not folded
+		for line := range strings.Lines(overview(all, width) + connect) {
+			if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > width {
+				t.Errorf("more than %d columns: %s", width, line)
+			}
+		}
+	}
 }

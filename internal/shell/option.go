@@ -137,6 +137,13 @@ func (in *input) checkCount() error {
 
 // fill writes the defaults into r, and then the options of the line.
 func (in *input) fill(r *request, defaults []given) error {
+	if err := in.fillDefaults(r, defaults); err != nil {
+		return err
+	}
+	return in.fillGiven(r)
+}
+
+func (in *input) fillDefaults(r *request, defaults []given) error {
 	for _, d := range defaults {
 		if o := in.command.option(d.option.name); o != nil {
 			if err := (given{o, d.value}).apply(r); err != nil {
@@ -144,6 +151,10 @@ func (in *input) fill(r *request, defaults []given) error {
 			}
 		}
 	}
+	return nil
+}
+
+func (in *input) fillGiven(r *request) error {
 	for _, g := range in.given {
 		if err := g.apply(r); err != nil {
 			return usagef("%s: %w", in.command.name, err)

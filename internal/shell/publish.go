@@ -3,6 +3,7 @@ package shell
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -49,8 +50,14 @@ func publish(ctx context.Context, s *Shell, in *input) error {
 		return fmt.Errorf("pub: %w", err)
 	}
 	r := s.request()
-	r.message = m
-	if err := in.fill(r, s.defaults); err != nil {
+	if err := in.fillDefaults(r, s.defaults); err != nil {
+		return err
+	}
+	if s.isSaved(in.words[1]) { // as it was saved, whatever the defaults are now
+		r.message = m
+	}
+	r.message.Payload = m.Payload
+	if err := in.fillGiven(r); err != nil {
 		return err
 	}
 	r.message.Topic = in.text(0)
@@ -79,12 +86,11 @@ func publish(ctx context.Context, s *Shell, in *input) error {
 
 // packet is what a word stands for, and what to call it.
 func (s *Shell) packet(w word) (m client.Message, what string, err error) {
-	saved, isSaved := s.saved.packets[w.text]
 	switch {
 	case w.quoted:
 		m.Payload = []byte(w.text)
-	case isSaved:
-		m = saved
+	case s.isSaved(w):
+		m = s.saved.packets[w.text]
 		m.UserProperties = slices.Clip(m.UserProperties)
 		return m, fmt.Sprintf("packet %s (%s)", quote(w.text), bytesOf(len(m.Payload))), nil
 	case w.text == "-":
@@ -97,8 +103,16 @@ func (s *Shell) packet(w word) (m client.Message, what string, err error) {
 	return m, bytesOf(len(m.Payload)), err
 }
 
+func (s *Shell) isSaved(w word) bool {
+	_, found := s.saved.packets[w.text]
+	return found && !w.quoted
+}
+
 // readFile reads the payload that a file holds, if it can fit into a packet.
 func readFile(name string) ([]byte, error) {
+	if name == "" {
+		return nil, errors.New("read the packet: write the name of a file behind the @, or '@' in quotes for the text")
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("read the packet: %w", err)

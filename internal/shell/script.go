@@ -55,6 +55,9 @@ func (s *script) read(in io.Reader) {
 	}
 }
 
+// textWidth is 0: what a script prints doesn't depend on where.
+func (s *script) textWidth() int { return 0 }
+
 func (s *script) readLine(prompt func() string) (string, error) { return s.readText(prompt()) }
 
 func (s *script) readText(prompt string) (string, error) {

@@ -87,7 +87,7 @@ func setCommand() command {
 	for _, t := range settings() {
 		rows = append(rows, [2]string{t.name + " " + t.value, t.help})
 	}
-	table(&about, rows)
+	table(&about, rows, 0)
 	about.WriteString(`
 or the name of an option of connect, pub, sub, unsub or wait, without dashes: then it is the default of that option, in
 all of these commands that know it. A switch takes true or false.`)
@@ -188,7 +188,7 @@ func (s *Shell) listSettings() string {
 		rows = append(rows, [2]string{"--" + d.option.name, d.shown()})
 	}
 	var b strings.Builder
-	table(&b, rows)
+	table(&b, rows, s.console.textWidth())
 	return b.String()
 }
 

@@ -53,6 +53,9 @@ type console interface {
 	// readSecret reads a line that doesn't show.
 	readSecret(prompt string) (string, error)
 
+	// textWidth is the number of columns that help is folded to; 0 for no limit.
+	textWidth() int
+
 	// print prints whole lines. Any goroutine may call it.
 	print(text string)
 

@@ -84,6 +84,9 @@ func (t *terminal) width() int {
 	return width
 }
 
+// textWidth is the width, or less where lines would be too long to read.
+func (t *terminal) textWidth() int { return min(t.width(), 120) }
+
 // readLine reads a line. The prompt is asked for again whenever it is drawn.
 func (t *terminal) readLine(prompt func() string) (string, error) {
 	t.editor.AutoCompleteCallback = t.key
