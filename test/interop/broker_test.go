@@ -3,12 +3,13 @@
 package interop
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 )
@@ -48,51 +49,39 @@ func serve() (stop func(), err error) {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("build midge: %w\n%s", err, out)
 	}
-	if addr, err = freeAddr(); err != nil {
-		os.RemoveAll(dir)
-		return nil, err
-	}
 	var log bytes.Buffer // read only after the process has ended
-	broker := exec.Command(binary, "serve", "--listen", "tcp://"+addr)
-	broker.Dir, broker.Stdout, broker.Stderr = dir, &log, &log
-	if err := broker.Start(); err != nil {
+	broker := exec.Command(binary, "serve", "--listen", "127.0.0.1:0")
+	broker.Dir, broker.Stderr = dir, &log
+	banner, err := broker.StdoutPipe()
+	if err == nil {
+		err = broker.Start()
+	}
+	if err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("start midge: %w", err)
 	}
-	ended := make(chan struct{})
-	go func() { _ = broker.Wait(); close(ended) }()
+	found, ended := make(chan string, 1), make(chan struct{})
+	go func() {
+		listening := regexp.MustCompile(`^ *listening +tcp://(\S+)`)
+		for lines := bufio.NewScanner(banner); lines.Scan(); {
+			if match := listening.FindStringSubmatch(lines.Text()); match != nil {
+				found <- match[1]
+			}
+		}
+		_ = broker.Wait() // the status of a killed process says nothing
+		close(ended)
+	}()
 	stop = func() {
 		_ = broker.Process.Kill() // an error means that it has ended
 		<-ended
 		os.RemoveAll(dir)
 	}
-	if err := ready(ended); err != nil {
-		stop()
-		return nil, fmt.Errorf("midge serve: %w\n%s", err, &log)
+	select {
+	case addr = <-found:
+		return stop, nil
+	case <-ended:
+	case <-time.After(patience):
 	}
-	return stop, nil
-}
-
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-// ready waits until the broker accepts connections.
-func ready(ended <-chan struct{}) error {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		if conn, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
-			return conn.Close()
-		}
-		select {
-		case <-ended:
-			return fmt.Errorf("it ended")
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return fmt.Errorf("no connection to %s within %v", addr, patience)
+	stop()
+	return nil, fmt.Errorf("midge serve does not listen within %v: %v\n%s", patience, broker.ProcessState, &log)
 }
