@@ -2,13 +2,16 @@ package pebblestore_test
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -18,6 +21,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"midge/internal/store"
 	"midge/internal/store/pebblestore"
 )
 
@@ -271,11 +275,23 @@ func TestMigrateFails(t *testing.T) {
 // they were found, and the log says what was lost.
 func TestQuarantine(t *testing.T) {
 	watch(t)
-	fs, want := filled(t, false)
+	fs := vfs.NewMem()
+	const records = 4000
+	filling := open(t, "data", small(fs))
+	for i := range records { // each set once: no block holds only what was replaced since, so that damage loses some
+		var c store.Changes
+		c.Set(fmt.Appendf(nil, "key %05d", i), bytes.Repeat([]byte{byte('a' + i%26)}, 100+i%200))
+		if err := filling.Commit(false, &c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := filling.Close(); err != nil {
+		t.Fatal(err)
+	}
 	var log strings.Builder
 	o := pebblestore.At(small(fs), time.Date(2026, 11, 21, 12, 0, 5, 0, time.FixedZone("", 3600)))
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
-	left := len(want)
+	left := records
 	for i, name := range []string{"quarantine-20261121T110005Z", "quarantine-20261121T110005Z-2"} {
 		damaged := damageTable(t, fs)
 		before := read(t, fs, "data/db/"+damaged)
@@ -337,13 +353,16 @@ func damageTable(t *testing.T, fs vfs.FS) (name string) {
 }
 
 // TestSalvageCrash cuts the power at each change of the disk during a salvage.
-// The next start ends with the same records as one without a cut.
+// The next start ends with the same records as one without a cut. The renames
+// are few and all depends on them: there it looks at many of the states that a
+// cut may leave.
 func TestSalvageCrash(t *testing.T) {
 	step := watch(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	base, _ := filled(t, false)
-	damageTable(t, base)
+	name := damageTable(t, base)
+	found := read(t, base, "data/db/"+name)
 	salvaged := func(fs vfs.FS) (map[string]string, error) {
 		o := small(fs)
 		s, _, err := pebblestore.Open("data", o)
@@ -371,9 +390,21 @@ func TestSalvageCrash(t *testing.T) {
 		var n atomic.Int64
 		var crashes [2]atomic.Pointer[vfs.MemFS]
 		cutting := errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && n.Add(1)-1 == cut {
+			if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+				return nil
+			}
+			at := n.Add(1) - 1
+			if at == cut {
 				crashes[0].Store(fs.CrashClone(vfs.CrashCloneCfg{}))
 				crashes[1].Store(fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(seed, uint64(cut)))}))
+			}
+			if cut < 0 && (op.Path == "data" || fs.PathDir(op.Path) == "data") {
+				luck := rand.New(rand.NewPCG(seed, uint64(at)))
+				for range 20 {
+					if err := keeps(fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: luck}), name, found); err != nil {
+						t.Errorf("after a cut at operation %d, on %s: %v", at, op.Path, err)
+					}
+				}
 			}
 			return nil
 		})
@@ -402,6 +433,32 @@ func TestSalvageCrash(t *testing.T) {
 			}
 		}
 	}
+}
+
+// keeps says what is wrong with what a cut left of a salvage: a database must
+// be there, and that with the damaged table as it was found.
+func keeps(fs vfs.FS, table string, found []byte) error {
+	names, err := fs.List("data")
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(names, "db") && !slices.Contains(names, "db.salvage") {
+		return fmt.Errorf("no database is left: %q", names)
+	}
+	for _, name := range names {
+		f, err := fs.Open("data/" + name + "/" + table)
+		if err != nil {
+			continue
+		}
+		b, err := io.ReadAll(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		if bytes.Equal(b, found) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the damaged database is not kept: %q", names)
 }
 
 // TestDiskFullOpen opens a store on a full disk, at each operation: it waits,

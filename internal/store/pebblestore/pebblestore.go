@@ -184,7 +184,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// openPebble opens a database with the options of this version.
+// openPebble opens a database with the options of this version, or makes it.
+// Pebble begins with a sync of the directory above: so the entry of a new
+// database lasts, and what was renamed there before.
 func openPebble(d *disk, dir string, o Options) (*pebble.DB, error) {
 	compactions := newScheduler()
 	opts := pebbleOptions(d.forPebble(), o, compactions)

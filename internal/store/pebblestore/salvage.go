@@ -37,8 +37,7 @@ func openOrSalvage(d *disk, dir string, o Options, report *Report) (*pebble.DB, 
 	if damage == nil {
 		db, err := openPebble(d, path, o)
 		if err == nil {
-			// The entry of a new database in the directory.
-			return db, d.syncDir(dir)
+			return db, nil
 		}
 		if newerPebble(err) {
 			return nil, fmt.Errorf("%w: %w", ErrNewer, err)
@@ -78,10 +77,7 @@ func finishSalvage(d *disk, dir string, o Options, report *Report) error {
 	report.Quarantine = d.PathJoin(dir, report.Quarantine)
 	report.Damage = append(report.Damage, Damage{Reason: "a salvage was interrupted after it had copied everything that can be read"})
 	logReport(o, report)
-	if err := d.Rename(copied, d.PathJoin(dir, dbName)); err != nil {
-		return err
-	}
-	return d.syncDir(dir)
+	return d.Rename(copied, d.PathJoin(dir, dbName)) // undone by a power cut, the next start does it again
 }
 
 // inspect finds the damage that Pebble would not see: without its marker it
@@ -143,7 +139,8 @@ func damaged(err error) bool {
 }
 
 // salvage copies everything that can be read of the database to a new one, and
-// puts that in its place.
+// puts that in its place. The copy is in the directory for good before the
+// renames: see openPebble.
 func salvage(d *disk, dir string, o Options, report *Report) error {
 	from, to := d.PathJoin(dir, dbName), d.PathJoin(dir, salvageName)
 	if err := d.RemoveAll(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -160,19 +157,13 @@ func salvage(d *disk, dir string, o Options, report *Report) error {
 		report.LostBytes += damage.Lost
 	}
 	report.Quarantine = newQuarantine(d, dir, o.now())
-	if err := d.syncDir(dir); err != nil { // the copy is there before the renames
-		return err
-	}
 	if err := d.Rename(from, report.Quarantine); err != nil {
 		return err
 	}
 	if err := d.syncDir(dir); err != nil { // in this order, after a crash too
 		return err
 	}
-	if err := d.Rename(to, from); err != nil {
-		return err
-	}
-	return d.syncDir(dir)
+	return d.Rename(to, from) // finishSalvage does it again if a power cut undoes it
 }
 
 // newQuarantine is the name of a new quarantine in the user's directory: the
