@@ -39,6 +39,9 @@ type World struct {
 // cancelled, and returns the exit status.
 func Run(ctx context.Context, w World) int {
 	root := root(w)
+	if len(w.Args) > 0 && strings.HasPrefix(w.Args[0], cobra.ShellCompRequestCmd) {
+		unquote(root)
+	}
 	root.SetArgs(joinProperties(root, w.Args))
 	root.SetOut(w.Stdout)
 	root.SetErr(w.Stderr)
@@ -109,13 +112,19 @@ config and store work with any broker.`,
   midge top`,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          needSubcommand,
-		Version:       build(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.AddCommand(serveCommand(w), configCommand(w), storeCommand(w), benchCommand(w), shellCommand(w), pubCommand(w), subCommand(w), topCommand(w), completionCommand(), versionCommand())
-	root.SetVersionTemplate("{{.Version}}\n")
-	root.Flags().BoolP("version", "v", false, "print the version")
+	// Not cobra's own --version, which links text/template: docs/dependencies.md.
+	version := root.Flags().BoolP("version", "v", false, "print the version")
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if !*version {
+			return needSubcommand(cmd, args)
+		}
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), build())
+		return err
+	}
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.DisableDefaultCmd = true
 	complete(root)

@@ -52,11 +52,20 @@ func choices() map[string][]cobra.Completion {
 		"retain-handling":    {"0\talways", "1\tif the subscription is new", "2\tnever"},
 		"protocol-version":   {"5", "311", "31"},
 		"mqtt":               {"3.1.1", "5.0"},
-		"tls-version":        {"tlsv1.2", "tlsv1.3"},
+		"tls-version":        {"tlsv1.1", "tlsv1.2", "tlsv1.3"},
 		"log-level":          {"debug", "info", "warn", "error"},
 		"kind":               {storetool.Queued, storetool.Retained, storetool.Will},
 		"midge bench output": {"table", "json", "go\tfor benchstat"},
 		"midge bench filter": {"topic", "plus", "all", "wildcard", "shared"},
+	}
+}
+
+// unquote takes the quotes of placeholders out of what the flags of a command
+// and its subcommands say: a shell shows it as it is.
+func unquote(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) })
+	for _, sub := range cmd.Commands() {
+		unquote(sub)
 	}
 }
 

@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 )
 
 var update = flag.Bool("update", false, "write the generated pages")
@@ -104,9 +106,36 @@ func manual(t *testing.T) map[string][]byte {
 		if bytes.Equal(page, b.Bytes()) {
 			t.Fatalf("no date in the head of %s", name)
 		}
-		pages[name+".1"] = page
+		head, rest, _ := bytes.Cut(page, []byte(".SH OPTIONS\n")) // cobra's own has no columns, and shows empty defaults
+		_, rest, _ = bytes.Cut(rest, []byte("\n.SH "))
+		pages[name+".1"] = slices.Concat(head, manualOptions(cmd), []byte(".SH "), rest)
 	}
 	return pages
+}
+
+// manualOptions is the section of the flags in a man page.
+func manualOptions(cmd *cobra.Command) []byte {
+	escape := strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", "")
+	var b bytes.Buffer
+	b.WriteString(".SH OPTIONS\n")
+	cmd.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
+		value, usage := pflag.UnquoteUsage(f)
+		b.WriteString(".TP\n")
+		if f.Shorthand != "" {
+			fmt.Fprintf(&b, `\fB\-%s\fP, `, escape.Replace(f.Shorthand))
+		}
+		fmt.Fprintf(&b, `\fB\-\-%s\fP`, escape.Replace(f.Name))
+		if value != "" {
+			fmt.Fprintf(&b, ` \fI%s\fP`, escape.Replace(value))
+		}
+		// The zero of a type is no default that is worth a word.
+		if d := f.DefValue; d != "" && d != "0" && d != "0s" && d != "false" && d != "[]" && f.Value.Type() != "bool" {
+			usage += " (default " + d + ")"
+		}
+		b.WriteString("\n" + escape.Replace(usage) + "\n")
+	})
+	b.WriteString("\n")
+	return b.Bytes()
 }
 
 // TestReferenceIsUpToDate compares the pages with the table of commands;
@@ -303,6 +332,7 @@ func TestCompletion(t *testing.T) {
 		{"serve ", ":4\n"},
 		{"store export --kind ", "queued\nretained\nwill\n:4\n"},
 		{"config check ", "toml\n:8\n"},
+		{"pub --will-top", "\n--will-topic\tthe will's topic\n"},
 		{"top --cafile ", ":0\n"},
 		{"top --username ", ":4\n"},
 	} {

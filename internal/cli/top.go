@@ -18,7 +18,8 @@ with their past, what was dropped, what is kept, and how the disk does. It works
 use Mosquitto's names; what a broker doesn't tell is left out.
 
 On a terminal it shows a page: q quits, p pauses, + and - change the interval, ? explains. Where standard output is no
-terminal, or with --plain, it prints a line of key=value for each change. With --once it prints one page and ends.
+terminal, or with --plain, it prints a line of key=value for each change, and one with lost= when the connection ends,
+which it opens again. With --once it prints one page and ends.
 
 New values come as often as the broker publishes them: for Midge the setting sys.interval, 10 seconds by default.`,
 		Example: `  midge top

@@ -273,12 +273,14 @@ func padLeft(s string, width int) string {
 	return strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s))) + s
 }
 
+// help explains the page, in lines that fit into 80 columns.
 func help() []line {
 	var all []line
 	for _, text := range []string{
-		"The broker publishes its figures under $SYS every few seconds (Midge: sys.interval).",
-		"now is the rate between its last two values; the columns beside are the broker's own averages.",
-		"messages are PUBLISH packets, packets are those of all types.",
+		"The broker publishes its figures under $SYS every few seconds (Midge: the",
+		"setting sys.interval). now is the rate between its last two values; the columns",
+		"beside are the broker's own averages. messages are PUBLISH packets, packets are",
+		"those of all types.",
 		"",
 		"q, Esc, ctrl-c  quit",
 		"p, space        pause: the page stays, and goes on with what has come meanwhile",

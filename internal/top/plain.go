@@ -12,14 +12,15 @@ import (
 const onceWidth = 110
 
 // follow reads events until ctx is done, and calls sampled after each sample,
-// whose error ends it. A broker that says nothing for o.Wait is an error.
-func follow(ctx context.Context, o *Options, events <-chan event, sampled func(*collector) (more bool, err error)) error {
+// and lost when the connection ends, whose errors end it. A broker that says
+// nothing for o.Wait at first is an error.
+func follow(ctx context.Context, o *Options, events <-chan event, lost func(error) error, sampled func(*collector) (more bool, err error)) error {
 	c := newCollector(o.Interval)
 	silence := time.NewTimer(o.Wait)
 	defer silence.Stop()
 	quiet := time.NewTimer(time.Hour)
 	defer quiet.Stop()
-	for {
+	for away := false; ; {
 		select {
 		case e, ok := <-events:
 			switch {
@@ -27,9 +28,16 @@ func follow(ctx context.Context, o *Options, events <-chan event, sampled func(*
 				return nil
 			case e.failed != nil:
 				return e.failed
+			case e.lost != nil && away: // and could not be opened again
+				continue
 			case e.lost != nil:
-				return fmt.Errorf("%s: %w", o.Client.Address, e.lost)
+				away = true
+				if err := lost(e.lost); err != nil {
+					return err
+				}
+				continue
 			}
+			away = false
 			silence.Stop()
 			c.take(time.Now(), e.topic, e.text, e.retained)
 			quiet.Reset(settled)
@@ -55,7 +63,8 @@ func silent(o *Options) error {
 
 // once prints one page.
 func once(ctx context.Context, o *Options, events <-chan event) error {
-	return follow(ctx, o, events, func(c *collector) (bool, error) {
+	ended := func(err error) error { return fmt.Errorf("%s: %w", o.Client.Address, err) }
+	return follow(ctx, o, events, ended, func(c *collector) (bool, error) {
 		v := c.view()
 		var b strings.Builder
 		fmt.Fprintf(&b, "%s  %s  up %s\n\n", printable(o.Client.Address), v.text("version"), duration(time.Duration(c.uptime())*time.Second))
@@ -67,9 +76,14 @@ func once(ctx context.Context, o *Options, events <-chan event) error {
 	})
 }
 
-// lines prints a line for each sample, until ctx is done.
+// lines prints a line for each sample, until ctx is done, and one when the
+// connection is lost, which the feed opens again.
 func lines(ctx context.Context, o *Options, events <-chan event) error {
-	return follow(ctx, o, events, func(c *collector) (bool, error) {
+	gone := func(err error) error {
+		_, failed := fmt.Fprintf(o.Out, "time=%s lost=%q\n", time.Now().Format(time.RFC3339), err)
+		return failed
+	}
+	return follow(ctx, o, events, gone, func(c *collector) (bool, error) {
 		v := c.view()
 		_, err := io.WriteString(o.Out, v.plain(time.Now())+"\n")
 		return true, err

@@ -3,8 +3,11 @@ package top
 import (
 	"bufio"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -124,13 +127,46 @@ func TestFollow(t *testing.T) {
 				}
 				samples := 0
 				o := options("mqtt://b", io.Discard)
-				err := follow(ctx, &o, events, func(*collector) (bool, error) { samples++; return true, nil })
+				err := follow(ctx, &o, events, func(err error) error { return fmt.Errorf("mqtt://b: %w", err) }, func(*collector) (bool, error) { samples++; return true, nil })
 				if samples != tt.samples || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("%d samples, %v; want %d, %q", samples, err, tt.samples, tt.want)
 				}
 			})
 		})
 	}
+}
+
+// TestLinesGoOn proves that a broker that goes away and comes back has one line
+// for that, and that lines follow.
+func TestLinesGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		events, ended := make(chan event), make(chan error, 1)
+		var out strings.Builder
+		o := options("mqtt://b", &out)
+		go func() { ended <- lines(ctx, &o, events) }()
+		for i, e := range []event{
+			{topic: "clients/connected", text: "1"}, {lost: io.ErrUnexpectedEOF}, {lost: errors.New("nothing listens there")},
+			{topic: "clients/connected", text: "2"}, {lost: errors.New("again")}, {topic: "clients/connected", text: "3"},
+		} {
+			events <- e
+			time.Sleep(time.Duration(i+1) * time.Minute) // of the bubble
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		var got []string
+		for line := range strings.Lines(out.String()) {
+			_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+			got = append(got, rest)
+		}
+		want := []string{"clients=1", `lost="unexpected EOF"`, "clients=2", `lost="again"`, "clients=3"}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
 }
 
 // TestFeedReturns proves that a feed whose connection a second client with the
