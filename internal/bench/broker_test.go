@@ -26,6 +26,8 @@ type testBroker struct {
 	acknowledge func(n int, ack []byte) []byte
 	// greet, if not nil, may change or withhold the answer to the nth CONNECT.
 	greet func(n int, connack *packet.Connack) bool
+	// greeting, if not empty, is the answer to CONNECT, upon which it hangs up.
+	greeting string
 	// refuse makes the SUBACK refuse.
 	refuse bool
 
@@ -167,6 +169,10 @@ func (b *testBroker) connect(c *testConn, first byte, body []byte) bool {
 		c.will = &w
 	}
 	b.mu.Unlock()
+	if b.greeting != "" {
+		c.send([]byte(b.greeting))
+		return false
+	}
 	var answer packet.Connack
 	if b.greet == nil || b.greet(n, &answer) {
 		c.send(answer.Append(nil, p.Version))

@@ -291,6 +291,11 @@ func TestRefusals(t *testing.T) {
 		{"no answer", func(b *testBroker) {
 			b.greet = func(n int, p *packet.Connack) bool { return n != 2 }
 		}, "no answer for 20s"},
+		{"a server for WebSocket", func(b *testBroker) {
+			b.greeting = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nDate: Sat, 21 Nov 2026 15:00:00 GMT\r\n\r\n"
+		}, "the address is ws://"},
+		{"a server for TLS", func(b *testBroker) { b.greeting = "\x15\x03\x01\x00\x02\x02\x46" }, "the address is mqtts://"},
+		{"hangs up", func(b *testBroker) { b.greeting = "\x20" }, "no connack: the broker closed the connection"},
 		{"subscription refused", func(b *testBroker) { b.refuse = true }, "refuses a subscription"},
 	} {
 		b := newTestBroker()

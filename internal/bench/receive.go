@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -39,7 +40,14 @@ func (w *worker) Data(conn *loop.Conn, b []byte) (used int) {
 func (w *worker) packet(c *client, first byte, body []byte, now time.Duration) {
 	t := packet.TypeOf(first)
 	if c.stage == greeting && t != packet.CONNACK {
-		w.violated(c, "%v before CONNACK", t)
+		switch {
+		case first == 'H' && bytes.HasPrefix(body, []byte("TP/")): // the second T was taken for a length
+			w.refused(c, errors.New("the answer is HTTP: if this is a port for WebSocket, the address is ws://HOST:PORT"))
+		case first == tlsAlert && len(body) == 3: // the 3 of the version was taken for it
+			w.refused(c, errors.New("the answer is TLS: the address is mqtts://HOST:PORT"))
+		default:
+			w.violated(c, "%v before CONNACK", t)
+		}
 		return
 	}
 	switch t {
@@ -62,6 +70,9 @@ func (w *worker) packet(c *client, first byte, body []byte, now time.Duration) {
 		w.rare(c, t, first, body)
 	}
 }
+
+// tlsAlert is the first byte of an alert of TLS (RFC 8446 section 5.1).
+const tlsAlert = 21
 
 // rare takes the packets that come once in the life of a connection.
 func (w *worker) rare(c *client, t packet.Type, first byte, body []byte) {
@@ -243,7 +254,11 @@ func (w *worker) Closed(conn *loop.Conn, err error) {
 	if err == io.EOF {
 		err = fmt.Errorf("the broker closed the connection")
 	}
-	if c.stage == dialing || c.stage == greeting {
+	switch c.stage {
+	case greeting:
+		w.refused(c, fmt.Errorf("no CONNACK: %w", err))
+		return
+	case dialing:
 		w.refused(c, err)
 		return
 	}

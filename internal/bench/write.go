@@ -95,8 +95,18 @@ func (r *Result) WriteTable(w io.Writer) error {
 	fmt.Fprintf(t, "scenario\t%s\n", r.Scenario.Describe())
 	fmt.Fprintf(t, "broker\t%s, MQTT %s over %s\n", r.Broker, r.MQTT, r.Transport)
 	e := r.Environment
-	fmt.Fprintf(t, "bench\t%s, %s, %d cores, %d processes\n", e.Engine, e.CPU, e.Cores, e.Procs)
-	fmt.Fprintf(t, "connected\t%d clients in %.2f s, %.0f/s\n", r.Connects.Clients, r.Connects.Seconds, r.Connects.PerSecond)
+	processes := "1 process"
+	if e.Procs > 1 {
+		processes = fmt.Sprintf("%d processes", e.Procs)
+	}
+	fmt.Fprintf(t, "bench\t%s, %s, %d cores, %s\n", e.Engine, e.CPU, e.Cores, processes)
+	if c := r.Connects; c.Clients > 0 {
+		fmt.Fprintf(t, "connected\t%d clients in %.2f s, %.0f/s", c.Clients, c.Seconds, c.PerSecond)
+		if u := r.BrokerUse; u != nil && u.ConnectMicros > 0 {
+			fmt.Fprintf(t, ", %.1f µs of the broker's CPU each", u.ConnectMicros)
+		}
+		fmt.Fprintln(t)
+	}
 	if r.Published.Messages > 0 || r.Scenario.Publishers > 0 && r.Seconds > 0 {
 		fmt.Fprintf(t, "published\t%d messages in %.2f s, %.0f/s\n", r.Published.Messages, r.Seconds, r.Published.PerSecond)
 		fmt.Fprintf(t, "received\t%d messages, %.0f/s\n", r.Received.Messages, r.Received.PerSecond)
@@ -207,7 +217,11 @@ func (s Scenario) Describe() string {
 		add("%d subscribers (%s)", s.Subscribers, s.Filter)
 	}
 	if s.Clients > 0 {
-		add("%d other clients", s.Clients)
+		if s.Publishers+s.Subscribers > 0 {
+			add("%d other clients", s.Clients)
+		} else {
+			add("%d clients", s.Clients)
+		}
 	}
 	if s.Churn > 0 {
 		add("%g clients/s that come and go", s.Churn)

@@ -105,7 +105,10 @@ func (l *poller) options(fd int, c *Conn) error {
 	if source := l.cfg.source(l.dialed); source.IsValid() {
 		const bindAddressNoPort = 24 // IP_BIND_ADDRESS_NO_PORT: the port is chosen when the target is known
 		local, _ := sockaddr(netip.AddrPortFrom(source, 0))
-		err = errors.Join(err, syscall.SetsockoptInt(fd, syscall.SOL_IP, bindAddressNoPort, 1), syscall.Bind(fd, local))
+		err = errors.Join(err, syscall.SetsockoptInt(fd, syscall.SOL_IP, bindAddressNoPort, 1))
+		if bound := syscall.Bind(fd, local); bound != nil {
+			err = errors.Join(err, fmt.Errorf("from source address %v: %w", source, bound))
+		}
 	}
 	l.dialed++
 	return err
