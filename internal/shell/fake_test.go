@@ -112,9 +112,9 @@ func TestConnectOptions(t *testing.T) {
 	if o.Will == nil || o.Will.Topic != "t" || string(o.Will.Payload) != "p" || o.Will.QoS != 2 || !o.Will.Retain {
 		t.Errorf("will %+v", o.Will)
 	}
-	must(t, s, "set user-property site=north", "set user-property floor=2", "connect -x 60 --receive-maximum 5 --maximum-packet-size 99 --topic-alias-maximum 3 --insecure --server-name x")
+	must(t, s, "set user-property site=north", "set user-property floor=2", "connect -x 60 --receive-maximum 5 --maximum-packet-size 99 --topic-alias-maximum 3 --insecure --server-name x --proxy socks5h://b")
 	o = w.wishes[1]
-	if o.Version != packet.V5 || o.SessionExpiry != 60 || o.ReceiveMaximum != 5 || o.MaximumPacketSize != 99 || o.TopicAliasMaximum != 3 || len(o.UserProperties) != 2 || !o.CleanStart || o.Will != nil {
+	if o.Version != packet.V5 || o.SessionExpiry != 60 || o.ReceiveMaximum != 5 || o.MaximumPacketSize != 99 || o.TopicAliasMaximum != 3 || len(o.UserProperties) != 2 || o.Proxy != "socks5h://b" || !o.CleanStart || o.Will != nil {
 		t.Errorf("%+v", o)
 	}
 	if o.TLS == nil || !o.TLS.InsecureSkipVerify || o.TLS.ServerName != "x" {
@@ -219,7 +219,7 @@ func FuzzLine(f *testing.F) {
 				t.Fatalf("completing %q at %d: %q, %d", line, pos, newLine, newPos)
 			}
 		}
-		if s.secret(line) && !strings.Contains(line, "P") && !strings.Contains(line, "password") {
+		if s.secret(line) && !strings.Contains(line, "P") && !strings.Contains(line, "password") && !strings.Contains(line, "proxy") {
 			t.Fatalf("%q is no secret", line)
 		}
 		// Times that a line may name are for users; a test doesn't wait for them.
