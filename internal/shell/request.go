@@ -121,7 +121,7 @@ func connectOptions() []option {
 	return append([]option{
 		{name: "address", short: 'a', value: "ADDRESS", help: "the broker: host, host:port, or mqtt, mqtts, ws or wss://host[:port][/path]",
 			set: func(r *request, v string) error { r.connect.Address = withScheme(v); return nil }},
-		{name: "proxy", value: "URL", help: "connect through a SOCKS5 proxy, socks5h://[user[:password]@]host[:port], which looks up the host", secret: true,
+		{name: "proxy", value: "URL", help: "connect through this SOCKS5 proxy, such as socks5h://proxy:1080, which looks up the host", secret: true,
 			set: func(r *request, v string) error { r.connect.Proxy = v; return nil }},
 		{name: "protocol-version", short: 'V', value: "VERSION", help: "version of MQTT: 3.1, 3.1.1 or 5.0 (default 5.0)", choices: oneOf("3.1", "3.1.1", "5.0"),
 			set: func(r *request, v string) (err error) { r.connect.Version, err = parseVersion(v); return err }},
