@@ -111,7 +111,6 @@ config and store work with any broker.`,
   midge pub -t home/lamp -m on
   midge top`,
 		Args:          cobra.ArbitraryArgs,
-		RunE:          needSubcommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
