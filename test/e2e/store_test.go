@@ -3,10 +3,8 @@
 package e2e
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +12,7 @@ import (
 	"testing"
 
 	"midge/internal/packet"
+	"midge/internal/store/storetest"
 )
 
 // stored is a broker that has messages for a client that is away. It is killed;
@@ -53,38 +52,11 @@ func stored(t *testing.T) (dir, file string) {
 	return dir, file
 }
 
-// digest is all that there is to know about a directory.
-func digest(t *testing.T, dir string) string {
-	t.Helper()
-	var all strings.Builder
-	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		var text []byte
-		if !d.IsDir() {
-			if text, err = os.ReadFile(name); err != nil {
-				return err
-			}
-		}
-		fmt.Fprintf(&all, "%s %v %v %x\n", name, info.Mode(), info.ModTime(), sha256.Sum256(text))
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all.String()
-}
-
 // TestStore looks with all commands into the directory of a broker that was
 // killed. They find what clients were promised, and change nothing.
 func TestStore(t *testing.T) {
 	dir, file := stored(t)
-	before := digest(t, dir)
+	before := storetest.Digest(t, dir)
 	status, out, errs := midge(t, t.TempDir(), nil, "store", "check", "--config", file)
 	if status != 0 || !strings.Contains(out, "directory "+dir+", format 1\n") || !strings.Contains(out, "\nno damage") {
 		t.Errorf("check: status %d\n%s%s", status, out, errs)
@@ -121,7 +93,7 @@ func TestStore(t *testing.T) {
 	if n != 50 || strings.Count(out, "\n") != 51 {
 		t.Errorf("%d messages in %d lines, want 50 and a retained one", n, strings.Count(out, "\n"))
 	}
-	if after := digest(t, dir); after != before {
+	if after := storetest.Digest(t, dir); after != before {
 		t.Errorf("the directory has changed from\n%sto\n%s", before, after)
 	}
 	if status, _, errs := midge(t, t.TempDir(), nil, "store", "export", "--kind", "waiting"); status != 2 || !strings.Contains(errs, "--kind waiting: it can be queued, retained, will") {

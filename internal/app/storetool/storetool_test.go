@@ -2,16 +2,14 @@ package storetool_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"midge/internal/app/storetool"
+	"midge/internal/store/storetest"
 )
 
 // golden is a directory with something of everything.
@@ -27,44 +25,16 @@ func directory(t *testing.T) string {
 	return dir
 }
 
-// digest is all that there is to know about a directory: names, modes, times
-// and contents.
-func digest(t *testing.T, dir string) string {
-	t.Helper()
-	var all strings.Builder
-	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		var text []byte
-		if !d.IsDir() {
-			if text, err = os.ReadFile(name); err != nil {
-				return err
-			}
-		}
-		fmt.Fprintf(&all, "%s %v %v %x\n", name, info.Mode(), info.ModTime(), sha256.Sum256(text))
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all.String()
-}
-
 // unchanged runs do, which must leave the directory and the temporary files as
 // they are.
 func unchanged(t *testing.T, dir string, do func(out *bytes.Buffer) error) (text string, err error) {
 	t.Helper()
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
-	before := digest(t, dir)
+	before := storetest.Digest(t, dir)
 	var out bytes.Buffer
 	err = do(&out)
-	if after := digest(t, dir); after != before {
+	if after := storetest.Digest(t, dir); after != before {
 		t.Errorf("the directory has changed from\n%sto\n%s", before, after)
 	}
 	if left, _ := os.ReadDir(temporary); len(left) > 0 {

@@ -1,4 +1,5 @@
-// Package storetest is the suite of tests that every store.Backend passes.
+// Package storetest is the suite of tests that every store.Backend passes, and
+// what other tests of stores have in common.
 package storetest
 
 import (
