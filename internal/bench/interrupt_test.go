@@ -121,7 +121,9 @@ func TestInterruptedPhases(t *testing.T) {
 				return r.LastReceipt.Count == 2 && r.Latency.Count == 8 && r.Received.Messages == 8
 			}},
 		{"messages for those who are away", named("persistent-4-10K", nil), 10 * time.Millisecond, nil, "interrupted after ",
-			func(r *Result) bool { return r.Resumed == nil && r.Published.Messages > 0 && r.Seconds > 0 }},
+			func(r *Result) bool {
+				return r.Resumed == nil && r.Published.Messages > 0 && r.Published.PerSecond > 0 && r.Seconds > 0
+			}},
 		{"after the last message", func() Scenario { s := pairs(1); s.Drain = Duration(time.Minute); return s }(), 10 * time.Second, dropAll,
 			"interrupted after 10s, while the last messages were under way",
 			func(r *Result) bool {

@@ -45,11 +45,14 @@ func (c *coordinator) merge(finals []*partial, start time.Duration) error {
 	r.Seconds = max(0, published-time.Duration(s.WarmUp)).Seconds()
 	if s.Messages > 0 {
 		r.Seconds = max(0, sum.LastReceipt-start).Seconds()
-		if sum.LastReceipt == 0 {
-			r.Seconds = published.Seconds()
+		if c.interrupted > 0 && sum.LastReceipt == 0 {
+			r.Seconds = max(0, c.interrupted-start).Seconds()
 		}
 	}
 	r.Published, r.Received = c.count(sum.Published), c.count(sum.Received)
+	if s.Offline && sum.PublishEnd > start { // what came after that was not publishing
+		r.Published.PerSecond = float64(sum.Published) / (sum.PublishEnd - start).Seconds()
+	}
 	r.Faulty = sum.Faulty
 	c.others(&sum, churn, published)
 	c.use(&sum)
@@ -72,6 +75,7 @@ func (p *partial) add(o *partial) {
 	p.Late += o.Late
 	p.UnderWay += o.UnderWay
 	p.Unanswered += o.Unanswered
+	p.PublishEnd = max(p.PublishEnd, o.PublishEnd)
 	p.LastReceipt = max(p.LastReceipt, o.LastReceipt)
 	p.Lasts = maxOf(p.Lasts, o.Lasts)
 	p.Churned += o.Churned
@@ -126,7 +130,7 @@ func (c *coordinator) others(sum *partial, churn histogram, published time.Durat
 // use relates CPU time and memory to messages and connections.
 func (c *coordinator) use(sum *partial) {
 	r := c.result
-	if r.Seconds == 0 { // interrupted before that
+	if c.interrupted > 0 && r.Seconds == 0 { // interrupted before that
 		r.BrokerUse = nil
 		return
 	}

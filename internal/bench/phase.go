@@ -50,7 +50,7 @@ func (w *worker) publishAll(ctx context.Context) error {
 			break
 		}
 	}
-	w.publishing = false
+	w.publishing, w.out.PublishEnd = false, w.now()
 	if w.toSend != math.MaxUint64 && !(w.interrupted > 0 && w.s.Messages > 0) {
 		w.out.Late = w.toSend - min(w.toSend, w.sent)
 	}

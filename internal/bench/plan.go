@@ -84,6 +84,7 @@ type partial struct {
 	Late         uint64        // due messages that were never sent
 	UnderWay     uint64        // messages that had not arrived when the run was interrupted
 	Unanswered   uint64        // publications that were not acknowledged when the run was interrupted
+	PublishEnd   time.Duration // on the clock: when the last message was written
 	LastReceipt  time.Duration // on the clock
 	Lasts        []int64       `json:",omitempty"` // by flow and sequence number: latency at the last subscriber here, ns
 	Latency      string        // encoded histograms

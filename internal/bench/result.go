@@ -67,8 +67,8 @@ type Connects struct {
 // Count is a number of messages and its rate while measuring.
 type Count struct {
 	Messages  uint64  `json:"messages"`
-	PerSecond float64 `json:"per_second"`
-	Bytes     uint64  `json:"bytes"` // of payload
+	PerSecond float64 `json:"per_second"` // of those published for clients that are away: until the last one was
+	Bytes     uint64  `json:"bytes"`      // of payload
 }
 
 // Faulty counts what the broker did wrong over the whole run, warm-up and

@@ -107,9 +107,15 @@ func (r *Result) WriteTable(w io.Writer) error {
 		}
 		fmt.Fprintln(t)
 	}
-	if r.Published.Messages > 0 || r.Scenario.Publishers > 0 && r.Seconds > 0 {
-		fmt.Fprintf(t, "published\t%d messages in %.2f s, %.0f/s\n", r.Published.Messages, r.Seconds, r.Published.PerSecond)
-		fmt.Fprintf(t, "received\t%d messages, %.0f/s\n", r.Received.Messages, r.Received.PerSecond)
+	if r.Published.Messages > 0 || r.Scenario.Publishers > 0 && (r.Interrupted == 0 || r.Seconds > 0) {
+		seconds := r.Seconds
+		if p := r.Published; r.Scenario.Offline && p.PerSecond > 0 {
+			seconds = float64(p.Messages) / p.PerSecond
+		}
+		fmt.Fprintf(t, "published\t%d messages in %.2f s, %.0f/s\n", r.Published.Messages, seconds, r.Published.PerSecond)
+		if !r.Scenario.Offline { // those are told with the sessions
+			fmt.Fprintf(t, "received\t%d messages, %.0f/s\n", r.Received.Messages, r.Received.PerSecond)
+		}
 	}
 	if c := r.Churned; c != nil {
 		fmt.Fprintf(t, "came and went\t%d clients, %.0f/s\n", c.Connections, c.PerSecond)
@@ -127,7 +133,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 		name string
 		use  *Usage
 	}{{"broker's use", r.BrokerUse}, {"bench's use", &r.BenchUse}} {
-		if u.use == nil || r.Seconds == 0 {
+		if u.use == nil || r.Interrupted > 0 && r.Seconds == 0 {
 			continue
 		}
 		fmt.Fprintf(t, "%s\t%.2f s CPU (%.0f %%)", u.name, u.use.CPUSeconds, u.use.CPUPercent)
