@@ -10,12 +10,8 @@ import (
 )
 
 // ownGroup has cmd run in a process group of its own, so that the terminal's
-// Ctrl-C doesn't reach it, and it can be ended with all that it starts. Where
-// the system can, it ends with this process, however that ends.
-func ownGroup(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	endWithParent(cmd.SysProcAttr)
-}
+// Ctrl-C doesn't reach it, and it can be ended with all that it starts.
+func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
 // terminate asks the process and its group to end.
 func terminate(p *os.Process) error {
