@@ -184,7 +184,9 @@ func (c *conn) offer() {
 		if c.closing {
 			return
 		}
-		c.rest = c.rest[:copy(c.rest, c.rest[used:])]
+		if used > 0 { // a record that comes in many pieces must not be moved for each
+			c.rest = c.rest[:copy(c.rest, c.rest[used:])]
+		}
 		if len(c.rest) == 0 && cap(c.rest) > keptBytes {
 			c.rest = nil
 		}
