@@ -112,13 +112,13 @@ func TestSetAsideCut(t *testing.T) {
 		if damaged != len(bad) {
 			t.Fatalf("%d records were damaged, want %d", damaged, len(bad))
 		}
+		loaded := crash()
+		if err := s.Close(); err != nil { // no cut comes after it, also in the background
+			t.Fatal(err)
+		}
 		done := crashes.Load() == nil
 		if done {
-			all := crash()
-			crashes.Store(&all)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
+			crashes.Store(&loaded)
 		}
 		for i, after := range *crashes.Load() {
 			where := fmt.Sprintf("after cut %d, with %d %% of what was not synced", cut, parts[i])
