@@ -149,6 +149,69 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestManyDamagedBlocks damages a byte in every eighth of a table. What is lost
+// is what those blocks held.
+func TestManyDamagedBlocks(t *testing.T) {
+	const records, flips, perBlock = 4000, 8, 8192 / 220 // bytes, of blocks and of records
+	fs := vfs.NewMem()
+	s := open(t, "data", small(fs))
+	r := rand.New(rand.NewPCG(9, 9)) // always the same: damage is at places
+	want := map[string]string{}
+	var c store.Changes
+	for i := range records {
+		value := make([]byte, 210)
+		for at := range value {
+			value[at] = byte(r.Uint32()) // so that it doesn't get smaller
+		}
+		key := fmt.Sprintf("key %06d", i)
+		want[key] = string(value)
+		c.Set([]byte(key), value)
+	}
+	if err := s.Commit(true, &c); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, "data", small(fs)).Close() // writes the log to a table
+	names, err := fs.List("data/db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := 0
+	for _, name := range names {
+		b := read(t, fs, "data/db/"+name)
+		if !strings.HasSuffix(name, ".sst") || len(b) < 100_000 {
+			continue
+		}
+		tables++
+		for i := range flips { // of the data, which takes all but the end
+			b[100+i*len(b)/flips] ^= 0x40
+		}
+		write(t, fs, "data/db/"+name, b)
+	}
+	o := small(fs)
+	o.Salvage = true
+	s, report, err := pebblestore.Open("data", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	have, err := load(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range have {
+		if want[key] != value {
+			t.Errorf("%s is not what was written", key)
+		}
+	}
+	lost := records - len(have)
+	if most := tables * flips * (perBlock + 1); tables == 0 || lost == 0 || lost > most {
+		t.Errorf("%d of %d records lost of %d tables, want 1 to %d: %+v", lost, records, tables, most, report)
+	}
+}
+
 // damaged opens a damaged store as the broker does, and judges what is there.
 func damaged(t *testing.T, fs *vfs.MemFS, name, kind string, size int, want map[string]string, crash bool) {
 	o := small(fs)

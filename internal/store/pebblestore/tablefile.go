@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -65,17 +66,16 @@ func (silent) Infof(string, ...any)  {}
 func (silent) Errorf(string, ...any) {}
 func (silent) Fatalf(string, ...any) {}
 
-// tableSource yields the entries of a table in order. At a damaged block it
-// goes on with the first key that can be reached from the end.
+// tableSource yields the entries of a table in order, without those of damaged
+// blocks.
 type tableSource struct {
 	name   string
 	r      *sstable.Reader
 	it     sstable.Iterator
 	begun  bool
-	resume bool // a damaged block lies behind
-	last   []byte
-	seen   int64 // bytes of keys and values
-	raw    int64 // those that the table had when it was written
+	last   []byte // the key that was read or sought last
+	seen   int64  // bytes of keys and values
+	raw    int64  // those that the table had when it was written
 	damage error
 }
 
@@ -121,13 +121,12 @@ func (s *tableSource) next(e *entry) bool {
 		s.begun, step = true, s.it.First
 	}
 	kv := step()
-	if kv == nil && s.it.Error() != nil && !s.resume {
-		s.damage, s.resume = s.it.Error(), true
-		if key := s.reach(); key != nil {
-			if kv = s.it.SeekGE(key, 0); kv == nil { // older entries of the key are damaged, or newer ones
-				kv = s.it.SeekGE(append(key, 0), 0)
-			}
+	for kv == nil && s.it.Error() != nil {
+		s.damage = s.it.Error()
+		if s.last = s.resume(); s.last == nil {
+			return false
 		}
+		kv = s.it.SeekGE(s.last, 0)
 	}
 	for kv != nil {
 		v, _, err := kv.Value(nil)
@@ -143,13 +142,57 @@ func (s *tableSource) next(e *entry) bool {
 	return false
 }
 
+// resume is the key to go on with when a block can't be read; nil is none. Where
+// the index is damaged as well, that is the first one that can be reached from
+// the end.
+func (s *tableSource) resume() []byte {
+	if s.last == nil {
+		return []byte{} // lies in the first block
+	}
+	key, err := s.behind(s.last)
+	if err != nil {
+		return s.reach()
+	}
+	return key
+}
+
 // reach is the first key that can be reached from the end of the table, behind
-// those that were read; nil is none.
+// the last one; nil is none.
 func (s *tableSource) reach() (key []byte) {
 	for kv := s.it.Last(); kv != nil && bytes.Compare(kv.K.UserKey, s.last) > 0; kv = s.it.Prev() {
 		key = append(key[:0], kv.K.UserKey...)
 	}
 	return key
+}
+
+// behind is the first key that lies in the block behind the one in which key
+// lies, or nil if that is the last one. Older entries of a key that ends the
+// block may begin the next one: they don't count, and are left out.
+//
+// Pebble tells how many bytes the blocks up to that of a key take, which is as
+// good as the index: the greatest key with the same number ends the block.
+func (s *tableSource) behind(key []byte) ([]byte, error) {
+	var failure error
+	upTo := func(key []byte) uint64 {
+		n, err := s.r.EstimateDiskUsage([]byte{}, key, sstable.NoReadEnv)
+		if err != nil {
+			failure = err
+		}
+		return n
+	}
+	here := upTo(key)
+	if upTo(bytes.Repeat([]byte{0xff}, len(key)+64)) == here {
+		return nil, failure
+	}
+	var end []byte
+	for failure == nil {
+		b := sort.Search(256, func(b int) bool { return upTo(append(end, byte(b))) > here })
+		if b == 0 {
+			return append(end, 0), failure
+		}
+		end = append(end, byte(b-1))
+	}
+	return nil, failure
 }
 
 // close ends the use of the table, and says what was lost of it.
