@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -50,10 +51,12 @@ func scan(db *pebble.DB, from, to []byte, yield func(key, value []byte) error) (
 
 func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 
-// readFault marks errors that mean damage with ErrCorrupt.
+// readFault marks errors that mean damage with ErrCorrupt. Pebble's words are in
+// their first line; what follows is for its own tools.
 func readFault(err error) error {
 	if damaged(err) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		words, _, _ := strings.Cut(err.Error(), "\n")
+		return fmt.Errorf("%w: %s", ErrCorrupt, words)
 	}
 	return err
 }
