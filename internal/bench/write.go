@@ -95,11 +95,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 	fmt.Fprintf(t, "scenario\t%s\n", r.Scenario.Describe())
 	fmt.Fprintf(t, "broker\t%s, MQTT %s over %s\n", r.Broker, r.MQTT, r.Transport)
 	e := r.Environment
-	processes := "1 process"
-	if e.Procs > 1 {
-		processes = fmt.Sprintf("%d processes", e.Procs)
-	}
-	fmt.Fprintf(t, "bench\t%s, %s, %d cores, %s\n", e.Engine, e.CPU, e.Cores, processes)
+	fmt.Fprintf(t, "bench\t%s, %s, %s, %s\n", e.Engine, e.CPU, count(e.Cores, "core", "s"), count(e.Procs, "process", "es"))
 	if c := r.Connects; c.Clients > 0 {
 		fmt.Fprintf(t, "connected\t%d clients in %.2f s, %.0f/s", c.Clients, c.Seconds, c.PerSecond)
 		if u := r.BrokerUse; u != nil && u.ConnectMicros > 0 {
@@ -210,6 +206,14 @@ func (r *Result) writeFaults(w io.Writer) error {
 	return err
 }
 
+// count is a number of things, whose plural ends with more.
+func count(n int, thing, more string) string {
+	if n == 1 {
+		more = ""
+	}
+	return fmt.Sprintf("%d %s%s", n, thing, more)
+}
+
 // Describe says what the scenario is in one line.
 func (s Scenario) Describe() string {
 	s = s.withDefaults()
@@ -217,16 +221,16 @@ func (s Scenario) Describe() string {
 	fmt.Fprintf(&b, "%s:", s.Name)
 	add := func(format string, args ...any) { fmt.Fprintf(&b, " "+format+",", args...) }
 	if s.Publishers > 0 {
-		add("%d publishers on %d topics", s.Publishers, s.Topics)
+		add("%s on %s", count(s.Publishers, "publisher", "s"), count(s.Topics, "topic", "s"))
 	}
 	if s.Subscribers > 0 {
-		add("%d subscribers (%s)", s.Subscribers, s.Filter)
+		add("%s (%s)", count(s.Subscribers, "subscriber", "s"), s.Filter)
 	}
 	if s.Clients > 0 {
 		if s.Publishers+s.Subscribers > 0 {
-			add("%d other clients", s.Clients)
+			add("%s", count(s.Clients, "other client", "s"))
 		} else {
-			add("%d clients", s.Clients)
+			add("%s", count(s.Clients, "client", "s"))
 		}
 	}
 	if s.Churn > 0 {

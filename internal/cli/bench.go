@@ -43,7 +43,7 @@ second time ends at once. Latency counts from the time at which a message was du
   midge bench throughput-100 --pid $(pidof mosquitto) --duration 30s -o json
   midge bench --publishers 10 --subscribers 10 --rate 5K --size 200 --qos 2
   midge bench --file scenario.toml -o go | benchstat -`,
-		Args: cobra.MaximumNArgs(1),
+		Args: atMost(1),
 	}
 	var o benchOptions
 	o.flags(cmd.Flags())

@@ -18,7 +18,7 @@ func TestBenchCompareMisuse(t *testing.T) {
 		stderr     string
 	}{
 		{"nothing", "", Misuse, "midge: want a plan, or --from with a file of results\n"},
-		{"two plans", "plan.toml plan.toml", Misuse, "midge: accepts at most 1 arg(s), received 2\n"},
+		{"two plans", "plan.toml plan.toml", Misuse, "midge: \"plan.toml\" is too much: write midge bench compare PLAN.toml [flags]\n"},
 		{"plan and results", "plan.toml --from x.json", Misuse, "midge: want a plan, or --from with a file of results\n"},
 		{"rounds", "plan.toml --rounds 1001", Misuse, "midge: --rounds 1001: it can be 1 to 1000\n"},
 		{"faults", "bad.toml", Failed, "midge: bad.toml:1: rounds: 0 is no number from 1 to 1000\nmidge: bad.toml:2: unknown section [[brocker]]; a plan has [[broker]], [broker.files] below it, and [[scenario]]\nmidge: bad.toml:1: no [[broker]]\n"},
