@@ -94,7 +94,8 @@ func (e *Engine) takeIdle() *thread {
 // give gives the token of s to another thread. No call of s is on.
 //
 // From here on s.owner is the other thread, and notes about s that arrive here
-// are passed on. The note that carries the token gives s a turn there.
+// are passed on. The other thread holds the token once it has read the note that
+// carries it, which gives s a turn there.
 func (t *thread) give(s *shard, to *thread) {
 	if err := control(t.top, syscall.EPOLL_CTL_DEL, s.ep, 0, 0, 0); err != nil {
 		panic("epoll: take shard from thread: " + err.Error()) // two descriptors of ours
@@ -242,7 +243,7 @@ func (t *thread) spread(end time.Duration) {
 			t.give(s, to)
 		}
 	}
-	t.run = slices.DeleteFunc(t.run, func(s *shard) bool { return s.owner.Load() != t })
+	t.run = slices.DeleteFunc(t.run, func(s *shard) bool { return !t.holds(s) })
 }
 
 // judge recalls the shards of an attempt that does not pay: home is still

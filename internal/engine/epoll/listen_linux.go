@@ -174,7 +174,7 @@ func (t *thread) welcome(fd int32) {
 	e.counters.Open.Add(1)
 	s := e.shards[int(e.nextConn.Add(1)-1)%len(e.shards)]
 	c.shard = s
-	if s.owner.Load() == t {
+	if t.holds(s) {
 		s.adopt(c, false)
 		return
 	}

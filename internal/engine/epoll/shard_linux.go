@@ -24,7 +24,7 @@ type shard struct {
 
 	index   int
 	engine  *Engine
-	thread  *thread // the owner, for the owner
+	thread  *thread // the last that held the token; see thread.holds
 	handler engine.Shard
 	ep      int           // epoll descriptor of its connections
 	next    time.Duration // when the handler wants a turn
@@ -209,7 +209,7 @@ func (s *shard) transfer(c *conn, to *shard) {
 	}
 	c.flags &^= dirty | resumed | armedIn | armedOut
 	c.shard = to
-	if to.owner.Load() == s.thread {
+	if s.thread.holds(to) {
 		to.adopt(c, wasDirty)
 		return
 	}

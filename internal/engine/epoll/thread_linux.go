@@ -224,7 +224,9 @@ func (t *thread) takeNotes() {
 			owner.push(n) // it was given away while the note was under way
 			continue
 		}
-		t.enqueue(n.s)
+		if t.holds(n.s) {
+			t.enqueue(n.s)
+		} // or else the token is still under way, with a turn
 	}
 	clear(notes)
 	t.notes = notes
@@ -283,6 +285,13 @@ func (t *thread) report() {
 	add(&c.Batches, &n.batches)
 	add(&c.Blocked, &n.blocked)
 	add(&c.Moves, &n.moves)
+}
+
+// holds tells that the thread holds the token of s. It doesn't yet while the
+// token is under way to it: the shard isn't among its shards, and s.thread is
+// the one that it comes from.
+func (t *thread) holds(s *shard) bool {
+	return s.owner.Load() == t && s.thread == t
 }
 
 // hold takes the token of a shard that was given to this thread.
