@@ -34,7 +34,8 @@ type thread struct {
 	notes  []note        // becomes inbox
 	now    time.Duration // when this turn began
 	end    time.Duration // when the last turn ended
-	shown  time.Duration // when show was called
+	shown  time.Duration // when show last did something
+	rested time.Duration // when a wait of more than schedulerTurn last ended
 
 	topEvents  []syscall.EpollEvent
 	connEvents []syscall.EpollEvent
@@ -137,6 +138,9 @@ func (t *thread) loop() {
 	for !t.engine.stopping.Load() {
 		n := t.wait()
 		t.now = t.engine.Now()
+		if t.now-t.end > schedulerTurn {
+			t.rested = t.now
+		}
 		t.takeNotes()
 		t.resumeAccepts()
 		for i := range n {
@@ -191,16 +195,26 @@ func (t *thread) wait() int {
 	return n
 }
 
-// showEvery is half the time that Go's scheduler lets a goroutine run.
-const showEvery = 5 * time.Millisecond
+const (
+	// schedulerTurn is how long Go's scheduler lets a goroutine run, and how long it
+	// leaves a processor to one that waits.
+	schedulerTurn = 10 * time.Millisecond
+
+	// showEvery and showAfter bound what show costs. Guesses.
+	showEvery = schedulerTurn / 2
+	showAfter = 5 * schedulerTurn
+)
 
 // show lets the scheduler see that the loop doesn't run all the time. If it saw
-// the same goroutine on a processor for 10 ms, also one that waits most of
-// them, its monitor would take the processor away in each wait, and so be awake
-// for each message: at 1,000 messages a second it took a third of the broker's
-// time. A locked thread needs two switches for it, hence not in each wait.
+// the same goroutine on a processor for a turn, also one that waits most of it,
+// its monitor would take the processor away in each wait, and so be awake for
+// each message: at 1,000 messages a second it took a third of the broker's time.
+//
+// A locked thread needs two switches for it, hence not in each wait. And not
+// while some waits are longer than a turn: the monitor takes the processor away
+// in those anyhow, and the later it does the longer it is awake.
 func (t *thread) show() {
-	if t.end-t.shown > showEvery {
+	if t.end-t.rested > showAfter && t.end-t.shown > showEvery {
 		runtime.Gosched()
 		t.shown = t.end
 	}
