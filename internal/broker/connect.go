@@ -143,11 +143,19 @@ func (s *shard) ask(c *conn, p *packet.Connect, id, assigned string) (code packe
 // cantPromise tells that CONNECT asks for something durable while nothing gets
 // on disk.
 func (s *shard) cantPromise(p *packet.Connect, id string) bool {
-	if s.failing() == nil {
-		return false
-	}
+	return s.failing() != nil && s.needsDisk(p, id)
+}
+
+// mustWait tells that CONNACK must wait for the disk. It does for the end of an
+// older session as well, which a crash must not bring back.
+func (s *shard) mustWait(p *packet.Connect, id string) bool {
+	return s.b.cfg.Store != nil && s.needsDisk(p, id)
+}
+
+// needsDisk tells that CONNECT asks for something durable.
+func (s *shard) needsDisk(p *packet.Connect, id string) bool {
 	if cl := s.clients[id]; cl != nil && cl.stored() {
-		return s.b.cfg.Store.Failed() || !s.goesOn(cl, p)
+		return s.failing() == nil || s.b.cfg.Store.Failed() || !s.goesOn(cl, p)
 	}
 	return s.expiryOf(p) > 0 || p.HasWill
 }
@@ -223,18 +231,6 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 	if s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug("connected", "client", id, "remote", c.net.Remote(), "version", c.version.String(), "session_present", present)
 	}
-}
-
-// mustWait tells that CONNACK must wait for the disk. It does for the end of an
-// older session as well, which a crash must not bring back.
-func (s *shard) mustWait(p *packet.Connect, id string) bool {
-	if s.b.cfg.Store == nil {
-		return false
-	}
-	if cl := s.clients[id]; cl != nil && cl.stored() {
-		return s.failing() == nil || !s.goesOn(cl, p)
-	}
-	return s.expiryOf(p) > 0 || p.HasWill
 }
 
 // numberFor is the place in the store of the new session that a CONNECT begins.
