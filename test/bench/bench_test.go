@@ -4,14 +4,8 @@ package bench
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,42 +33,18 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{dir: t.TempDir(), addresses: map[string][]string{}}
-	w.certificate(t)
-	secured := fmt.Sprintf("cafile %[1]s/ca.pem\ncertfile %[1]s/ca.pem\nkeyfile %[1]s/key.pem\n", w.dir)
+	process.Certificate(t, w.dir, "broker.test")
+	secured := fmt.Sprintf("cafile %[1]s/cert.pem\ncertfile %[1]s/cert.pem\nkeyfile %[1]s/key.pem\n", w.dir)
 	broker, ports := process.Mosquitto(t, "allow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 100000\n"+
 		"listener {tcp} 127.0.0.1\nlistener {tls} 127.0.0.1\n"+secured+
 		"listener {ws} 127.0.0.1\nprotocol websockets\nlistener {wss} 127.0.0.1\nprotocol websockets\n"+secured)
 	w.mosquitto = broker.Cmd.Process.Pid
-	trust := []string{"--cafile", filepath.Join(w.dir, "ca.pem"), "--server-name", "broker.test"}
+	trust := []string{"--cafile", filepath.Join(w.dir, "cert.pem"), "--server-name", "broker.test"}
 	w.addresses["tcp"] = []string{"-a", "127.0.0.1:" + ports["tcp"]}
 	w.addresses["tls"] = append([]string{"-a", "mqtts://127.0.0.1:" + ports["tls"]}, trust...)
 	w.addresses["ws"] = []string{"-a", "ws://127.0.0.1:" + ports["ws"]}
 	w.addresses["wss"] = append([]string{"-a", "wss://127.0.0.1:" + ports["wss"]}, trust...)
 	return w
-}
-
-// certificate writes a certificate that signs itself, and its key.
-func (w *world) certificate(t *testing.T) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"broker.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{"ca.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(filepath.Join(w.dir, name), pem.EncodeToMemory(block), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // patience bounds a run. A test that needs it has failed.
