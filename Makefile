@@ -35,6 +35,7 @@ microbench: ## Run the Go benchmarks six times, ready for benchstat. BENCH picks
 docs: ## Write the generated pages.
 	go test ./internal/config -run TestReferenceIsUpToDate -update
 	go test ./internal/cli -run TestReferenceIsUpToDate -update
+	go test ./internal/broker -run TestSysPage -update
 	go test ./internal/conformance -run TestPageIsUpToDate -update
 
 install-test-tools: ## Install what the tests need, each only where missing.

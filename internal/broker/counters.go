@@ -6,73 +6,131 @@ import (
 	"midge/internal/message"
 )
 
-// Counters are what a broker counts. Those that say "now" go up and down.
+// Counters are what a broker counts. What each field means, and whether it goes
+// up and down, is in its row of counterTable.
 type Counters struct {
-	Connections  uint64 // network connections now, with those before CONNECT
-	Accepted     uint64 // network connections ever
-	Connects     uint64 // CONNECT packets accepted ever
-	Connected    uint64 // clients connected now
-	Disconnected uint64 // sessions now whose client is away
-	Expired      uint64 // sessions that ended because their time was over
-	TakenOver    uint64 // connections that another one with the same client id ended
+	Connections  uint64
+	Accepted     uint64
+	Connects     uint64
+	Connected    uint64
+	Disconnected uint64
+	Expired      uint64
 
 	PacketsReceived uint64
 	PacketsSent     uint64
 	BytesReceived   uint64
 	BytesSent       uint64
 
-	PublishReceived      uint64 // PUBLISH packets from clients
-	PublishSent          uint64 // PUBLISH packets to clients
-	PublishBytesReceived uint64 // payloads
-	PublishBytesSent     uint64 // payloads
+	PublishReceived      uint64
+	PublishSent          uint64
+	PublishBytesReceived uint64
+	PublishBytesSent     uint64
 
-	Subscriptions       uint64 // now, without shared ones
-	SharedSubscriptions uint64 // now
+	Subscriptions       uint64
+	SharedSubscriptions uint64
 
-	Stored      uint64 // messages now that stored sessions have on disk, once for each receiver
-	StoredBytes uint64 // their bytes now
+	Stored        uint64
+	StoredBytes   uint64
+	Retained      uint64 // of all shards together
+	RetainedBytes uint64 // of all shards together
+	Damaged       uint64 // of all shards together
 
-	DroppedSlow    uint64 // QoS 0 messages for clients that read too slowly
-	DroppedQueue   uint64 // messages that a session's queue had no room for
-	DroppedAway    uint64 // QoS 0 messages for clients that were away
-	DroppedExpired uint64 // messages whose time was over
-	DroppedSize    uint64 // messages larger than the receiver takes
-	DroppedMailbox uint64 // QoS 0 messages for a shard that was over its limit
-	DroppedGroup   uint64 // messages for a shared subscription without a member to take them
-	DroppedDamaged uint64 // stored messages that could not be read
+	DroppedSlow    uint64
+	DroppedQueue   uint64
+	DroppedAway    uint64
+	DroppedExpired uint64
+	DroppedSize    uint64
+	DroppedMailbox uint64
+	DroppedGroup   uint64
+	DroppedDamaged uint64
 
-	RefusedConnections   uint64 // over the limit in all
-	RefusedPerIP         uint64 // over the limit of an address
-	RefusedAccess        uint64 // CONNECT, PUBLISH and subscriptions that Access refused
-	RefusedSubscriptions uint64 // over the limit of a client
-	RefusedTopics        uint64 // names and filters over the limits of levels or length
-	RefusedRetained      uint64 // retained messages over the limits
-	RefusedSize          uint64 // packets over the limit of size
-	RefusedStore         uint64 // what asked to be durable while the disk was full or had failed
-	ConnectTimeouts      uint64 // connections whose CONNECT did not come in time
-	KeepAliveTimeouts    uint64 // clients that were silent too long
-	SlowDisconnects      uint64 // clients disconnected because they read too slowly
-	PausedPublishers     uint64 // times that a publisher had to wait for a shard
-	Faults               uint64 // connections ended by a violation of the standard
+	RefusedConnections   uint64
+	RefusedPerIP         uint64
+	RefusedAccess        uint64
+	RefusedSubscriptions uint64
+	RefusedTopics        uint64
+	RefusedRetained      uint64
+	RefusedSize          uint64
+	RefusedStore         uint64
 
-	// Of all shards together.
-	Retained      uint64 // retained messages now
-	RetainedBytes uint64 // their bytes now
-	Damaged       uint64 // records that the start found and could not read
+	TakenOver         uint64
+	ConnectTimeouts   uint64
+	KeepAliveTimeouts uint64
+	SlowDisconnects   uint64
+	Faults            uint64
+
+	PausedPublishers uint64
 }
 
-// fields lists what a shard counts.
-func (c *Counters) fields() [40]*uint64 {
-	return [...]*uint64{
-		&c.Connections, &c.Accepted, &c.Connects, &c.Connected, &c.Disconnected, &c.Expired, &c.TakenOver,
-		&c.PacketsReceived, &c.PacketsSent, &c.BytesReceived, &c.BytesSent,
-		&c.PublishReceived, &c.PublishSent, &c.PublishBytesReceived, &c.PublishBytesSent,
-		&c.Subscriptions, &c.SharedSubscriptions, &c.Stored, &c.StoredBytes,
-		&c.DroppedSlow, &c.DroppedQueue, &c.DroppedAway, &c.DroppedExpired, &c.DroppedSize, &c.DroppedMailbox, &c.DroppedGroup, &c.DroppedDamaged,
-		&c.RefusedConnections, &c.RefusedPerIP, &c.RefusedAccess, &c.RefusedSubscriptions, &c.RefusedTopics,
-		&c.RefusedRetained, &c.RefusedSize, &c.RefusedStore, &c.ConnectTimeouts, &c.KeepAliveTimeouts, &c.SlowDisconnects,
-		&c.PausedPublishers, &c.Faults,
-	}
+// counter describes a field of Counters. The sum over the shards, $SYS and the
+// page of its topics go by counterTable alone.
+type counter struct {
+	topic string // under $SYS/broker
+	help  string
+	kind  counterKind
+	of    func(*Counters) *uint64
+}
+
+type counterKind uint8
+
+const (
+	total   counterKind = iota // goes up only
+	dropped                    // so too: messages that a receiver should have got and did not
+	gauge                      // goes up and down
+)
+
+var counterTable = []counter{
+	{"connections/count", "network connections now, with those before CONNECT", gauge, func(c *Counters) *uint64 { return &c.Connections }},
+	{"connections/accepted", "network connections ever", total, func(c *Counters) *uint64 { return &c.Accepted }},
+	{"connections/connects", "CONNECT packets that were accepted", total, func(c *Counters) *uint64 { return &c.Connects }},
+	{"clients/connected", "clients connected now", gauge, func(c *Counters) *uint64 { return &c.Connected }},
+	{"clients/disconnected", "sessions now whose client is away", gauge, func(c *Counters) *uint64 { return &c.Disconnected }},
+	{"clients/expired", "sessions that ended because their time was over", total, func(c *Counters) *uint64 { return &c.Expired }},
+
+	{"messages/received", "control packets of all types from clients", total, func(c *Counters) *uint64 { return &c.PacketsReceived }},
+	{"messages/sent", "control packets of all types to clients", total, func(c *Counters) *uint64 { return &c.PacketsSent }},
+	{"bytes/received", "bytes of all control packets from clients", total, func(c *Counters) *uint64 { return &c.BytesReceived }},
+	{"bytes/sent", "bytes of all control packets to clients", total, func(c *Counters) *uint64 { return &c.BytesSent }},
+
+	{"publish/messages/received", "PUBLISH packets from clients", total, func(c *Counters) *uint64 { return &c.PublishReceived }},
+	{"publish/messages/sent", "PUBLISH packets to clients", total, func(c *Counters) *uint64 { return &c.PublishSent }},
+	{"publish/bytes/received", "bytes of the payloads from clients", total, func(c *Counters) *uint64 { return &c.PublishBytesReceived }},
+	{"publish/bytes/sent", "bytes of the payloads to clients", total, func(c *Counters) *uint64 { return &c.PublishBytesSent }},
+
+	{"subscriptions/count", "subscriptions now, without shared ones", gauge, func(c *Counters) *uint64 { return &c.Subscriptions }},
+	{"shared_subscriptions/count", "shared subscriptions now", gauge, func(c *Counters) *uint64 { return &c.SharedSubscriptions }},
+
+	{"store/queued/count", "messages that wait on disk now, once for each receiver", gauge, func(c *Counters) *uint64 { return &c.Stored }},
+	{"store/queued/bytes", "their bytes now", gauge, func(c *Counters) *uint64 { return &c.StoredBytes }},
+	{"retained messages/count", "retained messages now", gauge, func(c *Counters) *uint64 { return &c.Retained }},
+	{"retained messages/bytes", "their bytes now", gauge, func(c *Counters) *uint64 { return &c.RetainedBytes }},
+	{"store/damaged/start", "records that the last start found and could not read", total, func(c *Counters) *uint64 { return &c.Damaged }},
+
+	{"publish/messages/dropped/slow", "QoS 0 messages for clients that read too slowly: `limits.pending_bytes`", dropped, func(c *Counters) *uint64 { return &c.DroppedSlow }},
+	{"publish/messages/dropped/queue", "messages that a queue had no room for: `session.queued_messages`, `session.queued_bytes`, `session.stored_messages`, `session.stored_bytes`", dropped, func(c *Counters) *uint64 { return &c.DroppedQueue }},
+	{"publish/messages/dropped/expired", "messages whose Message Expiry Interval was over", dropped, func(c *Counters) *uint64 { return &c.DroppedExpired }},
+	{"publish/messages/dropped/size", "messages larger than the receiver takes (its Maximum Packet Size)", dropped, func(c *Counters) *uint64 { return &c.DroppedSize }},
+	{"publish/messages/dropped/mailbox", "QoS 0 messages for a shard that was far over its limit: `limits.mailbox_bytes`", dropped, func(c *Counters) *uint64 { return &c.DroppedMailbox }},
+	{"publish/messages/dropped/group", "messages for a shared subscription without a member to take them", dropped, func(c *Counters) *uint64 { return &c.DroppedGroup }},
+	{"publish/messages/dropped/damaged", "stored messages that could not be read", dropped, func(c *Counters) *uint64 { return &c.DroppedDamaged }},
+	{"publish/messages/away", "QoS 0 messages for clients that were away: nobody promised them", total, func(c *Counters) *uint64 { return &c.DroppedAway }},
+
+	{"refused/connections", "connections over the limit in all: `limits.connections`", total, func(c *Counters) *uint64 { return &c.RefusedConnections }},
+	{"refused/per_ip", "connections over the limit of an address: `limits.connections_per_ip`", total, func(c *Counters) *uint64 { return &c.RefusedPerIP }},
+	{"refused/access", "CONNECT, PUBLISH and subscriptions that the client has no right to", total, func(c *Counters) *uint64 { return &c.RefusedAccess }},
+	{"refused/subscriptions", "subscriptions over the limit of a client: `limits.subscriptions`", total, func(c *Counters) *uint64 { return &c.RefusedSubscriptions }},
+	{"refused/topics", "topic names and filters over the limits: `limits.topic_levels`, `limits.topic_length`", total, func(c *Counters) *uint64 { return &c.RefusedTopics }},
+	{"refused/retained", "retained messages over the limits: `limits.retained_messages`, `limits.retained_bytes`", total, func(c *Counters) *uint64 { return &c.RefusedRetained }},
+	{"refused/size", "packets over the limit: `limits.packet_size`, `limits.connect_size`", total, func(c *Counters) *uint64 { return &c.RefusedSize }},
+	{"refused/store", "what asked to be durable while the disk was full or had failed", total, func(c *Counters) *uint64 { return &c.RefusedStore }},
+
+	{"closed/taken_over", "connections that another one with the same client id ended", total, func(c *Counters) *uint64 { return &c.TakenOver }},
+	{"closed/connect_timeout", "connections whose CONNECT did not come in time: `limits.connect_timeout`", total, func(c *Counters) *uint64 { return &c.ConnectTimeouts }},
+	{"closed/keep_alive", "clients that were silent for longer than their Keep Alive allows", total, func(c *Counters) *uint64 { return &c.KeepAliveTimeouts }},
+	{"closed/slow", "clients that read too slowly: `limits.pending_bytes`", total, func(c *Counters) *uint64 { return &c.SlowDisconnects }},
+	{"closed/fault", "connections that ended because the client broke the standard", total, func(c *Counters) *uint64 { return &c.Faults }},
+
+	{"publishers/paused", "times that a publisher had to wait for a shard or the disk", total, func(c *Counters) *uint64 { return &c.PausedPublishers }},
 }
 
 // wrote counts n receivers of a message that go to disk, gone is the reverse.
@@ -89,15 +147,19 @@ func (c *Counters) gone(m message.Stored) {
 // add adds what o has counted. Sums of numbers that go up and down are right
 // although one shard's may have wrapped below zero.
 func (c *Counters) add(o Counters) {
-	from := o.fields()
-	for i, to := range c.fields() {
-		*to += *from[i]
+	for _, row := range counterTable {
+		*row.of(c) += *row.of(&o)
 	}
 }
 
 // Dropped is the number of messages that a receiver should have got and did not.
-func (c *Counters) Dropped() uint64 {
-	return c.DroppedSlow + c.DroppedQueue + c.DroppedExpired + c.DroppedSize + c.DroppedMailbox + c.DroppedGroup + c.DroppedDamaged
+func (c *Counters) Dropped() (sum uint64) {
+	for _, row := range counterTable {
+		if row.kind == dropped {
+			sum += *row.of(c)
+		}
+	}
+	return sum
 }
 
 // published is a shard's counters as others may read them. The shard counts in

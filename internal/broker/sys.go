@@ -1,8 +1,11 @@
 package broker
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"midge/internal/message"
@@ -16,8 +19,10 @@ type sys struct {
 	timer   timer
 	shard   *shard
 	last    time.Duration
-	most    uint64            // clients connected at one time
-	stats   store.Stats       // of the last time
+	most    uint64      // clients connected at one time
+	stats   store.Stats // of the last time, and so are
+	turns   string      // in a batch, on average
+	disk    Disk
 	loads   map[string]*load  // by the part of the topic after "load/"
 	written map[string]string // topic -> last value
 }
@@ -45,89 +50,139 @@ func (y *sys) expire(s *shard) {
 	c := s.b.Counters()
 	y.most = max(y.most, c.Connected)
 	y.values(&c)
-	y.store(&c)
-	y.averages(&c)
 	y.last = s.now
 	s.timers.start(&y.timer, s.now+s.b.cfg.Sys)
 }
 
-// values publishes what is counted.
-func (y *sys) values(c *Counters) {
-	y.set("version", y.shard.b.cfg.Version)
-	y.set("uptime", strconv.FormatInt(int64(y.shard.now/time.Second), 10)+" seconds")
-	y.number("clients/connected", c.Connected)
-	y.number("clients/active", c.Connected)
-	y.number("clients/disconnected", c.Disconnected)
-	y.number("clients/inactive", c.Disconnected)
-	y.number("clients/total", c.Connected+c.Disconnected)
-	y.number("clients/maximum", y.most)
-	y.number("clients/expired", c.Expired)
-	y.number("messages/received", c.PacketsReceived)
-	y.number("messages/sent", c.PacketsSent)
-	y.number("messages/stored", c.Retained+c.Stored)
-	y.number("store/messages/count", c.Retained+c.Stored)
-	y.number("store/messages/bytes", c.RetainedBytes+c.StoredBytes)
-	y.number("publish/messages/received", c.PublishReceived)
-	y.number("publish/messages/sent", c.PublishSent)
-	y.number("publish/messages/dropped", c.Dropped())
-	y.number("publish/messages/dropped/slow", c.DroppedSlow)
-	y.number("publish/messages/dropped/queue", c.DroppedQueue)
-	y.number("publish/messages/dropped/expired", c.DroppedExpired)
-	y.number("publish/messages/dropped/size", c.DroppedSize)
-	y.number("publish/messages/dropped/mailbox", c.DroppedMailbox)
-	y.number("publish/messages/dropped/group", c.DroppedGroup)
-	y.number("publish/messages/dropped/damaged", c.DroppedDamaged)
-	y.number("publish/bytes/received", c.PublishBytesReceived)
-	y.number("publish/bytes/sent", c.PublishBytesSent)
-	y.number("retained messages/count", c.Retained)
-	y.number("subscriptions/count", c.Subscriptions)
-	y.number("shared_subscriptions/count", c.SharedSubscriptions)
-	y.number("bytes/received", c.BytesReceived)
-	y.number("bytes/sent", c.BytesSent)
+// figure is a topic that is no counter.
+type figure struct {
+	topic string // under $SYS/broker
+	help  string
+	value func(y *sys, c *Counters) string
 }
 
-// store publishes how the disk does, unless everything is in memory.
-func (y *sys) store(c *Counters) {
-	cfg := &y.shard.b.cfg
-	if cfg.Store == nil {
-		return
+// figures are there always, storeFigures unless everything is in memory.
+var figures = []figure{
+	{"version", "the version of the broker", func(y *sys, _ *Counters) string { return y.shard.b.cfg.Version }},
+	{"uptime", "seconds since the start", func(y *sys, _ *Counters) string { return decimal(y.shard.now/time.Second) + " seconds" }},
+	{"clients/active", "the same as `clients/connected`", func(_ *sys, c *Counters) string { return decimal(c.Connected) }},
+	{"clients/inactive", "the same as `clients/disconnected`", func(_ *sys, c *Counters) string { return decimal(c.Disconnected) }},
+	{"clients/total", "clients connected now, and sessions now whose client is away", func(_ *sys, c *Counters) string { return decimal(c.Connected + c.Disconnected) }},
+	{"clients/maximum", "the most clients that were connected at one time", func(y *sys, _ *Counters) string { return decimal(y.most) }},
+	{"messages/stored", "messages that are kept: retained ones, and those that wait on disk, once for each receiver", func(_ *sys, c *Counters) string { return decimal(c.Retained + c.Stored) }},
+	{"store/messages/count", "the same as `messages/stored`", func(_ *sys, c *Counters) string { return decimal(c.Retained + c.Stored) }},
+	{"store/messages/bytes", "their bytes now", func(_ *sys, c *Counters) string { return decimal(c.RetainedBytes + c.StoredBytes) }},
+	{"publish/messages/dropped", "messages that a receiver should have got and did not: the sum of those below, which have the reasons", func(_ *sys, c *Counters) string { return decimal(c.Dropped()) }},
+}
+
+var storeFigures = []figure{
+	{"store/status", "`ok`, or why nothing becomes durable now", func(y *sys, _ *Counters) string {
+		if err := y.shard.b.cfg.Store.Err(); err != nil {
+			return err.Error()
+		}
+		return "ok"
+	}},
+	{"store/trouble", "the last of these since the start, or `none`", func(y *sys, _ *Counters) string {
+		y.shard.b.noteTrouble()
+		if t := y.shard.b.trouble.Load(); t != nil {
+			return *t
+		}
+		return "none"
+	}},
+	{"store/commits", "batches written", func(y *sys, _ *Counters) string { return decimal(y.stats.Batches) }},
+	{"store/commits/turns", "work of shards in a batch, on average since the last time: how many share a sync", func(y *sys, _ *Counters) string { return y.turns }},
+	{"store/syncs", "batches that were synced", func(y *sys, _ *Counters) string { return decimal(y.stats.Syncs) }},
+	{"store/syncs/last", "how long the last synced batch took, in microseconds", func(y *sys, _ *Counters) string { return decimal(y.stats.LastSync / time.Microsecond) }},
+	{"store/backlog/bytes", "what waits for the disk now; above 16 MiB publishers are paused", func(y *sys, _ *Counters) string { return decimal(max(y.stats.Backlog, 0)) }},
+	{"store/damaged", "records and messages that could not be read since the start", func(_ *sys, c *Counters) string { return decimal(c.Damaged + c.DroppedDamaged) }},
+	{"store/disk/bytes", "the database", func(y *sys, _ *Counters) string { return decimal(y.disk.Bytes) }},
+	{"store/disk/log/bytes", "of it, what the next start has to read again", func(y *sys, _ *Counters) string { return decimal(y.disk.LogBytes) }},
+	{"store/quarantines", "directories with what was damaged", func(y *sys, _ *Counters) string { return decimal(y.disk.Quarantines) }},
+}
+
+// rate is a topic that tells how often something is counted, by the part of
+// it after "load/".
+type rate struct {
+	name string
+	of   func(y *sys, c *Counters) uint64
+}
+
+var rates = []rate{
+	{"messages/received", func(_ *sys, c *Counters) uint64 { return c.PacketsReceived }},
+	{"messages/sent", func(_ *sys, c *Counters) uint64 { return c.PacketsSent }},
+	{"publish/received", func(_ *sys, c *Counters) uint64 { return c.PublishReceived }},
+	{"publish/sent", func(_ *sys, c *Counters) uint64 { return c.PublishSent }},
+	{"publish/dropped", func(_ *sys, c *Counters) uint64 { return c.Dropped() }},
+	{"bytes/received", func(_ *sys, c *Counters) uint64 { return c.BytesReceived }},
+	{"bytes/sent", func(_ *sys, c *Counters) uint64 { return c.BytesSent }},
+	{"sockets", func(_ *sys, c *Counters) uint64 { return c.Accepted }},
+	{"connections", func(_ *sys, c *Counters) uint64 { return c.Connects }},
+	{"store/syncs", func(y *sys, _ *Counters) uint64 { return y.stats.Syncs }},
+}
+
+// values publishes everything.
+func (y *sys) values(c *Counters) {
+	for _, row := range counterTable {
+		y.set(row.topic, decimal(*row.of(c)))
 	}
-	y.status(cfg.Store.Err())
+	for _, f := range figures {
+		y.set(f.topic, f.value(y, c))
+	}
+	if y.shard.b.cfg.Store != nil {
+		y.ask()
+		for _, f := range storeFigures {
+			y.set(f.topic, f.value(y, c))
+		}
+	}
+	for _, r := range rates {
+		y.load(r.name, r.of(y, c))
+	}
+}
+
+// ask reads what the store and the disk say of themselves.
+func (y *sys) ask() {
+	cfg := &y.shard.b.cfg
 	st := cfg.Store.Stats()
-	y.number("store/queued/count", c.Stored)
-	y.number("store/queued/bytes", c.StoredBytes)
-	y.number("store/commits", st.Batches)
-	y.number("store/syncs", st.Syncs)
-	y.number("store/syncs/last", uint64(st.LastSync/time.Microsecond))
 	if n := st.Batches - y.stats.Batches; n > 0 {
-		y.set("store/commits/turns", strconv.FormatFloat(float64(st.Turns-y.stats.Turns)/float64(n), 'f', 1, 64))
+		y.turns = strconv.FormatFloat(float64(st.Turns-y.stats.Turns)/float64(n), 'f', 1, 64)
 	}
 	y.stats = st
-	y.number("store/backlog/bytes", uint64(max(st.Backlog, 0)))
-	y.number("store/refused", c.RefusedStore)
-	y.number("store/damaged", c.Damaged+c.DroppedDamaged)
 	if cfg.Disk != nil {
-		d := cfg.Disk()
-		y.number("store/disk/bytes", uint64(d.Bytes))
-		y.number("store/disk/log/bytes", uint64(d.LogBytes))
-		y.number("store/quarantines", uint64(d.Quarantines))
+		y.disk = cfg.Disk()
 	}
-	y.load("store/syncs", st.Syncs)
 }
 
-// status publishes what is wrong with the disk now, and what was last.
-func (y *sys) status(now error) {
-	b := y.shard.b
-	b.noteTrouble()
-	status, last := "ok", "none"
-	if now != nil {
-		status = now.Error()
+// SysReference writes the page of all topics in Markdown.
+func SysReference() string {
+	var b strings.Builder
+	b.WriteString(`# Topics under $SYS/broker
+
+Generated from the tables in ` + "`internal/broker/counters.go` and `sys.go`" + ` by ` + "`make docs`" + `; don't edit it here.
+
+The broker publishes them, retained, every ` + "`sys.interval`" + `, where they have changed. The names that users of Mosquitto know mean the
+same here. "now" goes up and down; everything else counts since the start of the broker. A rate is how often a minute, averaged over
+one; in place of ` + "`1min`, `5min` and `15min`" + ` average over more.
+
+| topic | meaning |
+| --- | --- |
+`)
+	var rows []string
+	row := func(topic, help string) { rows = append(rows, fmt.Sprintf("| `%s` | %s |\n", topic, help)) }
+	for _, c := range counterTable {
+		row(c.topic, c.help)
 	}
-	if t := b.trouble.Load(); t != nil {
-		last = *t
+	for _, f := range figures {
+		row(f.topic, f.help)
 	}
-	y.set("store/status", status)
-	y.set("store/trouble", last)
+	for _, f := range storeFigures {
+		row(f.topic, f.help+"; not with everything in memory")
+	}
+	for _, r := range rates {
+		row("load/"+r.name+"/1min", "a rate: see above")
+	}
+	slices.Sort(rows)
+	b.WriteString(strings.Join(rows, ""))
+	return b.String()
 }
 
 // noteTrouble remembers what is wrong with the disk, if anything is.
@@ -136,19 +191,6 @@ func (b *Broker) noteTrouble() {
 		text := err.Error()
 		b.trouble.Store(&text)
 	}
-}
-
-// averages publishes the loads.
-func (y *sys) averages(c *Counters) {
-	y.load("messages/received", c.PacketsReceived)
-	y.load("messages/sent", c.PacketsSent)
-	y.load("publish/received", c.PublishReceived)
-	y.load("publish/sent", c.PublishSent)
-	y.load("publish/dropped", c.Dropped())
-	y.load("bytes/received", c.BytesReceived)
-	y.load("bytes/sent", c.BytesSent)
-	y.load("sockets", c.Accepted)
-	y.load("connections", c.Connects)
 }
 
 func (y *sys) load(name string, now uint64) {
@@ -169,11 +211,11 @@ func (y *sys) load(name string, now uint64) {
 	l.before = now
 }
 
-func (y *sys) number(name string, n uint64) { y.set(name, strconv.FormatUint(n, 10)) }
+func decimal[N int | int64 | uint64 | time.Duration](n N) string { return fmt.Sprint(int64(n)) }
 
-// set publishes a value if it has changed.
+// set publishes a value if there is one and it has changed.
 func (y *sys) set(name, value string) {
-	if y.written[name] == value {
+	if value == "" || y.written[name] == value {
 		return
 	}
 	y.written[name] = value

@@ -26,36 +26,40 @@ func (p prompt) Fetch(f *store.Fetch) {
 	p.StepReads()
 }
 
+// storedWorld begins a broker on what backend has, with a disk of some figures.
+func storedWorld(t *testing.T, backend store.Backend, damaged int) (*world, prompt) {
+	t.Helper()
+	var core *Broker
+	st := prompt{store.New(backend, store.Config{
+		Shards: 2, Clock: store.NewClock(time.Now(), 0),
+		Released: func(shard int, turns uint64) { core.Released(shard, turns) },
+	})}
+	core = New(Config{Shards: 2, Store: st, Sys: time.Second, Disk: func() Disk {
+		return Disk{Bytes: 4711, LogBytes: 42, Quarantines: 1}
+	}})
+	w := &world{t: t, b: core, posts: make(chan func(), 1024)}
+	if records, err := core.Load(0); err != nil || len(records) != damaged {
+		t.Fatalf("load: %v, %v; want %d damaged records", records, err, damaged)
+	}
+	core.Start(w)
+	return w, st
+}
+
 // TestSysStore follows what $SYS says of the store while a message waits on
 // disk, while the disk is full, and over a restart.
 func TestSysStore(t *testing.T) {
 	backend := memstore.New()
 	damaged := 0
-	begin := func() (*world, prompt) {
-		var core *Broker
-		st := prompt{store.New(backend, store.Config{
-			Shards: 2, Clock: store.NewClock(time.Now(), 0),
-			Released: func(shard int, turns uint64) { core.Released(shard, turns) },
-		})}
-		core = New(Config{Shards: 2, Store: st, Sys: time.Second, Disk: func() Disk {
-			return Disk{Bytes: 4711, LogBytes: 42, Quarantines: 1}
-		}})
-		w := &world{t: t, b: core, posts: make(chan func(), 1024)}
-		if records, err := core.Load(0); err != nil || len(records) != damaged {
-			t.Fatalf("load: %v, %v; want %d damaged records", records, err, damaged)
-		}
-		core.Start(w)
-		return w, st
-	}
+	begin := func() (*world, prompt) { return storedWorld(t, backend, damaged) }
 	says := func(w *world, name, want string) {
 		t.Helper()
 		w.pass(1100 * time.Millisecond)
 		got := "no message"
-		for _, m := range w.b.retained.matches(nil, sysPrefix+"store/"+name, w.now) {
+		for _, m := range w.b.retained.matches(nil, sysPrefix+name, w.now) {
 			got = string(m.Payload)
 		}
 		if got != want {
-			t.Errorf("store/%s: %q, want %q", name, got, want)
+			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
 	persistent := func(c *packet.Connect) {
@@ -66,8 +70,8 @@ func TestSysStore(t *testing.T) {
 
 	w, st := begin()
 	for name, want := range map[string]string{
-		"status": "ok", "trouble": "none", "queued/count": "0", "queued/bytes": "0", "backlog/bytes": "0",
-		"refused": "0", "damaged": "0", "disk/bytes": "4711", "disk/log/bytes": "42", "quarantines": "1",
+		"store/status": "ok", "store/trouble": "none", "store/queued/count": "0", "store/queued/bytes": "0", "store/backlog/bytes": "0",
+		"refused/store": "0", "store/damaged": "0", "store/disk/bytes": "4711", "store/disk/log/bytes": "42", "store/quarantines": "1",
 	} {
 		says(w, name, want)
 	}
@@ -79,7 +83,7 @@ func TestSysStore(t *testing.T) {
 	if code := pub.next(packet.PUBACK); code == nil {
 		t.Fatal("no PUBACK")
 	}
-	says(w, "queued/count", "1")
+	says(w, "store/queued/count", "1")
 	if st.Stats().Syncs == 0 {
 		t.Fatal("nothing was synced")
 	}
@@ -91,19 +95,19 @@ func TestSysStore(t *testing.T) {
 	if body := pub.next(packet.PUBACK); len(body) < 3 || body[2] != byte(packet.QuotaExceeded) {
 		t.Errorf("PUBACK %x, want 0x97", body)
 	}
-	says(w, "status", full.Error())
-	says(w, "refused", "1")
+	says(w, "store/status", full.Error())
+	says(w, "refused/store", "1")
 	st.Trouble(nil)
 	w.b.StoreChanged()
-	says(w, "status", "ok")
-	says(w, "trouble", full.Error())
+	says(w, "store/status", "ok")
+	says(w, "store/trouble", full.Error())
 
 	w, _ = begin()
-	says(w, "queued/count", "1")
+	says(w, "store/queued/count", "1")
 	sub = w.connect(packet.V5, "sub", persistent)
 	sub.want("kept")
-	says(w, "queued/count", "0")
-	says(w, "queued/bytes", "0")
+	says(w, "store/queued/count", "0")
+	says(w, "store/queued/bytes", "0")
 
 	var nonsense store.Changes
 	nonsense.Set([]byte("s\x00\x00\x00\x00\x00\x00\x00\x07"), []byte("\xff"))
@@ -112,5 +116,5 @@ func TestSysStore(t *testing.T) {
 	}
 	damaged = 1
 	w, _ = begin()
-	says(w, "damaged", "1")
+	says(w, "store/damaged", "1")
 }

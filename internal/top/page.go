@@ -165,16 +165,25 @@ func (v *view) clients(width int) []line {
 	return l
 }
 
-// drops says why receivers did not get messages, if the broker tells.
+// drops says why receivers did not get messages, why clients were refused
+// something, and why connections were closed, if the broker tells.
 func (v *view) drops(width int) []line {
-	var reasons []fact
+	all := v.facts(width, "dropped", append([]fact{{"in all", dropped, count}}, v.reasons(dropped+"/", true)...))
+	all = append(all, v.facts(width, "refused", v.reasons("refused/", false))...)
+	return append(all, v.facts(width, "closed", v.reasons("closed/", false))...)
+}
+
+// reasons are the counters below a topic; without zero only those that have
+// counted something.
+func (v *view) reasons(below string, zero bool) (all []fact) {
 	for topic := range v.values {
-		if reason, ok := strings.CutPrefix(topic, dropped+"/"); ok {
-			reasons = append(reasons, fact{printable(reason), topic, count})
+		reason, ok := strings.CutPrefix(topic, below)
+		if n, is := number(v.values, topic); ok && is && (zero || n > 0) {
+			all = append(all, fact{strings.ReplaceAll(printable(reason), "_", " "), topic, count})
 		}
 	}
-	slices.SortFunc(reasons, func(a, b fact) int { return strings.Compare(a.title, b.title) })
-	return v.facts(width, "dropped", append([]fact{{"in all", dropped, count}}, reasons...))
+	slices.SortFunc(all, func(a, b fact) int { return strings.Compare(a.title, b.title) })
+	return all
 }
 
 func (v *view) kept(width int) []line {
@@ -195,7 +204,7 @@ func (v *view) store(width int) []line {
 		{"backlog", "store/backlog/bytes", bytes},
 	})
 	all = append(all, v.facts(width, "", []fact{
-		{"files", "store/disk/bytes", bytes}, {"log", "store/disk/log/bytes", bytes}, {"refused", "store/refused", count},
+		{"files", "store/disk/bytes", bytes}, {"log", "store/disk/log/bytes", bytes},
 		{"damaged", "store/damaged", count}, {"quarantines", "store/quarantines", count},
 	})...)
 	status := span{v.text("store/status"), good}

@@ -29,7 +29,7 @@ func busy() view {
 			"retained messages/count", "17", "store/messages/count", "40", "store/messages/bytes", "123456",
 			"store/status", "ok", "store/trouble", "none", "store/queued/count", "23", "store/queued/bytes", "4567",
 			"store/commits", strconv.Itoa(50*i), "store/syncs", strconv.Itoa(40*i), "store/syncs/last", "1234", "store/commits/turns", "2.5",
-			"store/backlog/bytes", "1024", "store/refused", "0", "store/damaged", "0", "store/disk/bytes", "98765432", "store/disk/log/bytes", "65536", "store/quarantines", "0",
+			"store/backlog/bytes", "1024", "refused/store", "3", "refused/per_ip", "0", "closed/taken_over", "7", "store/damaged", "0", "store/disk/bytes", "98765432", "store/disk/log/bytes", "65536", "store/quarantines", "0",
 		)})
 	}
 	c, _ := collect(0, all...)
