@@ -225,6 +225,9 @@ func TestShared(t *testing.T) {
 		for i := range n {
 			pub.publish("a", fmt.Sprint(i), 1, false)
 			pub.next(packet.PUBACK)
+			if i == 0 && len(members[0].out) == 0 {
+				t.Errorf("strategy %d: the first message does not go to the first member", strategy)
+			}
 		}
 		seen := map[string]int{}
 		for i, p := range members {

@@ -23,7 +23,7 @@ type group struct {
 
 	mu      sync.Mutex
 	members []member
-	turn    int // of the member that got the last message
+	turn    int // of the member that got the last message, -1: none has
 }
 
 // member is a session's part in a group.
@@ -43,7 +43,7 @@ func (n *interest) join(name groupName, m member, strategy Strategy) *group {
 	n.mu.Lock()
 	g := n.named[name]
 	if g == nil {
-		g = &group{name: name, strategy: strategy}
+		g = &group{name: name, strategy: strategy, turn: -1}
 		g.ref = n.groups.Add(name.filter, g)
 		n.named[name] = g
 		n.changed(name.filter)
@@ -133,10 +133,10 @@ func (g *group) pick(qos packet.QoS) (m member, ok bool) {
 
 // after is the index of the i-th candidate.
 func (g *group) after(i int) int {
-	if g.strategy != Sticky {
-		i++
+	if g.strategy == Sticky {
+		return (max(g.turn, 0) + i) % len(g.members)
 	}
-	return (max(g.turn, 0) + i) % len(g.members)
+	return (g.turn + 1 + i) % len(g.members)
 }
 
 // mostTries bounds how often a message looks for another member.

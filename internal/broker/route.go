@@ -283,8 +283,11 @@ func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *cli
 		}
 		retain := m.Retain && g.rap
 		qos := min(m.QoS, g.qos)
-		if qos > 0 && key == 0 && rc.client.stored() {
-			continue // it subscribed after the message was routed
+		if key == 0 && rc.client.stored() {
+			// Above QoS 0 nobody has stored the message: when it was routed, the
+			// client had no subscription above QoS 0. So it gets what that one
+			// granted; MQTT-3.8.4-4 wants nothing lost when it is replaced.
+			qos = 0
 		}
 		if qos > 0 || len(g.ids) > 0 {
 			s.enqueue(rc.client, m, qos, retain, g.ids, nil, key, sole)
