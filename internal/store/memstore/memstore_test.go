@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"midge/internal/store"
 	"midge/internal/store/memstore"
@@ -13,6 +15,46 @@ import (
 func TestBackend(t *testing.T) {
 	storetest.Run(t, false, func(*testing.T) storetest.Open {
 		return func(*testing.T) store.Backend { return memstore.New() }
+	})
+}
+
+// TestLate runs the suite on a store that answers late.
+func TestLate(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	storetest.Run(t, false, func(*testing.T) storetest.Open {
+		return func(*testing.T) store.Backend {
+			return storetest.NewLate(memstore.New(), storetest.Delays(seed, 20*time.Microsecond))
+		}
+	})
+}
+
+// TestGate commits behind a gate.
+func TestGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var gate storetest.Gate
+		s := memstore.New()
+		late := storetest.NewLate(s, gate.Pause)
+		there := func() bool {
+			_, err := s.Get(nil, []byte("a"))
+			return err == nil
+		}
+		gate.Shut()
+		answered := make(chan error, 1)
+		go func() {
+			var c store.Changes
+			c.Set([]byte("a"), []byte("1"))
+			answered <- late.Commit(true, &c)
+		}()
+		synctest.Wait()
+		if len(answered) > 0 || there() {
+			t.Error("committed although the gate is shut")
+		}
+		gate.Open()
+		if err := <-answered; err != nil || !there() {
+			t.Errorf("not committed although the gate is open: %v", err)
+		}
+		gate.Open() // again: nothing
 	})
 }
 

@@ -10,10 +10,8 @@ import (
 	"midge/internal/broker"
 	"midge/internal/store"
 	"midge/internal/store/pebblestore"
+	"midge/internal/store/storetest"
 )
-
-// inMemory is the data directory of a broker that has none.
-const inMemory = ""
 
 // disk is where a durable broker keeps its state, with durability = commit;
 // nil for one that has everything in memory.
@@ -25,8 +23,9 @@ type disk struct {
 	committed chan struct{} // closed when nothing is committed any more
 }
 
-// openDisk opens a data directory for the broker of a configuration.
-func openDisk(cfg *broker.Config, dir string) (*disk, error) {
+// openDisk opens a data directory for the broker of a configuration. It pauses
+// as storetest.Late does.
+func openDisk(cfg *broker.Config, dir string, pause func()) (*disk, error) {
 	const shards = 4
 	d := &disk{committed: make(chan struct{})}
 	backend, report, err := pebblestore.Open(dir, pebblestore.Options{})
@@ -37,7 +36,7 @@ func openDisk(cfg *broker.Config, dir string) (*disk, error) {
 		return nil, errors.Join(fmt.Errorf("a data directory is damaged: %+v", report), backend.Close())
 	}
 	d.backend = backend
-	d.store = store.New(backend, store.Config{
+	d.store = store.New(storetest.NewLate(backend, pause), store.Config{
 		Shards: shards, Clock: store.NewClock(time.Now(), 0),
 		Released: func(shard int, turns uint64) { d.core.Load().Released(shard, turns) },
 	})

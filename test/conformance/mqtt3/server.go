@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"testing"
@@ -16,17 +17,33 @@ import (
 	"midge/internal/engine"
 	"midge/internal/engine/epoll"
 	"midge/internal/engine/gonet"
+	"midge/internal/store/storetest"
 )
 
 // parallel is how many tests run at a time: most of their time is waiting for
 // clocks.
 const parallel = "16"
 
-// Main runs the tests of a package twice, against a broker that is durable and
-// one that has everything in memory, each in this process and on a free port;
-// or once against the server at the address in the variable MQTT_ADDR, to see
-// what others make of the tests. It returns the exit code. address is told the
-// address before the tests begin.
+// kind is a way to run the broker.
+type kind struct {
+	what   string
+	memory bool   // everything is in memory; otherwise durability = commit
+	engine string // epoll or goroutine; "": what MQTT_ENGINE says, or else what a user of this system gets
+	late   bool   // the disk, and who decides who may connect, take their time
+}
+
+// kinds are the brokers that Main runs the tests against.
+var kinds = []kind{
+	{what: "durability = commit"},
+	{what: "everything in memory", memory: true},
+	{what: "a disk and an authenticator that answer late", engine: "epoll", late: true},
+	{what: "a disk and an authenticator that answer late, and goroutines", engine: "goroutine", late: true},
+}
+
+// Main runs the tests of a package against each kind of broker, each in this
+// process and on a free port; or once against the server at the address in the
+// variable MQTT_ADDR, to see what others make of the tests. It returns the exit
+// code. address is told the address before the tests begin.
 func Main(m *testing.M, address *string) (code int) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", parallel); err != nil {
@@ -36,26 +53,22 @@ func Main(m *testing.M, address *string) (code int) {
 	if *address = os.Getenv("MQTT_ADDR"); *address != "" {
 		return m.Run()
 	}
+	for _, k := range kinds {
+		fmt.Println("== a broker with", k.what)
+		code = cmp.Or(code, runAgainst(m, address, k))
+	}
+	return code
+}
+
+// runAgainst runs the tests against one broker.
+func runAgainst(m *testing.M, address *string, k kind) (code int) {
 	dir, err := os.MkdirTemp("", "midge-conformance-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	for _, dir := range []string{dir, inMemory} {
-		what := "everything in memory"
-		if dir != inMemory {
-			what = "durability = commit"
-		}
-		fmt.Println("== a broker with", what)
-		code = cmp.Or(code, runAgainst(m, address, dir))
-	}
-	return code
-}
-
-// runAgainst runs the tests against one broker.
-func runAgainst(m *testing.M, address *string, dir string) (code int) {
-	s, err := start(config(), dir)
+	s, err := start(config(), k, dir)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "start the broker:", err)
 		return 1
@@ -88,7 +101,7 @@ func Serve(t *testing.T, tuned Tuned) (address string) {
 	if tuned.NoAliases {
 		cfg.Limits.TopicAliases = -1
 	}
-	s, err := start(cfg, t.TempDir())
+	s, err := start(cfg, kind{}, t.TempDir())
 	if err != nil {
 		t.Fatal("start the broker: ", err)
 	}
@@ -121,16 +134,23 @@ type server struct {
 }
 
 // start starts a broker on a free port. dir is its data directory.
-func start(cfg broker.Config, dir string) (*server, error) {
+func start(cfg broker.Config, k kind, dir string) (*server, error) {
 	s := &server{ended: make(chan error, 1)}
-	if dir != inMemory {
+	pause := func() {}
+	if k.late {
+		seed := rand.Uint64()
+		fmt.Println("seed", seed)
+		pause = storetest.Delays(seed, mostDelay)
+		cfg.Access = lateAccess{pause}
+	}
+	if !k.memory {
 		var err error
-		if s.disk, err = openDisk(&cfg, dir); err != nil {
+		if s.disk, err = openDisk(&cfg, dir, pause); err != nil {
 			return nil, err
 		}
 	}
 	s.core = broker.New(cfg)
-	e, err := listen(s.core.Shards())
+	e, err := listen(k.engine, s.core.Shards())
 	if err != nil {
 		return nil, err
 	}
@@ -159,12 +179,11 @@ type network struct {
 	run     func(context.Context) error
 }
 
-// listen prepares the engine that a user of this system gets, or the one for
-// every system if MQTT_ENGINE is "goroutine".
-func listen(shards []engine.Shard) (*network, error) {
+// listen prepares an engine of a kind.
+func listen(name string, shards []engine.Shard) (*network, error) {
 	const anyPort = "127.0.0.1:0"
 	log := slog.New(slog.DiscardHandler)
-	if os.Getenv("MQTT_ENGINE") != "goroutine" {
+	if cmp.Or(name, os.Getenv("MQTT_ENGINE")) != "goroutine" {
 		e, err := epoll.New(shards, epoll.Config{Log: log})
 		if err == nil {
 			addr, err := e.Listen(anyPort)
