@@ -25,7 +25,8 @@ type letter struct {
 	payload   uint16
 	qos       packet.QoS
 	retain    bool
-	tries     uint8 // how many members of group have been asked
+	tries     uint8  // how many members of group have been asked
+	interval  uint32 // seconds
 	expires   time.Duration
 	publisher string
 	group     *group  // nil: for all subscribers of the shard
@@ -44,7 +45,7 @@ type batch struct {
 // put adds a message. *kept is the message as kept for other shards, if it has
 // been kept; put keeps it if it must.
 func (b *batch) put(m *message.Message, kept **message.Message, l letter) {
-	l.qos, l.retain, l.expires, l.publisher = m.QoS, m.Retain, m.Expires, m.Publisher
+	l.qos, l.retain, l.interval, l.expires, l.publisher = m.QoS, m.Retain, m.Interval, m.Expires, m.Publisher
 	size := m.Size()
 	b.size += size + 64 // and about as much for the letter
 	b.durable = b.durable || l.key != 0
@@ -74,7 +75,7 @@ func (b *batch) open(l *letter, m *message.Message) {
 	e := p + uint32(l.payload)
 	*m = message.Message{
 		Topic: b.arena[l.at:t:t], Properties: b.arena[t:p:p], Payload: b.arena[p:e:e],
-		QoS: l.qos, Retain: l.retain, Expires: l.expires, Publisher: l.publisher,
+		QoS: l.qos, Retain: l.retain, Interval: l.interval, Expires: l.expires, Publisher: l.publisher,
 	}
 }
 

@@ -3,7 +3,6 @@ package broker
 import (
 	"math/bits"
 	"slices"
-	"time"
 
 	"midge/internal/message"
 	"midge/internal/packet"
@@ -167,7 +166,7 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 		QoS: p.QoS, Retain: p.Retain, Publisher: cl.id,
 	}
 	if p.Properties.HasExpiry {
-		m.Expires = max(s.now+time.Duration(p.Properties.MessageExpiry)*time.Second, 1)
+		m.Expire(s.now, p.Properties.MessageExpiry)
 	}
 	if failing && m.Retain {
 		s.count.RefusedStore++ // QoS 0: who listens gets it, but it is not retained

@@ -47,7 +47,7 @@ func (s *shard) publishWill(cl *client) {
 	}
 	m := *w.message
 	if w.expiry > 0 {
-		m.Expires = s.now + w.expiry
+		m.Expire(s.now, uint32(w.expiry/time.Second))
 	}
 	s.retain(&m)
 	r, _ := s.routeOf(m.Topic)

@@ -29,8 +29,13 @@ type Message struct {
 	QoS    packet.QoS // as published
 	Retain bool       // as published
 
+	// Interval is the Message Expiry Interval that was asked for, in seconds,
+	// if the message ends; the most that there is if nobody knows it any more.
+	Interval uint32
+
 	// Expires is when the message ends, on the engine's clock (see
-	// engine.Runner.Now); 0 means never (MQTT 5.0 section 3.3.2.3.3).
+	// engine.Runner.Now); 0 means never (MQTT 5.0 section 3.3.2.3.3). Expire
+	// sets it.
 	Expires time.Duration
 
 	// Publisher is the client id of the session that published it, "" for
@@ -41,31 +46,47 @@ type Message struct {
 // Keep returns a Message with the same contents and memory of its own, in one
 // allocation for all its bytes.
 func (m *Message) Keep() *Message {
-	kept := *m
+	kept := &Message{}
+	m.KeepIn(kept)
+	return kept
+}
+
+// KeepIn is Keep for a Message that is part of something larger.
+func (m *Message) KeepIn(kept *Message) {
+	*kept = *m
 	b := make([]byte, 0, len(m.Topic)+len(m.Payload)+len(m.Properties))
 	b = append(b, m.Topic...)
 	b = append(b, m.Payload...)
 	b = append(b, m.Properties...)
 	t, p := len(m.Topic), len(m.Topic)+len(m.Payload)
 	kept.Topic, kept.Payload, kept.Properties = b[:t:t], b[t:p:p], b[p:]
-	return &kept
 }
 
 // Size is the number of bytes that the message is accounted with in queues and
 // limits: topic, payload and properties.
 func (m *Message) Size() int { return len(m.Topic) + len(m.Payload) + len(m.Properties) }
 
+// atLeast is how long a message lives whose interval is 0: it is for those who
+// are there, on whichever shard, and waits for nobody.
+const atLeast = 100 * time.Millisecond
+
+// Expire gives the message an end: so many seconds after now.
+func (m *Message) Expire(now time.Duration, seconds uint32) {
+	m.Interval = seconds
+	m.Expires = now + max(time.Duration(seconds)*time.Second, atLeast)
+}
+
 // Expired reports whether the message has ended at now.
 func (m *Message) Expired(now time.Duration) bool { return m.Expires != 0 && now >= m.Expires }
 
 // Remaining returns the Message Expiry Interval to send at now, in seconds to the
-// nearest (MQTT-3.3.2-6); ok is false if the message never ends. A message that
-// has not ended has at least one second left. It is not rounded up: each shard
-// reads the clock once a turn, so that now may be just before the message came,
-// and the interval must not grow.
+// nearest (MQTT-3.3.2-6), and never more than was asked for; ok is false if the
+// message never ends. A message that has not ended has at least one second left,
+// unless that was more than it was given.
 func (m *Message) Remaining(now time.Duration) (seconds uint32, ok bool) {
 	if m.Expires == 0 {
 		return 0, false
 	}
-	return uint32(max(1, (m.Expires-now+time.Second/2)/time.Second)), true
+	left := max(1, (m.Expires-now+time.Second/2)/time.Second)
+	return uint32(min(left, time.Duration(m.Interval))), true
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"time"
 
 	"midge/internal/message"
@@ -24,7 +25,7 @@ type via struct {
 type ref struct {
 	key     message.Key // 0: the message is only in memory
 	bits    uint32      // its size in bytes, and above:
-	expires uint32      // when it ends, on the engine's clock in seconds, rounded up; 0: never
+	expires uint32      // when it ends, on the engine's clock in seconds, rounded up; 0: never or in over 136 years
 }
 
 const (
@@ -45,7 +46,7 @@ func refOf(s message.Stored, qos packet.QoS, retain bool, expires time.Duration)
 	if s.Sole {
 		r.bits |= bitSole
 	}
-	if expires != 0 {
+	if expires != 0 && expires <= math.MaxUint32*time.Second {
 		r.expires = uint32(max(1, (expires+time.Second-1)/time.Second))
 	}
 	return r

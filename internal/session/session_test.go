@@ -232,7 +232,7 @@ func TestQueue(t *testing.T) {
 	t.Run("v5/MQTT-3.3.2-6/the interval counts down", func(t *testing.T) {
 		s := online(testConfig(), packet.V5, 2)
 		d := delivery(0, "x")
-		d.Message.Borrowed.Expires = 10 * time.Second
+		d.Message.Borrowed.Expire(0, 10)
 		out, _, _ := s.Deliver(nil, d, 3500*time.Millisecond)
 		first, body, _, _ := packet.Split(out, packet.MaxSize)
 		var p packet.Publish
