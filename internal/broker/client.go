@@ -81,6 +81,22 @@ func (s *shard) capExpiry(seconds uint32) uint32 {
 	return seconds
 }
 
+// setExpiry changes how long the session of a client that leaves is kept
+// (MQTT 5.0 section 3.14.2.2.2). Until that is on disk, no CONNECT may build on
+// it.
+func (s *shard) setExpiry(cl *client, seconds uint32) {
+	if seconds == cl.expiry {
+		return
+	}
+	cl.expiry = seconds
+	if !cl.stored() || seconds == 0 { // 0: it ends now
+		return
+	}
+	s.writeSession(cl, s.now)
+	cl.kept = false
+	s.promise(promise{then: func() { cl.kept = cl.stored() }})
+}
+
 // detach is what follows the end of a client's network connection. will tells
 // that it was not ended in order (MQTT-3.1.2-8).
 func (s *shard) detach(cl *client, will bool) {

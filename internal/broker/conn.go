@@ -341,7 +341,7 @@ func (s *shard) handleDisconnect(c *conn, first byte, body []byte) error {
 		if cl.expiry == 0 && d.Properties.SessionExpiry != 0 {
 			return fault(c.version, packet.ProtocolError, "MQTT-3.14.2-2", "", "DISCONNECT sets a session expiry although CONNECT did not")
 		}
-		cl.expiry = s.capExpiry(d.Properties.SessionExpiry)
+		s.setExpiry(cl, s.capExpiry(d.Properties.SessionExpiry))
 	}
 	c.net.Close()
 	s.abandon(c, d.Code != packet.NormalDisconnection)
