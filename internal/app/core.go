@@ -14,6 +14,8 @@ func (b *Broker) coreConfig(version string) broker.Config {
 		Sys:     orOff(b.cfg.Sys.Interval),
 		Version: version,
 		Logger:  b.log,
+
+		QuietConnections: !b.cfg.Log.Connections,
 	}
 }
 

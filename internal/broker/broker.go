@@ -26,6 +26,7 @@ type Broker struct {
 	interest interest
 	retained retained
 	gate     gate
+	clients  clientLog
 	batches  batchPool
 	stopping atomic.Bool
 	stalled  atomic.Uint64          // shards whose publishers wait for the disk
@@ -42,6 +43,7 @@ func New(cfg Config) *Broker {
 	b.interest.init()
 	b.retained.init(b.cfg.Limits, b.cfg.Store)
 	b.gate.init(b.cfg.Limits)
+	b.clients.init(&b.cfg)
 	for i := range b.cfg.Shards {
 		b.shards = append(b.shards, newShard(b, i))
 	}

@@ -28,6 +28,10 @@ type Config struct {
 	Disk   func() Disk  // figures of where the Store keeps it; nil: there are none
 	Access Access       // nil allows everything
 	Logger *slog.Logger // nil logs nothing
+
+	// QuietConnections leaves the lines about clients that come and go to the
+	// debug level.
+	QuietConnections bool
 }
 
 // Disk are figures of a data directory.

@@ -2,8 +2,8 @@ package broker
 
 import (
 	"cmp"
-	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"time"
 
@@ -95,13 +95,17 @@ func (s *shard) Open(n engine.Conn) {
 	switch {
 	case all:
 		s.count.RefusedConnections++
+		s.note(c, slog.LevelWarn, clientRefused, "", packet.QuotaExceeded, "more connections than limits.connections allows", "")
+		s.close(c, "refused")
 	case perIP:
 		s.count.RefusedPerIP++
+		s.note(c, slog.LevelWarn, clientRefused, "", packet.QuotaExceeded, "more connections of this address than limits.connections_per_ip allows", "")
+		s.close(c, "refused")
 	default:
 		c.entered = true
-	}
-	if all || perIP || s.b.stopping.Load() {
-		s.close(c)
+		if s.b.stopping.Load() {
+			s.close(c, "the broker stops")
+		}
 	}
 }
 
@@ -109,29 +113,34 @@ func (s *shard) Open(n engine.Conn) {
 func (s *shard) Closed(n engine.Conn, err error) {
 	s.tell()
 	c := connOf(n)
-	if !c.closing && s.log.Enabled(context.Background(), slog.LevelDebug) {
-		s.log.Debug("connection lost", "client", c.name(), "remote", n.Remote(), "error", err)
-	}
-	s.abandon(c, true)
+	s.abandon(c, true, endOf(err))
 	if c.entered {
 		s.b.gate.leave(c)
 	}
 	s.count.Connections--
 }
 
+// endOf says in words how a connection ended that the broker did not close.
+func endOf(err error) string {
+	if err == nil || errors.Is(err, io.EOF) {
+		return "the peer closed the connection without DISCONNECT"
+	}
+	return "the connection was lost: " + err.Error()
+}
+
 // close closes a connection. A client's session is detached, with its will, if
-// that has not been done.
-func (s *shard) close(c *conn) {
+// that has not been done. why is for the log.
+func (s *shard) close(c *conn, why string) {
 	if c.closing {
 		return
 	}
 	c.net.Close()
-	s.abandon(c, true)
+	s.abandon(c, true, why)
 }
 
 // abandon forgets a connection that is closing or closed. will tells whether
-// its will is to be published.
-func (s *shard) abandon(c *conn, will bool) {
+// its will is to be published, why is for the log.
+func (s *shard) abandon(c *conn, will bool, why string) {
 	if c.closing {
 		return
 	}
@@ -140,6 +149,7 @@ func (s *shard) abandon(c *conn, will bool) {
 	delete(s.unconnected, c)
 	delete(s.joining, c)
 	if cl := c.client; cl != nil {
+		s.logConnection(clientDisconnect, cl.id, slog.String("reason", why))
 		c.client, c.route = nil, nil
 		s.detach(cl, will)
 	}
@@ -244,21 +254,27 @@ func (s *shard) fault(c *conn, err error) {
 	if f.Code == packet.PacketTooLarge {
 		s.count.RefusedSize++
 	}
-	if s.log.Enabled(context.Background(), slog.LevelDebug) {
-		s.log.Debug("fault", "client", c.name(), "remote", c.net.Remote(), "clause", f.Clause, "reason", f.Code.String(), "detail", f.Detail)
-	}
-	s.end(c, f.Code, f.Detail)
+	s.endFor(c, f.Code, f.Detail, f.Clause)
 }
 
-// end tells the client why, as far as its version can, and closes.
-func (s *shard) end(c *conn, code packet.ReasonCode, reason string) {
+// end tells the client why, as far as its version can, and the log, and closes.
+func (s *shard) end(c *conn, code packet.ReasonCode, reason string) { s.endFor(c, code, reason, "") }
+
+// endFor is end with the clause of the standard that asks for it, "" for none.
+func (s *shard) endFor(c *conn, code packet.ReasonCode, reason, clause string) {
 	if c.closing {
 		return
 	}
-	switch {
-	case c.client == nil:
-		s.refuse(c, code, reason)
+	if c.client == nil {
+		s.refuseFor(c, code, reason, clause)
 		return
+	}
+	level := slog.LevelWarn
+	if code == packet.SessionTakenOver || code == packet.KeepAliveTimeout || code == packet.ServerShuttingDown {
+		level = slog.LevelInfo // nobody did wrong
+	}
+	s.note(c, level, clientClosed, c.client.id, code, reason, clause)
+	switch {
 	case c.pace == unanswered: // no word is fit before CONNACK
 	case c.version == packet.V5:
 		d := packet.Disconnect{Code: code}
@@ -268,7 +284,7 @@ func (s *shard) end(c *conn, code packet.ReasonCode, reason string) {
 		}
 		s.send(c, d.AppendWithin(s.out[:0], c.version, s.most(c)))
 	}
-	s.close(c)
+	s.close(c, reason)
 }
 
 // expire implements expirer: CONNECT did not come in time, or the client has
@@ -276,12 +292,13 @@ func (s *shard) end(c *conn, code packet.ReasonCode, reason string) {
 func (c *conn) expire(s *shard) {
 	if c.client == nil {
 		s.count.ConnectTimeouts++
-		s.close(c)
+		s.note(c, slog.LevelInfo, clientRefused, "", packet.MaximumConnectTime, "no complete CONNECT within limits.connect_timeout", "")
+		s.close(c, "no CONNECT in time")
 		return
 	}
 	if c.pace != inTime && s.now >= c.slowUntil() {
 		s.count.SlowDisconnects++
-		s.end(c, packet.QuotaExceeded, "")
+		s.end(c, packet.QuotaExceeded, "the client reads too slowly")
 		return
 	}
 	if due := s.due(c); due > s.now {
@@ -292,10 +309,7 @@ func (c *conn) expire(s *shard) {
 		return
 	}
 	s.count.KeepAliveTimeouts++
-	if s.log.Enabled(context.Background(), slog.LevelDebug) {
-		s.log.Debug("keep-alive timeout", "client", c.name(), "clause", keepAliveClause(c.version))
-	}
-	s.end(c, packet.KeepAliveTimeout, "")
+	s.endFor(c, packet.KeepAliveTimeout, "silent for longer than one and a half times its Keep Alive", keepAliveClause(c.version))
 }
 
 // keepAliveClause is where a version asks for the end of silent connections.
@@ -344,6 +358,6 @@ func (s *shard) handleDisconnect(c *conn, first byte, body []byte) error {
 		s.setExpiry(cl, s.capExpiry(d.Properties.SessionExpiry))
 	}
 	c.net.Close()
-	s.abandon(c, d.Code != packet.NormalDisconnection)
+	s.abandon(c, d.Code != packet.NormalDisconnection, "DISCONNECT from the client, "+codeText(d.Code))
 	return nil
 }

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"cmp"
-	"context"
 	"hash/fnv"
 	"log/slog"
 	"slices"
@@ -72,7 +71,7 @@ func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 	}
 	if code.Failed() {
 		s.count.RefusedAccess++
-		s.refuse(c, code, "")
+		s.refuse(c, code, "access was denied")
 		return true
 	}
 	s.admit(c, p, id, assigned)
@@ -174,7 +173,7 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 	wait := s.mustWait(p, id)
 	if old := s.clients[id]; old != nil && old.conn != nil {
 		s.count.TakenOver++
-		s.end(old.conn, packet.SessionTakenOver, "") // MQTT-3.1.4-3
+		s.end(old.conn, packet.SessionTakenOver, "another connection uses the client id") // MQTT-3.1.4-3
 	}
 	if cl := s.clients[id]; cl != nil && cl.away != nil {
 		s.timers.stop(&cl.away.timer)
@@ -228,9 +227,8 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 			s.welcome(c, link, later)
 		}})
 	}
-	if s.log.Enabled(context.Background(), slog.LevelDebug) {
-		s.log.Debug("connected", "client", id, "remote", c.net.Remote(), "version", c.version.String(), "session_present", present)
-	}
+	s.logConnection(clientConnects, id, slog.String("remote", remoteText(c.net.Remote())), slog.String("version", c.version.String()),
+		slog.Bool("session_present", present), slog.Int("keep_alive", int(c.keepAlive)))
 }
 
 // numberFor is the place in the store of the new session that a CONNECT begins.
@@ -331,6 +329,17 @@ func (s *shard) connackProperties(p *packet.Connect, assigned string, cl *client
 // refuse answers CONNECT with a failure, if the version has a word for it, and
 // closes.
 func (s *shard) refuse(c *conn, code packet.ReasonCode, reason string) {
+	s.refuseFor(c, code, reason, "")
+}
+
+// refuseFor is refuse with the clause of the standard that asks for it, "" for
+// none.
+func (s *shard) refuseFor(c *conn, code packet.ReasonCode, reason, clause string) {
+	id := ""
+	if c.version != 0 {
+		id = string(s.connect.ClientID)
+	}
+	s.note(c, slog.LevelWarn, clientRefused, id, code, reason, clause)
 	if c.version != 0 {
 		ack := packet.Connack{Code: code}
 		if reason != "" && c.version == packet.V5 {
@@ -339,5 +348,5 @@ func (s *shard) refuse(c *conn, code packet.ReasonCode, reason string) {
 		}
 		s.send(c, ack.AppendWithin(s.out[:0], c.version, s.most(c)))
 	}
-	s.close(c)
+	s.close(c, reason)
 }

@@ -129,14 +129,32 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 		return nil
 	}
 	code, onDisk := s.accept(c, p, in.Topic)
-	if code.Failed() && p.QoS == 2 {
-		c.client.session.Forget(p.ID)
+	if code.Failed() {
+		s.limited(c, code, "PUBLISH: "+s.refusal(code))
+		if p.QoS == 2 {
+			c.client.session.Forget(p.ID)
+		}
 	}
 	if code == packet.QuotaExceeded && c.version != packet.V5 {
 		return nil // it can't be told, and must not think that we have it
 	}
 	s.acknowledge(c, p.ID, p.QoS, code, onDisk)
 	return nil
+}
+
+// refusal says in words why a request is answered with a code, for the log.
+func (s *shard) refusal(code packet.ReasonCode) string {
+	switch {
+	case code == packet.NotAuthorized:
+		return "the client has no right to it"
+	case code == packet.TopicNameInvalid, code == packet.TopicFilterInvalid:
+		return "the topic is not valid, or over limits.topic_levels or limits.topic_length"
+	case code == packet.QuotaExceeded && s.failing() != nil:
+		return "the disk is full or has failed"
+	case code == packet.QuotaExceeded:
+		return "over a limit"
+	}
+	return code.String()
 }
 
 // accept routes a PUBLISH whose topic name is name, and returns what to

@@ -40,6 +40,7 @@ type shard struct {
 	stalled       []*conn                   // publishers that wait for another shard
 	held          []*conn                   // slow readers, until it is known whether Drained will come
 	sys           sys                       // shard 0 only
+	logTimer      logTimer
 
 	inbox     mailbox
 	taken     []*batch

@@ -66,10 +66,10 @@ func (s *shard) publishWills() {
 func (s *shard) disconnectAll() {
 	for _, cl := range s.clients {
 		if c := cl.conn; c != nil {
-			s.end(c, packet.ServerShuttingDown, "")
+			s.end(c, packet.ServerShuttingDown, "the broker stops")
 		}
 	}
 	for c := range s.unconnected {
-		s.close(c)
+		s.close(c, "the broker stops")
 	}
 }

@@ -29,6 +29,9 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 			(h == packet.SendRetained || h == packet.SendRetainedIfNew && !existed) {
 			wanted = append(wanted, retainedRequest{sub, i})
 		}
+		if code.Failed() {
+			s.limited(c, code, "SUBSCRIBE "+string(p.Subscriptions[i].Filter)+": "+s.refusal(code))
+		}
 		s.codes = append(s.codes, code)
 	}
 	ack := packet.Suback{ID: p.ID, Codes: s.codes}

@@ -67,8 +67,9 @@ type Sys struct {
 
 // Log shapes the log.
 type Log struct {
-	Level  string
-	Format string
+	Level       string
+	Format      string
+	Connections bool
 }
 
 // Default returns the configuration of a broker of which nothing is set. The
@@ -106,6 +107,6 @@ func Default() Config {
 			SharedStrategy: "round-robin",
 		},
 		Sys: Sys{Interval: 10 * time.Second},
-		Log: Log{Level: "info", Format: "text"},
+		Log: Log{Level: "info", Format: "text", Connections: true},
 	}
 }

@@ -204,12 +204,16 @@ func logging() section {
 	return section{name: "log", doc: "The log goes to standard error.", settings: []setting{
 		{
 			key: "log.level", flag: "log-level", at: func(c *Config) any { return &c.Log.Level }, words: []string{"debug", "info", "warn", "error"},
-			doc:    "The least important lines to write. `debug` has a line for each connection, and one with the clause of the standard for each fault of a client.",
-			reason: "Whoever connects and leaves all day is not news.",
+			doc:    "The least important lines to write. `warn` has a line for each client that is refused, closed or limited, with its client id, its address, the reason in words and the clause of the standard; of each reason and address five in 10 seconds, and the number of those left out. `info` has those that nobody is to blame for, too: taken over, silent for too long; and see `log.connections`.",
+			reason: "What an operator is asked about is there; what only a developer understands is not.",
 		}, {
 			key: "log.format", at: func(c *Config) any { return &c.Log.Format }, words: []string{"text", "json"},
 			doc:    "`text` is `key=value`, `json` is one object a line.",
 			reason: "People read the first log; machines can be told.",
+		}, {
+			key: "log.connections", at: func(c *Config) any { return &c.Log.Connections },
+			doc:    "Whether each client that connects or disconnects gets a line at level `info`, with its client id, its address and the reason. Without it these lines are at level `debug`.",
+			reason: "The first question about a client is when it came and went. Switch it off where so many come and go that nobody reads it.",
 		},
 	}}
 }

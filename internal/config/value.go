@@ -21,6 +21,8 @@ func (s *setting) kindName() string {
 		return "duration"
 	case *[]string:
 		return "list of texts"
+	case *bool:
+		return "switch"
 	}
 	if s.words != nil {
 		return "word"
@@ -65,6 +67,15 @@ func (s *setting) set(c *Config, text string) error {
 		*p = text
 	case *[]string:
 		return s.setList(c, strings.Split(text, ","))
+	case *bool:
+		switch strings.TrimSpace(text) {
+		case "true":
+			*p = true
+		case "false":
+			*p = false
+		default:
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
 	}
 	return nil
 }
@@ -122,6 +133,8 @@ func (s *setting) toml(c *Config) string {
 			quoted[i] = strconv.Quote(t)
 		}
 		return "[" + strings.Join(quoted, ", ") + "]"
+	case *bool:
+		return strconv.FormatBool(*p)
 	}
 	panic("config: a setting of an unknown type: " + s.key)
 }
@@ -149,6 +162,8 @@ func (s *setting) setEntry(c *Config, e *entry) error {
 			return s.setList(c, e.texts)
 		}
 		want = `a list of texts, such as ["a", "b"]`
+	case *bool:
+		fits, want = e.kind == unstable.Bool, "true or false without quotes"
 	}
 	if !fits {
 		return fmt.Errorf("this takes %s", want)

@@ -1,0 +1,170 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"midge/internal/packet"
+)
+
+// clientLog writes what an operator should know of clients: who was refused,
+// closed, taken over or limited, from where, and why. A storm does not fill the
+// disk with it: of each kind and address a few lines are written in a while, and
+// then the number of those that were left out. All shards use it.
+type clientLog struct {
+	log         *slog.Logger
+	connections bool // writes a line for each connect and disconnect, too
+
+	mu      sync.Mutex
+	windows map[lineKind]*logWindow
+}
+
+// lineKind are the lines that are counted together.
+type lineKind struct {
+	what    string
+	code    packet.ReasonCode
+	address netip.Addr
+}
+
+// logWindow counts the lines of a kind for a while.
+type logWindow struct {
+	ends    time.Duration
+	lines   int
+	leftOut int
+}
+
+const (
+	logWindowTime = 10 * time.Second
+	logWindowMost = 5    // lines of a kind in that time
+	logKindsMost  = 1024 // that are told apart; further addresses count as one
+)
+
+// What lines say. Each is followed by who, from where, and why.
+const (
+	clientRefused    = "client refused"      // at CONNECT, or before it
+	clientClosed     = "client closed"       // by the broker
+	clientLimited    = "client limited"      // a request was refused, the connection goes on
+	clientConnects   = "client connected"    // see clientLog.connections
+	clientDisconnect = "client disconnected" // the same
+)
+
+func (l *clientLog) init(cfg *Config) {
+	l.log, l.connections, l.windows = cfg.Logger, !cfg.QuietConnections, map[lineKind]*logWindow{}
+}
+
+// allowed tells whether another line of a kind may be written. opened tells that
+// a window begins, which somebody must close when it ends.
+func (l *clientLog) allowed(k lineKind, now time.Duration) (write, opened bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.windows[k]
+	if w == nil && len(l.windows) >= logKindsMost {
+		k.address = netip.Addr{}
+		w = l.windows[k]
+	}
+	if w == nil {
+		w = &logWindow{ends: now + logWindowTime}
+		l.windows[k] = w
+		opened = true
+	}
+	if w.lines++; w.lines <= logWindowMost {
+		return true, opened
+	}
+	w.leftOut++
+	return false, opened
+}
+
+// close writes how many lines were left out in the windows that have ended, and
+// returns when the next one ends, forever if there is none.
+func (l *clientLog) close(now time.Duration) (next time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next = forever
+	for k, w := range l.windows {
+		if w.ends > now {
+			next = min(next, w.ends)
+			continue
+		}
+		delete(l.windows, k)
+		if w.leftOut > 0 {
+			l.log.Warn("lines left out", "of", k.what, "code", codeText(k.code), "address", addressText(k.address), "count", w.leftOut, "within", logWindowTime)
+		}
+	}
+	return next
+}
+
+// logTimer closes the windows of the client log. Each shard has one, and that of
+// a shard which opened a window runs.
+type logTimer struct{ timer timer }
+
+// expire implements expirer.
+func (t *logTimer) expire(s *shard) {
+	if next := s.b.clients.close(s.now); next != forever {
+		s.timers.start(&t.timer, next)
+	}
+}
+
+// note writes a line about a client, unless there were too many like it. id is
+// its client id as far as it is known, clause that of the standard, "" if there
+// is none. Warnings are what the client or the operator can mend.
+func (s *shard) note(c *conn, level slog.Level, what, id string, code packet.ReasonCode, reason, clause string) {
+	l := &s.b.clients
+	if !l.log.Enabled(context.Background(), level) {
+		return
+	}
+	remote := c.net.Remote()
+	write, opened := l.allowed(lineKind{what, code, remote.Addr()}, s.now)
+	if opened && !s.logTimer.timer.set {
+		s.logTimer.timer.owner = &s.logTimer
+		s.timers.start(&s.logTimer.timer, s.now+logWindowTime)
+	}
+	if !write {
+		return
+	}
+	attrs := append(make([]slog.Attr, 0, 8), slog.String("client", id), slog.String("remote", remoteText(remote)), slog.String("reason", reason), slog.String("code", codeText(code)))
+	if clause != "" {
+		attrs = append(attrs, slog.String("clause", clause))
+	}
+	l.log.LogAttrs(context.Background(), level, what, attrs...)
+}
+
+// limited writes that a client asked for more than a limit allows, and was
+// refused that. It goes on.
+func (s *shard) limited(c *conn, code packet.ReasonCode, reason string) {
+	s.note(c, slog.LevelWarn, clientLimited, c.name(), code, reason, "")
+}
+
+// logConnection writes a line for each client that comes or goes. Without the
+// setting it is a line for debugging.
+func (s *shard) logConnection(what, id string, attrs ...slog.Attr) {
+	l, level := &s.b.clients, slog.LevelInfo
+	if !l.connections {
+		level = slog.LevelDebug
+	}
+	if l.log.Enabled(context.Background(), level) {
+		l.log.LogAttrs(context.Background(), level, what, append([]slog.Attr{slog.String("client", id)}, attrs...)...)
+	}
+}
+
+// codeText is a reason code as the standard writes it.
+func codeText(c packet.ReasonCode) string { return fmt.Sprintf("0x%02X %v", uint8(c), c) }
+
+// remoteText is a peer's address; a Unix socket, or a peer that has gone, has
+// none.
+func remoteText(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "unknown"
+	}
+	return a.String()
+}
+
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return "others"
+	}
+	return a.String()
+}

@@ -1,0 +1,153 @@
+package broker
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"midge/internal/packet"
+)
+
+// logged is a world whose log is kept.
+func logged(t *testing.T, cfg Config) (*world, *bytes.Buffer) {
+	t.Helper()
+	lines := &bytes.Buffer{}
+	cfg.Logger = slog.New(slog.NewTextHandler(lines, nil))
+	return newWorld(t, cfg), lines
+}
+
+// TestLogSaysWhatHappensToClients walks through everything that ends a client or
+// refuses it something, and looks for one line that says who, why, and which
+// clause.
+func TestLogSaysWhatHappensToClients(t *testing.T) {
+	type want []string
+	deny := func(c *Config) { c.Access = denying{} }
+	few := func(c *Config) {
+		c.Limits.Connections, c.Limits.Subscriptions, c.Limits.TopicLevels, c.Limits.RetainedMessages = 2, 1, 3, 1
+	}
+	for _, test := range []struct {
+		name string
+		cfg  func(*Config)
+		do   func(w *world)
+		want want
+	}{
+		{"connects", nil, func(w *world) { w.connect(packet.V5, "a") }, want{`msg="client connected"`, "client=a", "remote=", "version=v5"}},
+		{"disconnects", nil, func(w *world) { w.connect(packet.V311, "a").bytes([]byte{0xE0, 0}) },
+			want{`msg="client disconnected"`, "client=a", `reason="DISCONNECT from the client`}},
+		{"is lost", nil, func(w *world) {
+			p := w.connect(packet.V5, "a")
+			w.b.shards[p.shard].Closed(p, io.ErrUnexpectedEOF)
+			p.told, p.closed = true, true
+		},
+			want{`msg="client disconnected"`, "client=a", `reason="the connection was lost: unexpected EOF"`}},
+		{"breaks the standard", nil, func(w *world) { w.connect(packet.V5, "a").bytes([]byte{0xF0, 0}) },
+			want{`msg="client closed"`, "level=WARN", "client=a", "clause=v5/"}},
+		{"breaks it before CONNECT", nil, func(w *world) { w.dial(packet.V5).bytes([]byte{0xC0, 0}) },
+			want{`msg="client refused"`, "level=WARN", `client=""`, "clause=v5/MQTT-3.1.0-1"}},
+		{"is taken over", nil, func(w *world) { w.connect(packet.V5, "a"); w.connect(packet.V5, "a") },
+			want{`msg="client closed"`, "level=INFO", "client=a", `code="0x8E `, "another connection"}},
+		{"is silent", nil, func(w *world) {
+			w.connect(packet.V5, "a", func(c *packet.Connect) { c.KeepAlive = 1 })
+			w.pass(3 * time.Second)
+		}, want{`msg="client closed"`, "client=a", `code="0x8D `, "clause=v5/MQTT-3.1.2-22"}},
+		{"says nothing", nil, func(w *world) { w.dial(packet.V5); w.pass(time.Minute) },
+			want{`msg="client refused"`, "limits.connect_timeout"}},
+		{"is one too many", few, func(w *world) {
+			for i := range 3 {
+				w.dial(packet.V5).bytes(connectOf(fmt.Sprint(i)))
+			}
+		}, want{`msg="client refused"`, "level=WARN", "limits.connections"}},
+		{"has no right to connect", deny, func(w *world) { w.dial(packet.V5).bytes(connectOf("no")) },
+			want{`msg="client refused"`, "client=no", `code="0x87 `}},
+		{"has no right to publish", deny, func(w *world) { w.connect(packet.V5, "a").publish("secret", "x", 1, false) },
+			want{`msg="client limited"`, "client=a", "PUBLISH", "no right", `code="0x87 `}},
+		{"has no right to subscribe", deny, func(w *world) { w.connect(packet.V5, "a").subscribe("secret", 1) },
+			want{`msg="client limited"`, "client=a", "SUBSCRIBE secret", `code="0x87 `}},
+		{"subscribes too much", few, func(w *world) { c := w.connect(packet.V5, "a"); c.subscribe("a", 1); c.subscribe("b", 1) },
+			want{`msg="client limited"`, "client=a", "SUBSCRIBE b", `code="0x97 `}},
+		{"publishes too deep", few, func(w *world) { w.connect(packet.V5, "a").publish("a/b/c/d", "x", 1, false) },
+			want{`msg="client limited"`, "client=a", "limits.topic_levels"}},
+		{"retains too much", few, func(w *world) {
+			c := w.connect(packet.V5, "a")
+			c.publish("a", "x", 1, true)
+			c.next(packet.PUBACK)
+			c.publish("b", "x", 1, true)
+		}, want{`msg="client limited"`, "client=a", `code="0x97 `}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := Config{Shards: 2, Sys: -1}
+			if test.cfg != nil {
+				test.cfg(&cfg)
+			}
+			w, lines := logged(t, cfg)
+			test.do(w)
+			found := 0
+		lines:
+			for line := range strings.Lines(lines.String()) {
+				for _, part := range test.want {
+					if !strings.Contains(line, part) {
+						continue lines
+					}
+				}
+				found++
+			}
+			if found != 1 {
+				t.Errorf("%d lines with %q in\n%s", found, test.want, lines)
+			}
+		})
+	}
+}
+
+func connectOf(id string) []byte {
+	return (&packet.Connect{Version: packet.V5, ClientID: []byte(id), CleanStart: true}).Append(nil)
+}
+
+// denying has rights for nobody named "no", and none for "secret".
+type denying struct{ allowAll }
+
+func (denying) Connect(r Request, _ func(packet.ReasonCode)) (packet.ReasonCode, bool) {
+	if r.ClientID == "no" {
+		return packet.NotAuthorized, true
+	}
+	return packet.Success, true
+}
+func (denying) Publish(_ string, topic []byte) bool    { return string(topic) != "secret" }
+func (denying) Subscribe(_ string, filter string) bool { return filter != "secret" }
+
+// TestLogInAStorm refuses thousands of connections of one address and some of
+// another, and counts lines.
+func TestLogInAStorm(t *testing.T) {
+	w, lines := logged(t, Config{Shards: 4, Sys: -1})
+	const storm = 3000
+	for range storm {
+		w.dial(packet.V5).bytes([]byte{0xC0, 0})
+	}
+	if n := strings.Count(lines.String(), `msg="client refused"`); n != logWindowMost {
+		t.Errorf("%d lines of a storm, want %d", n, logWindowMost)
+	}
+	w.pass(logWindowTime + time.Second)
+	if want := fmt.Sprintf("count=%d", storm-logWindowMost); !strings.Contains(lines.String(), `msg="lines left out"`) || !strings.Contains(lines.String(), want) {
+		t.Errorf("no line with %s in\n%s", want, lines)
+	}
+	if n := len(w.b.clients.windows); n != 0 {
+		t.Errorf("%d windows stay", n)
+	}
+	lines.Reset()
+	w.dial(packet.V5).bytes([]byte{0xC0, 0})
+	if !strings.Contains(lines.String(), `msg="client refused"`) {
+		t.Error("nothing is written after the storm")
+	}
+}
+
+// TestQuietConnections leaves clients that come and go out of the log.
+func TestQuietConnections(t *testing.T) {
+	w, lines := logged(t, Config{QuietConnections: true, Sys: -1})
+	w.connect(packet.V5, "a").bytes([]byte{0xE0, 0})
+	if lines.Len() > 0 {
+		t.Errorf("written: %s", lines)
+	}
+}
