@@ -163,7 +163,7 @@ func (s *shard) refusal(code packet.ReasonCode) string {
 func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.ReasonCode, onDisk bool) {
 	cl := c.client
 	r := c.route
-	known := r != nil && r.name == string(name)
+	known := r != nil && !r.gone && r.name == string(name)
 	if !known {
 		if code := s.checkTopic(name); code != packet.Success {
 			return code, false

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"hash/maphash"
 	"slices"
 
 	"midge/internal/message"
@@ -13,12 +12,14 @@ import (
 // change of subscriptions makes it stale, and the next message renews it.
 type route struct {
 	name      string
-	local     uint64 // shard.changes.epoch when receivers were found
-	global    uint64 // interest.epoch when shards and groups were found
-	receivers []receiver
-	shards    uint64 // other shards with subscribers
-	stored    uint64 // shards, this one too, with receivers that are on disk
+	local     uint64        // shard.changes.epoch when receivers were found
+	global    uint64        // interest.epoch when shards and groups were found
+	receivers []receiver    // of this shard; they don't change
+	list      *receiverList // where they lie if the route is cached; nil: nobody
+	shards    uint64        // other shards with subscribers
+	stored    uint64        // shards, this one too, with receivers that are on disk
 	groups    []*group
+	gone      bool // it is not in the cache any more, and must not be used again
 }
 
 // receiver is a session that gets one copy of each message (MQTT 5.0 section
@@ -46,10 +47,6 @@ func (g *grant) merge(sub *subscription) {
 	}
 }
 
-// cachedRoutes is how many topic names a shard remembers. Beyond, it starts
-// anew: a topic that is published to often comes back at once.
-const cachedRoutes = 8192
-
 // routeOf finds the route of a topic name, from the cache if it is there and
 // still right. A name that was not seen lately gets a route for this one
 // message, which lasts until the next call: fleets publish to topics by the
@@ -75,60 +72,22 @@ func (s *shard) arrived(name []byte) []receiver {
 	return r.receivers
 }
 
-// remembered returns the cached route of a topic name, an outdated one if it is
-// new, or the one for names that pass.
-func (s *shard) remembered(name []byte) (r *route, cached bool) {
-	if r = s.routes[string(name)]; r != nil {
-		return r, true
-	}
-	if !s.seen.again(name) {
-		return &s.passing, false
-	}
-	if len(s.routes) >= cachedRoutes {
-		clear(s.routes)
-	}
-	r = &route{name: string(name)}
-	s.routes[r.name] = r
-	s.fill(r, name)
-	return r, true
-}
-
 // fill finds out everything about a topic name. The shard has receivers only
 // if it is among the interested ones.
 func (s *shard) fill(r *route, name []byte) {
 	clear(r.groups)
+	before := cap(r.groups)
 	r.shards, r.stored, r.groups, r.global = s.b.interest.lookup(name, r.groups[:0])
+	if r.name != "" {
+		s.routes.bytes += 8 * (cap(r.groups) - before)
+	}
 	if mine := uint64(1) << s.index; r.shards&mine != 0 {
 		r.shards &^= mine
 		s.findReceivers(r, name)
 		return
 	}
-	clear(r.receivers)
-	r.receivers, r.local = r.receivers[:0], s.changes.epoch
-}
-
-// seen remembers which names came lately, by a part of their hash.
-type seen struct {
-	marks []uint16 // by another part of the hash
-	seed  maphash.Seed
-	n     uint64
-}
-
-// again reports whether name came before, as far as seen remembers. One name
-// in sixteen counts anyway, so that more names than seen has room for don't keep
-// each other out.
-func (s *seen) again(name []byte) bool {
-	if s.marks == nil {
-		s.marks, s.seed = make([]uint16, cachedRoutes), maphash.MakeSeed()
-	}
-	h := maphash.Bytes(s.seed, name)
-	at, mark := &s.marks[h%cachedRoutes], uint16(h>>48)|1
-	s.n++
-	if *at == mark || s.n%16 == 0 {
-		return true
-	}
-	*at = mark
-	return false
+	s.routes.set(r, nil)
+	r.local = s.changes.epoch
 }
 
 // renew makes r right again if subscriptions have changed.
@@ -151,8 +110,8 @@ func (s *shard) renew(r *route) {
 
 // findReceivers fills in the receivers of this shard.
 func (s *shard) findReceivers(r *route, name []byte) {
-	clear(r.receivers)
-	all := r.receivers[:0]
+	clear(s.routes.found)
+	all := s.routes.found[:0]
 	s.subscriptions.Match(name, func(sub *subscription) {
 		at := s.place(all, sub.client)
 		if at < 0 {
@@ -171,7 +130,9 @@ func (s *shard) findReceivers(r *route, name []byte) {
 			all[i].own = s.ownGrant(all[i].client, name)
 		}
 	}
-	r.receivers, r.local = all, s.changes.epoch
+	s.routes.found = all
+	s.routes.set(r, all)
+	r.local = s.changes.epoch
 }
 
 // fewReceivers are searched one by one; beyond, an index helps.
@@ -305,9 +266,16 @@ type frames struct {
 
 func (f *frames) reset() {
 	for i := range f.heads {
+		if cap(f.heads[i]) > keptFrame {
+			f.heads[i] = nil
+		}
 		f.heads[i] = f.heads[i][:0]
 	}
 }
+
+// keptFrame is the size in bytes of an encoded form whose memory is used again. Heads
+// are topic and properties; some are as large as a packet can be.
+const keptFrame = 4 << 10
 
 func (s *shard) frame(m *message.Message, v packet.Version, retain bool) []byte {
 	i := 0

@@ -28,9 +28,7 @@ type shard struct {
 	clients       map[string]*client
 	subscriptions topic.Tree[*subscription] // without shared ones
 	changes       changes                   // of subscriptions
-	routes        map[string]*route
-	passing       route // of a topic that is not worth a place in routes
-	seen          seen
+	routes        routes
 	places        map[*client]int // see place
 	timers        wheel
 	unconnected   map[*conn]struct{}        // connections before CONNECT
@@ -76,7 +74,6 @@ func newShard(b *Broker, index int) *shard {
 		limits:      topic.Limits{Levels: b.cfg.Limits.TopicLevels, Bytes: b.cfg.Limits.TopicLength},
 		session:     sessionConfig(b.cfg),
 		clients:     map[string]*client{},
-		routes:      map[string]*route{},
 		backlogs:    map[*client][]backlogItem{},
 		unconnected: map[*conn]struct{}{},
 		places:      map[*client]int{},
@@ -87,6 +84,7 @@ func newShard(b *Broker, index int) *shard {
 		},
 	}
 	s.session.Journal = s
+	s.routes.init()
 	return s
 }
 
@@ -108,6 +106,9 @@ func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	more = s.dig() || more
 	s.flush()
 	s.unstall()
+	if s.routes.heavy(s.count.Subscriptions) {
+		s.routes.clear()
+	}
 	s.published.store(&s.count)
 	s.fresh = false
 	if more {

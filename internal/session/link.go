@@ -112,11 +112,16 @@ func (a *aliases) outgoing(topic []byte) (alias uint16, known bool) {
 	if alias, known = a.out[string(topic)]; known {
 		return alias, true
 	}
-	if len(a.out) >= int(a.outMax) {
+	if len(a.out) >= int(a.outMax) || len(topic) > longestAlias {
 		return 0, false
 	}
 	return uint16(len(a.out) + 1), false
 }
+
+// longestAlias is the length of the topic names that get an alias of ours, in
+// bytes: the table of a connection takes 16 KiB at most with 16 aliases. Real
+// names have 100.
+const longestAlias = 1 << 10
 
 func (a *aliases) learn(topic []byte, alias uint16) {
 	if a.out == nil {
