@@ -42,6 +42,7 @@ var others = map[string]string{
 	"session.shared_strategy":      "sticky",
 	"session.response_information": "answers/",
 	"sys.interval":                 "7s",
+	"log.connections":              "false",
 }
 
 func coreOf(t *testing.T, settings ...string) broker.Config {

@@ -269,16 +269,18 @@ func (s *shard) endFor(c *conn, code packet.ReasonCode, reason, clause string) {
 		s.refuseFor(c, code, reason, clause)
 		return
 	}
+	// Nobody did wrong, and the code says it all.
+	usual := code == packet.SessionTakenOver || code == packet.KeepAliveTimeout || code == packet.ServerShuttingDown
 	level := slog.LevelWarn
-	if code == packet.SessionTakenOver || code == packet.KeepAliveTimeout || code == packet.ServerShuttingDown {
-		level = slog.LevelInfo // nobody did wrong
+	if usual {
+		level = slog.LevelInfo
 	}
 	s.note(c, level, clientClosed, c.client.id, code, reason, clause)
 	switch {
 	case c.pace == unanswered: // no word is fit before CONNACK
 	case c.version == packet.V5:
 		d := packet.Disconnect{Code: code}
-		if reason != "" && c.client.session.ProblemInformation() {
+		if !usual && reason != "" && c.client.session.ProblemInformation() {
 			d.Properties.ReasonString = []byte(reason)
 			d.Properties.Set(packet.PropReasonString)
 		}
