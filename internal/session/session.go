@@ -274,7 +274,10 @@ func (s *Session) enqueue(d Delivery, now time.Duration) (o Outcome, dropped int
 	}
 	full := func() bool { return s.Waiting() >= most || s.queue.bytes+size > mostBytes }
 	if full() {
-		dropped = s.expire(now)
+		s.queue.sweep(now, func(old entry) {
+			s.finished(old.stored())
+			dropped++
+		})
 	}
 	for full() {
 		if s.cfg.QueuePolicy == RefuseNew || s.Waiting() == 0 {
@@ -287,7 +290,7 @@ func (s *Session) enqueue(d Delivery, now time.Duration) (o Outcome, dropped int
 		dropped++
 	}
 	// What the client is going to get soon stays in memory.
-	if e.key == 0 || s.Link != nil && s.queue.ready == s.Waiting() && s.queue.readyBytes+e.size() <= aheadBytes {
+	if q := &s.queue; e.key == 0 || s.Link != nil && q.missing == 0 && int(q.loadedBytes)+e.size() <= aheadBytes {
 		e.m = d.Message.Keep()
 	}
 	s.queue.push(e)
@@ -356,19 +359,6 @@ func (e *entry) unload() {
 	}
 }
 
-// expire drops queued messages that have ended and returns their number.
-func (s *Session) expire(now time.Duration) (dropped int) {
-	s.queue.remove(func(e *entry) bool {
-		if !e.expired(now) {
-			return false
-		}
-		s.finished(e.stored())
-		dropped++
-		return true
-	})
-	return dropped
-}
-
 // Taken is a message that a session gives away.
 type Taken struct {
 	Message *message.Message // nil if its content must be read
@@ -387,11 +377,11 @@ func (s *Session) TakeShared(group any, yield func(Taken)) {
 	// yield may deliver to this session again, so that the queue must be right
 	// before.
 	var taken []entry
-	s.queue.remove(func(e *entry) bool {
-		if e.via == nil || e.via.group == nil || group != nil && e.via.group != group {
+	s.queue.removeVia(func(e entry) bool {
+		if e.via.group == nil || group != nil && e.via.group != group {
 			return false
 		}
-		taken = append(taken, *e)
+		taken = append(taken, e)
 		return true
 	})
 	for _, e := range taken {

@@ -81,14 +81,10 @@ func (s *Session) Lost(k message.Key) (waited bool) {
 		s.tidy()
 		return true
 	}
-	s.queue.remove(func(e *entry) bool {
-		if e.key != k {
-			return false
-		}
+	e, waited := s.queue.lose(k)
+	if waited {
 		s.finished(e.stored())
-		waited = true
-		return true
-	})
+	}
 	return waited
 }
 
@@ -120,9 +116,13 @@ func (s *Session) Wanted(all []message.Stored) []message.Stored {
 			}
 		}
 	}
-	if s.queue.ready < ahead/2 && s.queue.readyBytes < aheadBytes/2 {
+	q := &s.queue
+	if q.missing == 0 {
+		return all
+	}
+	if front := q.front(); front.missing() || q.loaded < ahead/2 && q.loadedBytes < aheadBytes/2 {
 		seen := 0
-		for e := range s.queue.all {
+		for e := range q.all {
 			if seen++; seen > ahead || !want(&e) {
 				break
 			}

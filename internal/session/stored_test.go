@@ -316,8 +316,8 @@ func TestFetchWindow(t *testing.T) {
 				t.Fatal("nothing is wanted, and much waits")
 			}
 		}
-		if s.queue.ready >= ahead/2 || s.queue.ready < ahead/4 {
-			t.Errorf("more is wanted when %d are there", s.queue.ready)
+		if s.queue.loaded >= ahead/2 || s.queue.loaded < ahead/4 {
+			t.Errorf("more is wanted when %d are there", s.queue.loaded)
 		}
 	})
 	t.Run("large messages one by one", func(t *testing.T) {
