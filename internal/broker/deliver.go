@@ -142,9 +142,10 @@ func (s *shard) handleAck(c *conn, first byte, body []byte) error {
 	cl := c.client
 	out, dropped := cl.session.Ack(s.out[:0], p, s.now)
 	s.countDrops(dropped)
-	if cl.stored() && (p.Type == packet.PUBREL || p.Type == packet.PUBREC) && len(out) > 0 {
+	if cl.stored() && (p.Type == packet.PUBREL || p.Type == packet.PUBREC && !p.Code.Failed()) && len(out) > 0 {
 		// The client forgets what it is told to; so a crash must not undo what
-		// made us say so.
+		// made us say so. A PUBREC that refuses is told nothing: what it made
+		// room for must not wait, or later messages overtake it.
 		s.promiseBytes(c, out)
 	} else {
 		s.send(c, out)
