@@ -63,6 +63,7 @@ func (b *Broker) Shards() []engine.Shard {
 func (b *Broker) Start(r engine.Runner) {
 	b.runner = r
 	b.shards[0].startSys()
+	b.shards[0].sweeper.start(b.shards[0])
 	if b.cfg.Store != nil {
 		for i := range b.shards {
 			r.Wake(i) // for the timers of what was loaded
@@ -81,8 +82,7 @@ func (b *Broker) Counters() Counters {
 	for _, s := range b.shards {
 		sum.add(s.published.load())
 	}
-	n, bytes := b.retained.size()
-	sum.Retained, sum.RetainedBytes = uint64(n), uint64(bytes)
+	b.retained.count(&sum)
 	sum.Damaged = b.damaged
 	return sum
 }

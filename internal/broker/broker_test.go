@@ -110,8 +110,8 @@ func TestRetained(t *testing.T) {
 	q := w.connect(packet.V5, "d")
 	q.subscribe("r/#", 0)
 	q.quiet()
-	if n, size := w.b.retained.size(); n != 0 || size != 0 {
-		t.Errorf("%d messages, %d bytes are left", n, size)
+	if c := w.b.Counters(); c.Retained != 0 || c.RetainedBytes != 0 {
+		t.Errorf("%d messages, %d bytes are left", c.Retained, c.RetainedBytes)
 	}
 }
 

@@ -29,11 +29,12 @@ type Counters struct {
 	Subscriptions       uint64
 	SharedSubscriptions uint64
 
-	Stored        uint64
-	StoredBytes   uint64
-	Retained      uint64 // of all shards together
-	RetainedBytes uint64 // of all shards together
-	Damaged       uint64 // of all shards together
+	Stored          uint64
+	StoredBytes     uint64
+	Retained        uint64 // of all shards together
+	RetainedBytes   uint64 // of all shards together
+	RetainedExpired uint64 // of all shards together
+	Damaged         uint64 // of all shards together
 
 	DroppedSlow    uint64
 	DroppedQueue   uint64
@@ -104,6 +105,7 @@ var counterTable = []counter{
 	{"store/queued/bytes", "their bytes now", gauge, func(c *Counters) *uint64 { return &c.StoredBytes }},
 	{"retained messages/count", "retained messages now", gauge, func(c *Counters) *uint64 { return &c.Retained }},
 	{"retained messages/bytes", "their bytes now", gauge, func(c *Counters) *uint64 { return &c.RetainedBytes }},
+	{"retained messages/expired", "retained messages whose Message Expiry Interval was over", total, func(c *Counters) *uint64 { return &c.RetainedExpired }},
 	{"store/damaged/start", "records that the last start found and could not read", total, func(c *Counters) *uint64 { return &c.Damaged }},
 
 	{"publish/messages/dropped/slow", "QoS 0 messages for clients that read too slowly: `limits.pending_bytes`", dropped, func(c *Counters) *uint64 { return &c.DroppedSlow }},

@@ -2,10 +2,14 @@ package broker
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
+	"unsafe"
 
+	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/store"
 	"midge/internal/store/memstore"
 )
 
@@ -47,5 +51,183 @@ func TestExpiryByDisconnect(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// send publishes at QoS 1 with a Message Expiry Interval, and returns the reason
+// code.
+func (p *peer) send(topic, payload string, retain bool, seconds uint32) packet.ReasonCode {
+	p.w.t.Helper()
+	m := packet.Publish{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, ID: 9, Retain: retain}
+	m.Properties.HasExpiry, m.Properties.MessageExpiry = true, seconds
+	p.bytes(m.Append(nil, p.version))
+	var ack packet.Ack
+	if err := ack.Decode(p.version, byte(packet.PUBACK)<<4, p.next(packet.PUBACK)); err != nil {
+		p.w.t.Fatal(err)
+	}
+	return ack.Code
+}
+
+// TestRetainedMakesRoom fills the limits with retained messages that end. They
+// count no longer than they live.
+func TestRetainedMakesRoom(t *testing.T) {
+	for name, limits := range map[string]Limits{"messages": {RetainedMessages: 3}, "bytes": {RetainedBytes: 3 * 8}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Config{Shards: 2, Sys: -1, Limits: limits})
+			p := w.connect(packet.V5, "p")
+			for i := range uint32(3) {
+				if code := p.send(fmt.Sprint("r/", i), "12345", true, 10*(i+1)); code.Failed() {
+					t.Fatalf("message %d: %v", i, code)
+				}
+			}
+			if code := p.send("r/new", "123", true, 100); code != packet.QuotaExceeded {
+				t.Errorf("at the limit: %v, want 0x97", code)
+			}
+			w.now += 10 * time.Second // the timer has not run yet
+			if code := p.send("r/new", "123", true, 100); code.Failed() {
+				t.Errorf("one has ended: %v", code)
+			}
+			if code := p.send("r/more", "12345", true, 100); code != packet.QuotaExceeded {
+				t.Errorf("at the limit again: %v, want 0x97", code)
+			}
+			if c := w.b.Counters(); c.Retained != 3 || c.RetainedExpired != 1 || c.RetainedBytes != 3*8 {
+				t.Errorf("%d retained, %d bytes, %d ended; want 3, 24, 1", c.Retained, c.RetainedBytes, c.RetainedExpired)
+			}
+		})
+	}
+}
+
+// TestRetainedEnds proves that retained messages go when their time is over,
+// though nobody asks for them: a bounded number in a turn, from disk as well,
+// and also after a restart.
+func TestRetainedEnds(t *testing.T) {
+	const n = 3*mostSwept + 10
+	wall := time.Unix(1_800_000_000, 0)
+	records := func(b *memstore.Store) (n int) {
+		if err := b.Scan([]byte{'t'}, []byte{'u'}, func(_, _ []byte) error { n++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for _, how := range []string{"in memory", "stored", "restarted"} {
+		t.Run(how, func(t *testing.T) {
+			backend := memstore.New()
+			var w *world
+			var st *store.Store
+			if how == "in memory" {
+				w = newWorld(t, Config{Shards: 2, Sys: -1})
+			} else {
+				w, st = onStore(t, backend, wall, true)
+			}
+			p := w.connect(packet.V5, "p")
+			if code := p.send("stays", "x", true, 1<<31); code.Failed() {
+				t.Fatal(code)
+			}
+			for i := range n {
+				if code := p.send(fmt.Sprint("r/", i), "x", true, 30); code.Failed() {
+					t.Fatal(code)
+				}
+			}
+			began := w.now
+			if how == "restarted" {
+				w, st = onStore(t, backend, wall.Add(began+35*time.Second), true)
+				began = w.now
+			} else {
+				w.pass(20 * time.Second)
+				if c := w.b.Counters(); c.Retained != n+1 {
+					t.Fatalf("%d retained, want %d", c.Retained, n+1)
+				}
+				w.now += 15 * time.Second
+			}
+			left := w.b.Counters().Retained
+			for i := 0; left > 1; i++ {
+				if i == 1000 {
+					t.Fatalf("%d are left", left)
+				}
+				w.b.shards[0].Turn(w.now)
+				now := w.b.Counters().Retained
+				if left-now > mostSwept {
+					t.Fatalf("%d went in one turn", left-now)
+				}
+				left = now
+				w.now += tick
+			}
+			if c := w.b.Counters(); c.RetainedExpired != n || c.RetainedBytes != uint64(len("stays")+1) {
+				t.Errorf("%d ended, %d bytes are left", c.RetainedExpired, c.RetainedBytes)
+			}
+			if how == "in memory" {
+				return
+			}
+			st.Step()
+			if got := records(backend); got != 1 {
+				t.Errorf("%d records are left, want 1", got)
+			}
+			if how == "restarted" {
+				w, _ = onStore(t, backend, wall.Add(time.Hour), true)
+				if c := w.b.Counters(); c.Retained != 1 {
+					t.Errorf("the next start finds %d", c.Retained)
+				}
+			}
+		})
+	}
+}
+
+// TestRetainedHeap sets, replaces and removes at random, and compares with a
+// map what is there.
+func TestRetainedHeap(t *testing.T) {
+	if size := unsafe.Sizeof(kept{}); size > 112 {
+		t.Errorf("a retained message takes %d bytes: that is another size class", size)
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	var r retained
+	r.init(Limits{RetainedMessages: 50, RetainedBytes: 1 << 20}, nil)
+	want := map[string]message.Message{}
+	now := time.Duration(0)
+	for range 20_000 {
+		now += time.Duration(rnd.IntN(1000)) * time.Millisecond
+		m := message.Message{Topic: fmt.Append(nil, "t/", rnd.IntN(100)), Retain: true}
+		if rnd.IntN(4) > 0 {
+			m.Payload = []byte("x")
+		}
+		if rnd.IntN(3) > 0 {
+			m.Expire(now, uint32(rnd.IntN(60)))
+		}
+		for topic, old := range want {
+			if old.Expired(now) {
+				delete(want, topic)
+			}
+		}
+		if delete(want, string(m.Topic)); len(m.Payload) > 0 && len(want) < 50 {
+			want[string(m.Topic)] = m
+		}
+		r.set(&m, now)
+		if rnd.IntN(10) == 0 {
+			r.sweep(now)
+			if len(want) != r.messages.Len() {
+				t.Fatalf("%d messages, want %d", r.messages.Len(), len(want))
+			}
+		}
+		if got := r.matches(nil, "#", now); len(got) != len(want) {
+			t.Fatalf("%d are found, want %d", len(got), len(want))
+		}
+		ends := 0
+		for i, k := range r.expiring {
+			if k.place != i+1 || r.expiring[max(i-1, 0)/2].Expires > k.Expires {
+				t.Fatalf("entry %d believes that it is at %d, or ends before its parent", i, k.place-1)
+			}
+			if !k.Expired(now) {
+				ends++
+			}
+		}
+		for _, m := range want {
+			if m.Expires != 0 {
+				ends--
+			}
+		}
+		if ends != 0 {
+			t.Fatalf("%d too many in the heap", ends)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"container/heap"
 	"strings"
 	"sync"
 	"time"
@@ -13,11 +14,49 @@ import (
 // topics. All shards use it; see interest for why it is not spread over them.
 type retained struct {
 	mu       sync.RWMutex
-	messages topic.Names[*message.Message]
+	messages topic.Names[*kept]
 	bytes    int64
-	store    Store // nil: they are only in memory
-	most     int   // messages
-	mostSize int64 // bytes
+	expiring expiring // those of messages that end
+	ended    uint64   // how many ever have
+	store    Store    // nil: they are only in memory
+	most     int      // messages
+	mostSize int64    // bytes
+}
+
+// kept is a retained message, in 112 bytes and those of its contents.
+type kept struct {
+	message.Message
+	place int // in retained.expiring, counted from 1; 0: it never ends
+}
+
+// expiring is a heap: the message that ends first is at its root.
+type expiring []*kept
+
+func (e expiring) Len() int           { return len(e) }
+func (e expiring) Less(i, j int) bool { return e[i].Expires < e[j].Expires }
+
+func (e expiring) Swap(i, j int) {
+	e[i], e[j] = e[j], e[i]
+	e[i].place, e[j].place = i+1, j+1
+}
+
+// Push implements heap.Interface.
+func (e *expiring) Push(x any) {
+	k := x.(*kept)
+	*e = append(*e, k)
+	k.place = len(*e)
+}
+
+// Pop implements heap.Interface.
+func (e *expiring) Pop() any {
+	last := len(*e) - 1
+	k := (*e)[last]
+	(*e)[last] = nil
+	if *e = (*e)[:last]; last == 0 {
+		*e = nil // give back the memory
+	}
+	k.place = 0
+	return k
 }
 
 func (r *retained) init(l Limits, st Store) {
@@ -27,41 +66,66 @@ func (r *retained) init(l Limits, st Store) {
 // set keeps a copy of m as the retained message of its topic; an empty payload
 // removes the one that is there. It reports false if there is no room: then
 // the old message goes as well, for it is no longer the last one.
-func (r *retained) set(m *message.Message) bool {
+func (r *retained) set(m *message.Message, now time.Duration) bool {
 	if len(m.Payload) == 0 {
 		r.mu.Lock()
 		r.remove(m.Topic)
 		r.mu.Unlock()
 		return true
 	}
-	kept := m.Keep()
+	k := &kept{}
+	m.KeepIn(&k.Message)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ours := sysTopic(m.Topic) && m.Publisher == ""
-	old, replaced := r.messages.Get(m.Topic)
-	n, size := r.messages.Len()+1, r.bytes+int64(kept.Size())
-	if replaced {
+	if !ours && !r.room(k) {
+		if r.sweepLocked(now); !r.room(k) {
+			r.remove(m.Topic)
+			return false
+		}
+	}
+	r.put(k)
+	if r.store != nil && !ours {
+		r.store.Retain(&k.Message)
+	}
+	return true
+}
+
+// room tells whether the limits allow a message.
+func (r *retained) room(k *kept) bool {
+	n, size := r.messages.Len()+1, r.bytes+int64(k.Size())
+	if old, replaced := r.messages.Get(k.Topic); replaced {
 		n--
 		size -= int64(old.Size())
 	}
-	if !ours && (n > r.most || size > r.mostSize) {
-		r.remove(m.Topic)
-		return false
+	return n <= r.most && size <= r.mostSize
+}
+
+// put makes k the message of its topic.
+func (r *retained) put(k *kept) {
+	old, replaced := r.messages.Set(k.Topic, k)
+	r.bytes += int64(k.Size())
+	if replaced {
+		r.forget(old)
 	}
-	r.messages.Set(kept.Topic, kept)
-	r.bytes = size
-	if r.store != nil && !ours {
-		r.store.Retain(kept)
+	if k.Expires != 0 {
+		heap.Push(&r.expiring, k)
 	}
-	return true
+}
+
+// forget is what follows when a message is not the one of its topic any more.
+func (r *retained) forget(k *kept) {
+	r.bytes -= int64(k.Size())
+	if k.place != 0 {
+		heap.Remove(&r.expiring, k.place-1)
+	}
 }
 
 // load puts a message from the store back.
 func (r *retained) load(m *message.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.messages.Set(m.Topic, m)
-	r.bytes += int64(m.Size())
+	r.put(&kept{Message: *m})
 }
 
 func (r *retained) remove(name []byte) {
@@ -69,63 +133,92 @@ func (r *retained) remove(name []byte) {
 	if !ok {
 		return
 	}
-	r.bytes -= int64(old.Size())
+	r.forget(old)
 	if r.store != nil {
 		r.store.Unretain(name)
 	}
 }
 
-// matches appends the messages that a filter matches, and removes those whose
-// time is over.
-func (r *retained) matches(all []*message.Message, filter string, now time.Duration) []*message.Message {
-	start := len(all)
-	var expired int
-	r.mu.RLock()
-	if !strings.ContainsAny(filter, "+#") {
-		if m, ok := r.messages.Get([]byte(filter)); ok {
-			all = append(all, m)
-		}
-	} else {
-		r.messages.Walk(filter, func(_ []byte, m *message.Message) bool {
-			all = append(all, m)
-			return true
-		})
-	}
-	r.mu.RUnlock()
-	live := all[:start]
-	for _, m := range all[start:] {
-		if m.Expired(now) {
-			expired++
-			r.expire(m)
-			continue
-		}
-		live = append(live, m)
-	}
-	if expired > 0 {
-		clear(all[len(live):])
-	}
-	return live
-}
+// mostSwept is how many messages one sweep removes, in about a millisecond.
+const mostSwept = 500
 
-// expire removes m unless another message has taken its place.
-func (r *retained) expire(m *message.Message) {
+// sweep removes messages whose time is over, and returns when there is more to
+// do; forever: not before another message comes.
+func (r *retained) sweep(now time.Duration) (next time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now, ok := r.messages.Get(m.Topic); ok && now == m {
-		r.remove(m.Topic)
+	r.sweepLocked(now)
+	if len(r.expiring) == 0 {
+		return forever
 	}
+	return r.expiring[0].Expires
+}
+
+func (r *retained) sweepLocked(now time.Duration) {
+	for range mostSwept {
+		if len(r.expiring) == 0 || !r.expiring[0].Expired(now) {
+			return
+		}
+		r.ended++
+		r.remove(r.expiring[0].Topic)
+	}
+}
+
+// matches appends the messages that a filter matches.
+func (r *retained) matches(all []*message.Message, filter string, now time.Duration) []*message.Message {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	add := func(_ []byte, k *kept) bool {
+		if !k.Expired(now) {
+			all = append(all, &k.Message)
+		}
+		return true
+	}
+	if strings.ContainsAny(filter, "+#") {
+		r.messages.Walk(filter, add)
+	} else if k, ok := r.messages.Get([]byte(filter)); ok {
+		add(nil, k)
+	}
+	return all
 }
 
 // current tells whether m is still the retained message of its topic.
 func (r *retained) current(m *message.Message) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	now, ok := r.messages.Get(m.Topic)
-	return ok && now == m
+	k, ok := r.messages.Get(m.Topic)
+	return ok && &k.Message == m
 }
 
-func (r *retained) size() (n int, bytes int64) {
+// count tells what there is of retained messages.
+func (r *retained) count(c *Counters) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.messages.Len(), r.bytes
+	c.Retained, c.RetainedBytes, c.RetainedExpired = uint64(r.messages.Len()), uint64(r.bytes), r.ended
+}
+
+// sweeper is the timer by which shard 0 removes retained messages whose time is
+// over. Nobody gets them in the meantime.
+type sweeper struct{ timer timer }
+
+const (
+	sweepEvery = time.Second
+	sweepIdle  = 10 * time.Second // so often it looks whether some have come
+)
+
+func (y *sweeper) start(s *shard) {
+	y.timer.owner = y
+	s.timers.start(&y.timer, 0)
+}
+
+// expire implements expirer.
+func (y *sweeper) expire(s *shard) {
+	next := s.now + sweepEvery
+	if s.failing() == nil && !s.diskBusy() {
+		due := s.b.retained.sweep(s.now)
+		if next = s.now + tick; due > s.now {
+			next = min(max(due, s.now+sweepEvery), s.now+sweepIdle)
+		}
+	}
+	s.timers.start(&y.timer, next)
 }

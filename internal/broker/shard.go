@@ -39,6 +39,7 @@ type shard struct {
 	held          []*conn                   // slow readers, until it is known whether Drained will come
 	sys           sys                       // shard 0 only
 	logTimer      logTimer
+	sweeper       sweeper // shard 0 only
 
 	inbox     mailbox
 	taken     []*batch

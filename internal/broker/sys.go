@@ -221,7 +221,7 @@ func (y *sys) set(name, value string) {
 	y.written[name] = value
 	s := y.shard
 	m := message.Message{Topic: []byte(sysPrefix + name), Payload: []byte(value), Retain: true}
-	s.b.retained.set(&m)
+	s.b.retained.set(&m, s.now)
 	r, _ := s.routeOf(m.Topic)
 	s.route(&m, r, nil)
 }
