@@ -46,6 +46,22 @@ func (b *Broker) Banner(build string) string {
 	return rows.String()
 }
 
+// Record is what the log says of the start, as slog takes it: names and values.
+func (b *Broker) Record(version string) []any {
+	var listen []string
+	for _, a := range b.addresses {
+		listen = append(listen, "tcp://"+a.String())
+	}
+	record := []any{
+		"version", version, "listen", strings.Join(listen, " "), "engine", b.network.Describe(), "shards", b.shards(),
+		"durability", b.cfg.Durability, "connections", b.connections, "settings", b.settings(), "process", os.Getpid(),
+	}
+	if b.disk != nil {
+		record = append(record, "data_dir", b.cfg.DataDir)
+	}
+	return record
+}
+
 func ofFiles() string {
 	if n, known := fileLimit(); known {
 		return fmt.Sprintf(" (limit of open files: %s)", grouped(n))

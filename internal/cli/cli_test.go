@@ -129,13 +129,32 @@ func TestServeFaults(t *testing.T) {
 // TestServe proves that serve prints the banner, and that a cancelled context
 // ends it with status 0.
 func TestServe(t *testing.T) {
-	status, stdout, stderr := run(t, nil, nil, "serve", "--memory", "--listen", "127.0.0.1:0", "--data-dir", "new")
+	status, stdout, stderr := run(t, nil, nil, "serve", "--memory", "--listen", "127.0.0.1:0", "--data-dir", "new", "--set", "log.banner=always")
 	if status != Done {
 		t.Errorf("status %d\n%s", status, stderr)
 	}
 	for _, want := range []string{"midge ", "listening", "tcp://127.0.0.1:", "all state is in memory", "new (not used"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)
+		}
+	}
+}
+
+// TestServeTellsMachines proves that the log has one record of the start, in
+// either format, and that nothing is printed for people where none read it.
+func TestServeTellsMachines(t *testing.T) {
+	for format, want := range map[string][]string{
+		"text": {"level=INFO msg=started version=", " listen=tcp://127.0.0.1:", " durability=none "},
+		"json": {`"msg":"started","version":"`, `"listen":"tcp://127.0.0.1:`, `"durability":"none"`},
+	} {
+		status, stdout, stderr := run(t, nil, nil, "serve", "--memory", "--listen", "127.0.0.1:0", "--set", "log.format="+format)
+		if status != Done || stdout != "" {
+			t.Errorf("%s: status %d, printed %q", format, status, stdout)
+		}
+		for _, part := range want {
+			if n := strings.Count(stderr, part); n != 1 {
+				t.Errorf("%s: %d times %q in\n%s", format, n, part, stderr)
+			}
 		}
 	}
 }

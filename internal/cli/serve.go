@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -81,7 +80,10 @@ func serve(cmd *cobra.Command, w World, file string, flags []config.Given) error
 	if err != nil {
 		return err
 	}
-	log := logger(w.Stderr, loaded.Log)
+	lines := newLogWriter(w.Stderr)
+	defer lines.Close()
+	log := logger(lines, loaded.Log)
+	lines.Lost(func(n int) { log.Warn("log lines were lost: standard error took no more", "count", n) })
 	for _, warning := range loaded.Warnings {
 		log.Warn("configuration", "detail", warning)
 	}
@@ -89,30 +91,11 @@ func serve(cmd *cobra.Command, w World, file string, flags []config.Given) error
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(w.Stdout, broker.Banner(build())); err != nil {
-		log.Warn("banner not written", "error", err)
+	log.Info("started", broker.Record(Version)...)
+	if loaded.Log.Banner == "always" || loaded.Log.Banner == "auto" && isTerminal(w.Stdout) {
+		if _, err := io.WriteString(w.Stdout, broker.Banner(build())); err != nil {
+			log.Warn("banner not written", "error", err)
+		}
 	}
 	return broker.Run(cmd.Context())
-}
-
-// logger writes lines of the configured level and format.
-func logger(w io.Writer, c config.Log) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		level = slog.LevelInfo // the configuration allows known names only
-	}
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: plainErrors}
-	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
-}
-
-// plainErrors writes errors as their text: those of some libraries would have
-// slog write where they came from, over many lines.
-func plainErrors(_ []string, a slog.Attr) slog.Attr {
-	if err, ok := a.Value.Any().(error); ok {
-		return slog.String(a.Key, err.Error())
-	}
-	return a
 }

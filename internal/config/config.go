@@ -70,6 +70,7 @@ type Log struct {
 	Level       string
 	Format      string
 	Connections bool
+	Banner      string
 }
 
 // Default returns the configuration of a broker of which nothing is set. The
@@ -107,6 +108,6 @@ func Default() Config {
 			SharedStrategy: "round-robin",
 		},
 		Sys: Sys{Interval: 10 * time.Second},
-		Log: Log{Level: "info", Format: "text", Connections: true},
+		Log: Log{Level: "info", Format: "text", Connections: true, Banner: "auto"},
 	}
 }

@@ -214,6 +214,10 @@ func logging() section {
 			key: "log.connections", at: func(c *Config) any { return &c.Log.Connections },
 			doc:    "Whether each client that connects or disconnects gets a line at level `info`, with its client id, its address and the reason. Without it these lines are at level `debug`.",
 			reason: "The first question about a client is when it came and went. Switch it off where so many come and go that nobody reads it.",
+		}, {
+			key: "log.banner", at: func(c *Config) any { return &c.Log.Banner }, words: []string{"auto", "always", "never"},
+			doc:    "Whether the start prints a page on standard output that says what runs and what it promises. `auto` prints it on a terminal. The log has the same in one record, `started`.",
+			reason: "People read a page, machines a record.",
 		},
 	}}
 }

@@ -52,6 +52,7 @@ func serve() (stop func(), err error) {
 	var log bytes.Buffer // read only after the process has ended
 	broker := exec.Command(binary, "serve", "--listen", "127.0.0.1:0")
 	broker.Dir, broker.Stderr = dir, &log
+	broker.Env = append(broker.Environ(), "MIDGE_LOG_BANNER=always")
 	banner, err := broker.StdoutPipe()
 	if err == nil {
 		err = broker.Start()

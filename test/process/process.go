@@ -76,8 +76,10 @@ type Process struct {
 	done     chan struct{}   // closed when the process has ended
 }
 
-// Start starts a broker. The caller must Kill it, unless it ends by itself.
+// Start starts a broker; midge prints its banner. The caller must Kill it, unless
+// it ends by itself.
 func Start(cmd *exec.Cmd) (*Process, error) {
+	cmd.Env = append(cmd.Environ(), "MIDGE_LOG_BANNER=always")
 	p := &Process{Cmd: cmd, more: make(chan struct{}, 1), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = stream{p, &p.out}, stream{p, &p.log}
 	if err := cmd.Start(); err != nil {
