@@ -69,10 +69,10 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 }
 
 // build makes the parts and brings back what is on disk. A database in which
-// reading meets damage is salvaged, once.
+// reading meets damage, or places that the disk does not read, is salvaged, once.
 func (b *Broker) build(core broker.Config) error {
 	err := b.assemble(core)
-	if errors.Is(err, pebblestore.ErrCorrupt) {
+	if errors.Is(err, pebblestore.ErrCorrupt) || errors.Is(err, pebblestore.ErrUnreadable) {
 		b.log.Error("the database is damaged", "error", err)
 		if err = b.disk.salvage(b.cfg, core.Shards); err == nil {
 			err = b.assemble(core)

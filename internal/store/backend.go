@@ -17,17 +17,22 @@ type Backend interface {
 	Commit(sync bool, lists ...*Changes) error
 
 	// Get appends the value of a key to dst. It returns ErrNotFound if there is
-	// none. Safe for use by several goroutines, also during Commit.
+	// none, and an error that wraps ErrDamaged if it is proven that the value
+	// cannot be read any more. Other errors say nothing about what is there, and
+	// it has been tried more than once then. Safe for use by several goroutines,
+	// also during Commit.
 	Get(dst, key []byte) ([]byte, error)
 
 	// Scan calls yield for the keys from the first to before the second, in
 	// order, until yield returns an error, which Scan returns. key and value
-	// are borrowed. Safe for use by several goroutines, also during Commit.
+	// are borrowed. Its other errors are those of Get. Safe for use by several
+	// goroutines, also during Commit.
 	Scan(from, to []byte, yield func(key, value []byte) error) error
 
 	// SetAside keeps a copy of records that nobody can read and that are about
 	// to be removed, for a person to look at. nil means that the copy survives
-	// what committed changes survive. No Commit runs meanwhile.
+	// what committed changes survive. Safe for use by several goroutines, also
+	// during Commit. While the disk is full it waits.
 	SetAside(records []Damaged) error
 
 	// Close ends the use of the store. It waits for no disk that is full.
@@ -36,3 +41,7 @@ type Backend interface {
 
 // ErrNotFound is returned by Backend.Get for a key that has no value.
 var ErrNotFound = errors.New("not found")
+
+// ErrDamaged is wrapped by errors that prove that something is lost: it is not
+// what was written, or is missing. Nothing is given up for any other error.
+var ErrDamaged = errors.New("damaged")

@@ -2,7 +2,7 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -43,8 +43,8 @@ func (c Clock) engine(unix uint64) time.Duration {
 	return t
 }
 
-// errDamaged is wrapped by all errors about records that can't be read.
-var errDamaged = errors.New("damaged record")
+// errDamaged is wrapped by all errors about records that make no sense.
+var errDamaged = fmt.Errorf("%w record", ErrDamaged)
 
 // reader takes a record apart. After the first piece that is not there, it is
 // broken and gives nothing but zeros.

@@ -9,7 +9,8 @@ import (
 )
 
 // Fetch asks for messages. Done is called with one result for each, in order,
-// on a goroutine of the store.
+// on a goroutine of the store; once that has failed, perhaps for the first of
+// them only, or never.
 type Fetch struct {
 	Shard int
 	Turn  uint64 // of the shard: when it is applied, all of the messages are there
@@ -17,7 +18,8 @@ type Fetch struct {
 	Done  func([]Result)
 }
 
-// Result is a message with memory of its own, or why there is none.
+// Result is a message with memory of its own, or why it is lost: Err wraps
+// ErrDamaged.
 type Result struct {
 	Key     message.Key
 	Message *message.Message
@@ -34,7 +36,7 @@ type reads struct {
 	mu     sync.Mutex
 	more   sync.Cond
 	queue  []*Fetch
-	parked []*Fetch // until more is committed
+	parked []*Fetch // until more is committed, or for ever once the store has failed
 	ended  bool
 }
 
@@ -107,33 +109,43 @@ func (s *Store) StepReads() {
 }
 
 // serve answers a fetch, or parks it if a message may still be on its way to
-// the disk.
+// the disk. Only what is proven to be damaged or missing is given up: when the
+// disk does not read, the store has failed, and a message that was not read waits
+// for the next start. Those before it are handed over then.
 func (r *reads) serve(f *Fetch) {
 	there := r.s.settled(f)
-	results := make([]Result, len(f.Items))
+	results := make([]Result, 0, len(f.Items))
 	var buf []byte
-	for i, it := range f.Items {
+	for _, it := range f.Items {
 		m, b, err := r.s.read(buf[:0], it)
 		buf = b
-		if errors.Is(err, ErrNotFound) && !there {
-			r.park(f)
-			return
+		missing := errors.Is(err, ErrNotFound)
+		if missing && there {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		results[i] = Result{Key: it.Key, Message: m, Err: err}
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			if !missing {
+				r.s.fail(err)
+			}
+			if len(results) == 0 || !r.s.Failed() {
+				r.park(f)
+				return
+			}
+			break
+		}
+		results = append(results, Result{Key: it.Key, Message: m, Err: err})
 	}
 	f.Done(results)
 }
 
 // settled tells that nothing more will come that a fetch could wait for.
-func (s *Store) settled(f *Fetch) bool {
-	return s.stats.failed.Load() || s.appliedTurns(f.Shard) >= f.Turn
-}
+func (s *Store) settled(f *Fetch) bool { return s.appliedTurns(f.Shard) >= f.Turn }
 
 // park keeps a fetch until the next commit. That may have been meanwhile.
 func (r *reads) park(f *Fetch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.s.settled(f) {
+	if r.s.settled(f) && !r.s.Failed() {
 		r.queue = append(r.queue, f)
 		r.more.Signal()
 		return
@@ -141,11 +153,18 @@ func (r *reads) park(f *Fetch) {
 	r.parked = append(r.parked, f)
 }
 
-// read reads one message. It uses buf and returns it.
+// read reads one message. It uses buf and returns it. A record that makes no
+// sense is set aside first, since whoever asked will remove it.
 func (s *Store) read(buf []byte, it message.Stored) (*message.Message, []byte, error) {
 	var key [9]byte
 	fail := func(err error) (*message.Message, []byte, error) {
 		return nil, buf, fmt.Errorf("store: read message %d/%d: %w", it.Key.Seq(), it.Key.Part(), err)
+	}
+	damaged := func(key []byte, err error) (*message.Message, []byte, error) {
+		if aside := s.backend.SetAside([]Damaged{{key, buf, err}}); aside != nil {
+			return fail(aside)
+		}
+		return fail(err)
 	}
 	if shared(it.Key) || it.Size >= Apart || !it.Sole {
 		b, err := s.backend.Get(buf, messageKey(key[:0], it.Key))
@@ -153,7 +172,7 @@ func (s *Store) read(buf []byte, it message.Stored) (*message.Message, []byte, e
 			buf = b
 			m, err := decodeMessage(b, s.clock)
 			if err != nil {
-				return fail(err)
+				return damaged(messageKey(key[:0], it.Key), err)
 			}
 			return m.Keep(), buf, nil
 		}
@@ -168,10 +187,10 @@ func (s *Store) read(buf []byte, it message.Stored) (*message.Message, []byte, e
 	buf = b
 	var rs Receivers
 	if err := rs.decode(b, s.clock, false); err != nil {
-		return fail(err)
+		return damaged(receiversKey(key[:0], it.Key), err)
 	}
 	if rs.Apart {
-		return fail(errDamaged)
+		return damaged(receiversKey(key[:0], it.Key), errDamaged)
 	}
 	return rs.Message.Keep(), buf, nil
 }

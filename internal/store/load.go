@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -88,7 +89,8 @@ type loading struct {
 	s         *Store
 	l         Loader
 	damaged   []Damaged
-	aside     int // of these, set aside
+	aside     int   // of these, set aside
+	failed    error // of the backend, where there was no way to return it
 	changes   Changes
 	undecided map[uint64]bool // seq -> take it back
 	group     []Waiting       // the records of one message, in the order of their parts
@@ -105,6 +107,9 @@ type exchange struct {
 // removes because it is damaged is set aside before, so that a crash at any
 // moment leaves the record or the copy.
 func (ld *loading) commit(more int) error {
+	if ld.failed != nil {
+		return fmt.Errorf("store: load: %w", ld.failed)
+	}
 	if ld.changes.Size() <= more {
 		return nil
 	}
@@ -421,14 +426,24 @@ func (ld *loading) move(group []Waiting) (all []Waiting) {
 	return all
 }
 
-// body is the message of a record, nil if it is lost.
+// body is the message of a record, nil if it is lost: missing, or damaged and
+// set aside.
 func (ld *loading) body(w *Waiting) *message.Message {
 	if !w.Apart {
 		return &w.Message
 	}
-	m, _, err := ld.s.read(nil, message.Stored{Key: w.Key, Size: Apart})
+	key := messageKey(nil, w.Key)
+	value, err := ld.s.backend.Get(nil, key)
 	if err != nil {
+		if !errors.Is(err, ErrNotFound) {
+			ld.failed = err
+		}
 		return nil
 	}
-	return m
+	m, err := decodeMessage(value, ld.s.clock)
+	if err != nil {
+		ld.damaged = append(ld.damaged, Damaged{key, value, err})
+		return nil
+	}
+	return &m
 }

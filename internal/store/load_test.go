@@ -1,10 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -430,10 +432,10 @@ func TestFetch(t *testing.T) {
 		t.Fatalf("got %v", got)
 	}
 
-	d.getting = func([]byte) error { return errDisk }
+	d.getting = func([]byte) error { return fmt.Errorf("block 7: %w", ErrDamaged) }
 	fetch(3, message.Stored{Key: key(1), Size: m.Size(), Sole: true})
-	if len(got) != 1 || got[0].Err == nil {
-		t.Fatalf("got %v from a disk that can't be read", got)
+	if len(got) != 1 || !errors.Is(got[0].Err, ErrDamaged) || s.Failed() {
+		t.Fatalf("got %v of a damaged message", got)
 	}
 	d.getting = nil
 
@@ -444,7 +446,123 @@ func TestFetch(t *testing.T) {
 	d.hook = func(bool, []*Changes) error { return errDisk }
 	s.put(0, func(t *Turn) { receivers(t, key(8), &m, 1) })
 	s.StepReads()
-	if len(got) != 2 || got[0].Err != nil || got[1].Err == nil {
+	if got != nil {
+		t.Fatalf("got %v although what is on its way will never be there", got)
+	}
+	fetch(9, message.Stored{Key: key(1), Size: m.Size(), Sole: true}, message.Stored{Key: key(8), Size: 9, Sole: true})
+	if len(got) != 1 || got[0].Err != nil {
 		t.Fatalf("got %v after the disk has failed", got)
+	}
+}
+
+// TestFetchFails proves that a message is given up only for damage: a record that
+// makes no sense, of which a copy is set aside, or one that is not there. After
+// any other error of the disk the store has failed, and nothing is answered but
+// what was read.
+func TestFetchFails(t *testing.T) {
+	m := message.Message{Topic: []byte("a/b"), Payload: []byte("payload"), QoS: 1}
+	key := func(n uint64) message.Key { return message.NewKey(n, PartOwn) }
+	big := message.Stored{Key: key(2), Size: Apart, Sole: true}
+	for _, test := range []struct {
+		name   string
+		at     int // the message that cannot be read
+		err    error
+		answer int
+		failed bool
+	}{
+		{"input/output error at the first", 1, syscall.EIO, 0, true},
+		{"input/output error at the second", 2, syscall.EIO, 1, true},
+		{"no descriptors", 1, syscall.EMFILE, 0, true},
+		{"no memory", 2, syscall.ENOMEM, 1, true},
+		{"closed", 1, errors.New("store closed"), 0, true},
+		{"damage", 1, fmt.Errorf("block: %w", ErrDamaged), 3, false},
+		{"missing", 2, ErrNotFound, 3, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := newTestDisk()
+			s := newTestStore(d, 1)
+			s.mustLoad(t, &testLoader{shards: 1})
+			for n := uint64(1); n <= 3; n++ {
+				s.put(0, func(t *Turn) { receivers(t, key(n), &m, 1) })
+			}
+			d.getting = func(k []byte) error {
+				if bytes.Equal(k, receiversKey(nil, key(uint64(test.at)))) {
+					return test.err
+				}
+				return nil
+			}
+			items := []message.Stored{{Key: key(1), Size: m.Size(), Sole: true}, {Key: key(2), Size: m.Size(), Sole: true}, {Key: key(3), Size: m.Size(), Sole: true}}
+			var got []Result
+			s.Fetch(&Fetch{Turn: 3, Items: items, Done: func(r []Result) { got = r }})
+			s.StepReads()
+			if len(got) != test.answer || s.Failed() != test.failed {
+				t.Fatalf("%d answers, want %d; failed %v, want %v", len(got), test.answer, s.Failed(), test.failed)
+			}
+			for i, r := range got {
+				if damaged := errors.Is(r.Err, ErrDamaged); damaged != (i+1 == test.at) || (r.Err != nil) != damaged {
+					t.Errorf("message %d: %v", i+1, r.Err)
+				}
+			}
+			if (s.Err() != nil) != test.failed {
+				t.Errorf("the store says %v", s.Err())
+			}
+		})
+	}
+	for _, test := range []struct {
+		key  []byte
+		item message.Stored
+	}{{messageKey(nil, big.Key), big}, {receiversKey(nil, key(1)), message.Stored{Key: key(1), Size: 9, Sole: true}}} {
+		for _, refuses := range []error{nil, errDisk} {
+			d := newTestDisk()
+			s := newTestStore(d, 1)
+			s.mustLoad(t, &testLoader{shards: 1})
+			d.set(test.key, []byte{0xff})
+			d.refuses = refuses
+			var got []Result
+			s.Fetch(&Fetch{Items: []message.Stored{test.item}, Done: func(r []Result) { got = r }})
+			s.StepReads()
+			if len(d.aside) != 1 || !bytes.Equal(d.aside[0].Key, test.key) || !bytes.Equal(d.aside[0].Value, []byte{0xff}) {
+				t.Errorf("%q: set aside: %v", test.key, d.aside)
+			}
+			if s.Failed() != (refuses != nil) || (len(got) == 1) != (refuses == nil) {
+				t.Errorf("%q, set aside with %v: %v, failed %v", test.key, refuses, got, s.Failed())
+			}
+		}
+	}
+}
+
+// TestMoveUnreadable starts with another number of shards, which needs messages
+// that lie apart. When the disk does not read one, the start fails and changes
+// nothing; one that is damaged is set aside.
+func TestMoveUnreadable(t *testing.T) {
+	m := message.Message{Topic: []byte("a/b"), Payload: make([]byte, Apart), QoS: 1}
+	k := message.NewKey(7, PartOwn)
+	prepare := func() *testDisk {
+		d := newTestDisk()
+		s := newTestStore(d, 1)
+		s.mustLoad(t, &testLoader{shards: 1})
+		s.put(0, func(t *Turn) {
+			t.PutSession(&Session{Number: 1, ClientID: "one"})
+			t.PutSession(&Session{Number: 2, ClientID: "two"})
+			receivers(t, k, &m, 1, 2)
+		})
+		s.Sync()
+		return d
+	}
+	for _, err := range []error{syscall.EIO, syscall.EMFILE, fmt.Errorf("database %w", ErrDamaged)} {
+		d := prepare()
+		before := d.all()
+		d.getting = func([]byte) error { return err }
+		if _, got := newTestStore(d, 2).Load(&testLoader{shards: 2}); !errors.Is(got, err) {
+			t.Errorf("the start says %v, want %v", got, err)
+		}
+		if !slices.Equal(d.all(), before) {
+			t.Errorf("the start changed records although the disk says %v", err)
+		}
+	}
+	d := prepare()
+	d.set(messageKey(nil, k), []byte{0xff})
+	if damaged := newTestStore(d, 2).mustLoad(t, &testLoader{shards: 2}); len(damaged) != 1 || len(d.aside) != 1 {
+		t.Errorf("damaged %v, set aside %v", damaged, d.aside)
 	}
 }

@@ -230,7 +230,8 @@ func (s *Store) Step() {
 	sync := urgent && s.interval == 0
 	began := time.Now()
 	if err := s.backend.Commit(sync, s.lists...); err != nil {
-		s.fail(err)
+		s.unsynced = false
+		s.fail(fmt.Errorf("store: commit: %w", err))
 		return
 	}
 	s.stats.add(sync, len(s.turns), time.Since(began))
@@ -391,7 +392,8 @@ func (s *Store) Sync() {
 	}
 	began := time.Now()
 	if err := s.backend.Commit(true); err != nil {
-		s.fail(err)
+		s.unsynced = false
+		s.fail(fmt.Errorf("store: commit: %w", err))
 		return
 	}
 	s.stats.add(true, 0, time.Since(began))
@@ -399,12 +401,12 @@ func (s *Store) Sync() {
 }
 
 // fail ends all committing: nothing that is submitted will ever be released.
+// Only the first call counts.
 func (s *Store) fail(err error) {
-	s.stats.failed.Store(true)
-	s.unsynced = false
-	err = fmt.Errorf("store: commit: %w", err)
+	if s.stats.failed.Swap(true) {
+		return
+	}
 	s.Trouble(err)
-	s.reads.again()
 	if s.failed != nil {
 		s.failed()
 	}

@@ -157,6 +157,9 @@ func (e *exporter) body(w *store.Waiting) (m *message.Message) {
 	}
 	e.store.Fetch(&store.Fetch{Items: []message.Stored{{Key: w.Key, Size: w.Size}}, Done: func(r []store.Result) { m = r[0].Message }})
 	e.store.StepReads()
+	if e.err == nil {
+		e.err = e.store.Err() // the disk does not read
+	}
 	return m
 }
 

@@ -20,6 +20,8 @@ func (s *Store) SetAside(records []store.Damaged) error {
 		return s.fault("set damaged records aside", err)
 	}
 	defer s.leave()
+	s.aside.Lock() // the name of a quarantine is found by looking
+	defer s.aside.Unlock()
 	name, err := s.setAside(records)
 	if err != nil {
 		return s.fault("set damaged records aside", err)
@@ -31,7 +33,7 @@ func (s *Store) SetAside(records []store.Damaged) error {
 func (s *Store) setAside(records []store.Damaged) (name string, err error) {
 	d := s.disk
 	dir := newQuarantine(d, s.dir, s.now())
-	if err := d.MkdirAll(dir, 0o700); err != nil {
+	if err := d.MkdirAll(dir, dirMode); err != nil {
 		return "", err
 	}
 	name = d.PathJoin(dir, asideName)

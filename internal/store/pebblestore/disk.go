@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -15,8 +17,12 @@ import (
 
 // disk is the file system that Pebble works on: the one below, except that
 //
-//   - while it is full, what needs room waits. Pebble never sees a full disk,
-//     and goes on when there is room again;
+//   - while it is full, what needs room waits. Pebble goes on when there is room
+//     again. Only compactions get the error: they could wait for ever, with the
+//     room that they have taken, and start over later;
+//   - while no file can be opened, or the system is short of something else that
+//     comes back, what needs it waits likewise (lack);
+//   - a read that fails otherwise is tried again a few times;
 //   - the first other error of a change fails the disk for good. The kernel
 //     may have dropped what an fsync could not write, so trying again would
 //     acknowledge what is not there. From then on nothing changes any more,
@@ -26,8 +32,8 @@ import (
 //     calls Fatalf or tries again for ever. The goroutine that would get it
 //     never goes on instead. guard calls Pebble and knows about that.
 type disk struct {
-	vfs.FS      // reads go straight through
-	hold   bool // errors of changes are not returned
+	vfs.FS
+	hold bool // errors of changes are not returned
 	*state
 }
 
@@ -41,14 +47,16 @@ type state struct {
 
 	mu      sync.Mutex // also held during calls of trouble: one at a time
 	trouble func(error)
-	waiting int // goroutines that wait for room
+	waiting int // goroutines that wait
+	lacking lack
 	cause   error
+	opening bool // Open has not returned: it reports a failure
 	shut    bool
 }
 
 func newDisk(fs vfs.FS, retry time.Duration, log *slog.Logger, trouble func(error)) *disk {
 	return &disk{FS: fs, state: &state{
-		retry: retry, log: log, trouble: trouble,
+		retry: retry, log: log, trouble: trouble, opening: true,
 		failed: make(chan struct{}), closed: make(chan struct{}),
 	}}
 }
@@ -97,11 +105,18 @@ func (d *state) fail(err error) {
 	}
 	d.cause = err
 	close(d.failed)
-	if d.shut {
-		return // nobody is there to care
+	if d.shut || d.opening {
+		return // nobody is there to care, or Open says it
 	}
 	d.log.Error("store failed: it takes no changes until the next start", "error", err)
 	d.trouble(err)
+}
+
+// opened ends the time in which Open reports what fails.
+func (d *state) opened() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.opening = false
 }
 
 // failure is what failed the disk, or nil.
@@ -126,13 +141,38 @@ func (d *state) close() {
 	}
 }
 
-// change does something that changes the disk, again and again while that is
-// full. Other errors fail the disk.
+// lack is what keeps an operation waiting.
+type lack uint8
+
+const (
+	nothing lack = iota
+	room         // on the disk
+	files        // descriptors of open files
+	memory       // or something else of the system's
+)
+
+// lackOf is what an operation lacked; nothing if its error has another cause.
+func lackOf(err error) lack {
+	for l, errs := range map[lack][]error{room: noRoom[:], files: noFiles[:], memory: noMemory[:]} {
+		for _, e := range errs {
+			if errors.Is(err, e) {
+				return l
+			}
+		}
+	}
+	return nothing
+}
+
+// isFull says that an error means that there is no room.
+func isFull(err error) bool { return lackOf(err) == room }
+
+// change does something that changes the disk, again and again while what it
+// needs is lacking. Other errors fail the disk.
 func (d *disk) change(op, name string, do func() error) error {
 	waits := false
 	defer func() {
 		if waits {
-			d.room()
+			d.goOn()
 		}
 	}()
 	for {
@@ -144,12 +184,12 @@ func (d *disk) change(op, name string, do func() error) error {
 			return nil
 		}
 		err = fmt.Errorf("%s %s: %w", op, name, err)
-		if isFull(err) {
+		if l := lackOf(err); l != nothing {
 			if !waits {
 				waits = true
-				d.noRoom(err)
+				d.wait(l, err)
 			}
-			if d.pause() {
+			if d.pause(d.retry) {
 				continue
 			}
 		}
@@ -158,12 +198,65 @@ func (d *disk) change(op, name string, do func() error) error {
 	}
 }
 
-// sync does an fsync, once.
+// readTries is how often a read is tried whose error may pass: for four seconds
+// in all. Guess.
+const readTries = 5
+
+// read does something that changes nothing, again and again while what it needs
+// is lacking, and some times after another error that may pass.
+func (d *disk) read(op, name string, do func() error) error {
+	waits := false
+	defer func() {
+		if waits {
+			d.goOn()
+		}
+	}()
+	pause := d.retry
+	for tries := 1; ; {
+		err := do()
+		if err == nil || lasts(err) {
+			return err
+		}
+		if l := lackOf(err); l != nothing {
+			if !waits {
+				waits = true
+				d.wait(l, fmt.Errorf("%s %s: %w", op, name, err))
+			}
+			if !d.pause(d.retry) {
+				return err
+			}
+			continue
+		}
+		if tries == readTries || !d.pause(pause) {
+			return err
+		}
+		tries++
+		pause *= 2
+	}
+}
+
+// lasts says that an error of a read is an answer, which would be the same
+// again.
+func lasts(err error) bool {
+	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, fs.ErrNotExist, fs.ErrPermission, fs.ErrClosed, fs.ErrInvalid, ErrInUse} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// sync does an fsync, once: after an error nobody knows what the next one
+// vouches for. One that was interrupted has dropped nothing.
 func (d *disk) sync(name string, do func() error) error {
 	if err := d.failure(); err != nil {
 		return d.refuse(err)
 	}
-	if err := do(); err != nil {
+	err := do()
+	for tries := 1; errors.Is(err, syscall.EINTR) && tries < readTries; tries++ {
+		err = do()
+	}
+	if err != nil {
 		err = fmt.Errorf("sync %s: %w", name, err)
 		d.fail(err)
 		return d.refuse(err)
@@ -172,8 +265,8 @@ func (d *disk) sync(name string, do func() error) error {
 }
 
 // pause waits until it is time to try again. It reports whether to.
-func (d *state) pause() bool {
-	t := time.NewTimer(d.retry)
+func (d *state) pause(long time.Duration) bool {
+	t := time.NewTimer(long)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -185,25 +278,39 @@ func (d *state) pause() bool {
 	}
 }
 
-// noRoom and room count those who wait, and tell of the first and the last.
-func (d *state) noRoom(err error) {
+// wait and goOn count those who wait, and tell of the first and the last.
+func (d *state) wait(l lack, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting++
-	if d.waiting == 1 && d.cause == nil && !d.shut {
-		d.log.Error("disk full: the store waits for room", "error", err)
-		d.trouble(err)
+	if d.waiting > 1 || d.cause != nil || d.shut {
+		return
 	}
+	d.lacking = l
+	switch l {
+	case room:
+		d.log.Error("disk full: the store waits for room", "error", err)
+	case files:
+		d.log.Error("file descriptors used up: the store waits for some; raise the limit of open files (ulimit -n, LimitNOFILE in systemd)", "error", err)
+	default:
+		d.log.Error("the system is short of memory: the store waits", "error", err)
+	}
+	d.trouble(err)
 }
 
-func (d *state) room() {
+func (d *state) goOn() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting--
-	if d.waiting == 0 && d.cause == nil && !d.shut {
-		d.log.Info("disk has room again: the store goes on")
-		d.trouble(nil)
+	if d.waiting > 0 || d.cause != nil || d.shut {
+		return
 	}
+	if d.lacking == room {
+		d.log.Info("disk has room again: the store goes on")
+	} else {
+		d.log.Info("the store goes on: what it waited for is there again")
+	}
+	d.trouble(nil)
 }
 
 // create is change for a new file.
@@ -255,11 +362,34 @@ func (d *disk) syncDir(name string) error {
 
 // OpenDir opens a directory, for Sync.
 func (d *disk) OpenDir(name string) (vfs.File, error) {
-	f, err := d.FS.OpenDir(name)
+	return d.opens("open directory", name, func() (vfs.File, error) { return d.FS.OpenDir(name) })
+}
+
+// Open opens a file for reading.
+func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	return d.opens("open", name, func() (vfs.File, error) { return d.FS.Open(name, opts...) })
+}
+
+// opens is read for a file that is there.
+func (d *disk) opens(op, name string, do func() (vfs.File, error)) (vfs.File, error) {
+	var f vfs.File
+	err := d.read(op, name, func() (err error) {
+		f, err = do()
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
 	return &file{File: f, d: d, name: name}, nil
+}
+
+// Stat describes a file.
+func (d *disk) Stat(name string) (info vfs.FileInfo, err error) {
+	err = d.read("stat", name, func() (err error) {
+		info, err = d.FS.Stat(name)
+		return err
+	})
+	return info, err
 }
 
 // Link makes a second name for a file. It waits for room.
@@ -291,13 +421,17 @@ func (d *disk) RemoveAll(name string) error {
 	if err := d.failure(); err != nil {
 		return d.refuse(err)
 	}
-	return d.FS.RemoveAll(name)
+	return d.read("remove", name, func() error { return d.FS.RemoveAll(name) })
 }
 
 // List lists a directory. For Pebble an error is one of a change: in the middle
 // of opening it would leave goroutines behind that work with what was closed.
 func (d *disk) List(name string) ([]string, error) {
-	names, err := d.FS.List(name)
+	var names []string
+	err := d.read("list", name, func() (err error) {
+		names, err = d.FS.List(name)
+		return err
+	})
 	if err != nil && d.hold && !errors.Is(err, os.ErrNotExist) {
 		d.fail(fmt.Errorf("list %s: %w", name, err))
 		return nil, d.refuse(err)
@@ -368,12 +502,29 @@ func (f *file) SyncTo(length int64) (full bool, err error) {
 	return full, err
 }
 
-// isFull says that an error means that there is no room.
-func isFull(err error) bool {
-	for _, errno := range noRoom {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
+// Read reads on.
+func (f *file) Read(p []byte) (n int, err error) {
+	err = f.d.read("read", f.name, func() (err error) {
+		n, err = f.File.Read(p)
+		return err
+	})
+	return n, err
+}
+
+// ReadAt reads at a place.
+func (f *file) ReadAt(p []byte, off int64) (n int, err error) {
+	err = f.d.read("read", f.name, func() (err error) {
+		n, err = f.File.ReadAt(p, off)
+		return err
+	})
+	return n, err
+}
+
+// Stat describes the file.
+func (f *file) Stat() (info vfs.FileInfo, err error) {
+	err = f.d.read("stat", f.name, func() (err error) {
+		info, err = f.File.Stat()
+		return err
+	})
+	return info, err
 }

@@ -8,7 +8,7 @@ import (
 
 // Quick makes waits short that a test does not want to sit out.
 func Quick(o Options) Options {
-	o.retry = time.Millisecond
+	o.Retry = time.Millisecond
 	return o
 }
 

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -8,9 +9,37 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// lock takes the lock file for this process, or says in plain words who has
-// it. The operating system drops the lock of a process that ends in any way.
-func lock(fs vfs.FS, name string) (io.Closer, error) {
+// lockName is the file in the user's directory that is locked. It tells who has
+// the directory, and keeps earlier versions out. The directory is locked as well:
+// a file can be removed, and the next process would lock another one.
+const lockName = "LOCK"
+
+// locks are locks that go together.
+type locks []io.Closer
+
+// Close ends them.
+func (l locks) Close() (err error) {
+	for _, c := range l {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+// lock takes the directory for this process, or says in plain words who has
+// it. The operating system drops the locks of a process that ends in any way.
+func lock(fs vfs.FS, dir string) (io.Closer, error) {
+	file, err := lockFile(fs, fs.PathJoin(dir, lockName))
+	if err != nil || !isOS(fs) {
+		return file, err
+	}
+	whole, err := lockDir(dir, true)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return locks{whole, file}, nil
+}
+
+func lockFile(fs vfs.FS, name string) (io.Closer, error) {
 	l, err := fs.Lock(name)
 	if err == nil {
 		return l, nil
@@ -24,13 +53,22 @@ func lock(fs vfs.FS, name string) (io.Closer, error) {
 	return nil, inUse(name)
 }
 
-// share takes the lock for reading: with others that do, and without a change
-// of the file.
-func share(fs vfs.FS, name string) (io.Closer, error) {
-	if fs != vfs.Default {
-		return lock(fs, name)
+// share takes the directory for reading: with others that do, and without a
+// change of it.
+func share(fs vfs.FS, dir string) (io.Closer, error) {
+	name := fs.PathJoin(dir, lockName)
+	if !isOS(fs) {
+		return lockFile(fs, name)
 	}
-	return shareFile(name)
+	file, err := shareFile(name)
+	if err != nil {
+		return nil, err
+	}
+	whole, err := lockDir(dir, false)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return locks{whole, file}, nil
 }
 
 // inUse says who holds the lock.

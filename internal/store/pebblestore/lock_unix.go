@@ -4,6 +4,7 @@ package pebblestore
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -57,6 +58,26 @@ func shareFile(name string) (io.Closer, error) {
 			err = inUse(name)
 		}
 		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// lockDir locks a directory, alone or for reading. A file system that locks no
+// directories, as some of networks, is left with the lock on the file.
+func lockDir(dir string, alone bool) (io.Closer, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	how := syscall.LOCK_SH
+	if alone {
+		how = syscall.LOCK_EX
+	}
+	switch err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); {
+	case err == syscall.EWOULDBLOCK:
+		return nil, errors.Join(fmt.Errorf("%w: a process uses it, although its file %s is gone or new; stop that one, or use another directory", ErrInUse, lockName), f.Close())
+	case err != nil:
+		return io.NopCloser(nil), f.Close()
 	}
 	return f, nil
 }

@@ -6,7 +6,8 @@
 // The user's directory holds:
 //
 //	FORMAT              the number of the format, see format.go
-//	LOCK                locked while a process uses the directory
+//	LOCK                locked while a process uses the directory, as is that itself
+//	ballast-<n>         room that is given up when the disk is full, see ballast.go
 //	db/                 Pebble's database
 //	quarantine-<time>/  a database that was damaged, as it was found, or a copy
 //	                    of records that were
@@ -15,11 +16,14 @@ package pebblestore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"midge/internal/store"
 )
 
 // Errors of Open, Scan and Get. They come wrapped, with more words.
@@ -28,9 +32,12 @@ var (
 	ErrInUse = errors.New("directory in use")
 	// ErrNewer says that a newer version wrote the directory.
 	ErrNewer = errors.New("directory written by a newer version")
-	// ErrCorrupt says that the database is damaged. Open with Salvage set
-	// brings back what can be read.
-	ErrCorrupt = errors.New("database damaged")
+	// ErrCorrupt says that the database is damaged: that was proven. Open with
+	// Salvage set brings back what can be read.
+	ErrCorrupt = fmt.Errorf("database %w", store.ErrDamaged)
+	// ErrUnreadable says that the disk could not read the database, although
+	// that was tried for some seconds. It says nothing about what is there.
+	ErrUnreadable = errors.New("disk cannot be read")
 	// ErrClosed says that Close was called.
 	ErrClosed = errors.New("store closed")
 )
@@ -53,6 +60,9 @@ type Options struct {
 	// before they go to a file; 0 is 4 MiB. Up to four exist at a time, while
 	// the disk is slower than the writes.
 	MemTableBytes int
+	// Retry is the time between tries while the disk is full or something else
+	// is lacking, and before a read that failed is tried again; 0 is 250 ms.
+	Retry time.Duration
 	// Stop, once closed, ends all waits for room, also those of Open: for a
 	// process that is told to end. nil never does. Close does so anyway.
 	Stop <-chan struct{}
@@ -63,7 +73,6 @@ type Options struct {
 
 	now        func() time.Time // nil is time.Now
 	migrations []migration      // nil are those of this version
-	retry      time.Duration    // between tries while the disk is full; 0 is 250 ms
 }
 
 // Report says what Open found and did, apart from opening.
@@ -105,7 +114,7 @@ func Open(dir string, o Options) (*Store, Report, error) {
 
 func open(dir string, o Options) (_ *Store, report Report, err error) {
 	o = o.withDefaults()
-	d := newDisk(o.FS, o.retry, o.Log, o.Trouble)
+	d := newDisk(o.FS, o.Retry, o.Log, o.Trouble)
 	defer func() {
 		if err != nil {
 			d.close()
@@ -122,7 +131,11 @@ func open(dir string, o Options) (_ *Store, report Report, err error) {
 	if err := makeDir(d, dir); err != nil {
 		return nil, report, err
 	}
-	unlock, err := lock(o.FS, d.PathJoin(dir, "LOCK"))
+	var unlock io.Closer
+	err = d.read("lock", dir, func() (err error) {
+		unlock, err = lock(o.FS, dir)
+		return err
+	})
 	if err != nil {
 		return nil, report, err
 	}
@@ -131,6 +144,11 @@ func open(dir string, o Options) (_ *Store, report Report, err error) {
 			err = errors.Join(err, unlock.Close())
 		}
 	}()
+	if isOS(o.FS) {
+		if err := tighten(dir); err != nil {
+			o.Log.Warn("store: others than its owner may read some of its files", "directory", dir, "error", err)
+		}
+	}
 	if report.MigratedFrom, err = migrate(d, dir, o.migrations); err != nil {
 		return nil, report, err
 	}
@@ -141,6 +159,7 @@ func open(dir string, o Options) (_ *Store, report Report, err error) {
 	if err != nil {
 		return nil, report, err
 	}
+	d.opened()
 	return newStore(dir, db, d, unlock, o), report, nil
 }
 
@@ -150,7 +169,7 @@ func makeDir(d *disk, dir string) error {
 	if _, err := d.Stat(dir); err == nil {
 		return nil
 	}
-	if err := d.MkdirAll(dir, 0o750); err != nil {
+	if err := d.MkdirAll(dir, dirMode); err != nil {
 		return err
 	}
 	return d.syncDir(d.PathDir(dir))
@@ -159,6 +178,9 @@ func makeDir(d *disk, dir string) error {
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
 		o.FS = vfs.Default
+	}
+	if o.FS == vfs.Default {
+		o.FS = private{o.FS}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -178,8 +200,8 @@ func (o Options) withDefaults() Options {
 	if o.migrations == nil {
 		o.migrations = migrations()
 	}
-	if o.retry <= 0 {
-		o.retry = 250 * time.Millisecond
+	if o.Retry <= 0 {
+		o.Retry = 250 * time.Millisecond
 	}
 	return o
 }

@@ -3,7 +3,9 @@ package pebblestore
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -51,12 +53,24 @@ func scan(db *pebble.DB, from, to []byte, yield func(key, value []byte) error) (
 
 func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 
-// readFault marks errors that mean damage with ErrCorrupt. Pebble's words are in
-// their first line; what follows is for its own tools.
+// readFault marks errors that prove damage with ErrCorrupt: checksums that do not
+// match, blocks that make no sense, files that are missing. Others say nothing
+// about what is on disk. Pebble's words are in their first line; what follows is
+// for its own tools.
 func readFault(err error) error {
-	if damaged(err) {
-		words, _, _ := strings.Cut(err.Error(), "\n")
-		return fmt.Errorf("%w: %s", ErrCorrupt, words)
+	if errors.Is(err, syscall.EIO) {
+		return fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
-	return err
+	if !pebble.IsCorruptionError(err) || refused(err) {
+		return err
+	}
+	words, _, _ := strings.Cut(err.Error(), "\n")
+	return fmt.Errorf("%w: %s", ErrCorrupt, words)
+}
+
+// refused says that the operating system gave an error that says nothing about
+// what is on disk, whatever it was wrapped in since.
+func refused(err error) bool {
+	var errno syscall.Errno
+	return errors.Is(err, ErrClosed) || errors.Is(err, fs.ErrClosed) || errors.As(err, &errno) && !errors.Is(err, fs.ErrNotExist)
 }

@@ -123,19 +123,15 @@ func newerPebble(err error) bool {
 	return strings.Contains(err.Error(), "written in unknown format major version")
 }
 
-// damaged says that an error of opening or reading means that data is damaged
-// or missing, rather than that the operating system refuses for another
-// reason.
+// damaged says that an error of opening means that data is damaged or missing,
+// rather than that the operating system refuses for another reason. What cannot
+// be read, although that was tried several times, is damage too: all of it stays
+// in the quarantine.
 func damaged(err error) bool {
-	if isFull(err) || errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrClosed) {
-		return false
+	if !refused(err) {
+		return !errors.Is(err, fs.ErrPermission)
 	}
-	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EROFS, syscall.EINTR} {
-		if errors.Is(err, errno) {
-			return false
-		}
-	}
-	return true
+	return errors.Is(err, syscall.EIO)
 }
 
 // salvage copies everything that can be read of the database to a new one, and

@@ -35,6 +35,8 @@ type Store struct {
 	syncs   atomic.Int64
 	lasted  atomic.Int64 // the last commit with sync, in nanoseconds
 
+	aside sync.Mutex // one SetAside at a time
+
 	mu     sync.Mutex
 	idle   *sync.Cond // users is 0
 	users  int        // calls that use db

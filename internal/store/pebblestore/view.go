@@ -43,7 +43,7 @@ func OpenView(dir string, o Options) (*View, Report, error) {
 }
 
 func (v *View) open(o Options) (report Report, err error) {
-	if v.unlock, err = share(o.FS, v.fs.PathJoin(v.dir, "LOCK")); err != nil {
+	if v.unlock, err = share(o.FS, v.dir); err != nil {
 		return report, err
 	}
 	names, err := v.fs.List(v.dir)
@@ -85,7 +85,7 @@ func (v *View) copy(o Options) (report Report, err error) {
 		return report, err
 	}
 	w := readWreck(v.fs, v.path, &report)
-	d := newDisk(vfs.Default, time.Second, o.Log, o.Trouble)
+	d := newDisk(private{vfs.Default}, time.Second, o.Log, o.Trouble)
 	d.close() // when the disk is full it fails
 	to := d.PathJoin(v.scratch, dbName)
 	err = d.guard(func() (err error) {

@@ -1,0 +1,3 @@
+package pebblestore
+
+const ballastName = "ballast-"
