@@ -123,7 +123,14 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 			c.note(note)
 		}
 	}
-	return c, c.openBroker(n)
+	found := false
+	if c.target.PID == 0 {
+		c.target.PID, found = listener(peer)
+	}
+	if err := c.openBroker(n); err != nil && !found {
+		return nil, err
+	}
+	return c, nil
 }
 
 func (c *coordinator) openBroker(connections int) error {

@@ -104,7 +104,7 @@ type benchOptions struct {
 func (o *benchOptions) flags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.StringVarP(&o.target.Address, "address", "a", "127.0.0.1:1883", "measure the broker at this `address`: HOST:PORT, or a URL with mqtt, mqtts, ws or wss")
-	f.IntVar(&o.target.PID, "pid", 0, "measure CPU time, memory and threads of the broker, which is this process `id`")
+	f.IntVar(&o.target.PID, "pid", 0, "measure CPU time, memory and threads of the broker, which is this process `id` (found by the port where the broker runs on this machine)")
 	f.StringVar(&o.target.Name, "broker", "", "call the broker by this `name` in the result")
 	f.StringVar(&o.mqtt, "mqtt", "", "speak this `version` of MQTT, 3.1.1 or 5.0 (3.1.1, where the scenario doesn't need 5.0)")
 	f.StringVarP(&o.target.Username, "username", "u", "", "log in as `user`")

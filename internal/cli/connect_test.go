@@ -80,7 +80,7 @@ func TestConnectFlags(t *testing.T) {
 		{"--will-topic w --will-payload gone --will-qos 1 --will-retain -D will will-delay-interval 3 -D will content-type x", func(o *options) {
 			o.Will = &client.Will{Message: client.Message{Topic: "w", Payload: []byte("gone"), QoS: 1, Retain: true, ContentType: "x"}, Delay: 3}
 		}, ""},
-		{"-D connect receive-maximum 20 -D connect user-property a b --property connect user-property a c", func(o *options) {
+		{"-D CONNECT Receive-Maximum 20 -D connect User-Property a b --property connect user-property a c", func(o *options) {
 			o.ReceiveMaximum, o.UserProperties = 20, []client.UserProperty{{Key: "a", Value: "b"}, {Key: "a", Value: "c"}}
 		}, ""},
 		{"-D connect authentication-method m -D connect authentication-data d -D connect maximum-packet-size 9 -D connect topic-alias-maximum 8 -D connect session-expiry-interval 7 -D connect request-problem-information 0 -D connect request-response-information 1", func(o *options) {

@@ -49,7 +49,7 @@ func propertyWords(words []string) int {
 	switch {
 	case len(words) == 0 || strings.ContainsAny(words[0], separator+" "):
 		return 0
-	case len(words) > 1 && words[1] == "user-property":
+	case len(words) > 1 && strings.EqualFold(words[1], "user-property"):
 		n = 4
 	}
 	return min(n, len(words)) // too few: apply says so
@@ -101,9 +101,10 @@ func (p *properties) apply(stages map[string]stage) error {
 		if len(words) == 1 {
 			words = strings.Fields(text)
 		}
-		if len(words) < 3 || (words[1] == "user-property") != (len(words) == 4) {
+		if len(words) < 3 || strings.EqualFold(words[1], "user-property") != (len(words) == 4) {
 			return fmt.Errorf("-D %s: write command identifier value, or command user-property key value", strings.Join(words, " "))
 		}
+		words[0], words[1] = strings.ToLower(words[0]), strings.ToLower(words[1]) // the standard writes PUBLISH
 		s, known := stages[words[0]]
 		if !known {
 			return fmt.Errorf("-D %s: this command sends no packet %s with properties", strings.Join(words, " "), words[0])

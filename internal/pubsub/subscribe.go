@@ -55,8 +55,9 @@ type subscriber struct {
 	err     error // why; set before ended is closed
 
 	mu      sync.Mutex
-	removes []string      // topics of retained messages to remove
-	remove  chan struct{} // has a token when there are some
+	removes []string        // topics of retained messages to remove
+	remove  chan struct{}   // has a token when there are some
+	removed map[string]bool // topics of empty messages that come back to us
 }
 
 // Subscribe prints messages until Count, Wait, a failure or the end of the
@@ -175,6 +176,9 @@ func (s *subscriber) received(m client.Message) {
 			return
 		}
 	}
+	if !m.Retain && len(m.Payload) == 0 && s.removing(m.Topic) {
+		return // our own, which removed a retained message
+	}
 	if s.RetainedOnly && !m.Retain {
 		s.end(nil)
 		return
@@ -236,10 +240,24 @@ func (s *subscriber) enough() bool {
 	}
 }
 
+// removing tells whether a message that removes what is retained of a topic is on
+// its way, and forgets it.
+func (s *subscriber) removing(topic string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	is := s.removed[topic]
+	delete(s.removed, topic)
+	return is
+}
+
 func (s *subscriber) queueRemoval(topic string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.removes = append(s.removes, topic)
+	if s.removed == nil {
+		s.removed = map[string]bool{}
+	}
+	s.removed[topic] = true
 	select {
 	case s.remove <- struct{}{}:
 	default:

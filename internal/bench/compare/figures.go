@@ -162,10 +162,32 @@ func (s Stats) Spread() float64 {
 	return (s.High - s.Low) / s.Median
 }
 
+// fewRounds tell nothing: two rounds of equal brokers lie apart in one case of
+// three, three rounds in one of ten.
+const fewRounds = 3
+
 // noisy tells whether the difference of two medians may be noise: the ranges
-// touch, or there are too few rounds to know.
-func (s Stats) noisy(o Stats) bool {
-	return len(s.Values) < 2 || len(o.Values) < 2 || s.Low <= o.High && o.Low <= s.High
+// touch, there are too few rounds to know, or it is not larger than lag, which is
+// how late the bench itself was.
+func (s Stats) noisy(o Stats, lag float64) bool {
+	return len(s.Values) < fewRounds || len(o.Values) < fewRounds || s.Low <= o.High && o.Low <= s.High ||
+		math.Abs(s.Median-o.Median) <= lag
+}
+
+// fromDue are the figures that are measured from when a message was due, so that
+// they include how late the bench itself was.
+var fromDue = []string{"p50", "p99", "p99.9", "max", "last", "last-max"}
+
+// lag is how late the bench itself wrote in the rounds of a scenario, at worst of
+// both brokers, in seconds.
+func (c *Comparison) lag(f Figure, scenario, a, b string) float64 {
+	if !slices.Contains(fromDue, f.Key) {
+		return 0
+	}
+	late, _ := figureOf("lag")
+	one, _ := c.stats(late, scenario, a)
+	other, _ := c.stats(late, scenario, b)
+	return max(one.Median, other.Median)
 }
 
 // stats are the values that a figure took in the runs of a broker.

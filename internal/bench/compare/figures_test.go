@@ -39,18 +39,23 @@ func TestNoisy(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		a, b []float64
+		lag  float64
 		want bool
 	}{
-		{"apart", []float64{1, 2}, []float64{3, 4}, false},
-		{"apart the other way", []float64{3, 4}, []float64{1, 2}, false},
-		{"touching", []float64{1, 3}, []float64{3, 4}, true},
-		{"inside", []float64{1, 9}, []float64{3, 4}, true},
-		{"one round", []float64{1}, []float64{9}, true},
+		{"apart", []float64{1, 2, 2}, []float64{3, 4, 4}, 0, false},
+		{"apart the other way", []float64{3, 4, 4}, []float64{1, 2, 2}, 0, false},
+		{"touching", []float64{1, 3, 2}, []float64{3, 4, 5}, 0, true},
+		{"inside", []float64{1, 9, 5}, []float64{3, 4, 5}, 0, true},
+		{"one round", []float64{1}, []float64{9}, 0, true},
+		{"two rounds", []float64{1, 2}, []float64{8, 9}, 0, true},
+		{"two rounds of one", []float64{1, 2, 2}, []float64{8, 9}, 0, true},
+		{"apart by more than the bench's lag", []float64{1, 2, 2}, []float64{3, 4, 4}, 1.9, false},
+		{"apart by less", []float64{1, 2, 2}, []float64{3, 4, 4}, 2, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a, _ := newStats(tt.a)
 			b, _ := newStats(tt.b)
-			if a.noisy(b) != tt.want {
+			if a.noisy(b, tt.lag) != tt.want {
 				t.Errorf("noisy is %v", !tt.want)
 			}
 		})

@@ -29,7 +29,7 @@ type cell struct {
 	stats Stats
 	ok    bool    // there is a value
 	ratio float64 // of medians, to the base broker; 0 for the base itself and without one
-	noise bool    // the range touches that of the base
+	noise bool    // the difference to the base may be noise
 	best  bool    // better than all others, and by more than the spread
 }
 
@@ -98,18 +98,18 @@ func (c *Comparison) row(f Figure, scenario string) (r row, ok bool) {
 	}
 	for i, b := range c.Brokers {
 		if cell := &r.cells[i]; cell.ok && b.Name != c.Base && base.Median > 0 {
-			cell.ratio, cell.noise = cell.stats.Median/base.Median, cell.stats.noisy(base)
+			cell.ratio, cell.noise = cell.stats.Median/base.Median, cell.stats.noisy(base, c.lag(f, scenario, b.Name, c.Base))
 		}
 	}
 	for i := range r.cells {
-		r.cells[i].best = r.beats(i)
+		r.cells[i].best = r.beats(i, func(j int) float64 { return c.lag(f, scenario, c.Brokers[i].Name, c.Brokers[j].Name) })
 	}
 	return r, ok
 }
 
 // beats tells whether broker i is better than all others by more than the
-// spread.
-func (r *row) beats(i int) bool {
+// spread, and than the bench's own lag beside each.
+func (r *row) beats(i int, lag func(j int) float64) bool {
 	mine, others := &r.cells[i], 0
 	if !mine.ok || r.figure.Better == 0 {
 		return false
@@ -121,7 +121,7 @@ func (r *row) beats(i int) bool {
 		}
 		others++
 		more := mine.stats.Median > other.stats.Median
-		if more != (r.figure.Better > 0) || mine.stats.noisy(other.stats) {
+		if more != (r.figure.Better > 0) || mine.stats.noisy(other.stats, lag(j)) {
 			return false
 		}
 	}
@@ -282,5 +282,5 @@ func (c *Comparison) noise() string {
 
 // legend explains cells.
 func (c *Comparison) legend() string {
-	return fmt.Sprintf("A cell is the median of the rounds, then lowest to highest. ×n is the ratio of medians to %s's, ≈ where the ranges touch or there is one round, so that the difference may be noise; bold is better than all others by more than the spread.", c.Base)
+	return fmt.Sprintf("A cell is the median of the rounds, then lowest to highest. ×n is the ratio of medians to %s's, ≈ where the difference may be noise: the ranges touch, there are fewer than three rounds, or the bench's own lag is larger. Bold is better than all others by more than that.", c.Base)
 }
