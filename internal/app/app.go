@@ -45,7 +45,7 @@ type Broker struct {
 
 // New builds a broker and opens its listeners. The kernel keeps clients
 // waiting until Run. When ctx is cancelled it does not wait for room on a full
-// disk. version is what $SYS/broker/version says.
+// disk, or for an address. version is what $SYS/broker/version says.
 func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logger) (*Broker, error) {
 	b := &Broker{cfg: cfg, log: log}
 	files, known := fileLimit()
@@ -62,7 +62,7 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 	if b.disk, err = openDisk(ctx, cfg, core.Shards, log); err != nil {
 		return nil, err
 	}
-	if err := b.build(core); err != nil {
+	if err := b.build(ctx, core); err != nil {
 		return nil, errors.Join(err, b.disk.close())
 	}
 	return b, nil
@@ -70,7 +70,7 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 
 // build makes the parts and brings back what is on disk. A database in which
 // reading meets damage, or places that the disk does not read, is salvaged, once.
-func (b *Broker) build(core broker.Config) error {
+func (b *Broker) build(ctx context.Context, core broker.Config) error {
 	err := b.assemble(core)
 	if errors.Is(err, pebblestore.ErrCorrupt) || errors.Is(err, pebblestore.ErrUnreadable) {
 		b.log.Error("the database is damaged", "error", err)
@@ -81,14 +81,7 @@ func (b *Broker) build(core broker.Config) error {
 	if err != nil {
 		return err
 	}
-	for _, text := range b.cfg.Listen {
-		a, err := listen(b.network, text)
-		if err != nil {
-			return err
-		}
-		b.addresses = append(b.addresses, a)
-	}
-	return nil
+	return b.listenAll(ctx)
 }
 
 // assemble makes the broker and its network, and loads what is on disk.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"midge/internal/config"
 )
 
 func TestConnectionLimit(t *testing.T) {
@@ -51,7 +53,7 @@ func TestListenCause(t *testing.T) {
 		{syscall.EACCES, "not allowed"},
 		{fmt.Errorf("something else"), "something else"},
 	} {
-		got := listenCause("127.0.0.1:1883", fmt.Errorf("bind: %w", tt.err))
+		got := listenCause(&config.Listener{Port: "1883"}, fmt.Errorf("bind: %w", tt.err))
 		if !strings.Contains(got, tt.want) {
 			t.Errorf("cause of %v: %q, want %q in it", tt.err, got, tt.want)
 		}

@@ -19,6 +19,9 @@ func (b *Broker) Banner(build string) string {
 	for _, a := range b.addresses {
 		row("listening", "tcp://%s", a)
 	}
+	if b.open() {
+		row("open to", "EVERYBODY who reaches these addresses: allow_anonymous is true, and nobody is asked for a password")
+	}
 	row("engine", "%s", b.network.Describe())
 	switch b.cfg.Durability {
 	case "commit":

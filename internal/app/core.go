@@ -11,6 +11,7 @@ func (b *Broker) coreConfig(version string) broker.Config {
 		Shards:  b.shards(),
 		Limits:  coreLimits(&b.cfg.Limits, b.connections),
 		Session: coreSession(&b.cfg.Session),
+		Strict:  broker.Strict(b.cfg.Strict),
 		Sys:     orOff(b.cfg.Sys.Interval),
 		Version: version,
 		Logger:  b.log,

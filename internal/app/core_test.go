@@ -10,7 +10,8 @@ import (
 
 // elsewhere are the settings that the core does not get.
 var elsewhere = map[string]bool{
-	"listen": true, "engine": true, "threads": true, "durability": true, "durability_interval": true, "data_dir": true,
+	"listen": true, "listen_wait": true, "allow_anonymous": true, "engine": true, "threads": true,
+	"durability": true, "durability_interval": true, "data_dir": true,
 	"log.level": true, "log.format": true, "log.banner": true,
 }
 
@@ -41,6 +42,9 @@ var others = map[string]string{
 	"session.keep_alive":           "7s",
 	"session.shared_strategy":      "sticky",
 	"session.response_information": "answers/",
+	"strict.client_ids":            "true",
+	"strict.topic_characters":      "true",
+	"strict.keep_alive":            "true",
 	"sys.interval":                 "7s",
 	"log.connections":              "false",
 }

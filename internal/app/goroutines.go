@@ -24,8 +24,8 @@ func newGoroutines(shards []engine.Shard, cfg gonet.Config) *goroutines {
 }
 
 // Listen implements network.
-func (g *goroutines) Listen(addr string) (net.Addr, error) {
-	l, err := net.Listen("tcp", addr)
+func (g *goroutines) Listen(network, addr string) (net.Addr, error) {
+	l, err := net.Listen(network, addr)
 	if err != nil {
 		return nil, err
 	}

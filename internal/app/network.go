@@ -2,12 +2,9 @@ package app
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"runtime"
-	"syscall"
 
 	"midge/internal/config"
 	"midge/internal/engine"
@@ -18,7 +15,7 @@ import (
 // network is an engine as the wiring sees it.
 type network interface {
 	engine.Runner
-	Listen(addr string) (net.Addr, error)
+	Listen(network, addr string) (net.Addr, error)
 	Describe() string
 }
 
@@ -38,31 +35,4 @@ func newNetwork(cfg *config.Loaded, shards []engine.Shard, log *slog.Logger) (ne
 		runtime.GOMAXPROCS(cfg.Threads)
 	}
 	return newGoroutines(shards, gonet.Config{Log: log}), nil
-}
-
-// listen opens a listener and explains why it could not.
-func listen(n network, text string) (net.Addr, error) {
-	addr, err := config.ListenAddress(text)
-	if err != nil {
-		return nil, err
-	}
-	a, err := n.Listen(addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen on tcp://%s: %s", addr, listenCause(addr, err))
-	}
-	return a, nil
-}
-
-// listenCause turns the error of a listener into what to do about it.
-func listenCause(addr string, err error) string {
-	_, port, _ := net.SplitHostPort(addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Sprintf("another process, perhaps another broker, uses port %s already ('ss -ltnp sport = :%s' shows which); stop it, or choose another port with --listen", port, port)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return "this machine has no such address; :" + port + " is every address it has"
-	case errors.Is(err, syscall.EACCES), errors.Is(err, fs.ErrPermission):
-		return "not allowed; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
-	}
-	return err.Error()
 }

@@ -26,6 +26,7 @@ type client struct {
 // rare is what few clients have.
 type rare struct {
 	will   *will
+	bridge bool         // see setBridge
 	shared int          // shared subscriptions
 	load   atomic.Int32 // unacknowledged and waiting messages, kept if in a group
 }
@@ -37,6 +38,19 @@ func (cl *client) need() *rare {
 	}
 	return cl.rare
 }
+
+// setBridge tells that the client is a bridge, by which a broker passes on what
+// it gets. Before 5.0 it can't say so with each subscription; so its
+// subscriptions are No Local and Retain As Published, which keeps messages from
+// going round and lets retained ones stay what they are.
+func (cl *client) setBridge(is bool) {
+	if is || cl.rare != nil {
+		cl.need().bridge = is
+	}
+}
+
+// bridges tells what setBridge has told.
+func (cl *client) bridges() bool { return cl.rare != nil && cl.rare.bridge }
 
 // will is the client's will, nil if it has none.
 func (cl *client) will() *will {

@@ -16,6 +16,7 @@ type Config struct {
 
 	Limits  Limits
 	Session SessionConfig
+	Strict  Strict
 
 	// Sys is how often the topics under $SYS are published; 0 means 10 s,
 	// which is what dashboards made for Mosquitto expect, negative means never.
@@ -39,6 +40,13 @@ type Disk struct {
 	Bytes       int64 // of the database
 	LogBytes    int64 // of these, what the next start has to read again
 	Quarantines int   // directories with what was damaged
+}
+
+// Strict is what the broker refuses although most others take it.
+type Strict struct {
+	ClientIDs       bool // client ids of more than 23 characters (3.1)
+	TopicCharacters bool // control characters in topic names and filters
+	KeepAlive       bool // a Keep Alive above SessionConfig.KeepAlive, or none, of who can't be told (before 5.0)
 }
 
 // Limits bound what clients can make the broker hold.
@@ -75,11 +83,11 @@ type Limits struct {
 	MailboxBytes int
 
 	// Subscriptions of one client; 0 means 10,000, ten times of what a client
-	// uses that lists its devices one by one.
+	// uses that lists its devices one by one. A long filter counts as several.
 	Subscriptions int
 
-	TopicLevels int // in a name or filter; 0 means 128, real names have 10
-	TopicLength int // in bytes; 0 means 4096, real names have 100
+	TopicLevels int // in a name or filter; 0 means 200, real names have 10
+	TopicLength int // in bytes; 0 means 65,535, all that the standard allows
 
 	// TopicAliases that a client may set, and that the broker sets for a client
 	// at most; 0 means 16, negative means none.
@@ -167,8 +175,8 @@ func (c Config) withDefaults() Config {
 	l.PendingBytes = cmp.Or(l.PendingBytes, 1<<20)
 	l.MailboxBytes = cmp.Or(l.MailboxBytes, 4<<20)
 	l.Subscriptions = cmp.Or(l.Subscriptions, 10_000)
-	l.TopicLevels = cmp.Or(l.TopicLevels, 128)
-	l.TopicLength = cmp.Or(l.TopicLength, 4096)
+	l.TopicLevels = cmp.Or(l.TopicLevels, 200)
+	l.TopicLength = cmp.Or(l.TopicLength, 65_535)
 	l.TopicAliases = max(cmp.Or(l.TopicAliases, 16), 0)
 	l.RetainedMessages = max(cmp.Or(l.RetainedMessages, 1_000_000), 0)
 	l.RetainedBytes = cmp.Or(l.RetainedBytes, 1<<30)

@@ -2,11 +2,13 @@ package broker
 
 import (
 	"cmp"
+	"fmt"
 	"hash/fnv"
 	"log/slog"
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"midge/internal/packet"
 	"midge/internal/session"
@@ -102,6 +104,9 @@ func (s *shard) checkConnect(p *packet.Connect) error {
 	if p.Properties.Has(packet.PropAuthMethod) {
 		return fault(p.Version, packet.BadAuthenticationMethod, "MQTT-4.12.0-1", "", "authentication method is not known")
 	}
+	if err := s.checkStrict(p); err != nil {
+		return err
+	}
 	if !p.HasWill {
 		return nil
 	}
@@ -111,11 +116,27 @@ func (s *shard) checkConnect(p *packet.Connect) error {
 		return fault(p.Version, packet.TopicNameInvalid, "3.1.3.3", "3.1.3.2", "will topic: "+err.Error())
 	}
 	switch {
-	case sysTopic(w.Topic), !s.b.cfg.Access.Publish(string(p.ClientID), w.Topic):
+	case reserved(w.Topic, string(p.ClientID)), !s.b.cfg.Access.Publish(string(p.ClientID), w.Topic):
 		s.count.RefusedAccess++
 		return fault(p.Version, packet.NotAuthorized, "3.1.3.3", "3.1.3.2", "will topic is not for this client")
-	case w.Retain && s.b.cfg.Limits.RetainedMessages == 0:
+	case w.Retain && s.b.cfg.Limits.RetainedMessages == 0 && p.Version == packet.V5:
 		return fault(p.Version, packet.RetainNotSupported, "MQTT-3.2.2-13", "", "will with RETAIN although retained messages are off")
+	}
+	return nil
+}
+
+// checkStrict looks at what only strict settings refuse.
+func (s *shard) checkStrict(p *packet.Connect) error {
+	strict, most := &s.b.cfg.Strict, s.b.cfg.Session.KeepAlive
+	if p.Version == packet.V31 && strict.ClientIDs {
+		if n := utf8.RuneCount(p.ClientID); n > 23 {
+			return fault(p.Version, packet.ClientIdentifierNotValid, "", "3.1", fmt.Sprintf("client identifier has %d characters and not 1 to 23", n))
+		}
+	}
+	if p.Version != packet.V5 && strict.KeepAlive && most > 0 {
+		if asked := time.Duration(p.KeepAlive) * time.Second; asked == 0 || asked > most {
+			return fault(p.Version, packet.ClientIdentifierNotValid, "", "3.1.2.10", fmt.Sprintf("Keep Alive of %v, the most is %v", asked, most))
+		}
 	}
 	return nil
 }
@@ -200,6 +221,7 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 		s.writeSession(cl, 0)
 	}
 	s.setWill(cl, newWill(p, id)) // MQTT-3.1.3-9
+	cl.setBridge(p.Bridge && p.Version != packet.V5)
 	cl.conn, c.client = c, cl
 	link := session.NewLink(p, &s.session)
 	c.apart = link.Apart()

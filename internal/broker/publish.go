@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"math/bits"
 	"slices"
 
@@ -13,6 +14,18 @@ import (
 // sysTopic tells whether a name is one of the broker's own.
 func sysTopic(name []byte) bool {
 	return len(name) >= 4 && string(name[:4]) == "$SYS" && (len(name) == 4 || name[4] == '/')
+}
+
+// reserved tells whether a client must not publish to a name because it is one
+// of the broker's own. Where bridges of Mosquitto tell whether they are
+// connected is theirs: $SYS/broker/connection/<client id>/state.
+func reserved(name []byte, clientID string) bool {
+	return sysTopic(name) && string(name) != connectionPrefix+clientID+"/state"
+}
+
+// ownTopic tells whether messages of a name are the broker's.
+func ownTopic(name []byte) bool {
+	return sysTopic(name) && !bytes.HasPrefix(name, []byte(connectionPrefix))
 }
 
 // route gives a message to everybody who is to get it. It stores a retained one
@@ -165,7 +178,7 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 	r := c.route
 	known := r != nil && !r.gone && r.name == string(name)
 	if !known {
-		if code := s.checkTopic(name); code != packet.Success {
+		if code := s.checkTopic(name, cl.id); code != packet.Success {
 			return code, false
 		}
 	}
@@ -235,12 +248,12 @@ func (s *shard) received(cl *client, id packet.ID) {
 }
 
 // checkTopic tells whether clients may publish to a topic at all.
-func (s *shard) checkTopic(name []byte) packet.ReasonCode {
+func (s *shard) checkTopic(name []byte, clientID string) packet.ReasonCode {
 	if err := topic.ValidName(name, s.limits); err != nil {
 		s.count.RefusedTopics++
 		return packet.TopicNameInvalid
 	}
-	if sysTopic(name) {
+	if reserved(name, clientID) {
 		s.count.RefusedAccess++
 		return packet.NotAuthorized
 	}

@@ -16,11 +16,12 @@ type retained struct {
 	mu       sync.RWMutex
 	messages topic.Names[*kept]
 	bytes    int64
-	expiring expiring // those of messages that end
-	ended    uint64   // how many ever have
-	store    Store    // nil: they are only in memory
-	most     int      // messages
-	mostSize int64    // bytes
+	own      struct{ messages, bytes int64 } // of these, the broker's, which no limit counts
+	expiring expiring                        // those of messages that end
+	ended    uint64                          // how many ever have
+	store    Store                           // nil: they are only in memory
+	most     int                             // messages
+	mostSize int64                           // bytes
 }
 
 // kept is a retained message, in 112 bytes and those of its contents.
@@ -77,34 +78,38 @@ func (r *retained) set(m *message.Message, now time.Duration) bool {
 	m.KeepIn(&k.Message)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ours := sysTopic(m.Topic) && m.Publisher == ""
-	if !ours && !r.room(k) {
+	own := ownTopic(m.Topic)
+	if !own && !r.room(k) {
 		if r.sweepLocked(now); !r.room(k) {
 			r.remove(m.Topic)
 			return false
 		}
 	}
 	r.put(k)
-	if r.store != nil && !ours {
+	if r.store != nil && !own {
 		r.store.Retain(&k.Message)
 	}
 	return true
 }
 
-// room tells whether the limits allow a message.
+// room tells whether the limits allow a client's message.
 func (r *retained) room(k *kept) bool {
-	n, size := r.messages.Len()+1, r.bytes+int64(k.Size())
+	n, size := int64(r.messages.Len())-r.own.messages+1, r.bytes-r.own.bytes+int64(k.Size())
 	if old, replaced := r.messages.Get(k.Topic); replaced {
 		n--
 		size -= int64(old.Size())
 	}
-	return n <= r.most && size <= r.mostSize
+	return n <= int64(r.most) && size <= r.mostSize
 }
 
 // put makes k the message of its topic.
 func (r *retained) put(k *kept) {
 	old, replaced := r.messages.Set(k.Topic, k)
 	r.bytes += int64(k.Size())
+	if ownTopic(k.Topic) {
+		r.own.messages++
+		r.own.bytes += int64(k.Size())
+	}
 	if replaced {
 		r.forget(old)
 	}
@@ -116,6 +121,10 @@ func (r *retained) put(k *kept) {
 // forget is what follows when a message is not the one of its topic any more.
 func (r *retained) forget(k *kept) {
 	r.bytes -= int64(k.Size())
+	if ownTopic(k.Topic) {
+		r.own.messages--
+		r.own.bytes -= int64(k.Size())
+	}
 	if k.place != 0 {
 		heap.Remove(&r.expiring, k.place-1)
 	}
@@ -134,7 +143,7 @@ func (r *retained) remove(name []byte) {
 		return
 	}
 	r.forget(old)
-	if r.store != nil {
+	if r.store != nil && !ownTopic(name) {
 		r.store.Unretain(name)
 	}
 }

@@ -72,7 +72,9 @@ type shard struct {
 func newShard(b *Broker, index int) *shard {
 	s := &shard{
 		b: b, index: index, log: b.cfg.Logger,
-		limits:      topic.Limits{Levels: b.cfg.Limits.TopicLevels, Bytes: b.cfg.Limits.TopicLength},
+		limits: topic.Limits{
+			Levels: b.cfg.Limits.TopicLevels, Bytes: b.cfg.Limits.TopicLength, NoControl: b.cfg.Strict.TopicCharacters,
+		},
 		session:     sessionConfig(b.cfg),
 		clients:     map[string]*client{},
 		backlogs:    map[*client][]backlogItem{},

@@ -90,7 +90,7 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 	}
 	sub = cl.subs.find(filter)
 	if existed = sub != nil; !existed {
-		if cl.subs.len() >= s.b.cfg.Limits.Subscriptions {
+		if cl.subs.weight()+weightOf(filter) > s.b.cfg.Limits.Subscriptions {
 			s.count.RefusedSubscriptions++
 			return nil, false, packet.QuotaExceeded
 		}
@@ -99,9 +99,12 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 	}
 	before := sub.qos
 	sub.id, sub.qos, sub.noLocal, sub.rap = id, p.QoS, p.NoLocal, p.RetainAsPublished
+	if cl.bridges() {
+		sub.noLocal, sub.rap = !shared, true
+	}
 	if cl.stored() {
 		s.disk().PutSubscription(cl.session.Number, &store.Subscription{
-			Filter: filter, ID: id, QoS: p.QoS, NoLocal: p.NoLocal, RetainAsPublished: p.RetainAsPublished,
+			Filter: filter, ID: id, QoS: p.QoS, NoLocal: sub.noLocal, RetainAsPublished: sub.rap,
 		})
 	}
 	switch {

@@ -27,23 +27,31 @@ type subscriptions struct {
 }
 
 type further struct {
-	list  []*subscription
-	index map[string]int // filter -> place in list, once there are more than scanned
+	list   []*subscription
+	index  map[string]int // filter -> place in list, once there are more than scanned
+	weight int            // see subscriptions.weight
 }
 
 // scanned is the number of subscriptions up to which they are searched one by
 // one.
 const scanned = 16
 
-// len is their number.
-func (l *subscriptions) len() int {
+// longFilter is the length of a filter above which it counts as several
+// subscriptions, so that a client's take 40 MB at most and not 640.
+const longFilter = 4 << 10
+
+// weightOf is how many subscriptions one with this filter counts as.
+func weightOf(filter string) int { return 1 + (len(filter)-1)/longFilter }
+
+// weight is what all of them count as.
+func (l *subscriptions) weight() int {
 	switch {
 	case l.first == nil:
 		return 0
 	case l.further == nil:
-		return 1
+		return weightOf(l.first.filter)
 	}
-	return 1 + len(l.further.list)
+	return weightOf(l.first.filter) + l.further.weight
 }
 
 // all calls yield for each subscription, in no order.
@@ -113,6 +121,7 @@ func (l *further) place(filter string) int {
 
 func (l *further) add(sub *subscription) {
 	l.list = append(l.list, sub)
+	l.weight += weightOf(sub.filter)
 	switch {
 	case l.index != nil:
 		l.index[sub.filter] = len(l.list) - 1
@@ -138,6 +147,7 @@ func (l *further) remove(filter string) {
 		}
 	}
 	l.list[last] = nil
+	l.weight -= weightOf(filter)
 	l.list = l.list[:last]
 	delete(l.index, filter)
 }

@@ -33,7 +33,10 @@ type load struct {
 	averages [3]float64
 }
 
-const sysPrefix = "$SYS/broker/"
+const (
+	sysPrefix        = "$SYS/broker/"
+	connectionPrefix = sysPrefix + "connection/" // see reserved
+)
 
 func (s *shard) startSys() {
 	if s.b.cfg.Sys < 0 {

@@ -64,12 +64,12 @@ func TestConfigCheck(t *testing.T) {
 
 // TestConfigShow proves that what it prints is a file with the same meaning.
 func TestConfigShow(t *testing.T) {
-	env := []string{"MIDGE_LISTEN=:1,:2", "MIDGE_SYS_INTERVAL=3s"}
+	env := []string{"MIDGE_LISTEN=127.0.0.1:1,[::1]:2", "MIDGE_SYS_INTERVAL=3s"}
 	status, out, stderr := run(t, map[string]string{"midge.toml": "[limits]\npacket_size = 4096\n"}, env, "config", "show")
 	if status != Done || stderr != "" {
 		t.Fatalf("status %d, %s", status, stderr)
 	}
-	for _, want := range []string{"listen = [\":1\", \":2\"]  # MIDGE_LISTEN\n", "\n[limits]\n", "\npacket_size = \"4KiB\"  # midge.toml:2\n"} {
+	for _, want := range []string{"listen = [\"127.0.0.1:1\", \"[::1]:2\"]  # MIDGE_LISTEN\n", "\n[limits]\n", "\npacket_size = \"4KiB\"  # midge.toml:2\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -111,8 +111,8 @@ func TestServeFaults(t *testing.T) {
 	taken := l.Addr().String()
 	for _, tt := range []struct{ name, args, stderr string }{
 		{"flag", "--threads x", "midge: --threads: threads: \"x\" is not a whole number\n"},
-		{"all faults", "--log-level loud --listen nowhere", "midge: --log-level: log.level: \"loud\" is none of debug, info, warn, error\nmidge: --listen: listen: nowhere: write host:port, such as 127.0.0.1:1883, [::1]:1883 or :1883\n"},
-		{"set", "--set limits.packet_size=1", "midge: --set: limits.packet_size: 1B is outside 256B to 268435460B\n"},
+		{"all faults", "--log-level loud --listen nowhere", "midge: --log-level: log.level: \"loud\" is none of debug, info, warn, error\nmidge: --listen: listen: nowhere: write host:port, such as 127.0.0.1:1883, [::1]:1883 or localhost:1883\n"},
+		{"set", "--set limits.packet_size=1", "midge: --set: limits.packet_size: 1B is outside 50B to 268435460B\n"},
 		{"file", "--config missing.toml", "midge: read configuration: "},
 		{"port in use", "--listen " + taken, "midge: listen on tcp://" + taken + ": another process, perhaps another broker, uses port "},
 		{"data directory", "--listen 127.0.0.1:0 --data-dir " + filepath.Join("a", "b"), "midge: data directory " + filepath.Join("a", "b") + ": it does not exist, and there is no directory a to make it in\n"},

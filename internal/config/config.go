@@ -12,7 +12,10 @@ import "time"
 // Config holds the settings of one broker. The table in settings.go says what
 // each means, its unit and its range.
 type Config struct {
-	Listen     []string
+	Listen         []string
+	ListenWait     time.Duration
+	AllowAnonymous bool
+
 	Threads    int
 	Shards     int
 	Engine     string
@@ -23,6 +26,7 @@ type Config struct {
 
 	Limits  Limits
 	Session Session
+	Strict  Strict
 	Sys     Sys
 	Log     Log
 }
@@ -60,6 +64,13 @@ type Session struct {
 	ResponseInformation string
 }
 
+// Strict is what the broker refuses although most others take it.
+type Strict struct {
+	ClientIDs       bool
+	TopicCharacters bool
+	KeepAlive       bool
+}
+
 // Sys shapes the topics under $SYS.
 type Sys struct {
 	Interval time.Duration
@@ -78,6 +89,7 @@ type Log struct {
 func Default() Config {
 	return Config{
 		Listen:     []string{"tcp://127.0.0.1:1883"},
+		ListenWait: 30 * time.Second,
 		Engine:     "auto",
 		DataDir:    "midge-data",
 		Durability: "commit",
@@ -90,8 +102,8 @@ func Default() Config {
 			PendingBytes:     1 << 20,
 			MailboxBytes:     4 << 20,
 			Subscriptions:    10_000,
-			TopicLevels:      128,
-			TopicLength:      4096,
+			TopicLevels:      200,
+			TopicLength:      65_535,
 			TopicAliases:     16,
 			RetainedMessages: 1_000_000,
 			RetainedBytes:    1 << 30,

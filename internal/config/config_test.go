@@ -95,7 +95,7 @@ func TestFaults(t *testing.T) {
 		{"duration without unit", "[sys]\ninterval = 10", `f:2: sys.interval: this takes a duration in quotes, such as "5s"`},
 		{"bad duration", "[sys]\ninterval = \"10 sec\"", `f:2: sys.interval: "10 sec" is not a duration; write a number with a unit, such as "500ms", "5s" or "24h"`},
 		{"bad size", "[limits]\npacket_size = \"1 megabyte\"", `f:2: limits.packet_size: "1 megabyte" is not a size; write a number of bytes, or one with a unit, such as "64KiB" or "1MiB"`},
-		{"range", "[limits]\npacket_size = \"512MiB\"", "f:2: limits.packet_size: 512MiB is outside 256B to 268435460B"},
+		{"range", "[limits]\npacket_size = \"512MiB\"", "f:2: limits.packet_size: 512MiB is outside 50B to 268435460B"},
 		{"negative", "threads = -1", "f:1: threads: -1 is outside 0 to 1024"},
 		{"no zero", "[session]\ninflight = 0", "f:2: session.inflight: 0 is outside 1 to 65535"},
 		{"word", "[log]\nlevel = \"inof\"", `f:2: log.level: "inof" is none of debug, info, warn, error; did you mean info?`},
@@ -103,17 +103,24 @@ func TestFaults(t *testing.T) {
 		{"list of numbers", "listen = [1883]", `f:1: listen: this takes a list of texts, such as ["a", "b"]`},
 		{"empty list", "listen = []", "f:1: listen: the list is empty"},
 		{"text for a list", `listen = ":1883"`, `f:1: listen: this takes a list of texts, such as ["a", "b"]`},
-		{"listen without port", `listen = ["localhost"]`, "f:1: listen: localhost: write host:port, such as 127.0.0.1:1883, [::1]:1883 or :1883"},
+		{"listen without port", `listen = ["localhost"]`, "f:1: listen: localhost: write host:port, such as 127.0.0.1:1883, [::1]:1883 or localhost:1883"},
 		{"listen port", `listen = [":70000"]`, `f:1: listen: :70000: port "70000" is outside 0 to 65535`},
 		{"listen tls", `listen = ["tls://:8883"]`, "f:1: listen: tls://:8883: tls listeners are not built yet; tcp is"},
 		{"listen scheme", `listen = ["http://:80"]`, `f:1: listen: http://:80: unknown scheme "http"; write tcp://host:port`},
 		{"listen twice", `listen = ["tcp://127.0.0.1:1883", "127.0.0.1:1883"]`, "f:1: listen: 127.0.0.1:1883 is listed twice"},
+		{"listen twice, localhost", `listen = ["localhost:1883", "127.0.0.1:1883"]`, "f:1: listen: 127.0.0.1:1883 is listed twice"},
+		{"listen twice, another spelling", `listen = ["[::1]:1883", "[0::1]:1883"]`, "f:1: listen: [0::1]:1883 is listed twice"},
+		{"listen twice, every address", `listen = ["127.0.0.1:1883", ":1883"]`, "f:1: listen: 127.0.0.1:1883 is part of :1883 already; list one of them"},
+		{"listen twice, every IPv4", `listen = ["127.0.0.1:1883", "0.0.0.0:1883"]`, "f:1: listen: 127.0.0.1:1883 is part of 0.0.0.0:1883 already; list one of them"},
+		{"listen twice, every IPv6", `listen = ["[::1]:1883", "[::]:1883"]`, "f:1: listen: [::1]:1883 is part of [::]:1883 already; list one of them"},
+		{"switch", "allow_anonymous = 1", "f:1: allow_anonymous: this takes true or false without quotes"},
+		{"switch in quotes", `allow_anonymous = "true"`, "f:1: allow_anonymous: this takes true or false without quotes"},
 		{"keep alive", "[session]\nkeep_alive = \"1500ms\"", "f:2: session.keep_alive: 1.5s is not a whole number of seconds"},
 		{"syntax", "threads = 1\n\n[limits\n", "f:3: "},
 		{"no value", "threads =", "f:1: "},
 		{"open text", "threads = 1\ndata_dir = \"x", "f:2: "},
 		{"a fault before the syntax ends", "x_y_z = 1\n= 2", "f:1: x_y_z: unknown key\nf:2: "},
-		{"all at once", "[log]\nlevel = \"x_y_z\"\n[limits]\npacket_size = 1", "f:2: log.level: \"x_y_z\" is none of debug, info, warn, error\nf:4: limits.packet_size: 1B is outside 256B to 268435460B"},
+		{"all at once", "[log]\nlevel = \"x_y_z\"\n[limits]\npacket_size = 1", "f:2: log.level: \"x_y_z\" is none of debug, info, warn, error\nf:4: limits.packet_size: 1B is outside 50B to 268435460B"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Load(Sources{FileName: "f", File: []byte(tt.file)})
@@ -135,11 +142,12 @@ func TestFaultsOfOtherSources(t *testing.T) {
 	_, err := Load(Sources{
 		FileName: "f", File: []byte("threads = -3"),
 		Environment: []string{"MIDGE_LOG_LEVEL=loud"},
-		Flags:       []Given{{Flag: "--set", Key: "limits.conections", Values: []string{"1"}}, {Flag: "--threads", Key: "threads", Values: []string{"many"}}},
+		Flags:       []Given{{Flag: "--set", Key: "limits.conections", Values: []string{"1"}}, {Flag: "--set", Key: "allow_anonymous", Values: []string{"yes"}}, {Flag: "--threads", Key: "threads", Values: []string{"many"}}},
 	})
 	want := `f:1: threads: -3 is outside 0 to 1024
 MIDGE_LOG_LEVEL: log.level: "loud" is none of debug, info, warn, error
 --set: limits.conections: unknown key; did you mean limits.connections?
+--set: allow_anonymous: "yes" is neither true nor false
 --threads: threads: "many" is not a whole number`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
@@ -147,7 +155,7 @@ MIDGE_LOG_LEVEL: log.level: "loud" is none of debug, info, warn, error
 }
 
 func TestUnknownVariableIsAWarning(t *testing.T) {
-	l, err := Load(Sources{Environment: []string{"MIDGE_PORT_1883_TCP=tcp://10.0.0.1:1883", "MIDGE_LIMITS_CONECTIONS=5", "MIDGE_CONFIG=x", "MIDGE_LISTEN=:1, :2"}})
+	l, err := Load(Sources{Environment: []string{"MIDGE_PORT_1883_TCP=tcp://10.0.0.1:1883", "MIDGE_LIMITS_CONECTIONS=5", "MIDGE_CONFIG=x", "MIDGE_LISTEN=:1, :2", "MIDGE_ALLOW_ANONYMOUS=true"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,16 +168,68 @@ func TestUnknownVariableIsAWarning(t *testing.T) {
 	}
 }
 
-func TestListenAddress(t *testing.T) {
-	for text, want := range map[string]string{
-		"tcp://127.0.0.1:1883": "127.0.0.1:1883",
-		"mqtt://h:1/":          "h:1",
-		":1883":                ":1883",
-		"[::1]:1883":           "[::1]:1883",
-		"tcp://[::]:0":         "[::]:0",
+func TestListeners(t *testing.T) {
+	for _, tt := range []struct{ listen, want string }{
+		{"tcp://127.0.0.1:1883", "tcp 127.0.0.1:1883"},
+		{"mqtt://h:1/", "tcp h:1"},
+		{":1883", "tcp :1883"},
+		{"[::1]:01883", "tcp [::1]:1883"},
+		{"[0:0::1]:5", "tcp [::1]:5"},
+		{"tcp://[::]:0", "tcp [::]:0"},
+		{"[::]:7", "tcp [::]:7"},
+		{"[::]:7 0.0.0.0:7", "tcp6 [::]:7, tcp4 0.0.0.0:7"},
+		{"0.0.0.0:7 [::]:7", "tcp4 0.0.0.0:7, tcp6 [::]:7"},
+		{"192.0.2.1:7 [::]:7", "tcp 192.0.2.1:7, tcp6 [::]:7"},
+		{"0.0.0.0:8 [::]:7", "tcp4 0.0.0.0:8, tcp [::]:7"},
+		{"[::ffff:192.0.2.1]:7 [::]:7", "tcp 192.0.2.1:7, tcp6 [::]:7"},
+		{"localhost:1883", "tcp 127.0.0.1:1883, tcp [::1]:1883 too"},
+		{"localhost:0", "tcp 127.0.0.1:0, tcp [::1]:0 too"},
 	} {
-		if got, err := ListenAddress(text); got != want || err != nil {
-			t.Errorf("ListenAddress(%q) = %q, %v; want %q", text, got, err, want)
+		l, err := Load(Sources{Flags: []Given{
+			{Flag: "--listen", Key: "listen", Values: strings.Fields(tt.listen)}, {Flag: "--set", Key: "allow_anonymous", Values: []string{"true"}},
+		}})
+		if err != nil {
+			t.Errorf("%s: %v", tt.listen, err)
+			continue
+		}
+		var all []string
+		for _, l := range l.Listeners() {
+			text := l.Network + " " + l.Address()
+			if l.SamePort {
+				text += " too"
+			}
+			all = append(all, text)
+		}
+		if got := strings.Join(all, ", "); got != tt.want {
+			t.Errorf("%s means %s, want %s", tt.listen, got, tt.want)
+		}
+	}
+}
+
+// TestOpenListener proves that nobody lets everybody in without saying so.
+func TestOpenListener(t *testing.T) {
+	for _, listen := range []string{
+		":1883", "0.0.0.0:1883", "[::]:1883", "192.0.2.1:1883", "[2001:db8::1]:1883", "[fe80::1%eth0]:1883", "broker.example:1883", ":0",
+		"[::ffff:192.0.2.1]:1883",
+		"127.0.0.1:1883 tcp://0.0.0.0:1884",
+	} {
+		given := Given{Flag: "--listen", Key: "listen", Values: strings.Fields(listen)}
+		_, err := Load(Sources{Flags: []Given{given}})
+		want := "--listen: listen: " + given.Values[len(given.Values)-1] + ": other machines could connect, and nobody is asked for a password; " +
+			"if that is meant, write allow_anonymous = true in the file, or --set allow_anonymous=true"
+		if err == nil || err.Error() != want {
+			t.Errorf("%s without allow_anonymous: got\n%v\nwant\n%s", listen, err, want)
+		}
+		if _, err := Load(Sources{File: []byte("allow_anonymous = true"), Flags: []Given{given}}); err != nil {
+			t.Errorf("%s with allow_anonymous: %v", listen, err)
+		}
+		if _, err := Load(Sources{File: []byte("allow_anonymous = false"), Flags: []Given{given}}); err == nil {
+			t.Errorf("%s with allow_anonymous = false is no fault", listen)
+		}
+	}
+	for _, listen := range []string{"127.0.0.1:1883", "127.8.9.10:1883", "[::1]:1883", "localhost:1883", "[::ffff:127.0.0.1]:1883"} {
+		if _, err := Load(Sources{Flags: []Given{{Flag: "--listen", Key: "listen", Values: []string{listen}}}}); err != nil {
+			t.Errorf("%s: %v", listen, err)
 		}
 	}
 }

@@ -34,6 +34,8 @@ func (s *setting) describe(b *strings.Builder, def *Config) {
 	fmt.Fprintf(b, "\n### %s\n\n%s\n\n", s.key, s.doc)
 	fmt.Fprintf(b, "- Default: `%s`. %s\n", s.toml(def), s.reason)
 	switch kind := s.kindName(); {
+	case kind == "switch":
+		b.WriteString("- `true` or `false`.\n")
 	case s.words != nil:
 		fmt.Fprintf(b, "- One of: `%s`.\n", strings.Join(s.words, "`, `"))
 	case s.max > 0:

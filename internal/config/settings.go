@@ -10,7 +10,7 @@ import (
 type setting struct {
 	key    string
 	flag   string            // of midge serve, without dashes; "" for none
-	at     func(*Config) any // *int, *Size, *time.Duration, *string or *[]string
+	at     func(*Config) any // *int, *Size, *time.Duration, *string, *[]string or *bool
 	min    int64             // of a number: in bytes or nanoseconds where those are meant
 	max    int64
 	words  []string // what a word may be; nil for any text
@@ -30,7 +30,7 @@ const year = int64(365 * 24 * time.Hour)
 
 // table returns all settings in the order of the reference page.
 func table() []section {
-	return []section{top(), limits(), session(), sys(), logging()}
+	return []section{top(), limits(), session(), strict(), sys(), logging()}
 }
 
 // settings returns all settings of the table.
@@ -52,8 +52,16 @@ func top() section {
 	return section{doc: "These stand at the top of the file, before the first section.", settings: []setting{
 		{
 			key: "listen", flag: "listen", at: func(c *Config) any { return &c.Listen },
-			doc:    "The addresses to accept clients on, as `tcp://host:port`; `tcp://` may be left out, and so may the host (`:1883` is every address of the machine). TLS and WebSocket are not built yet.",
+			doc:    "The addresses to accept clients on, as `tcp://host:port`; `tcp://` may be left out. `localhost` is 127.0.0.1 and [::1]. Without a host (`:1883`) it is every address of the machine, IPv4 and IPv6; so is `[::]:1883`, unless an IPv4 address with the same port is listed too. What other machines can reach needs `allow_anonymous`. TLS and WebSocket are not built yet.",
 			reason: "A broker that asks nobody for a password serves its own machine only, until somebody decides otherwise.",
+		}, {
+			key: "listen_wait", at: func(c *Config) any { return &c.ListenWait }, max: 10 * year, zero: "not at all",
+			doc:    "How long the start waits for an address of `listen` that the machine does not have yet, or whose name can't be looked up yet. The log says what it waits for.",
+			reason: "At boot, an address comes some seconds after the programs that want it. Whoever mistypes one doesn't wait for ever.",
+		}, {
+			key: "allow_anonymous", at: func(c *Config) any { return &c.AllowAnonymous },
+			doc:    "Lets clients that nobody asks who they are in on addresses that other machines can reach. Without it the broker starts on loopback addresses (127.0.0.1, [::1], `localhost`) only, since passwords are not built yet.",
+			reason: "Whoever reaches an open broker reads and writes everything in it, and such brokers are found within hours.",
 		}, {
 			key: "engine", at: func(c *Config) any { return &c.Engine }, words: []string{"auto", "epoll", "goroutine"},
 			doc:    "What moves the bytes: `epoll` (event loops, Linux) or `goroutine` (every system). `auto` takes epoll where it works.",
@@ -97,11 +105,11 @@ func limits() section {
 			doc:    "The time from accepting a connection until its CONNECT packet is complete.",
 			reason: "Ten round trips over a poor mobile link; a connection that says nothing costs a descriptor for no longer.",
 		}, {
-			key: "limits.packet_size", at: func(c *Config) any { return &c.Limits.PacketSize }, min: 256, max: 268_435_460,
+			key: "limits.packet_size", at: func(c *Config) any { return &c.Limits.PacketSize }, min: 50, max: 268_435_460,
 			doc:    "The largest control packet that the broker takes, header included; 5.0 clients are told (Maximum Packet Size), and a larger one ends the connection with 0x95.",
 			reason: "Far above sensor data, and 1,000 clients that each hold a packet back need 1 GiB at most.",
 		}, {
-			key: "limits.connect_size", at: func(c *Config) any { return &c.Limits.ConnectSize }, min: 256, max: 268_435_460,
+			key: "limits.connect_size", at: func(c *Config) any { return &c.Limits.ConnectSize }, min: 50, max: 268_435_460,
 			doc:    "The largest CONNECT packet; `limits.packet_size` counts where it is smaller.",
 			reason: "A will of the largest size and as much again for everything else. It bounds what a peer can make the broker hold that has not said who it is.",
 		}, {
@@ -119,18 +127,18 @@ func limits() section {
 		}, {
 			key: "limits.topic_levels", at: func(c *Config) any { return &c.Limits.TopicLevels }, min: 1, max: 65_535,
 			doc:    "Levels in a topic name or filter, which are the parts between slashes.",
-			reason: "Real names have about 10; each level of a filter costs a node of the tree.",
+			reason: "Nobody was seen with more; each level of a filter costs a node of the tree, 44 bytes.",
 		}, {
 			key: "limits.topic_length", at: func(c *Config) any { return &c.Limits.TopicLength }, min: 1, max: 65_535,
 			doc:    "Bytes in a topic name or filter.",
-			reason: "Real names have about 100, and 4 KiB leaves room for generated ones.",
+			reason: "All that the standard allows. A longer filter than 4 KiB counts as several in `limits.subscriptions`, so that it takes no more memory than they do.",
 		}, {
 			key: "limits.topic_aliases", at: func(c *Config) any { return &c.Limits.TopicAliases }, max: 65_535, zero: "no aliases",
 			doc:    "Topic aliases that one client may set, and the most that the broker sets for a client that allows them (5.0).",
-			reason: "At the longest topics, 16 aliases each way bound a client to 128 KiB.",
+			reason: "At the longest topics, what a client sets with 16 aliases takes 1 MiB. The broker sets none for topics over 4 KiB: 64 KiB.",
 		}, {
 			key: "limits.retained_messages", at: func(c *Config) any { return &c.Limits.RetainedMessages }, max: math.MaxInt32, zero: "no retained messages at all",
-			doc:    "Retained messages of all topics. One more is refused with 0x97 where the publisher can be told, and is delivered but not kept otherwise.",
+			doc:    "Retained messages of all topics. One more is refused with 0x97 where the publisher can be told, and is delivered but not kept otherwise. Those of the broker itself under `$SYS` don't count.",
 			reason: "One for each device of a large fleet.",
 		}, {
 			key: "limits.retained_bytes", at: func(c *Config) any { return &c.Limits.RetainedBytes }, min: 0, max: 1 << 50, zero: "no retained messages at all",
@@ -176,7 +184,7 @@ func session() section {
 			reason: "The standard leaves it to the client.",
 		}, {
 			key: "session.keep_alive", at: func(c *Config) any { return &c.Session.KeepAlive }, max: int64(65_535 * time.Second), zero: "no limit: what the client asks for",
-			doc:    "The longest Keep Alive, in whole seconds. A 5.0 client that asks for more, or for none, is told this one (Server Keep Alive). Clients of 3.1 and 3.1.1 can't be told and keep theirs.",
+			doc:    "The longest Keep Alive, in whole seconds. A 5.0 client that asks for more, or for none, is told this one (Server Keep Alive). Clients of 3.1 and 3.1.1 can't be told and keep theirs, unless `strict.keep_alive` refuses them.",
 			reason: "The standard leaves it to the client.",
 		}, {
 			key: "session.shared_strategy", at: func(c *Config) any { return &c.Session.SharedStrategy }, words: []string{"round-robin", "sticky", "least-inflight"},
@@ -186,6 +194,24 @@ func session() section {
 			key: "session.response_information", at: func(c *Config) any { return &c.Session.ResponseInformation },
 			doc:    "What a 5.0 client is told that asks for Response Information: by convention the beginning of the topics for its answers. `\"\"` tells nothing.",
 			reason: "Nothing that the broker could make up would be true.",
+		},
+	}}
+}
+
+func strict() section {
+	return section{name: "strict", doc: "What the broker may refuse, and takes as long as these are off, as most brokers do.", settings: []setting{
+		{
+			key: "strict.client_ids", at: func(c *Config) any { return &c.Strict.ClientIDs },
+			doc:    "Refuses client ids of more than 23 characters in 3.1 (return code 2). 3.1 asks for that; no later version does.",
+			reason: "Programs that still speak 3.1 make ids from serial numbers, and other brokers take them.",
+		}, {
+			key: "strict.topic_characters", at: func(c *Config) any { return &c.Strict.TopicCharacters },
+			doc:    "Refuses control characters (U+0001 to U+001F, U+007F to U+009F) in topic names and filters, wills included (0x90 and 0x8F). The standard says that they should not be there, and lets a server refuse them.",
+			reason: "It is allowed, and others take it. Switch it on where topics end up in logs, shells and databases.",
+		}, {
+			key: "strict.keep_alive", at: func(c *Config) any { return &c.Strict.KeepAlive },
+			doc:    "Refuses clients of 3.1 and 3.1.1 whose Keep Alive is above `session.keep_alive`, or that want none (return code 2, as Mosquitto does it).",
+			reason: "A client that can't be told of a shorter time had better connect than not.",
 		},
 	}}
 }

@@ -3,7 +3,6 @@ package packet
 import (
 	"encoding/binary"
 	"fmt"
-	"unicode/utf8"
 )
 
 // Connect is the CONNECT packet (MQTT 5.0 section 3.1).
@@ -11,6 +10,7 @@ type Connect struct {
 	// Version is what the client speaks. After a fault it is the version in
 	// which to answer with CONNACK, or 0 if there is no telling.
 	Version    Version
+	Bridge     bool       // the level has bit 7 set: so bridges of Mosquitto say what they are
 	CleanStart bool       // before 5.0: Clean Session
 	KeepAlive  uint16     // seconds; 0 means none
 	Properties Properties // 5.0 only
@@ -40,6 +40,9 @@ const (
 	connectPassword   = 1 << 6
 	connectUserName   = 1 << 7
 )
+
+// bridge is the bit of a protocol level that Connect.Bridge stands for.
+const bridge = 0x80
 
 // Decode reads the packet, which tells the version itself. Version is set also
 // if Decode returns a fault: an UnsupportedProtocolVersion, for example, comes
@@ -93,13 +96,16 @@ func (p *Connect) readProtocol(r *reader) {
 	if r.err != nil {
 		return
 	}
+	if v := Version(level &^ bridge); level&bridge != 0 && v >= V31 && v <= V5 {
+		p.Bridge, level = true, uint8(v)
+	}
 	switch {
 	case string(name) == "MQIsdp":
 		p.Version = V31
-	case string(name) == "MQTT" && level < uint8(V5):
-		p.Version = V311
-	case string(name) == "MQTT":
+	case string(name) == "MQTT" && level == uint8(V5):
 		p.Version = V5
+	case string(name) == "MQTT": // of a version to come only its CONNACK of 3.1.1 is known
+		p.Version = V311
 	default:
 		if v := Version(level); v >= V31 && v <= V5 {
 			p.Version, r.v = v, v
@@ -138,10 +144,10 @@ func (p *Connect) checkClientID(r *reader) {
 	if r.err != nil {
 		return
 	}
-	n := utf8.RuneCount(p.ClientID)
+	n := len(p.ClientID)
 	switch {
-	case r.v == V31 && (n < 1 || n > 23):
-		r.fail(ClientIdentifierNotValid, "", "", fmt.Sprintf("client identifier has %d characters and not 1 to 23", n))
+	case r.v == V31 && n == 0:
+		r.fail(ClientIdentifierNotValid, "", "", "client identifier is empty")
 	case r.v == V311 && n == 0 && !p.CleanStart:
 		r.fail(ClientIdentifierNotValid, "", "MQTT-3.1.3-8", "empty client identifier without clean session")
 	}
@@ -177,7 +183,11 @@ func (p *Connect) Append(dst []byte) []byte {
 	dst = append(dst, firstByte(CONNECT))
 	at := len(dst)
 	dst = appendBinary(dst, []byte(name))
-	dst = append(dst, byte(p.Version), p.flags())
+	level := byte(p.Version)
+	if p.Bridge {
+		level |= bridge
+	}
+	dst = append(dst, level, p.flags())
 	dst = binary.BigEndian.AppendUint16(dst, p.KeepAlive)
 	dst = p.Properties.appendTo(dst, p.Version)
 	dst = appendBinary(dst, p.ClientID)

@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -22,6 +23,10 @@ type Limits struct {
 
 	// Bytes is the largest length; 0 means DefaultBytes.
 	Bytes int
+
+	// NoControl refuses control characters, which should not be there (1.5.4 of
+	// 5.0, 1.5.3 of 3.1.1) and may.
+	NoControl bool
 }
 
 const (
@@ -84,6 +89,9 @@ func ValidName(b []byte, lim Limits) error {
 	if !utf8.Valid(b) {
 		return errUTF8()
 	}
+	if lim.NoControl {
+		return checkControl(string(b))
+	}
 	return nil
 }
 
@@ -120,6 +128,9 @@ func ValidFilter(s string, lim Limits) error {
 	if !utf8.ValidString(s) {
 		return errUTF8()
 	}
+	if lim.NoControl {
+		return checkControl(s)
+	}
 	return nil
 }
 
@@ -134,6 +145,17 @@ func checkLength(n int, lim Limits) error {
 	}
 	if n > lim.Bytes {
 		return &Error{Detail: fmt.Sprintf("%d bytes, the limit is %d", n, lim.Bytes)}
+	}
+	return nil
+}
+
+// checkControl finds the control characters U+0001 to U+001F and U+007F to
+// U+009F.
+func checkControl(s string) error {
+	for i, r := range s {
+		if unicode.IsControl(r) {
+			return &Error{Detail: fmt.Sprintf("control character %U at byte %d", r, i)}
+		}
 	}
 	return nil
 }

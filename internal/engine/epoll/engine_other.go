@@ -21,7 +21,7 @@ func New([]engine.Shard, Config) (*Engine, error) {
 }
 
 // Listen reports that this system has no epoll.
-func (e *Engine) Listen(addr string) (net.Addr, error) {
+func (e *Engine) Listen(_, addr string) (net.Addr, error) {
 	return nil, fmt.Errorf("listen on %s: %w", addr, engine.ErrUnsupported)
 }
 

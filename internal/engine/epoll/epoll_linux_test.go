@@ -37,7 +37,7 @@ func TestEngine(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				addr, err := e.Listen("127.0.0.1:0")
+				addr, err := e.Listen("tcp", "127.0.0.1:0")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -83,7 +83,7 @@ func TestDescriptorsUsedUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr, err := e.Listen("127.0.0.1:0")
+	addr, err := e.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestNothingLeaks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		addr, err := e.Listen("127.0.0.1:0")
+		addr, err := e.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,7 +208,7 @@ func TestListen(t *testing.T) {
 		{":0", "127.0.0.1"},
 		{":0", "::1"},
 	} {
-		a, err := e.Listen(tt.addr)
+		a, err := e.Listen("tcp", tt.addr)
 		if err != nil {
 			t.Errorf("Listen(%q): %v", tt.addr, err)
 			continue
@@ -218,13 +218,13 @@ func TestListen(t *testing.T) {
 			t.Errorf("dial %s of %q: %v", tt.dial, tt.addr, err)
 			continue
 		}
-		if _, err := e.Listen(c.RemoteAddr().String()); err == nil {
+		if _, err := e.Listen("tcp", c.RemoteAddr().String()); err == nil {
 			t.Errorf("Listen(%q) twice succeeds", c.RemoteAddr())
 		}
 		c.Close()
 	}
 	for _, addr := range []string{"", "127.0.0.1", "127.0.0.1:70000", "256.1.1.1:1"} {
-		if a, err := e.Listen(addr); err == nil {
+		if a, err := e.Listen("tcp", addr); err == nil {
 			t.Errorf("Listen(%q) = %v", addr, a)
 		}
 	}

@@ -44,17 +44,18 @@ const (
 )
 
 // Listen opens a listener for plain TCP on addr, such as ":1883" (IPv4 and
-// IPv6), "127.0.0.1:0" or "[::1]:1883", and returns the address it got. Call
-// it before Run; the kernel keeps connections waiting until then.
-func (e *Engine) Listen(addr string) (net.Addr, error) {
+// IPv6), "127.0.0.1:0" or "[::1]:1883", and returns the address it got.
+// network is "tcp", or "tcp4" or "tcp6" for one version of IP. Call it before
+// Run; the kernel keeps connections waiting until then.
+func (e *Engine) Listen(network, addr string) (net.Addr, error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", addr, err)
 	}
-	a, err := net.ResolveTCPAddr("tcp", addr)
+	a, err := net.ResolveTCPAddr(network, addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", addr, err)
 	}
-	fd, err := e.listenSocket(a)
+	fd, err := e.listenSocket(network, a)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", addr, err)
 	}
@@ -74,11 +75,13 @@ func (e *Engine) Listen(addr string) (net.Addr, error) {
 	return l.addr, nil
 }
 
-// listenSocket opens a socket that listens on a: on both IP versions if a
-// names no address and the system has IPv6.
-func (e *Engine) listenSocket(a *net.TCPAddr) (int, error) {
-	if ip4 := a.IP.To4(); ip4 != nil {
-		return e.bindSocket(syscall.AF_INET, &syscall.SockaddrInet4{Port: a.Port, Addr: [4]byte(ip4)})
+// listenSocket opens a socket that listens on a: on both IP versions if network
+// and a name none and the system has IPv6.
+func (e *Engine) listenSocket(network string, a *net.TCPAddr) (int, error) {
+	if ip4 := a.IP.To4(); ip4 != nil || network == "tcp4" {
+		sa := &syscall.SockaddrInet4{Port: a.Port}
+		copy(sa.Addr[:], ip4)
+		return e.bindSocket(syscall.AF_INET, false, sa)
 	}
 	sa := &syscall.SockaddrInet6{Port: a.Port}
 	if a.IP != nil {
@@ -91,15 +94,17 @@ func (e *Engine) listenSocket(a *net.TCPAddr) (int, error) {
 			sa.ZoneId = uint32(ifi.Index)
 		}
 	}
-	fd, err := e.bindSocket(syscall.AF_INET6, sa)
-	if a.IP == nil && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
-		return e.bindSocket(syscall.AF_INET, &syscall.SockaddrInet4{Port: a.Port})
+	only := network == "tcp6" || sa.Addr != [16]byte{}
+	fd, err := e.bindSocket(syscall.AF_INET6, only, sa)
+	if a.IP == nil && !only && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
+		return e.bindSocket(syscall.AF_INET, false, &syscall.SockaddrInet4{Port: a.Port})
 	}
 	return fd, err
 }
 
-// bindSocket opens a listening socket. Accepted sockets inherit its options.
-func (e *Engine) bindSocket(family int, sa syscall.Sockaddr) (int, error) {
+// bindSocket opens a listening socket. only tells that one of IPv6 leaves IPv4
+// alone. Accepted sockets inherit its options.
+func (e *Engine) bindSocket(family int, only bool, sa syscall.Sockaddr) (int, error) {
 	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
@@ -110,11 +115,11 @@ func (e *Engine) bindSocket(family int, sa syscall.Sockaddr) (int, error) {
 		{syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1},
 	}
 	if family == syscall.AF_INET6 {
-		both := 0
-		if sa.(*syscall.SockaddrInet6).Addr != [16]byte{} {
-			both = 1
+		value := 0
+		if only {
+			value = 1
 		}
-		options = append(options, struct{ level, name, value int }{syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, both})
+		options = append(options, struct{ level, name, value int }{syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, value})
 	}
 	for _, o := range options {
 		if err := syscall.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {

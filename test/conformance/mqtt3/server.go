@@ -186,7 +186,7 @@ func listen(name string, shards []engine.Shard) (*network, error) {
 	if cmp.Or(name, os.Getenv("MQTT_ENGINE")) != "goroutine" {
 		e, err := epoll.New(shards, epoll.Config{Log: log})
 		if err == nil {
-			addr, err := e.Listen(anyPort)
+			addr, err := e.Listen("tcp", anyPort)
 			if err != nil {
 				return nil, err
 			}
