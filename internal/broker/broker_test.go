@@ -452,22 +452,44 @@ type alarm struct {
 
 func (*alarm) expire(*shard) {}
 
-// FuzzConnection feeds any bytes to a connection, before and after CONNECT.
+// FuzzConnection feeds any bytes to a connection, before and after CONNECT, in
+// one piece or many. The broker has everything in memory, or a disk and an
+// authenticator that answer late: at times that the seed chooses.
 func FuzzConnection(f *testing.F) {
 	v5 := (&packet.Connect{Version: packet.V5, ClientID: []byte("x"), CleanStart: true}).Append(nil)
+	v311 := (&packet.Connect{Version: packet.V311, ClientID: []byte("x")}).Append(nil)
 	pub := (&packet.Publish{Topic: []byte("a"), QoS: 2, ID: 1, Retain: true}).Append(nil, packet.V5)
 	sub := (&packet.Subscribe{ID: 1, Subscriptions: []packet.Subscription{{Filter: []byte("$share/g/#"), QoS: 2}}}).Append(nil, packet.V5)
-	f.Add(v5)
-	f.Add(bytes.Join([][]byte{v5, sub, pub, {0xe0, 0}}, nil))
-	f.Add([]byte{0x10, 0xff, 0xff, 0xff, 0xff})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		w := newWorld(t, quietConfig)
-		good := w.connect(packet.V311, "good")
+	for seed := range uint64(4) {
+		f.Add(seed, v5)
+		f.Add(seed, bytes.Join([][]byte{v5, sub, pub, {0xe0, 0}}, nil))
+		f.Add(seed, append(bytes.Clone(v311), 0x32, 6, 0, 1, 't', 0, 1, 'x'))
+		f.Add(seed, []byte{0x10, 0xff, 0xff, 0xff, 0xff})
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, b []byte) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		w, let := newWorld(t, quietConfig), func() {}
+		if seed%2 == 1 {
+			l := newLateWorld(t, seed%4 == 1, 0)
+			w, let = l.world, l.let
+		}
+		good := w.dial(packet.V311)
+		good.bytes((&packet.Connect{Version: packet.V311, ClientID: []byte("good"), CleanStart: true}).Append(nil))
+		let()
+		good.next(packet.CONNACK)
 		good.subscribe("$ok", 0)
 		bad := w.dial(packet.V5)
-		bad.bytes(b[:len(b)/2])
-		bad.bytes(b[len(b)/2:])
+		for len(b) > 0 {
+			n := 1 + r.IntN(len(b))
+			bad.bytes(b[:n])
+			b = b[n:]
+			if r.IntN(4) == 0 {
+				let()
+			}
+		}
+		let()
 		w.pass(time.Second)
+		let()
 		if good.closed {
 			return // another client took its id over, as it may
 		}

@@ -68,7 +68,7 @@ func (cl *client) stored() bool { return cl.session.Number != 0 }
 
 // online is the client's connection if CONNACK has been sent on it.
 func (cl *client) online() *conn {
-	if cl.conn == nil || cl.conn.pace == unanswered {
+	if cl.conn == nil || cl.conn.waits&forAnswer != 0 {
 		return nil
 	}
 	return cl.conn

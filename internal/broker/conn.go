@@ -27,7 +27,7 @@ type conn struct {
 	pace      pace
 	apart     bool // it takes topic aliases or only small packets, so that it can't get the same bytes as others
 	closing   bool // nothing is read or sent any more
-	stalled   bool // see shard.stall
+	waits     waits
 	entered   bool // is counted by the gate
 }
 
@@ -35,11 +35,38 @@ type conn struct {
 type pace uint8
 
 const (
-	inTime     pace = iota
-	slow            // QoS 1 and 2 wait in the session until Drained
-	looked          // slow, and release has looked at it once
-	unanswered      // CONNACK waits for the disk; nothing is read or sent
+	inTime pace = iota
+	slow        // QoS 1 and 2 wait in the session until Drained
+	looked      // slow, and release has looked at it once
 )
+
+// waits are the reasons why a connection is paused: nothing is read from it
+// before the last of them has ended. The engine keeps what has arrived, one
+// buffer at most, and offers it then.
+type waits uint8
+
+const (
+	forAnswer waits = 1 << iota // CONNECT has no answer: Access thinks, or CONNACK waits for the disk; nothing is sent either
+	forRoom                     // a publisher, for mailboxes or the disk; see shard.stall
+)
+
+// pause stops reading from a connection, for a reason.
+func (s *shard) pause(c *conn, why waits) {
+	c.waits |= why
+	c.net.Pause()
+}
+
+// resume ends a reason for a pause. The client's silence counts from the end of
+// the last, for nobody has listened to it.
+func (s *shard) resume(c *conn, why waits) {
+	if c.closing || c.waits&why == 0 {
+		return
+	}
+	if c.waits &^= why; c.waits == 0 {
+		c.hear(s.now)
+		c.net.Resume()
+	}
+}
 
 // hear takes note of a packet.
 func (c *conn) hear(now time.Duration) { c.heard = uint32(now/tick) + 1 }
@@ -64,7 +91,8 @@ func (c *conn) slowUntil() time.Duration { return time.Duration(c.slowSince)*tic
 
 // joining is a connection whose CONNECT waits for Access.
 type joining struct {
-	assigned string            // the client id that it gets from us
+	id       string            // the client's
+	assigned string            // the same if it gets it from us, otherwise ""
 	answered bool              // Access has answered:
 	code     packet.ReasonCode // this
 }
@@ -159,7 +187,7 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 	s.tell()
 	c := connOf(n)
-	for used < len(b) && !c.closing && !c.stalled {
+	for used < len(b) && !c.closing && c.waits == 0 {
 		limit := s.b.cfg.Limits.PacketSize
 		if c.client == nil {
 			if packet.TypeOf(b[used]) != packet.CONNECT {
@@ -277,7 +305,9 @@ func (s *shard) endFor(c *conn, code packet.ReasonCode, reason, clause string) {
 	}
 	s.note(c, level, clientClosed, c.client.id, code, reason, clause)
 	switch {
-	case c.pace == unanswered: // no word is fit before CONNACK
+	case c.waits&forAnswer != 0:
+		s.answerEnd(c, code, reason)
+		return
 	case c.version == packet.V5:
 		d := packet.Disconnect{Code: code}
 		if !usual && reason != "" && c.client.session.ProblemInformation() {
@@ -289,9 +319,40 @@ func (s *shard) endFor(c *conn, code packet.ReasonCode, reason, clause string) {
 	s.close(c, reason)
 }
 
+// answerEnd is the end of a connection whose CONNACK waits for the disk: it
+// becomes one that refuses, if it has a word for the reason. A will that was
+// refused is none (MQTT 5.0 section 3.1.2.5).
+func (s *shard) answerEnd(c *conn, code packet.ReasonCode, reason string) {
+	will := true
+	ack := packet.Connack{Code: code}
+	switch code {
+	case packet.QuotaExceeded: // the disk has failed
+		will = false
+		if c.version != packet.V5 {
+			ack.Code = packet.ServerUnavailable
+		}
+	case packet.ServerShuttingDown:
+		ack.Code = packet.ServerUnavailable
+	default:
+		s.close(c, reason)
+		return
+	}
+	s.send(c, ack.Append(s.out[:0], c.version)) // five bytes: smaller than the one that it stands for
+	c.net.Close()
+	s.abandon(c, will, reason)
+}
+
 // expire implements expirer: CONNECT did not come in time, or the client has
 // been silent too long.
 func (c *conn) expire(s *shard) {
+	if j := s.joining[c]; j != nil {
+		s.count.ConnectTimeouts++
+		s.note(c, slog.LevelWarn, clientRefused, j.id, packet.ServerUnavailable, "nobody has decided within limits.connect_timeout whether it may connect", "")
+		ack := packet.Connack{Code: packet.ServerUnavailable}
+		s.send(c, ack.Append(s.out[:0], c.version))
+		s.close(c, "no decision in time")
+		return
+	}
 	if c.client == nil {
 		s.count.ConnectTimeouts++
 		s.note(c, slog.LevelInfo, clientRefused, "", packet.MaximumConnectTime, "no complete CONNECT within limits.connect_timeout", "")
@@ -329,7 +390,7 @@ func keepAliveClause(v packet.Version) string {
 func (s *shard) due(c *conn) time.Duration {
 	due := forever
 	switch {
-	case c.keepAlive > 0 && c.stalled: // we don't listen, so its silence says nothing
+	case c.keepAlive > 0 && c.waits != 0: // we don't listen, so its silence says nothing
 		due = s.now + c.patience()
 	case c.keepAlive > 0:
 		due = time.Duration(c.heard)*tick + c.patience()

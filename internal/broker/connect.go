@@ -147,15 +147,16 @@ func (s *shard) ask(c *conn, p *packet.Connect, id, assigned string) (code packe
 	r := Request{ClientID: id, UserName: p.UserName, Password: p.Password, Remote: c.net.Remote()}
 	code, now = s.b.cfg.Access.Connect(r, func(code packet.ReasonCode) {
 		s.b.runner.Post(s.index, func() {
+			s.tell()
 			if j := s.joining[c]; j != nil {
 				j.answered, j.code = true, code
-				c.net.Resume()
+				s.resume(c, forAnswer)
 			}
 		})
 	})
 	if !now {
-		s.joining[c] = &joining{assigned: assigned}
-		c.net.Pause()
+		s.joining[c] = &joining{id: id, assigned: assigned}
+		s.pause(c, forAnswer)
 	}
 	return code, now
 }
@@ -239,13 +240,11 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 	if !wait {
 		s.welcome(c, link, answer)
 	} else {
-		c.pace = unanswered
-		c.net.Pause()
+		s.pause(c, forAnswer)
 		later := slices.Clone(answer)
 		s.promise(promise{c: c, then: func() {
 			cl.kept = cl.stored()
-			c.pace = inTime
-			c.net.Resume()
+			s.resume(c, forAnswer)
 			s.welcome(c, link, later)
 		}})
 	}

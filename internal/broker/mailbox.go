@@ -204,11 +204,10 @@ func (s *shard) mail(to int, m *message.Message, kept **message.Message, l lette
 
 // stall pauses a publisher until the mailboxes that it fills are drained.
 func (s *shard) stall(c *conn) {
-	if c.stalled {
+	if c.waits&forRoom != 0 {
 		return
 	}
-	c.stalled = true
-	c.net.Pause()
+	s.pause(c, forRoom)
 	s.stalled = append(s.stalled, c)
 	s.count.PausedPublishers++
 }
@@ -239,10 +238,7 @@ func (s *shard) unstall() {
 		}
 	}
 	for _, c := range s.stalled {
-		c.stalled = false
-		if !c.closing {
-			c.net.Resume()
-		}
+		s.resume(c, forRoom)
 	}
 	clear(s.stalled)
 	s.stalled = s.stalled[:0]
