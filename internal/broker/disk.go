@@ -26,8 +26,8 @@ type Store interface {
 
 	Fetch(f *store.Fetch)
 
-	// Backlog is the size of what waits for the disk, in bytes.
-	Backlog() int64
+	// Busy tells that so much waits for the disk that no more should come.
+	Busy() bool
 
 	// Stats are for $SYS.
 	Stats() store.Stats
@@ -235,15 +235,11 @@ func (b *Broker) StoreChanged() {
 	}
 }
 
-// mostBacklog is how many bytes may wait for the disk before publishers of
-// durable messages are paused: what a slow disk takes in about a second.
-const mostBacklog = 16 << 20
-
-// diskFull tells that publishers of durable messages must wait. While nothing
+// diskBusy tells that publishers of durable messages must wait. While nothing
 // gets on disk at all they are refused instead.
 func (s *shard) diskBusy() bool {
 	st := s.b.cfg.Store
-	return st != nil && st.Backlog() > mostBacklog && st.Err() == nil
+	return st != nil && st.Busy() && st.Err() == nil
 }
 
 // Finished implements session.Journal.

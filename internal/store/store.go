@@ -6,6 +6,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,7 @@ type Store struct {
 	seq     atomic.Uint64 // of the last message
 	numbers atomic.Uint64 // of the last session
 	backlog atomic.Int64  // bytes of what is submitted and not committed
+	most    int64         // of them, before the store is busy
 	trouble atomic.Pointer[error]
 	stats   stats
 
@@ -76,6 +78,10 @@ type Config struct {
 	// for.
 	Interval time.Duration
 
+	// Backlog is how many bytes may wait for the disk before Busy tells so; 0 is
+	// 16 MiB: what a slow disk takes in about a second.
+	Backlog int64
+
 	// Released is called on the committing goroutine with the number of turns
 	// of a shard that are durable, counted from the start.
 	Released func(shard int, turns uint64)
@@ -89,6 +95,8 @@ type Config struct {
 // lazySync is how long what nobody waits for may stay unsynced.
 const lazySync = 200 * time.Millisecond
 
+const mostBacklog = 16 << 20
+
 // New returns a store on a backend. Load comes before everything else, then
 // Run.
 func New(b Backend, cfg Config) *Store {
@@ -97,7 +105,7 @@ func New(b Backend, cfg Config) *Store {
 	}
 	s := &Store{
 		backend: b, clock: cfg.Clock, interval: cfg.Interval, released: cfg.Released, failed: cfg.Failed, log: cfg.Log,
-		wake: make(chan struct{}, 1), lanes: make([]lane, cfg.Shards), shares: map[uint64]int32{},
+		most: cmp.Or(cfg.Backlog, mostBacklog), wake: make(chan struct{}, 1), lanes: make([]lane, cfg.Shards), shares: map[uint64]int32{},
 	}
 	s.reads.init(s)
 	return s
@@ -111,6 +119,9 @@ func (s *Store) NextSession() uint64 { return s.numbers.Add(1) }
 
 // Backlog is the size of what waits for the disk, in bytes.
 func (s *Store) Backlog() int64 { return s.backlog.Load() }
+
+// Busy tells that so much waits for the disk that no more should come.
+func (s *Store) Busy() bool { return s.backlog.Load() > s.most }
 
 // Err tells why nothing becomes durable at present: the disk is full, or has
 // failed for good. It is nil while all is well.

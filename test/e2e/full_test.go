@@ -4,10 +4,14 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,18 +22,7 @@ import (
 // TestFullDisk fills the disk under a real broker: what must last is refused,
 // the rest goes on, and so does all of it once there is room again.
 func TestFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("midge-test", dir, "tmpfs", 0, "size=64m"); err != nil {
-		if os.Geteuid() != 0 {
-			t.Skipf("NOT TESTED: a full disk; only root may mount a small file system: %v", err)
-		}
-		t.Fatalf("mount a small file system at %s, as root: %v", dir, err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Errorf("unmount %s: %v", dir, err)
-		}
-	})
+	dir := partition(t, 64)
 	p := serveIn(t, dir)
 	t.Cleanup(p.Kill) // before the file system goes
 	away := connect(t, p, packet.V5, "away", lasting(3600))
@@ -125,4 +118,110 @@ func fill(t *testing.T, name string) {
 		}
 	}
 	t.Fatalf("%s has 4 GiB, and the disk is not full", name)
+}
+
+// partition mounts a small file system, of some MiB.
+func partition(t *testing.T, size int) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := syscall.Mount("midge-test", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", size)); err != nil {
+		if os.Geteuid() != 0 {
+			t.Skipf("NOT TESTED: a full disk; only root may mount a small file system: %v", err)
+		}
+		t.Fatalf("mount a small file system at %s, as root: %v", dir, err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return dir
+}
+
+// TestFilledPartition lets a broker fill a small partition with messages by
+// itself, from one publisher or from many at a time, and takes them all: it
+// recovers, without a restart or after one on the full disk, and what was
+// acknowledged has come.
+func TestFilledPartition(t *testing.T) {
+	for _, test := range []struct {
+		durability string
+		publishers int
+		restart    syscall.Signal // by this; 0: none
+	}{
+		{"commit", 1, 0}, {"commit", 8, 0}, {"interval", 8, 0},
+		{"commit", 1, syscall.SIGKILL}, {"commit", 8, syscall.SIGKILL}, {"commit", 1, syscall.SIGTERM}, {"interval", 8, syscall.SIGTERM},
+	} {
+		t.Run(fmt.Sprintf("%s, %d publishers, %v", test.durability, test.publishers, test.restart), func(t *testing.T) {
+			dir := partition(t, 24)
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			p := serveIn(t, dir, "--set", "durability="+test.durability)
+			t.Cleanup(func() { p.Kill() }) // before the file system goes
+			away := connect(t, p, packet.V5, "away", lasting(3600))
+			away.subscribe("full", 1)
+			away.conn.Close()
+
+			acked := make([]map[string]bool, test.publishers)
+			var wg sync.WaitGroup
+			for i := range test.publishers {
+				c := connect(t, p, packet.V5, fmt.Sprint("publisher ", i), nil)
+				acked[i] = map[string]bool{}
+				wg.Go(func() { c.fillPartition(rand.New(rand.NewPCG(seed, uint64(i))), acked[i]) })
+			}
+			wg.Wait()
+			want := map[string]bool{}
+			for _, m := range acked {
+				maps.Copy(want, m)
+			}
+			t.Logf("%d messages fit", len(want))
+			if len(want) < 20 {
+				t.Fatalf("only %d messages of 50 kB fit on a partition of 24 MiB\n%s", len(want), p.Log())
+			}
+			if test.restart != 0 {
+				p.signal(test.restart)
+				p.wait(patience)
+				p = serveIn(t, dir, "--set", "durability="+test.durability)
+			}
+			away = connect(t, p, packet.V5, "away", lasting(3600))
+			for len(want) > 0 {
+				m := away.message()
+				delete(want, string(m.Payload[:32]))
+				away.answer(packet.PUBACK, m.ID)
+			}
+			b := connect(t, p, packet.V5, "b", nil)
+			if code := b.until(packet.Success); code != packet.Success {
+				t.Fatalf("PUBACK with %v although everything was taken\n%s", code, p.Log())
+			}
+			if strings.Contains(p.Log(), "store failed") {
+				t.Errorf("the store failed\n%s", p.Log())
+			}
+		})
+	}
+}
+
+// fillPartition publishes messages of 50 kB, twenty at a time, until some are
+// refused. It takes note of those that are acknowledged.
+func (c *client) fillPartition(r *rand.Rand, acked map[string]bool) {
+	payload := make([]byte, 50_000)
+	for refused := false; !refused; {
+		sent := map[packet.ID]string{}
+		for range 20 {
+			for i := range payload {
+				payload[i] = byte(r.Uint32())
+			}
+			copy(payload, fmt.Sprintf("%032x", r.Uint64()))
+			m := packet.Publish{QoS: 1, ID: c.nextID(), Topic: []byte("full"), Payload: payload}
+			sent[m.ID] = string(payload[:32])
+			c.send(m.Append(nil, c.v))
+		}
+		for range sent {
+			var ack packet.Ack
+			c.expect(packet.PUBACK, func(first byte, body []byte) error { return ack.Decode(c.v, first, body) })
+			if ack.Code == packet.Success {
+				acked[sent[ack.ID]] = true
+			} else {
+				refused = true
+			}
+		}
+	}
 }

@@ -1,3 +1,309 @@
 package pebblestore
 
-const ballastName = "ballast-"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// On a full disk a database can't even forget: that is written to the log, and
+// comes to the tables by compactions, which write new ones before they remove
+// old ones. So some room is kept by files that are in nobody's way. When the disk
+// is full they go, one at a time, and what removes messages goes on with their
+// room; new messages are refused from then on. When enough is removed the files
+// are made again, and the disk counts as full no more.
+
+const (
+	// ballastName begins the names of these files.
+	ballastName = "ballast-"
+
+	// ballastPieces is their number. The first is for a start: one on a full
+	// disk needs room, too, and may follow a crash in the middle of the rest.
+	ballastPieces = 4
+
+	// ballastShare is the part of the partition that they take, and ballastMost
+	// the most, in bytes: enough for 16 tables in memory. Guesses.
+	ballastShare = 16
+	ballastMost  = 64 << 20
+)
+
+// ballast are these files. Guarded by the mu of state.
+type ballast struct {
+	fs    vfs.FS
+	dir   string
+	piece int64 // bytes of each; 0: there is no ballast
+	there [ballastPieces]bool
+}
+
+// ballastFor is how much room to keep on the partition of a directory: 0 if its
+// size is not known.
+func ballastFor(fs vfs.FS, dir string) int64 {
+	usage, err := fs.GetDiskUsage(dir)
+	if err != nil {
+		return 0
+	}
+	return min(int64(min(usage.TotalBytes, 1<<50))/ballastShare, ballastMost)
+}
+
+// findBallast looks which files are there.
+func findBallast(fs vfs.FS, dir string, size int64) *ballast {
+	b := &ballast{fs: fs, dir: dir, piece: size / ballastPieces &^ 4095}
+	for i := range b.there {
+		info, err := fs.Stat(b.name(i))
+		if err != nil {
+			continue
+		}
+		b.there[i] = info.Size() == b.piece && b.piece > 0
+		if !b.there[i] {
+			_ = fs.Remove(b.name(i)) // of another size, or a crash came while it was made
+		}
+	}
+	return b
+}
+
+func (b *ballast) name(i int) string { return b.fs.PathJoin(b.dir, ballastName+strconv.Itoa(i+1)) }
+
+// give removes one of the files, the last that is there, and reports whether it
+// did. The first stays except during a start.
+func (b *ballast) give(starting bool) bool {
+	if b == nil {
+		return false
+	}
+	for i := ballastPieces - 1; i >= 0; i-- {
+		if b.there[i] && (i > 0 || starting) {
+			b.there[i] = false
+			return b.fs.Remove(b.name(i)) == nil
+		}
+	}
+	return false
+}
+
+// missing is the number of files that are not there.
+func (b *ballast) missing() (n int) {
+	if b == nil {
+		return 0
+	}
+	for _, there := range b.there {
+		if !there && b.piece > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// make makes a file of the ballast, with blocks of its own on the disk.
+func (b *ballast) make(i int, stop <-chan struct{}) (err error) {
+	f, err := b.fs.Create(b.name(i), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			err = errors.Join(err, b.fs.Remove(b.name(i)))
+		}
+	}()
+	from := b.piece - 1 // elsewhere Pebble's Preallocate does nothing
+	if err := f.Preallocate(0, b.piece); runtime.GOOS != "linux" || err != nil {
+		if isFull(err) {
+			return err
+		}
+		from = 0
+	}
+	block := make([]byte, min(64<<10, b.piece-from))
+	for at := from; at < b.piece; at += int64(len(block)) {
+		for i := range block {
+			block[i] = byte(rand.Uint32()) // some file systems take no room for what they can compress
+		}
+		if _, err := f.WriteAt(block[:min(int64(len(block)), b.piece-at)], at); err != nil {
+			return err
+		}
+		select {
+		case <-stop:
+			return ErrClosed
+		default:
+		}
+	}
+	return nil
+}
+
+const (
+	// ballastEvery is how often missing ballast is made again while the disk is
+	// not full, where there was no room before.
+	ballastEvery = 30 * time.Second
+
+	// The time between compactions that shall make room, in tries (retry of
+	// state): 1 s, doubled after one that failed, since that has written a table
+	// in vain, up to 5 minutes; 5 s after one that has worked.
+	compactFirst = 4
+	compactMost  = 1200
+	compactAgain = 20
+)
+
+// keeper keeps the ballast, and makes room on a full disk.
+type keeper struct {
+	d           *disk
+	db          *pebble.DB
+	compactions *scheduler
+	deletions   *atomic.Int64 // committed
+
+	complained bool
+	low        bool
+	pause      time.Duration // between compactions
+	next       time.Time     // not before
+	deleted    int64         // deletions at the last one
+	avail      int64         // room at the last one
+}
+
+// run works until the store closes or fails.
+func (k *keeper) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-k.d.lowered:
+		case <-k.d.closed:
+			return
+		case <-k.d.failed:
+			return
+		}
+		low, starved := k.d.isLow()
+		if !low {
+			k.fill()
+			timer.Reset(ballastEvery)
+			continue
+		}
+		if !k.low {
+			k.low, k.pause = true, compactFirst*k.d.retry
+			k.next = time.Now().Add(k.pause)
+			k.deleted, k.avail = k.deletions.Load(), k.room()
+			k.compactions.hold(true)
+		}
+		if k.compactIfWorth(starved); k.recovered() {
+			k.low = false
+			k.compactions.hold(false)
+		}
+		timer.Reset(k.d.retry)
+	}
+}
+
+// room is what is available on the partition, -1 if that is not known.
+func (k *keeper) room() int64 {
+	usage, err := k.d.FS.GetDiskUsage(k.d.ballast.dir)
+	if err != nil {
+		return -1
+	}
+	return int64(min(usage.AvailBytes, 1<<60))
+}
+
+// fill makes what is missing of the ballast, and reports whether it is there. It
+// leaves as much room as all of it takes.
+func (k *keeper) fill() bool {
+	b := k.d.ballast
+	k.d.mu.Lock()
+	missing := b.missing()
+	k.d.mu.Unlock()
+	if missing == 0 {
+		return true
+	}
+	if room := k.room(); room >= 0 && room < int64(missing+ballastPieces)*b.piece {
+		k.complain(fmt.Errorf("%d bytes are left", room))
+		return false
+	}
+	for i := range b.there {
+		k.d.mu.Lock()
+		there := b.there[i]
+		k.d.mu.Unlock()
+		if there {
+			continue
+		}
+		if err := b.make(i, k.d.closed); err != nil {
+			k.complain(err)
+			return false
+		}
+		k.d.mu.Lock()
+		b.there[i] = true
+		k.d.mu.Unlock()
+	}
+	k.complained = false
+	return true
+}
+
+// complain says once that there is no room for the ballast.
+func (k *keeper) complain(err error) {
+	if low, _ := k.d.isLow(); low || k.complained || errors.Is(err, ErrClosed) {
+		return
+	}
+	k.complained = true
+	k.d.log.Warn("no room for the ballast, which would make room when the disk is full", "bytes", k.d.ballast.piece*ballastPieces, "error", err)
+}
+
+// compactIfWorth compacts what can be, if that may make room: something was
+// deleted since the last time, or there is more room for it.
+func (k *keeper) compactIfWorth(starved bool) {
+	if time.Now().Before(k.next) {
+		return
+	}
+	deleted, room := k.deletions.Load(), k.room()
+	if deleted == k.deleted && room <= k.avail+k.avail/2 && !(starved && room < 0) {
+		return
+	}
+	k.deleted, k.avail = deleted, room
+	k.d.setStarved(false)
+	if err := k.compact(); err == nil && !k.starved() {
+		k.pause, k.next = compactFirst*k.d.retry, time.Now().Add(compactAgain*k.d.retry)
+		return
+	}
+	if starved {
+		k.d.setStarved(true)
+	}
+	k.next = time.Now().Add(k.pause)
+	k.pause = min(2*k.pause, compactMost*k.d.retry)
+}
+
+func (k *keeper) starved() bool {
+	_, starved := k.d.isLow()
+	return starved
+}
+
+// compact compacts everything. It returns early when the store closes or fails.
+func (k *keeper) compact() error {
+	k.compactions.hold(false)
+	defer k.compactions.hold(true)
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("pebble: %v", p)
+			}
+		}()
+		done <- k.db.Compact(ctx, []byte{0}, []byte{0xff, 0xff, 0xff, 0xff}, false)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-k.d.closed:
+		return ErrClosed
+	case <-k.d.failed:
+		return k.d.failure()
+	}
+}
+
+// recovered ends the time in which the disk counts as full, if the ballast is
+// there again and compactions have room.
+func (k *keeper) recovered() bool {
+	if k.starved() || !k.fill() {
+		return false
+	}
+	return k.d.high()
+}

@@ -15,6 +15,7 @@ type scheduler struct {
 	mu       sync.Mutex // never held in calls of db that take its lock
 	db       pebble.DBForCompaction
 	open     bool
+	held     bool
 	closed   bool
 	running  int
 	granting bool // a goroutine is in grant
@@ -32,6 +33,14 @@ func newScheduler() *scheduler {
 func (s *scheduler) start() {
 	s.mu.Lock()
 	s.open = true
+	s.mu.Unlock()
+	s.grant()
+}
+
+// hold keeps new compactions from beginning, or lets those begin that wait.
+func (s *scheduler) hold(on bool) {
+	s.mu.Lock()
+	s.held = on
 	s.mu.Unlock()
 	s.grant()
 }
@@ -87,7 +96,7 @@ func (s *scheduler) Done() {
 }
 
 func (s *scheduler) room() bool {
-	return s.open && !s.closed && s.db != nil && s.running < s.db.GetAllowedWithoutPermission()
+	return s.open && !s.held && !s.closed && s.db != nil && s.running < s.db.GetAllowedWithoutPermission()
 }
 
 // grant begins compactions that wait.

@@ -17,9 +17,10 @@ import (
 
 // disk is the file system that Pebble works on: the one below, except that
 //
-//   - while it is full, what needs room waits. Pebble goes on when there is room
-//     again. Only compactions get the error: they could wait for ever, with the
-//     room that they have taken, and start over later;
+//   - when it is full the ballast is given up, piece by piece; after that, what
+//     needs room waits, and goes on when there is some. Only compactions get the
+//     error: they could wait for ever, with the room that they have taken, and
+//     start over later;
 //   - while no file can be opened, or the system is short of something else that
 //     comes back, what needs it waits likewise (lack);
 //   - a read that fails otherwise is tried again a few times;
@@ -45,10 +46,15 @@ type state struct {
 	failed chan struct{} // closed when the disk has failed
 	closed chan struct{} // closed when the store closes: nothing waits any more
 
+	ballast *ballast      // set before Pebble opens; its piece may be 0
+	lowered chan struct{} // has an item when low has become true
+
 	mu      sync.Mutex // also held during calls of trouble: one at a time
 	trouble func(error)
-	waiting int // goroutines that wait
-	lacking lack
+	waiting int  // goroutines that wait
+	low     bool // there was no room, and the ballast is not whole or compactions starve
+	starved bool // a compaction had no room
+	lacking lack // what trouble was told of last; nothing: all is well
 	cause   error
 	opening bool // Open has not returned: it reports a failure
 	shut    bool
@@ -57,7 +63,7 @@ type state struct {
 func newDisk(fs vfs.FS, retry time.Duration, log *slog.Logger, trouble func(error)) *disk {
 	return &disk{FS: fs, state: &state{
 		retry: retry, log: log, trouble: trouble, opening: true,
-		failed: make(chan struct{}), closed: make(chan struct{}),
+		failed: make(chan struct{}), closed: make(chan struct{}), lowered: make(chan struct{}, 1),
 	}}
 }
 
@@ -185,6 +191,9 @@ func (d *disk) change(op, name string, do func() error) error {
 		}
 		err = fmt.Errorf("%s %s: %w", op, name, err)
 		if l := lackOf(err); l != nothing {
+			if l == room && d.relieve(err) {
+				continue
+			}
 			if !waits {
 				waits = true
 				d.wait(l, err)
@@ -196,6 +205,25 @@ func (d *disk) change(op, name string, do func() error) error {
 		d.fail(err)
 		return d.refuse(err)
 	}
+}
+
+// spare is change for the output of a compaction, which gets the error of a full
+// disk.
+func (d *disk) spare(op, name string, do func() error) error {
+	var full error
+	err := d.change(op, name, func() error {
+		err := do()
+		if isFull(err) {
+			full = fmt.Errorf("%s %s: %w", op, name, err)
+			return nil
+		}
+		return err
+	})
+	if err != nil || full == nil {
+		return err
+	}
+	d.crowded(full)
+	return full
 }
 
 // readTries is how often a read is tried whose error may pass: for four seconds
@@ -278,12 +306,84 @@ func (d *state) pause(long time.Duration) bool {
 	}
 }
 
-// wait and goOn count those who wait, and tell of the first and the last.
+// wait and goOn count those who wait.
 func (d *state) wait(l lack, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting++
-	if d.waiting > 1 || d.cause != nil || d.shut {
+	d.tell(l, err)
+}
+
+func (d *state) goOn() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waiting--
+	d.calm()
+}
+
+// relieve gives up a piece of the ballast, and reports whether there was one.
+func (d *state) relieve(err error) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.shut || !d.ballast.give(d.opening) {
+		return false
+	}
+	d.lower(err)
+	return true
+}
+
+// crowded takes note of a compaction that had no room.
+func (d *state) crowded(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.starved = true
+	d.lower(err)
+}
+
+// lower begins the time in which the disk counts as full, with mu held. The
+// keeper ends it (high).
+func (d *state) lower(err error) {
+	if d.cause != nil || d.shut {
+		return
+	}
+	d.low = true
+	d.tell(room, err)
+	select {
+	case d.lowered <- struct{}{}:
+	default:
+	}
+}
+
+// isLow tells whether the disk counts as full, and whether compactions starve.
+func (d *state) isLow() (low, starved bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.low, d.starved
+}
+
+// setStarved notes whether compactions starve.
+func (d *state) setStarved(now bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.starved = now
+}
+
+// high ends the time in which the disk counts as full, unless something went
+// wrong again since.
+func (d *state) high() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.starved || d.ballast.missing() > 0 {
+		return false
+	}
+	d.low = false
+	d.calm()
+	return true
+}
+
+// tell tells of something that is lacking, with mu held, unless that is known.
+func (d *state) tell(l lack, err error) {
+	if d.lacking == l || d.cause != nil || d.shut {
 		return
 	}
 	d.lacking = l
@@ -298,11 +398,9 @@ func (d *state) wait(l lack, err error) {
 	d.trouble(err)
 }
 
-func (d *state) goOn() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.waiting--
-	if d.waiting > 0 || d.cause != nil || d.shut {
+// calm tells that nothing is lacking any more, with mu held, if that is so.
+func (d *state) calm() {
+	if d.lacking == nothing || d.waiting > 0 || d.low || d.cause != nil || d.shut {
 		return
 	}
 	if d.lacking == room {
@@ -310,13 +408,14 @@ func (d *state) goOn() {
 	} else {
 		d.log.Info("the store goes on: what it waited for is there again")
 	}
+	d.lacking = nothing
 	d.trouble(nil)
 }
 
-// create is change for a new file.
-func (d *disk) create(op, name string, do func() (vfs.File, error)) (vfs.File, error) {
+// create is change, or what is given in its place, for a new file.
+func (d *disk) create(change func(op, name string, do func() error) error, op, name string, do func() (vfs.File, error)) (vfs.File, error) {
 	var f vfs.File
-	err := d.change(op, name, func() (err error) {
+	err := change(op, name, func() (err error) {
 		f, err = do()
 		return err
 	})
@@ -325,6 +424,9 @@ func (d *disk) create(op, name string, do func() (vfs.File, error)) (vfs.File, e
 	}
 	return &file{File: f, d: d, name: name}, nil
 }
+
+// compactionOutput is how Pebble marks the tables that compactions write.
+const compactionOutput = "pebble-compaction"
 
 // Create makes a file. It waits for room.
 //
@@ -338,17 +440,25 @@ func (d *disk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 			return nil, err
 		}
 	}
-	return d.create("create", name, func() (vfs.File, error) { return d.FS.Create(name, c) })
+	change := d.change
+	if c == compactionOutput {
+		change = d.spare
+	}
+	f, err := d.create(change, "create", name, func() (vfs.File, error) { return d.FS.Create(name, c) })
+	if err == nil && c == compactionOutput {
+		f.(*file).spare = true
+	}
+	return f, err
 }
 
 // OpenReadWrite opens a file for changes, or makes it. It waits for room.
 func (d *disk) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	return d.create("open", name, func() (vfs.File, error) { return d.FS.OpenReadWrite(name, c, opts...) })
+	return d.create(d.change, "open", name, func() (vfs.File, error) { return d.FS.OpenReadWrite(name, c, opts...) })
 }
 
 // ReuseForWrite makes a file of an old one. It waits for room.
 func (d *disk) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return d.create("reuse", to, func() (vfs.File, error) { return d.FS.ReuseForWrite(from, to, c) })
+	return d.create(d.change, "reuse", to, func() (vfs.File, error) { return d.FS.ReuseForWrite(from, to, c) })
 }
 
 // syncDir makes what was created, renamed and removed in a directory last.
@@ -449,14 +559,23 @@ func (d *disk) Unwrap() vfs.FS { return d.FS }
 // file is an open file of a disk.
 type file struct {
 	vfs.File
-	d    *disk
-	name string
+	d     *disk
+	name  string
+	spare bool // the output of a compaction
+}
+
+// change is that of the disk, as it is for this file.
+func (f *file) change(op string, do func() error) error {
+	if f.spare {
+		return f.d.spare(op, f.name, do)
+	}
+	return f.d.change(op, f.name, do)
 }
 
 // Write writes all of p. It waits for room and goes on behind what is written
 // already.
 func (f *file) Write(p []byte) (n int, err error) {
-	err = f.d.change("write", f.name, func() error {
+	err = f.change("write", func() error {
 		m, err := f.File.Write(p[n:])
 		n += m
 		if err == nil && n < len(p) {
@@ -469,7 +588,7 @@ func (f *file) Write(p []byte) (n int, err error) {
 
 // WriteAt is Write at a place.
 func (f *file) WriteAt(p []byte, off int64) (n int, err error) {
-	err = f.d.change("write", f.name, func() error {
+	err = f.change("write", func() error {
 		m, err := f.File.WriteAt(p[n:], off+int64(n))
 		n += m
 		if err == nil && n < len(p) {
@@ -487,15 +606,34 @@ func (f *file) Preallocate(off, length int64) error {
 	return nil
 }
 
+// sync is that of the disk. Some file systems find out here that there is no
+// room; a compaction loses nothing by that.
+func (f *file) sync(do func() error) error {
+	var full error
+	err := f.d.sync(f.name, func() error {
+		err := do()
+		if f.spare && isFull(err) {
+			full = fmt.Errorf("sync %s: %w", f.name, err)
+			return nil
+		}
+		return err
+	})
+	if err != nil || full == nil {
+		return err
+	}
+	f.d.crowded(full)
+	return full
+}
+
 // Sync writes the file to disk.
-func (f *file) Sync() error { return f.d.sync(f.name, f.File.Sync) }
+func (f *file) Sync() error { return f.sync(f.File.Sync) }
 
 // SyncData writes the file to disk, if not its times.
-func (f *file) SyncData() error { return f.d.sync(f.name, f.File.SyncData) }
+func (f *file) SyncData() error { return f.sync(f.File.SyncData) }
 
 // SyncTo writes the file to disk up to a length.
 func (f *file) SyncTo(length int64) (full bool, err error) {
-	err = f.d.sync(f.name, func() (err error) {
+	err = f.sync(func() (err error) {
 		full, err = f.File.SyncTo(length)
 		return err
 	})

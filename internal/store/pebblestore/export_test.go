@@ -26,3 +26,9 @@ func Migrating(o Options, steps ...func(fs vfs.FS, dir string) error) Options {
 	}
 	return o
 }
+
+// Ballast gives a store a ballast of some bytes.
+func Ballast(o Options, bytes int64) Options {
+	o.ballast = bytes
+	return o
+}

@@ -57,8 +57,9 @@ type Options struct {
 	// CacheBytes bounds the cache of blocks read from disk; 0 is 8 MiB.
 	CacheBytes int64
 	// MemTableBytes is the size of the tables in memory that collect changes
-	// before they go to a file; 0 is 4 MiB. Up to four exist at a time, while
-	// the disk is slower than the writes.
+	// before they go to a file; 0 is 4 MiB, or less on a partition of less than
+	// 256 MiB. Up to four exist at a time, while the disk is slower than the
+	// writes.
 	MemTableBytes int
 	// Retry is the time between tries while the disk is full or something else
 	// is lacking, and before a read that failed is tried again; 0 is 250 ms.
@@ -73,6 +74,7 @@ type Options struct {
 
 	now        func() time.Time // nil is time.Now
 	migrations []migration      // nil are those of this version
+	ballast    int64            // bytes; 0 is a share of the partition
 }
 
 // Report says what Open found and did, apart from opening.
@@ -149,18 +151,28 @@ func open(dir string, o Options) (_ *Store, report Report, err error) {
 			o.Log.Warn("store: others than its owner may read some of its files", "directory", dir, "error", err)
 		}
 	}
+	if o.ballast == 0 {
+		o.ballast = ballastFor(d.FS, dir)
+	}
+	if o.MemTableBytes <= 0 {
+		o.MemTableBytes = 4 << 20
+		if o.ballast > 0 {
+			o.MemTableBytes = int(min(max(o.ballast/4, 256<<10), 4<<20))
+		}
+	}
+	d.ballast = findBallast(d.FS, dir, o.ballast)
 	if report.MigratedFrom, err = migrate(d, dir, o.migrations); err != nil {
 		return nil, report, err
 	}
 	if report.MigratedFrom != 0 {
 		o.Log.Info("store migrated", "directory", dir, "from", report.MigratedFrom, "to", latest(o.migrations))
 	}
-	db, err := openOrSalvage(d, dir, o, &report)
+	db, compactions, err := openOrSalvage(d, dir, o, &report)
 	if err != nil {
 		return nil, report, err
 	}
 	d.opened()
-	return newStore(dir, db, d, unlock, o), report, nil
+	return newStore(dir, db, compactions, d, unlock, o), report, nil
 }
 
 // makeDir makes the directory if it is missing, so that it is still there after
@@ -191,9 +203,6 @@ func (o Options) withDefaults() Options {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 8 << 20
 	}
-	if o.MemTableBytes <= 0 {
-		o.MemTableBytes = 4 << 20
-	}
 	if o.now == nil {
 		o.now = time.Now
 	}
@@ -209,7 +218,7 @@ func (o Options) withDefaults() Options {
 // openPebble opens a database with the options of this version, or makes it.
 // Pebble begins with a sync of the directory above: so the entry of a new
 // database lasts, and what was renamed there before.
-func openPebble(d *disk, dir string, o Options) (*pebble.DB, error) {
+func openPebble(d *disk, dir string, o Options) (*pebble.DB, *scheduler, error) {
 	compactions := newScheduler()
 	opts := pebbleOptions(d.forPebble(), o, compactions)
 	if p, err := pebble.Peek(dir, d); err == nil && p.Exists && p.FormatMajorVersion < formatMajorVersion {
@@ -221,8 +230,8 @@ func openPebble(d *disk, dir string, o Options) (*pebble.DB, error) {
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	compactions.start()
-	return db, nil
+	return db, compactions, nil
 }

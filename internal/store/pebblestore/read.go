@@ -55,8 +55,7 @@ func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 
 // readFault marks errors that prove damage with ErrCorrupt: checksums that do not
 // match, blocks that make no sense, files that are missing. Others say nothing
-// about what is on disk. Pebble's words are in their first line; what follows is
-// for its own tools.
+// about what is on disk.
 func readFault(err error) error {
 	if errors.Is(err, syscall.EIO) {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)
@@ -64,6 +63,12 @@ func readFault(err error) error {
 	if !pebble.IsCorruptionError(err) || refused(err) {
 		return err
 	}
+	return corrupt(err)
+}
+
+// corrupt makes ErrCorrupt of an error. Pebble's words are in its first line;
+// what follows is for its own tools.
+func corrupt(err error) error {
 	words, _, _ := strings.Cut(err.Error(), "\n")
 	return fmt.Errorf("%w: %s", ErrCorrupt, words)
 }

@@ -25,25 +25,25 @@ const (
 
 // openOrSalvage opens the database. It begins a new one if there is none, and
 // salvages one that is damaged.
-func openOrSalvage(d *disk, dir string, o Options, report *Report) (*pebble.DB, error) {
+func openOrSalvage(d *disk, dir string, o Options, report *Report) (*pebble.DB, *scheduler, error) {
 	path := d.PathJoin(dir, dbName)
 	if err := finishSalvage(d, dir, o, report); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	damage := inspect(d, path)
 	if damage == nil && o.Salvage {
 		damage = errors.New("reading found it damaged")
 	}
 	if damage == nil {
-		db, err := openPebble(d, path, o)
+		db, compactions, err := openPebble(d, path, o)
 		if err == nil {
-			return db, nil
+			return db, compactions, nil
 		}
 		if newerPebble(err) {
-			return nil, fmt.Errorf("%w: %w", ErrNewer, err)
+			return nil, nil, fmt.Errorf("%w: %w", ErrNewer, err)
 		}
 		if d.failure() != nil || !damaged(err) {
-			return nil, err
+			return nil, nil, err
 		}
 		damage = err
 	}
@@ -51,7 +51,7 @@ func openOrSalvage(d *disk, dir string, o Options, report *Report) (*pebble.DB, 
 	report.Damage = append(report.Damage, Damage{Reason: damage.Error()})
 	salvaged := *report
 	if err := d.guard(func() error { return salvage(d, dir, o, &salvaged) }); err != nil {
-		return nil, fmt.Errorf("salvage the damaged database (%w): %w", damage, err)
+		return nil, nil, fmt.Errorf("salvage the damaged database (%w): %w", damage, err)
 	}
 	*report = salvaged
 	logReport(o, report)
@@ -178,7 +178,7 @@ func newQuarantine(fs vfs.FS, dir string, now time.Time) string {
 // copyTo writes the records to a new database, and returns their number. It
 // does not return when the disk fails.
 func copyTo(d *disk, path string, o Options, m *merger) (records int64, err error) {
-	db, err := openPebble(d, path, o)
+	db, _, err := openPebble(d, path, o)
 	if err != nil {
 		return 0, err
 	}

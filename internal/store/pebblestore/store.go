@@ -35,7 +35,10 @@ type Store struct {
 	syncs   atomic.Int64
 	lasted  atomic.Int64 // the last commit with sync, in nanoseconds
 
-	aside sync.Mutex // one SetAside at a time
+	deletions atomic.Int64 // committed
+
+	aside sync.Mutex    // one SetAside at a time
+	kept  chan struct{} // closed when the keeper of the ballast has ended
 
 	mu     sync.Mutex
 	idle   *sync.Cond // users is 0
@@ -43,16 +46,22 @@ type Store struct {
 	closed bool
 }
 
-func newStore(dir string, db *pebble.DB, d *disk, unlock io.Closer, o Options) *Store {
+func newStore(dir string, db *pebble.DB, compactions *scheduler, d *disk, unlock io.Closer, o Options) *Store {
 	s := &Store{
 		dir: dir, db: db, disk: d, unlock: unlock, log: o.Log, now: o.now,
 		batch: db.NewBatch(),
 		work:  make(chan *pebble.WriteOptions),
 		done:  make(chan error, 1),
 		ended: make(chan struct{}),
+		kept:  make(chan struct{}),
 	}
 	s.idle = sync.NewCond(&s.mu)
 	go s.committer()
+	k := &keeper{d: d, db: db, compactions: compactions, deletions: &s.deletions}
+	go func() {
+		defer close(s.kept)
+		k.run()
+	}()
 	return s
 }
 
@@ -99,10 +108,13 @@ func (s *Store) Commit(sync bool, lists ...*store.Changes) error {
 		return s.fault("commit", fmt.Errorf("after an earlier failure: %w", err))
 	}
 	s.batch.Reset()
+	deletions := 0
 	for _, l := range lists {
-		if err := fill(s.batch, l); err != nil {
+		n, err := fill(s.batch, l)
+		if err != nil {
 			return s.fault("commit", err)
 		}
+		deletions += n
 	}
 	if !sync && s.batch.Empty() {
 		return nil
@@ -127,6 +139,7 @@ func (s *Store) Commit(sync bool, lists ...*store.Changes) error {
 		return s.fault("commit", s.disk.failure())
 	}
 	s.commits.Add(1)
+	s.deletions.Add(int64(deletions))
 	if sync {
 		s.syncs.Add(1)
 		s.lasted.Store(int64(time.Since(began)))
@@ -134,9 +147,9 @@ func (s *Store) Commit(sync bool, lists ...*store.Changes) error {
 	return nil
 }
 
-func fill(b *pebble.Batch, l *store.Changes) error {
+// fill adds changes to a batch, and returns how many are deletions.
+func fill(b *pebble.Batch, l *store.Changes) (deletions int, err error) {
 	for c := range l.All() {
-		var err error
 		switch c.Op {
 		case store.OpSet:
 			err = b.Set(c.Key, c.Value, nil)
@@ -148,11 +161,18 @@ func fill(b *pebble.Batch, l *store.Changes) error {
 			err = b.DeleteRange(c.Key, c.Value, nil)
 		}
 		if err != nil {
-			return err
+			return deletions, err
+		}
+		if c.Op != store.OpSet {
+			deletions++
 		}
 	}
-	return nil
+	return deletions, nil
 }
+
+// Reserve is the room that the store keeps for itself on the disk, in bytes: what
+// waits to be committed should stay well below it. 0 is unknown.
+func (s *Store) Reserve() int64 { return s.disk.ballast.piece * ballastPieces }
 
 // Get appends the value of a key to dst, or returns store.ErrNotFound.
 func (s *Store) Get(dst, key []byte) ([]byte, error) {
@@ -205,6 +225,10 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// stalled is how long Close waits for a commit after it has ended all waits for
+// room. Guess.
+const stalled = 2 * time.Second
+
 // closePebble closes the database. After a failure Pebble is left alone, on a
 // disk that takes nothing from it: its goroutines do not end any more.
 func (s *Store) closePebble() error {
@@ -212,7 +236,12 @@ func (s *Store) closePebble() error {
 		return err
 	}
 	return s.disk.guard(func() error {
-		<-s.ended
+		<-s.kept
+		select {
+		case <-s.ended:
+		case <-time.After(stalled): // by compactions, which have no room
+			return errors.New("a commit has not ended: compactions have no room")
+		}
 		return errors.Join(s.batch.Close(), s.db.Close())
 	})
 }

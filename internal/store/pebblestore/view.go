@@ -73,8 +73,8 @@ func (v *View) open(o Options) (report Report, err error) {
 	if err := inspect(v.fs, v.path); err != nil {
 		return report, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	if v.db, err = openReadOnly(v.fs, v.path, o); err != nil && !newerPebble(err) {
-		err = readFault(err)
+	if v.db, err = openReadOnly(v.fs, v.path, o); err != nil && !newerPebble(err) && damaged(err) {
+		err = corrupt(err)
 	}
 	return report, err
 }
