@@ -18,8 +18,6 @@ type world struct {
 	now   time.Duration
 	posts chan func()
 	conns []*peer
-
-	exhausts []exhaust
 }
 
 func newWorld(t testing.TB, cfg Config) *world {
@@ -82,21 +80,6 @@ func (w *world) settle() {
 			p.offer()
 		}
 	}
-	list := w.exhausts
-	w.exhausts = nil
-	for _, x := range list {
-		if x.of.paused && !x.of.told {
-			w.exhausts = append(w.exhausts, x)
-		} else {
-			x.then()
-		}
-	}
-}
-
-// exhaust is a call of peer.Exhaust.
-type exhaust struct {
-	of   *peer
-	then func()
 }
 
 func (w *world) pass(d time.Duration) {
@@ -114,8 +97,10 @@ type peer struct {
 	state   any
 	in      []byte // not used by the shard
 	pending []byte
-	out     []byte // what the client has received
-	deaf    bool   // the client does not read
+	out     []byte        // what the client has received
+	deaf    bool          // the client does not read
+	rate    int           // bytes a second that it reads; 0: as fast as they come
+	read    time.Duration // until when it has read at that rate
 	blocked bool
 	paused  bool
 	closed  bool
@@ -135,14 +120,11 @@ func (p *peer) Send(head, body []byte) {
 	}
 	p.pending = append(append(p.pending, head...), body...)
 }
-func (p *peer) Pending() int   { return len(p.pending) }
-func (p *peer) Pause()         { p.paused = true }
-func (p *peer) Resume()        { p.paused = false }
-func (p *peer) Close()         { p.closed = true }
-func (p *peer) Move(shard int) { p.moveTo = shard }
-func (p *peer) Exhaust(then func()) {
-	p.w.exhausts = append(p.w.exhausts, exhaust{p, then})
-}
+func (p *peer) Pending() int           { return len(p.pending) }
+func (p *peer) Pause()                 { p.paused = true }
+func (p *peer) Resume()                { p.paused = false }
+func (p *peer) Close()                 { p.closed = true }
+func (p *peer) Move(shard int)         { p.moveTo = shard }
 func (p *peer) Attach(state any)       { p.state = state }
 func (p *peer) Attached() any          { return p.state }
 func (p *peer) Remote() netip.AddrPort { return netip.MustParseAddrPort("127.0.0.1:4711") }
@@ -152,7 +134,20 @@ func (p *peer) write() {
 		p.blocked = len(p.pending) > 0
 		return
 	}
-	p.out = append(p.out, p.pending...)
+	n := len(p.pending)
+	if p.rate > 0 && !p.closed {
+		n = min(n, int((p.w.now-p.read)*time.Duration(p.rate)/time.Second))
+		p.read += time.Duration(n) * time.Second / time.Duration(p.rate)
+	}
+	if len(p.pending) == n {
+		p.read = p.w.now // credit is not saved
+	}
+	p.out = append(p.out, p.pending[:n]...)
+	p.pending = p.pending[n:]
+	if len(p.pending) > 0 {
+		p.blocked = true
+		return
+	}
 	p.pending = nil
 	if p.blocked && !p.closed {
 		p.blocked = false

@@ -180,7 +180,6 @@ func (e *Engine) finish() {
 		s.reset()
 		s.release()
 		s.runPosts()
-		s.exhaustAll()
 		s.handler.Turn(e.Now())
 	}
 	e.closeDescriptors()

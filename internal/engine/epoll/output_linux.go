@@ -4,6 +4,7 @@ package epoll
 
 import (
 	"bytes"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -135,7 +136,8 @@ func (s *shard) sent(c *conn, n int, errno syscall.Errno) {
 	if errno != 0 {
 		n = 0
 		if errno != syscall.EAGAIN && errno != syscall.ENOBUFS && errno != syscall.EINTR {
-			s.breakOutput(c, errno)
+			s.dropOutput(c)
+			s.doom(c, os.NewSyscallError("send", errno))
 			return
 		}
 	}
@@ -158,17 +160,6 @@ func (s *shard) sent(c *conn, n int, errno syscall.Errno) {
 		c.flags |= blocked
 		c.arm()
 	}
-}
-
-// breakOutput ends the output of c after a failed send. The peer may have said
-// all it had to say before it went, so its input is read to the end, which comes
-// after what the kernel has.
-func (s *shard) breakOutput(c *conn, errno syscall.Errno) {
-	s.dropOutput(c)
-	c.flags = c.flags&^blocked | broken
-	c.note = uint16(errno)
-	shutdownBoth(c.fd)
-	c.arm()
 }
 
 // dropOutput forgets the pending output of c.

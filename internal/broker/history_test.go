@@ -1,0 +1,410 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"midge/internal/packet"
+	"midge/internal/store"
+	"midge/internal/store/pebblestore"
+	"midge/test/wire"
+)
+
+// history is a broker over its lives, with its clients.
+type history struct {
+	t    *testing.T
+	seed uint64
+	kind kind
+	rand *rand.Rand
+
+	fs      *vfs.MemFS
+	w       *world
+	st      *store.Store // nil: everything is in memory
+	backend *pebblestore.Store
+	access  *oftenLate
+
+	upBefore time.Duration // the time that earlier lives took
+	age      time.Duration // time that has really passed when this life began
+	wall     time.Time     // what the clock on the wall showed then
+	step     int           // of all lives
+	life     int
+	since    int // step at which this life began
+
+	clients []*actor
+	lines   []*simLine
+	sent    []*sending // all publications
+	largest int        // of the packets that were published, in bytes
+	counted uint64     // drops that the broker counted, in earlier lives
+	trace   []string
+}
+
+// runHistory runs one history. A panic of the broker is a finding like any other.
+func runHistory(t *testing.T, seed uint64, k kind) {
+	t.Helper()
+	h := newHistory(t, seed, k)
+	defer func() {
+		if p := recover(); p != nil {
+			h.fail("PANIC: %v\n%s", p, debug.Stack())
+		}
+	}()
+	h.run()
+}
+
+func newHistory(t *testing.T, seed uint64, k kind) *history {
+	h := &history{
+		t: t, seed: seed, kind: k, rand: rand.New(rand.NewPCG(seed, 1)), fs: vfs.NewCrashableMem(),
+		wall: time.Unix(1_700_000_000, 0),
+	}
+	for i := range k.clients {
+		h.clients = append(h.clients, newActor(h, i))
+	}
+	return h
+}
+
+// now is the time that has passed since the history began, whatever clocks show.
+func (h *history) now() time.Duration { return h.age + h.w.now }
+
+func (h *history) log(format string, args ...any) {
+	h.trace = append(h.trace, fmt.Sprintf("%d ", h.step)+fmt.Sprintf(format, args...))
+}
+
+func (h *history) fail(format string, args ...any) {
+	h.t.Helper()
+	trace := h.trace[max(0, len(h.trace)-3000):]
+	h.t.Fatalf("%s\nMIDGE_SEED=%d (%v) step %d: %s", strings.Join(trace, "\n"), h.seed, h.kind, h.step, fmt.Sprintf(format, args...))
+}
+
+// Enabled implements slog.Handler: what the broker calls an error is one.
+func (h *history) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelError }
+
+// Handle implements slog.Handler.
+func (h *history) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		text += " " + a.String()
+		return true
+	})
+	h.fail("the broker says: %s", text)
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (h *history) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// WithGroup implements slog.Handler.
+func (h *history) WithGroup(string) slog.Handler { return h }
+
+// oftenLate is an Access that answers some late.
+type oftenLate struct {
+	lateAccess
+	late func() bool
+}
+
+// Connect implements Access.
+func (a *oftenLate) Connect(r Request, answer func(packet.ReasonCode)) (packet.ReasonCode, bool) {
+	if !a.late() {
+		return packet.Success, true
+	}
+	return a.lateAccess.Connect(r, answer)
+}
+
+// first answers the one that waits longest.
+func (a *oftenLate) first() {
+	if len(a.asked) > 0 {
+		answer := a.asked[0]
+		a.asked = a.asked[1:]
+		answer(packet.Success)
+	}
+}
+
+// begin starts the broker on what the disk has.
+func (h *history) begin() {
+	h.life++
+	h.since = h.step
+	h.access = &oftenLate{late: func() bool { return h.kind.late && h.rand.IntN(2) == 0 }}
+	shards := 1 + h.rand.IntN(4)
+	cfg := Config{Shards: shards, Sys: -1, Logger: slog.New(h), Access: h.access}
+	cfg.Session.Inflight = 1 + h.rand.IntN(4)
+	cfg.Limits = Limits{PendingBytes: h.kind.pending, ConnectTimeout: time.Hour, RetainedMessages: h.kind.retained}
+	var core *Broker
+	if h.kind.durable {
+		backend, _, err := pebblestore.Open("data", pebblestore.Options{FS: h.fs, MemTableBytes: 256 << 10})
+		if err != nil {
+			h.fail("open: %v", err)
+		}
+		h.backend = backend
+		h.st = store.New(backend, store.Config{
+			Shards: shards, Clock: store.NewClock(h.wall, 0),
+			Released: func(shard int, turns uint64) { core.Released(shard, turns) },
+		})
+		cfg.Store = h.st
+	}
+	h.w = &world{t: h.t, b: New(cfg), posts: make(chan func(), 1024)}
+	core = h.w.b
+	damaged, err := core.Load(0)
+	if err != nil || len(damaged) > 0 {
+		h.fail("load: %v, damaged %v", err, damaged)
+	}
+	core.Start(h.w)
+	h.log("life %d with %d shards, the wall says %v", h.life, shards, h.wall.UTC())
+}
+
+// cut ends the life: what was not synced is lost at random.
+func (h *history) cut() {
+	h.log("CUT")
+	h.counted += h.drops()
+	// Pebble works in the background: how often this rolls the dice is not for the seed to say.
+	luck := rand.New(rand.NewPCG(h.rand.Uint64(), 2))
+	clone := h.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: h.rand.IntN(101), RNG: luck})
+	if err := h.backend.Close(); err != nil {
+		h.fail("close: %v", err)
+	}
+	h.fs = clone
+	for _, a := range h.clients {
+		if a.line != nil && h.rand.IntN(2) == 0 {
+			a.read() // was in the kernel already
+		}
+		a.crashed()
+	}
+	h.lines = nil
+	off := time.Duration(h.rand.IntN(3)) * time.Second
+	h.age, h.wall, h.upBefore = h.now()+off, h.wall.Add(h.w.now+off), h.up()
+	h.w.now = 0
+}
+
+// run runs the lives.
+func (h *history) run() {
+	h.begin()
+	for life := range h.kind.lives {
+		if life > 0 {
+			h.cut()
+			h.begin()
+		}
+		for range h.kind.steps/5 + h.rand.IntN(h.kind.steps*4/5) {
+			h.step++
+			h.act()
+			h.bounds()
+		}
+	}
+	h.drain()
+	if h.backend != nil {
+		if err := h.backend.Close(); err != nil {
+			h.fail("close: %v", err)
+		}
+	}
+}
+
+// act does one small thing.
+func (h *history) act() {
+	switch h.rand.IntN(13) {
+	case 0, 1, 2:
+		h.w.b.shards[h.rand.IntN(len(h.w.b.shards))].Turn(h.w.now)
+	case 3:
+		h.commit()
+	case 4:
+		h.reads()
+		h.post()
+	case 5, 6:
+		h.network()
+	case 7:
+		h.pass(time.Duration(h.rand.IntN(300)) * time.Millisecond)
+		if h.rand.IntN(40) == 0 {
+			for range 2 { // nothing is on its way for so long
+				for _, l := range h.lines {
+					l.flush()
+				}
+				h.network()
+				h.turns()
+			}
+			h.network()
+			h.pass(time.Duration(h.rand.IntN(40)) * time.Second)
+		}
+	case 8:
+		h.access.first()
+		h.post()
+		if h.rand.IntN(20) == 0 {
+			h.settle()
+		}
+	default:
+		h.clients[h.rand.IntN(len(h.clients))].act()
+	}
+}
+
+// pass lets time pass. No turn lasts so long, so that shards read the clock again.
+func (h *history) pass(d time.Duration) {
+	h.w.now += d
+	h.checkGroups() // sessions may have ended
+	for _, s := range h.w.b.shards {
+		s.fresh = false
+	}
+}
+
+func (h *history) commit() {
+	if h.st != nil {
+		h.st.Step()
+	}
+}
+
+func (h *history) reads() {
+	if h.st != nil {
+		h.st.StepReads()
+	}
+}
+
+// post runs what is posted, in the order of time.
+func (h *history) post() {
+	for len(h.w.posts) > 0 {
+		(<-h.w.posts)()
+	}
+}
+
+// network moves bytes in all directions.
+func (h *history) network() {
+	open := h.lines[:0]
+	for _, l := range h.lines {
+		l.move()
+		if !l.told || len(l.out) > 0 {
+			open = append(open, l)
+		}
+	}
+	h.lines = open
+	for _, a := range h.clients {
+		a.read()
+	}
+}
+
+func (h *history) turns() {
+	for _, s := range h.w.b.shards {
+		s.Turn(h.w.now)
+	}
+}
+
+// settle lets everything that the broker has begun come to rest on disk.
+func (h *history) settle() {
+	for range 4 {
+		h.turns()
+		h.commit()
+	}
+	if h.st != nil {
+		h.st.Sync()
+	}
+	for _, a := range h.clients {
+		a.settled()
+	}
+	h.log("settled")
+}
+
+// drain lets everything come to an end, and compares.
+func (h *history) drain() {
+	h.log("drain")
+	for round := range 3 {
+		for _, a := range h.clients {
+			if a.line == nil {
+				a.connect(false)
+			}
+		}
+		for _, l := range h.lines {
+			l.rate = 0
+		}
+		// Windows are small: it takes as many rounds as something still moves.
+		for quiet, rounds := 0, 0; quiet < 10; quiet, rounds = quiet+1, rounds+1 {
+			if rounds > 100_000 {
+				h.fail("no end of packets")
+			}
+			h.step++
+			before := len(h.trace)
+			h.access.answer(packet.Success)
+			h.post()
+			h.turns()
+			h.commit()
+			h.reads()
+			h.post()
+			h.network()
+			for _, a := range h.clients {
+				a.answer(len(a.answers))
+			}
+			if len(h.trace) != before {
+				quiet = 0
+			}
+		}
+		if round < 2 {
+			h.pass(time.Second)
+		}
+	}
+	h.compare()
+}
+
+// simLine is a network connection in the world of the test. Bytes of the client
+// are under way for a while, and arrive in pieces.
+type simLine struct {
+	*peer
+	h       *history
+	way     []byte
+	hanging bool // what is under way is lost, and then the connection
+}
+
+func (h *history) dial(v wire.Version, rate int) *simLine {
+	p := &peer{w: h.w, version: packet.Version(v), moveTo: -1, shard: h.rand.IntN(len(h.w.b.shards)), rate: rate, read: h.w.now}
+	l := &simLine{peer: p, h: h}
+	h.lines = append(h.lines, l)
+	h.w.b.shards[p.shard].Open(p)
+	return l
+}
+
+func (l *simLine) send(b []byte) {
+	l.way = append(l.way, b...)
+	if l.h.rand.IntN(3) == 0 {
+		l.arrive(len(l.way))
+	}
+}
+
+// arrive gives the broker the first n bytes that are under way.
+func (l *simLine) arrive(n int) {
+	if n == 0 || l.closed {
+		return
+	}
+	l.in = append(l.in, l.way[:n]...)
+	l.way = append([]byte(nil), l.way[n:]...)
+	if !l.paused {
+		l.offer()
+	}
+}
+
+// move lets some bytes arrive, and what the broker has sent leave.
+func (l *simLine) move() {
+	if n := len(l.way); n > 0 && !l.hanging {
+		if l.h.rand.IntN(2) == 0 {
+			n = 1 + l.h.rand.IntN(n)
+		}
+		l.arrive(n)
+	}
+	if len(l.in) > 0 && !l.paused && !l.closed {
+		l.offer()
+	}
+	l.write()
+	if l.hanging {
+		l.closed = true
+	}
+	if l.closed && !l.told {
+		l.told = true
+		l.h.w.b.shards[l.shard].Closed(l.peer, nil)
+	}
+}
+
+// flush lets everything arrive that is under way, if the broker takes it.
+// It reports whether it did.
+func (l *simLine) flush() bool {
+	l.arrive(len(l.way))
+	return len(l.way) == 0 && len(l.in) == 0
+}
+
+func (l *simLine) ended() bool { return l.told && len(l.out) == 0 }
+func (l *simLine) hang()       { l.hanging = true }
