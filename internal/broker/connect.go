@@ -12,7 +12,6 @@ import (
 
 	"midge/internal/packet"
 	"midge/internal/session"
-	"midge/internal/topic"
 )
 
 // shardOf is the shard where a session lives.
@@ -51,6 +50,12 @@ func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 		return true
 	}
 	id := string(p.ClientID)
+	if answer, _ := s.connack(s.out[:0], p, assigned, false); len(answer) == 0 {
+		s.count.RefusedSize++
+		s.note(c, slog.LevelWarn, clientRefused, id, packet.PacketTooLarge, "its Maximum Packet Size is too small for CONNACK", "v5/MQTT-3.1.2-24")
+		s.close(c, "Maximum Packet Size is too small for CONNACK")
+		return true
+	}
 	var code packet.ReasonCode
 	switch {
 	case s.cantPromise(p, id):
@@ -111,7 +116,7 @@ func (s *shard) checkConnect(p *packet.Connect) error {
 		return nil
 	}
 	w := &p.Will
-	if err := topic.ValidName(w.Topic, s.limits); err != nil {
+	if err := s.checkName(w.Topic); err != nil {
 		s.count.RefusedTopics++
 		return fault(p.Version, packet.TopicNameInvalid, "3.1.3.3", "3.1.3.2", "will topic: "+err.Error())
 	}
@@ -232,11 +237,8 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 	s.count.Connected++
 	s.timers.stop(&c.timer)
 
-	ack := packet.Connack{SessionPresent: present}
-	keepAlive := s.keepAlive(p, &ack)
-	s.connackProperties(p, assigned, cl, &ack)
+	answer, keepAlive := s.connack(s.out[:0], p, assigned, present)
 	c.keepAlive = uint16(keepAlive / time.Second)
-	answer := ack.AppendWithin(s.out[:0], c.version, int(cmp.Or(link.MaxPacket(), packet.MaxSize)))
 	if !wait {
 		s.welcome(c, link, answer)
 	} else {
@@ -310,9 +312,23 @@ func (s *shard) keepAlive(p *packet.Connect, ack *packet.Connack) time.Duration 
 	return most
 }
 
+// connack appends the CONNACK that accepts a CONNECT, and returns the Keep Alive
+// in force. It appends nothing if the client takes no packet as large as that
+// (MQTT-3.1.2-24).
+func (s *shard) connack(out []byte, p *packet.Connect, assigned string, present bool) (_ []byte, keepAlive time.Duration) {
+	ack := packet.Connack{SessionPresent: present}
+	keepAlive = s.keepAlive(p, &ack)
+	s.connackProperties(p, assigned, &ack)
+	most := uint32(packet.MaxSize)
+	if p.Version == packet.V5 {
+		most = cmp.Or(p.Properties.MaximumPacketSize, most)
+	}
+	return ack.AppendWithin(out, p.Version, int(most)), keepAlive
+}
+
 // connackProperties tells a 5.0 client where the broker differs from what an
 // absent property means.
-func (s *shard) connackProperties(p *packet.Connect, assigned string, cl *client, ack *packet.Connack) {
+func (s *shard) connackProperties(p *packet.Connect, assigned string, ack *packet.Connack) {
 	if p.Version != packet.V5 {
 		return
 	}
@@ -333,8 +349,8 @@ func (s *shard) connackProperties(p *packet.Connect, assigned string, cl *client
 		a.RetainAvailable = false
 		a.Set(packet.PropRetainAvailable)
 	}
-	if cl.expiry != p.Properties.SessionExpiry {
-		a.SessionExpiry = cl.expiry
+	if expiry := s.expiryOf(p); expiry != p.Properties.SessionExpiry {
+		a.SessionExpiry = expiry
 		a.Set(packet.PropSessionExpiry)
 	}
 	if assigned != "" {

@@ -123,7 +123,7 @@ var counterTable = []counter{
 	{"refused/subscriptions", "subscriptions over the limit of a client: `limits.subscriptions`", total, func(c *Counters) *uint64 { return &c.RefusedSubscriptions }},
 	{"refused/topics", "topic names and filters over the limits: `limits.topic_levels`, `limits.topic_length`", total, func(c *Counters) *uint64 { return &c.RefusedTopics }},
 	{"refused/retained", "retained messages over the limits: `limits.retained_messages`, `limits.retained_bytes`", total, func(c *Counters) *uint64 { return &c.RefusedRetained }},
-	{"refused/size", "packets over the limit: `limits.packet_size`, `limits.connect_size`", total, func(c *Counters) *uint64 { return &c.RefusedSize }},
+	{"refused/size", "packets over the limit: `limits.packet_size`, `limits.connect_size`; and clients whose Maximum Packet Size is too small for CONNACK", total, func(c *Counters) *uint64 { return &c.RefusedSize }},
 	{"refused/store", "what asked to be durable while the disk was full or had failed", total, func(c *Counters) *uint64 { return &c.RefusedStore }},
 
 	{"closed/taken_over", "connections that another one with the same client id ended", total, func(c *Counters) *uint64 { return &c.TakenOver }},

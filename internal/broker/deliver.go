@@ -140,6 +140,9 @@ func (s *shard) handleAck(c *conn, first byte, body []byte) error {
 		return err
 	}
 	cl := c.client
+	if err := cl.session.CheckAck(p); err != nil {
+		return err
+	}
 	out, dropped := cl.session.Ack(s.out[:0], p, s.now)
 	s.countDrops(dropped)
 	if cl.stored() && (p.Type == packet.PUBREL || p.Type == packet.PUBREC && !p.Code.Failed()) && len(out) > 0 {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"errors"
 	"math/bits"
 	"slices"
 
@@ -247,9 +248,19 @@ func (s *shard) received(cl *client, id packet.ID) {
 	s.disk().PutIncoming(cl.session.Number, id, s.planned.remote)
 }
 
+// checkName tells what is wrong with a topic name for every client. Names that
+// begin as the filters of shared subscriptions do would reach nobody: whoever
+// subscribes to one gets other messages (MQTT 5.0 section 4.8.2).
+func (s *shard) checkName(name []byte) error {
+	if bytes.HasPrefix(name, []byte("$share/")) {
+		return errors.New("$share/ begins the filters of shared subscriptions")
+	}
+	return topic.ValidName(name, s.limits)
+}
+
 // checkTopic tells whether clients may publish to a topic at all.
 func (s *shard) checkTopic(name []byte, clientID string) packet.ReasonCode {
-	if err := topic.ValidName(name, s.limits); err != nil {
+	if err := s.checkName(name); err != nil {
 		s.count.RefusedTopics++
 		return packet.TopicNameInvalid
 	}

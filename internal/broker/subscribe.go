@@ -17,6 +17,11 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 	if err := p.Decode(c.version, first, body); err != nil {
 		return err
 	}
+	for i := range p.Subscriptions { // before anything is changed
+		if err := checkFilter(c.version, p.Subscriptions[i].Filter); err != nil {
+			return err
+		}
+	}
 	var id uint32
 	if ids := p.Properties.SubscriptionIDs; len(ids) > 0 {
 		id = ids[0]
@@ -66,17 +71,12 @@ type retainedRequest struct {
 // reason if that is refused.
 func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub *subscription, existed bool, code packet.ReasonCode) {
 	filter := string(p.Filter)
-	if err := topic.ValidFilter(filter, s.limits); err != nil {
-		if limit := (*topic.Error)(nil); errors.As(err, &limit) && limit.Clause == "" {
-			s.count.RefusedTopics++
-		}
+	name, inner, shared, err := topic.ParseShared(filter)
+	if err != nil { // before 5.0; see checkFilter
 		return nil, false, packet.TopicFilterInvalid
 	}
-	name, inner, shared, err := topic.ParseShared(filter)
-	if err == nil && shared {
-		err = topic.ValidFilter(inner, s.limits)
-	}
-	if err != nil {
+	if topic.ValidFilter(filter, s.limits) != nil { // our limits
+		s.count.RefusedTopics++
 		return nil, false, packet.TopicFilterInvalid
 	}
 	cl := c.client
@@ -204,6 +204,11 @@ func (s *shard) handleUnsubscribe(c *conn, first byte, body []byte) error {
 	if err := p.Decode(c.version, first, body); err != nil {
 		return err
 	}
+	for _, f := range p.Filters {
+		if err := checkFilter(c.version, f); err != nil {
+			return err
+		}
+	}
 	s.codes = s.codes[:0]
 	for _, f := range p.Filters {
 		s.codes = append(s.codes, s.removeSubscription(c.client, string(f)))
@@ -228,20 +233,28 @@ func (s *shard) removeSubscription(cl *client, filter string) packet.ReasonCode 
 		s.drop(sub, nil)
 		return packet.Success
 	}
-	if !validFilter(filter) {
-		return packet.TopicFilterInvalid
-	}
 	return packet.NoSubscriptionExisted
 }
 
-// validFilter tells whether a filter could be subscribed to, whatever our
-// limits.
-func validFilter(filter string) bool {
-	if topic.ValidFilter(filter, topic.Limits{Levels: 65_536}) != nil {
-		return false
+// checkFilter finds a filter that breaks the rules of the standard, whatever our
+// limits: its packet is a protocol error. The error is a *packet.Fault. A shared
+// subscription is nothing that clients before 5.0 know of, so that what is wrong
+// only as one is refused in SUBACK.
+func checkFilter(v packet.Version, filter []byte) error {
+	f := string(filter)
+	err := topic.ValidFilter(f, topic.Limits{Levels: 65_536})
+	if err == nil && v == packet.V5 {
+		_, _, _, err = topic.ParseShared(f)
 	}
-	_, inner, shared, err := topic.ParseShared(filter)
-	return err == nil && (!shared || topic.ValidFilter(inner, topic.Limits{Levels: 65_536}) == nil)
+	wrong, ok := errors.AsType[*topic.Error](err)
+	if !ok {
+		return err
+	}
+	clause := wrong.Clause
+	if v != packet.V5 {
+		clause = wrong.Clause311
+	}
+	return &packet.Fault{Code: packet.ProtocolError, Clause: clause, Detail: "topic filter: " + wrong.Detail}
 }
 
 // backlogItem is a retained message that a turn had no time for.

@@ -59,9 +59,40 @@ func (s *Session) Acknowledge(out []byte, id packet.ID, qos packet.QoS, code pac
 	return l.ack(out, packet.PUBREC, id, code)
 }
 
+// CheckAck finds an acknowledgement that is none of the message with its packet
+// identifier: a PUBREC of QoS 1, a PUBACK of QoS 2, or a PUBCOMP before PUBREC
+// (MQTT 5.0 sections 4.3 and 4.13). The window would stay held for ever. The
+// error is a *packet.Fault. Identifiers that are not in use are no fault: an
+// earlier connection may have ended between two packets.
+func (s *Session) CheckAck(p *packet.Ack) error {
+	if p.Type == packet.PUBREL {
+		return nil
+	}
+	e := s.find(p.ID)
+	if e == nil || e.state == writing || e.state == void || e.state == unsent && (e.first || p.Type == packet.PUBCOMP) {
+		return nil
+	}
+	detail := ""
+	switch {
+	case e.qos() == 1 && p.Type != packet.PUBACK:
+		detail = p.Type.String() + " for a message of QoS 1"
+	case e.qos() == 2 && p.Type == packet.PUBACK:
+		detail = "PUBACK for a message of QoS 2"
+	case p.Type == packet.PUBCOMP && e.state == published:
+		detail = "PUBCOMP before PUBREC"
+	default:
+		return nil
+	}
+	clause := "4.8"
+	if s.Link.Version == packet.V5 {
+		clause = "4.13.1"
+	}
+	return &packet.Fault{Code: packet.ProtocolError, Clause: s.Link.Version.String() + "/" + clause, Detail: detail}
+}
+
 // Ack takes a PUBACK, PUBREC, PUBREL or PUBCOMP from the client and appends
 // what it asks for. Acknowledgements of unknown identifiers are answered or
-// passed over as the standard says, and never an error.
+// passed over as the standard says; see CheckAck for those that are wrong.
 func (s *Session) Ack(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d Drops) {
 	switch p.Type {
 	case packet.PUBREL:

@@ -130,7 +130,7 @@ func TestConnect(t *testing.T) {
 				}
 			}
 			var suback packet.Suback
-			c.Send(Packet(SUBSCRIBE, 0, 1, 0, "a/#/b", 0))
+			c.Send(Packet(SUBSCRIBE, 0, 1, 0, tooDeep, 0))
 			c.Decode(packet.SUBACK, &suback)
 			none(suback.Properties)
 			var unsuback packet.Unsuback

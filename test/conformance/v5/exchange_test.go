@@ -309,7 +309,7 @@ func TestUnfit(t *testing.T) {
 	pubrec := acks(packet.PUBREC, Packet(0x34, "$SYS/no", packet.ID(1), 0, []byte("x")))
 	pubrel := acks(packet.PUBREL, Packet(PUBREC, packet.ID(9)))
 	pubcomp := acks(packet.PUBCOMP, Packet(PUBREL, packet.ID(9)))
-	suback := acks(packet.SUBACK, Packet(SUBSCRIBE, packet.ID(1), 0, "a/#/b", 0))
+	suback := acks(packet.SUBACK, Packet(SUBSCRIBE, packet.ID(1), 0, tooDeep, 0))
 	unsuback := acks(packet.UNSUBACK, Packet(UNSUBSCRIBE, packet.ID(1), 0, "never"))
 	disconnect := acks(packet.DISCONNECT, Packet(0x36, "a", packet.ID(1), 0, []byte("x")))
 	run(t, []test{

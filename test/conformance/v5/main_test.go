@@ -2,6 +2,7 @@ package v5
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"midge/internal/packet"
@@ -16,6 +17,10 @@ func TestMain(m *testing.M) { os.Exit(mqtt3.Main(m, &address)) }
 
 // unique is a new client identifier, topic level or payload.
 var unique = new(mqtt3.Names).Next
+
+// tooDeep is a topic filter that is right, and has more levels than the server
+// takes.
+var tooDeep = strings.Repeat("x/", 300)
 
 // dial opens a connection and sends nothing.
 func dial(t *testing.T) *Client {
