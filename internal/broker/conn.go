@@ -89,12 +89,13 @@ func (c *conn) patience() time.Duration { return time.Duration(c.keepAlive) * ti
 // slowUntil is when a slow client is given up.
 func (c *conn) slowUntil() time.Duration { return time.Duration(c.slowSince)*tick + slowPatience }
 
-// joining is a connection whose CONNECT waits for Access.
+// joining is a connection whose CONNECT waits, for Access or for a hearing.
 type joining struct {
 	id       string            // the client's
 	assigned string            // the same if it gets it from us, otherwise ""
 	answered bool              // Access has answered:
 	code     packet.ReasonCode // this
+	heard    *conn             // the connection to take over from, once it was heard out
 }
 
 // connOf finds what Open made for a network connection.
@@ -142,9 +143,6 @@ func (s *shard) Closed(n engine.Conn, err error) {
 	s.tell()
 	c := connOf(n)
 	s.abandon(c, true, endOf(err))
-	if c.entered {
-		s.b.gate.leave(c)
-	}
 	s.count.Connections--
 }
 
@@ -173,6 +171,9 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 		return
 	}
 	c.closing = true
+	if c.entered {
+		s.b.gate.leave(c) // what still lingers counts no more
+	}
 	s.timers.stop(&c.timer)
 	delete(s.unconnected, c)
 	delete(s.joining, c)

@@ -24,7 +24,7 @@ func shardOf(clientID []byte, shards int) int {
 
 // join runs a CONNECT (MQTT 5.0 section 3.1.4). It reports false if the packet
 // is to be offered again: the connection moves to the shard of its client id,
-// or Access is thinking.
+// Access is thinking, or the connection that it takes over from is heard out.
 func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 	p := &s.connect
 	err := p.Decode(first, body)
@@ -80,6 +80,9 @@ func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 		s.count.RefusedAccess++
 		s.refuse(c, code, "access was denied")
 		return true
+	}
+	if s.hearOut(c, id, assigned, code) {
+		return false
 	}
 	s.admit(c, p, id, assigned)
 	return true

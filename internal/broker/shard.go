@@ -32,7 +32,8 @@ type shard struct {
 	places        map[*client]int // see place
 	timers        wheel
 	unconnected   map[*conn]struct{}        // connections before CONNECT
-	joining       map[*conn]*joining        // those whose CONNECT waits for Access
+	joining       map[*conn]*joining        // those whose CONNECT waits
+	hearings      map[*conn]*hearing        // of connections that are heard out
 	crowd         int                       // most in unconnected since it was made
 	backlogs      map[*client][]backlogItem // of clients that are connected
 	stalled       []*conn                   // publishers that wait for another shard
@@ -81,6 +82,7 @@ func newShard(b *Broker, index int) *shard {
 		unconnected: map[*conn]struct{}{},
 		places:      map[*client]int{},
 		joining:     map[*conn]*joining{},
+		hearings:    map[*conn]*hearing{},
 		outgoing:    make([]*batch, b.cfg.Shards),
 		books: books{
 			owed: map[*conn]int{}, left: map[message.Key]left{}, done: map[message.Key][]uint64{}, durable: map[string]int32{},
