@@ -94,6 +94,7 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 		return err
 	}
 	b.disk.core.Store(b.core)
+	b.disk.now = b.network.Now
 	if _, err = b.core.Load(b.network.Now()); err != nil {
 		ended, end := context.WithCancel(context.Background())
 		end()

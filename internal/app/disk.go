@@ -23,6 +23,7 @@ type disk struct {
 	core    atomic.Pointer[broker.Broker]
 	report  pebblestore.Report
 	figures figures
+	now     func() time.Duration // of the engine; set before the store is loaded
 }
 
 // openDisk opens the data directory that a configuration names, nil if nothing
@@ -65,7 +66,7 @@ func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 	}
 	d.backend, d.report = backend, report
 	d.store = store.New(backend, store.Config{
-		Shards: shards, Clock: store.NewClock(time.Now(), 0), Log: d.log, Interval: interval(cfg),
+		Shards: shards, Clock: clocks(func() time.Duration { return d.now() }), Log: d.log, Interval: interval(cfg),
 		Backlog:  min(backend.Reserve()/4, 16<<20), // the ballast must have room for it, and for more than it
 		Released: func(shard int, turns uint64) { d.core.Load().Released(shard, turns) },
 		Failed:   changed,

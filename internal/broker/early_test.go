@@ -40,7 +40,7 @@ func newLateWorld(t testing.TB, access bool, interval time.Duration) *lateWorld 
 	var core *Broker
 	cfg := Config{Shards: 2, Sys: -1}
 	l.st = store.New(l.backend, store.Config{
-		Shards: cfg.Shards, Clock: store.NewClock(time.Unix(1_700_000_000, 0), 0), Interval: interval,
+		Shards: cfg.Shards, Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0), Interval: interval,
 		Released: func(shard int, turns uint64) { core.Released(shard, turns) },
 	})
 	cfg.Store = l.st

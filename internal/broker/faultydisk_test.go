@@ -237,7 +237,7 @@ func (f *faultyDisk) start(fs vfs.FS, shards int) bool {
 func (f *faultyDisk) startOn(backend store.Backend, shards int) error {
 	var core *Broker
 	f.st = store.New(backend, store.Config{
-		Shards: shards, Clock: store.NewClock(time.Unix(1_700_000_000, 0), 0),
+		Shards: shards, Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0),
 		Released: func(shard int, turns uint64) { core.Released(shard, turns) },
 	})
 	cfg := Config{Shards: shards, Store: f.st, Sys: -1}

@@ -61,7 +61,7 @@ func runHistory(t *testing.T, seed uint64, k kind) {
 func newHistory(t *testing.T, seed uint64, k kind) *history {
 	h := &history{
 		t: t, seed: seed, kind: k, rand: rand.New(rand.NewPCG(seed, 1)), fs: vfs.NewCrashableMem(),
-		wall: time.Unix(1_700_000_000, 0),
+		wall: time.Unix(1_800_000_000, 0),
 	}
 	for i := range k.clients {
 		h.clients = append(h.clients, newActor(h, i))

@@ -17,7 +17,7 @@ func onShards(t *testing.T, backend store.Backend, cfg Config, atOnce bool) (*wo
 	t.Helper()
 	var core *Broker
 	st := store.New(backend, store.Config{
-		Shards: cfg.Shards, Clock: store.NewClock(time.Unix(1_700_000_000, 0), time.Second),
+		Shards: cfg.Shards, Clock: store.NewClock(time.Unix(1_800_000_000, 0), time.Second),
 		Released: func(shard int, turns uint64) { core.Released(shard, turns) },
 	})
 	cfg.Sys = -1

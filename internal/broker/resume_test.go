@@ -176,7 +176,7 @@ func TestSessionEndIsDurable(t *testing.T) {
 // that never end; and that it begins anew with each connection.
 func TestWillDelayAcrossCrashes(t *testing.T) {
 	for _, expiry := range []uint32{3600, never} {
-		backend, wall := memstore.New(), time.Unix(1_700_000_000, 0)
+		backend, wall := memstore.New(), time.Unix(1_800_000_000, 0)
 		w, _ := onStore(t, backend, wall, true)
 		sub, _, _ := w.join("sub", expires(never))
 		sub.subscribe("will", 1)

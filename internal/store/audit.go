@@ -45,7 +45,7 @@ func names() map[byte]string {
 	return map[byte]string{
 		kindSession: "sessions", kindSubscription: "subscriptions", kindReceivers: "receivers", kindMessage: "messages apart",
 		kindIncoming: "QoS 2 received", kindOutgoing: "QoS 2 sent", kindWill: "wills", kindRetained: "retained messages",
-		kindUndecided: "undecided messages",
+		kindUndecided: "undecided messages", kindClock: "clock",
 	}
 }
 
@@ -153,7 +153,7 @@ func (a *audit) Waiting(w Waiting) {
 	case err != nil:
 		a.failed = err
 	default:
-		if m, err := decodeMessage(b, Clock{}); err == nil && m.Size() != w.Size {
+		if m, err := decodeMessage(b, timeline{}); err == nil && m.Size() != w.Size {
 			a.find(Finding{record, fmt.Sprintf("the message has %d bytes, and %d were written", m.Size(), w.Size), true})
 		}
 	}
@@ -185,7 +185,7 @@ func (a *audit) messages() error {
 			a.find(Finding{describe(key), "there is no such key", true})
 			return nil
 		}
-		if _, err := decodeMessage(value, Clock{}); err != nil {
+		if _, err := decodeMessage(value, timeline{}); err != nil {
 			a.find(Finding{describe(key), err.Error(), true})
 		}
 		wanted, err := a.wanted(k)
@@ -218,7 +218,7 @@ func (a *audit) wanted(k message.Key) (found bool, err error) {
 // topics checks that retained messages lie under their own topics.
 func (a *audit) topics() error {
 	return a.r.Scan([]byte{kindRetained}, []byte{kindRetained + 1}, func(key, value []byte) error {
-		if m, err := decodeMessage(value, Clock{}); err == nil && !bytes.Equal(m.Topic, key[1:]) {
+		if m, err := decodeMessage(value, timeline{}); err == nil && !bytes.Equal(m.Topic, key[1:]) {
 			a.find(Finding{describe(key), fmt.Sprintf("it holds a message to %q", m.Topic), true})
 		}
 		return nil
@@ -258,6 +258,9 @@ func (a *audit) strangers() error {
 func describe(key []byte) string {
 	if len(key) > 1 && key[0] == kindRetained {
 		return fmt.Sprintf("retained message to %q", key[1:])
+	}
+	if bytes.Equal(key, clockKey(nil)) {
+		return "the clock"
 	}
 	if len(key) < 9 {
 		return fmt.Sprintf("record %x", key)

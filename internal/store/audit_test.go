@@ -56,16 +56,16 @@ func TestAudit(t *testing.T) {
 			"lost message 6/0: damaged record",
 		}},
 		{"another message", func(d *testDisk) {
-			d.set(messageKey(nil, big), appendMessage(nil, &message.Message{Topic: []byte("x")}, Clock{}))
+			d.set(messageKey(nil, big), appendMessage(nil, &message.Message{Topic: []byte("x")}, timeline{}))
 		}, []string{fmt.Sprintf("lost receivers of message 6/0: the message has 1 bytes, and %d were written", Apart+1)}},
 		{"message left", func(d *testDisk) {
-			d.set(messageKey(nil, message.NewKey(9, PartOwn)), appendMessage(nil, &message.Message{Topic: []byte("x")}, Clock{}))
+			d.set(messageKey(nil, message.NewKey(9, PartOwn)), appendMessage(nil, &message.Message{Topic: []byte("x")}, timeline{}))
 		}, []string{"left message 9/0: nobody waits for it; it only takes room"}},
 		{"message of no part", func(d *testDisk) { d.set(numberKey(nil, kindMessage, uint64(message.NewKey(7, 2))), nil) }, []string{
 			"lost message 7/2: there is no such key",
 		}},
 		{"retained under another topic", func(d *testDisk) {
-			d.set(retainedKey(nil, []byte("other")), appendMessage(nil, &message.Message{Topic: []byte("kept")}, Clock{}))
+			d.set(retainedKey(nil, []byte("other")), appendMessage(nil, &message.Message{Topic: []byte("kept")}, timeline{}))
 		}, []string{`lost retained message to "other": it holds a message to "kept"`}},
 		{"retained damaged", func(d *testDisk) { d.set(retainedKey(nil, []byte("kept")), []byte{0}) }, []string{
 			`lost retained message to "kept": damaged record`,

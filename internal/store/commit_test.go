@@ -106,7 +106,7 @@ func newCommitting(t *testing.T, seed uint64) *committing {
 		commits++
 		return c.commit(disk, commits, sync, lists)
 	}
-	c.store = New(c.disk, Config{Shards: shards, Clock: testClock, Interval: c.interval, Released: c.free})
+	c.store = New(c.disk, Config{Shards: shards, Interval: c.interval, Released: c.free})
 	return c
 }
 
@@ -350,7 +350,7 @@ func TestInterval(t *testing.T) {
 		d := newTestDisk()
 		var free uint64
 		var syncsBefore []int
-		s := New(d, Config{Shards: 1, Clock: testClock, Interval: 100 * time.Millisecond, Released: func(_ int, n uint64) {
+		s := New(d, Config{Shards: 1, Interval: 100 * time.Millisecond, Released: func(_ int, n uint64) {
 			free = n
 			syncsBefore = append(syncsBefore, d.syncs)
 		}})
@@ -397,7 +397,7 @@ func TestGroupCommit(t *testing.T) {
 		d := newTestDisk()
 		d.hook = func(bool, []*Changes) error { time.Sleep(time.Millisecond); return nil }
 		free := make([]uint64, 3)
-		s := New(d, Config{Shards: 3, Clock: testClock, Released: func(shard int, n uint64) { free[shard] = n }})
+		s := New(d, Config{Shards: 3, Released: func(shard int, n uint64) { free[shard] = n }})
 		ctx, cancel := context.WithCancel(t.Context())
 		go s.Run(ctx)
 		submit := func(shard int) {
@@ -424,7 +424,7 @@ func TestGroupCommit(t *testing.T) {
 func TestEndOfRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newTestDisk()
-		s := New(d, Config{Shards: 1, Clock: testClock})
+		s := New(d, Config{Shards: 1})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		turn := s.Turn()

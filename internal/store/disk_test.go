@@ -134,7 +134,7 @@ type testStore struct {
 
 func newTestStore(d Backend, shards int) *testStore {
 	s := &testStore{freed: make([]uint64, shards)}
-	s.Store = New(d, Config{Shards: shards, Clock: testClock, Released: func(shard int, turns uint64) { s.freed[shard] = turns }})
+	s.Store = New(d, Config{Shards: shards, Released: func(shard int, turns uint64) { s.freed[shard] = turns }})
 	return s
 }
 

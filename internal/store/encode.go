@@ -10,39 +10,6 @@ import (
 	"midge/internal/packet"
 )
 
-// Clock translates between the engine's clock, which starts with the process,
-// and the time of day, which records hold. It is read once, so that a jump of
-// the time of day while the broker runs changes nothing.
-type Clock struct {
-	zero int64 // Unix time at the engine's zero, in milliseconds
-}
-
-// NewClock returns the clock of an engine that shows now at this moment.
-func NewClock(wall time.Time, now time.Duration) Clock {
-	return Clock{zero: wall.UnixMilli() - now.Milliseconds()}
-}
-
-// unix is a time of the engine's clock as Unix time in milliseconds; 0 stays 0.
-func (c Clock) unix(t time.Duration) uint64 {
-	if t == 0 {
-		return 0
-	}
-	return uint64(max(c.zero+t.Milliseconds(), 1))
-}
-
-// engine is the reverse of unix.
-func (c Clock) engine(unix uint64) time.Duration {
-	if unix == 0 {
-		return 0
-	}
-	const most = math.MaxInt64 / int64(time.Millisecond)
-	t := time.Duration(min(max(int64(min(unix, 1<<53))-c.zero, -most), most)) * time.Millisecond
-	if t == 0 {
-		t = 1 // 0 would mean never
-	}
-	return t
-}
-
 // errDamaged is wrapped by all errors about records that make no sense.
 var errDamaged = fmt.Errorf("%w record", ErrDamaged)
 
@@ -102,22 +69,45 @@ func appendString(dst []byte, s string) []byte {
 
 // The bits of a message's first byte, above the two of its QoS.
 const (
-	bitRetain  = 1 << 2
-	bitExpires = 1 << 3
+	bitRetain   = 1 << 2
+	bitExpires  = 1 << 3
+	bitInterval = 1 << 4
 )
 
+// appendEnd appends when a message ends, and the interval that was asked for.
+func appendEnd(dst []byte, m *message.Message, l timeline) []byte {
+	dst = binary.AppendUvarint(dst, l.stamp(m.Expires))
+	return binary.AppendUvarint(dst, uint64(m.Interval))
+}
+
+// end reads when a message ends, and the interval if it is there.
+func (r *reader) end(l timeline, interval bool) (expires time.Duration, seconds uint32) {
+	expires, seconds = l.engine(r.uvarint()), math.MaxUint32
+	if interval {
+		n := r.uvarint()
+		if n > math.MaxUint32 {
+			r.broken = true
+		}
+		seconds = uint32(n)
+	}
+	if expires == 0 {
+		seconds = 0
+	}
+	return expires, seconds
+}
+
 // appendMessage appends a message; it takes the rest of the record.
-func appendMessage(dst []byte, m *message.Message, c Clock) []byte {
+func appendMessage(dst []byte, m *message.Message, l timeline) []byte {
 	flags := byte(m.QoS)
 	if m.Retain {
 		flags |= bitRetain
 	}
 	if m.Expires != 0 {
-		flags |= bitExpires
+		flags |= bitExpires | bitInterval
 	}
 	dst = append(dst, flags)
 	if m.Expires != 0 {
-		dst = binary.AppendUvarint(dst, c.unix(m.Expires))
+		dst = appendEnd(dst, m, l)
 	}
 	dst = appendBytes(dst, m.Topic)
 	dst = appendString(dst, m.Publisher)
@@ -126,12 +116,12 @@ func appendMessage(dst []byte, m *message.Message, c Clock) []byte {
 }
 
 // decodeMessage reads what appendMessage wrote. The message borrows b.
-func decodeMessage(b []byte, c Clock) (m message.Message, err error) {
+func decodeMessage(b []byte, l timeline) (m message.Message, err error) {
 	r := reader{b: b}
 	flags := r.byte()
 	m.QoS, m.Retain = packet.QoS(flags&3), flags&bitRetain != 0
 	if flags&bitExpires != 0 {
-		m.Expires = c.engine(r.uvarint())
+		m.Expires, m.Interval = r.end(l, flags&bitInterval != 0)
 	}
 	m.Topic = r.bytes()
 	m.Publisher = string(r.bytes())
@@ -151,17 +141,17 @@ type Session struct {
 	Left     time.Duration // when its connection ended, on the engine's clock; 0: it is connected
 }
 
-func (s *Session) append(dst []byte, c Clock) []byte {
+func (s *Session) append(dst []byte, l timeline) []byte {
 	dst = appendString(dst, s.ClientID)
 	dst = binary.AppendUvarint(dst, uint64(s.Expiry))
-	return binary.AppendUvarint(dst, c.unix(s.Left))
+	return binary.AppendUvarint(dst, l.stamp(s.Left))
 }
 
-func (s *Session) decode(b []byte, c Clock) error {
+func (s *Session) decode(b []byte, l timeline) error {
 	r := reader{b: b}
 	s.ClientID = string(r.bytes())
 	s.Expiry = uint32(r.uvarint())
-	s.Left = c.engine(r.uvarint())
+	s.Left = l.engine(r.uvarint())
 	return r.err()
 }
 
@@ -210,7 +200,7 @@ type Will struct {
 	Message  message.Message
 }
 
-func (w *Will) append(dst []byte, c Clock) []byte {
+func (w *Will) append(dst []byte, l timeline) []byte {
 	dst = appendString(dst, w.ClientID)
 	dst = binary.AppendUvarint(dst, uint64(w.Delay/time.Second))
 	var expiry uint64 // 0: none, otherwise one more than the seconds
@@ -218,17 +208,17 @@ func (w *Will) append(dst []byte, c Clock) []byte {
 		expiry = 1 + uint64(w.Expiry/time.Second)
 	}
 	dst = binary.AppendUvarint(dst, expiry)
-	return appendMessage(dst, &w.Message, c)
+	return appendMessage(dst, &w.Message, l)
 }
 
-func (w *Will) decode(b []byte, c Clock) (err error) {
+func (w *Will) decode(b []byte, l timeline) (err error) {
 	r := reader{b: b}
 	w.ClientID = string(r.bytes())
 	w.Delay = time.Duration(uint32(r.uvarint())) * time.Second
 	if expiry := r.uvarint(); expiry > 0 {
 		w.Expiry = max(time.Duration(uint32(expiry-1))*time.Second, 1)
 	}
-	if w.Message, err = decodeMessage(r.b, c); err != nil {
+	if w.Message, err = decodeMessage(r.b, l); err != nil {
 		return err
 	}
 	return r.err()
@@ -289,37 +279,52 @@ func (r *reader) receiver() (rc Receiver) {
 // Receivers is the record of those sessions of one shard that are to get a
 // message.
 type Receivers struct {
-	Key     message.Key
-	Size    int           // of the message (message.Message.Size)
-	Expires time.Duration // of the message
-	All     []Receiver
-	Message message.Message // unless it lies apart; borrowed
-	Apart   bool
+	Key      message.Key
+	Size     int           // of the message (message.Message.Size)
+	Expires  time.Duration // of the message
+	Interval uint32        // likewise
+	All      []Receiver
+	Message  message.Message // unless it lies apart; borrowed
+	Apart    bool
 }
 
+// The bits of the first byte of such a record.
+const (
+	bitApart = 1 << 0 // the message lies apart
+	bitEnds  = 1 << 1 // the interval of the message follows the time of its end
+)
+
 // appendReceivers appends the record of n encoded receivers.
-func appendReceivers(dst []byte, n int, encoded []byte, m *message.Message, apart bool, c Clock) []byte {
+func appendReceivers(dst []byte, n int, encoded []byte, m *message.Message, apart bool, l timeline) []byte {
 	head := byte(0)
 	if apart {
-		head = 1
+		head |= bitApart
+	}
+	if m.Expires != 0 {
+		head |= bitEnds
 	}
 	dst = append(dst, head)
 	dst = binary.AppendUvarint(dst, uint64(m.Size()))
-	dst = binary.AppendUvarint(dst, c.unix(m.Expires))
+	if m.Expires != 0 {
+		dst = appendEnd(dst, m, l)
+	} else {
+		dst = append(dst, 0)
+	}
 	dst = binary.AppendUvarint(dst, uint64(n))
 	dst = appendBytes(dst, encoded)
 	if apart {
 		return dst
 	}
-	return appendMessage(dst, m, c)
+	return appendMessage(dst, m, l)
 }
 
 // decode reads the record; all tells whether the receivers are wanted.
-func (rs *Receivers) decode(b []byte, c Clock, all bool) (err error) {
+func (rs *Receivers) decode(b []byte, l timeline, all bool) (err error) {
 	r := reader{b: b}
-	rs.Apart = r.byte() != 0
+	head := r.byte()
+	rs.Apart = head&bitApart != 0
 	rs.Size = int(r.uvarint())
-	rs.Expires = c.engine(r.uvarint())
+	rs.Expires, rs.Interval = r.end(l, head&bitEnds != 0)
 	n := r.uvarint()
 	list := reader{b: r.bytes()}
 	rs.All = rs.All[:0]
@@ -332,7 +337,7 @@ func (rs *Receivers) decode(b []byte, c Clock, all bool) (err error) {
 		return errDamaged
 	}
 	if !rs.Apart {
-		rs.Message, err = decodeMessage(r.b, c)
+		rs.Message, err = decodeMessage(r.b, l)
 	}
 	return err
 }

@@ -11,8 +11,8 @@ import (
 	"midge/internal/message"
 )
 
-// testClock is the clock of the tests: the engine began in 2023.
-var testClock = NewClock(time.Unix(1_700_000_000, 0), 0)
+// testTimes is the timeline of the tests: the engine began in 2023.
+var testTimes = timeline{zero: 1_700_000_000_000}
 
 // codec is a kind of record for the tests: decode reads a record into a value
 // of its own, and encode writes such a value.
@@ -23,7 +23,7 @@ type codec struct {
 }
 
 func codecs() []codec {
-	c := testClock
+	c := testTimes
 	return []codec{
 		{"session", func(b []byte) (any, error) {
 			v := &Session{}
@@ -57,13 +57,13 @@ func codecs() []codec {
 func encodeReceivers(rs *Receivers) []byte {
 	m := rs.Message
 	if rs.Apart {
-		m = message.Message{Payload: make([]byte, min(rs.Size, 1<<20)), Expires: rs.Expires}
+		m = message.Message{Payload: make([]byte, min(rs.Size, 1<<20)), Expires: rs.Expires, Interval: rs.Interval}
 	}
 	var list []byte
 	for i := range rs.All {
 		list = rs.All[i].append(list)
 	}
-	return appendReceivers(nil, len(rs.All), list, &m, rs.Apart, testClock)
+	return appendReceivers(nil, len(rs.All), list, &m, rs.Apart, testTimes)
 }
 
 // text shows a value; an empty list and none are the same.
@@ -81,7 +81,7 @@ func testMessage(change ...func(*message.Message)) message.Message {
 func samples() map[string]map[string]any {
 	ends := 90 * time.Second
 	all := func(m *message.Message) {
-		m.QoS, m.Retain, m.Expires, m.Properties = 2, true, ends, []byte{0x01, 0x01}
+		m.QoS, m.Retain, m.Expires, m.Interval, m.Properties = 2, true, ends, 90, []byte{0x01, 0x01}
 	}
 	full, plain := testMessage(all), testMessage()
 	return map[string]map[string]any{
@@ -109,17 +109,17 @@ func samples() map[string]map[string]any {
 			"plain":            &plain,
 			"all":              &full,
 			"QoS 0, empty":     &message.Message{Topic: []byte("t")},
-			"ends in 136 y":    ref(testMessage(func(m *message.Message) { m.Expires = math.MaxUint32 * time.Second })),
+			"ends in 136 y":    ref(testMessage(func(m *message.Message) { m.Expire(0, math.MaxUint32) })),
 			"ended":            ref(testMessage(func(m *message.Message) { m.Expires = -time.Second })),
 			"ends as it began": ref(testMessage(func(m *message.Message) { m.Expires = 1 })),
 		},
 		"receivers": {
 			"one": &Receivers{Size: plain.Size(), All: []Receiver{{Session: 7, QoS: 1}}, Message: plain},
-			"several": &Receivers{Size: full.Size(), Expires: ends, Message: full, All: []Receiver{
+			"several": &Receivers{Size: full.Size(), Expires: ends, Interval: 90, Message: full, All: []Receiver{
 				{Session: 1 << 60, QoS: 2, Retain: true, IDs: []uint32{1, 268_435_455}},
 				{Session: 2, QoS: 1, Share: "$share/g/a/#"}, {Session: 3, QoS: 1},
 			}},
-			"apart": &Receivers{Size: 70_000, Expires: ends, Apart: true, All: []Receiver{{Session: 7, QoS: 1}}},
+			"apart": &Receivers{Size: 70_000, Expires: ends, Interval: math.MaxUint32, Apart: true, All: []Receiver{{Session: 7, QoS: 1}}},
 		},
 		"outgoing": {
 			"begun":    &Outgoing{ID: 1},
@@ -202,30 +202,30 @@ func TestReceiversUnread(t *testing.T) {
 	want := testMessage()
 	b := encodeReceivers(&Receivers{All: []Receiver{{Session: 1, QoS: 1}, {Session: 2, QoS: 2}}, Message: want})
 	var rs Receivers
-	if err := rs.decode(b, testClock, false); err != nil || len(rs.All) != 0 || text(&rs.Message) != text(&want) {
+	if err := rs.decode(b, testTimes, false); err != nil || len(rs.All) != 0 || text(&rs.Message) != text(&want) {
 		t.Fatalf("read %+v, %v", rs, err)
 	}
 }
 
-// TestClock proves that times survive a restart, on an engine's clock that
+// TestTimeline proves that times survive a restart, on an engine's clock that
 // begins anew.
-func TestClock(t *testing.T) {
-	wall := time.Unix(1_700_000_000, 0)
-	first := NewClock(wall, 5*time.Second) // the engine has run for 5 s
-	second := NewClock(wall.Add(time.Hour), time.Second)
+func TestTimeline(t *testing.T) {
+	const wall = 1_700_000_000_000
+	first := timeline{wall - 5000} // the engine has run for 5 s
+	second := timeline{wall + time.Hour.Milliseconds() - 1000}
 	for _, tt := range []struct{ at, want time.Duration }{
 		{0, 0}, // never
 		{5 * time.Second, -time.Hour + time.Second},
 		{time.Hour + 4*time.Second, 1}, // 0 on the second's clock, and not never
 		{2 * time.Hour, time.Hour - 4*time.Second},
 	} {
-		if got := second.engine(first.unix(tt.at)); got != tt.want {
+		if got := second.engine(first.stamp(tt.at)); got != tt.want {
 			t.Errorf("%v is %v after the restart, want %v", tt.at, got, tt.want)
 		}
 	}
-	for _, unix := range []uint64{1, 1 << 40, 1 << 53, math.MaxUint64} {
-		if at := first.engine(unix); at < 0 != (unix < 1_700_000_000_000) {
-			t.Errorf("%d ms after 1970 is %v", unix, at)
+	for _, stamp := range []uint64{1, 1 << 40, 1 << 53, math.MaxUint64} {
+		if at := first.engine(stamp); at < 0 != (stamp < wall) {
+			t.Errorf("%d ms after 1970 is %v", stamp, at)
 		}
 	}
 }
@@ -252,7 +252,7 @@ func FuzzRecords(f *testing.F) {
 				return
 			}
 			if !rs.Apart {
-				rs.Size, rs.Expires = rs.Message.Size(), rs.Message.Expires
+				rs.Size, rs.Expires, rs.Interval = rs.Message.Size(), rs.Message.Expires, rs.Message.Interval
 			}
 		}
 		again := c.encode(first)
@@ -281,12 +281,12 @@ func FuzzLoad(f *testing.F) {
 	f.Add(outgoingKey(nil, 1, k), Outgoing{ID: 3}.append(nil))
 	f.Add(incomingKey(nil, 2, 4), []byte(nil))
 	f.Add(undecidedKey(nil, 5), []byte{1})
-	f.Add(sessionKey(nil, 1), (&Session{ClientID: "c"}).append(nil, testClock))
+	f.Add(sessionKey(nil, 1), (&Session{ClientID: "c"}).append(nil, testTimes))
 	f.Add(subscriptionKey(nil, 1, "a"), (&Subscription{QoS: 1}).append(nil))
-	f.Add(willKey(nil, 1), (&Will{Message: m}).append(nil, testClock))
+	f.Add(willKey(nil, 1), (&Will{Message: m}).append(nil, testTimes))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		d := newTestDisk()
-		d.set(sessionKey(nil, 1), (&Session{ClientID: "one", Expiry: 9}).append(nil, testClock))
+		d.set(sessionKey(nil, 1), (&Session{ClientID: "one", Expiry: 9}).append(nil, testTimes))
 		d.set(receiversKey(nil, k), encodeReceivers(&Receivers{Size: m.Size(), All: []Receiver{{Session: 1, QoS: 1}}, Message: m}))
 		if len(key) > 0 {
 			d.set(key, value)

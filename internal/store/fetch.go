@@ -170,11 +170,11 @@ func (s *Store) read(buf []byte, it message.Stored) (*message.Message, []byte, e
 		b, err := s.backend.Get(buf, messageKey(key[:0], it.Key))
 		if err == nil {
 			buf = b
-			m, err := decodeMessage(b, s.clock)
+			m, err := decodeMessage(b, s.times)
 			if err != nil {
 				return damaged(messageKey(key[:0], it.Key), err)
 			}
-			return m.Keep(), buf, nil
+			return s.keep(it.Key, &m), buf, nil
 		}
 		if shared(it.Key) || it.Size >= Apart || !errors.Is(err, ErrNotFound) {
 			return fail(err)
@@ -186,11 +186,18 @@ func (s *Store) read(buf []byte, it message.Stored) (*message.Message, []byte, e
 	}
 	buf = b
 	var rs Receivers
-	if err := rs.decode(b, s.clock, false); err != nil {
+	if err := rs.decode(b, s.times, false); err != nil {
 		return damaged(receiversKey(key[:0], it.Key), err)
 	}
 	if rs.Apart {
 		return damaged(receiversKey(key[:0], it.Key), errDamaged)
 	}
-	return rs.Message.Keep(), buf, nil
+	return s.keep(it.Key, &rs.Message), buf, nil
+}
+
+func (s *Store) keep(k message.Key, m *message.Message) *message.Message {
+	if k.Seq() <= s.known {
+		m.Expires = s.capped(m.Expires, m.Interval)
+	}
+	return m.Keep()
 }

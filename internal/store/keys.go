@@ -11,6 +11,7 @@ import (
 // lists them; they must not change without a new format number.
 const (
 	kindSubscription = 'b' // session number, filter
+	kindClock        = 'c' // nothing more
 	kindIncoming     = 'i' // session number, packet identifier
 	kindMessage      = 'm' // key: a message apart from its receivers
 	kindReceivers    = 'r' // key; with 8 bytes more: receivers that are done
@@ -58,6 +59,8 @@ const Apart = 4 << 10
 func numberKey(dst []byte, kind byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, kind), n)
 }
+
+func clockKey(dst []byte) []byte { return append(dst, kindClock) }
 
 func sessionKey(dst []byte, number uint64) []byte { return numberKey(dst, kindSession, number) }
 

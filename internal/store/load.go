@@ -52,6 +52,16 @@ type Damaged struct {
 // backend has set them aside. The error is one of the backend.
 func (s *Store) Load(l Loader) (damaged []Damaged, err error) {
 	ld := loading{s: s, l: l, undecided: map[uint64]bool{}, exchanges: map[exchange]Outgoing{}}
+	if err := ld.scan(kindClock, ld.clock); err != nil {
+		return ld.damaged, err
+	}
+	if a := ld.anchor; a != nil && a.wall >= earliest {
+		s.ahead = int64(a.wall - a.at)
+	}
+	if s.clock != nil {
+		ld.now = s.clock()
+		s.times, s.began = begin(ld.now, ld.anchor), ld.now.Engine
+	}
 	for _, step := range []struct {
 		kind byte
 		read func(key, value []byte) error
@@ -59,15 +69,8 @@ func (s *Store) Load(l Loader) (damaged []Damaged, err error) {
 		{kindSession, ld.session}, {kindWill, ld.will}, {kindSubscription, ld.subscription}, {kindRetained, ld.retained},
 		{kindIncoming, ld.incoming}, {kindOutgoing, ld.outgoing}, {kindUndecided, ld.readUndecided}, {kindReceivers, ld.receivers},
 	} {
-		err := s.backend.Scan([]byte{step.kind}, []byte{step.kind + 1}, func(key, value []byte) error {
-			if err := step.read(key[1:], value); err != nil {
-				ld.damaged = append(ld.damaged, Damaged{slices.Clone(key), slices.Clone(value), err})
-				ld.changes.Delete(key)
-			}
-			return ld.commit(1 << 20)
-		})
-		if err != nil {
-			return ld.damaged, fmt.Errorf("store: load: %w", err)
+		if err := ld.scan(step.kind, step.read); err != nil {
+			return ld.damaged, err
 		}
 	}
 	ld.finish()
@@ -75,6 +78,9 @@ func (s *Store) Load(l Loader) (damaged []Damaged, err error) {
 		ld.settle(seq)
 	}
 	ld.released()
+	if s.known = s.seq.Load(); s.clock != nil {
+		s.anchor(&ld.changes, ld.now)
+	}
 	if err := ld.commit(0); err != nil {
 		return ld.damaged, err
 	}
@@ -84,13 +90,30 @@ func (s *Store) Load(l Loader) (damaged []Damaged, err error) {
 	return ld.damaged, nil
 }
 
+// scan reads all records of a kind.
+func (ld *loading) scan(kind byte, read func(key, value []byte) error) error {
+	err := ld.s.backend.Scan([]byte{kind}, []byte{kind + 1}, func(key, value []byte) error {
+		if err := read(key[1:], value); err != nil {
+			ld.damaged = append(ld.damaged, Damaged{slices.Clone(key), slices.Clone(value), err})
+			ld.changes.Delete(key)
+		}
+		return ld.commit(1 << 20)
+	})
+	if err != nil {
+		return fmt.Errorf("store: load: %w", err)
+	}
+	return nil
+}
+
 // loading is the state of Load.
 type loading struct {
 	s         *Store
 	l         Loader
 	damaged   []Damaged
-	aside     int   // of these, set aside
-	failed    error // of the backend, where there was no way to return it
+	aside     int     // of these, set aside
+	failed    error   // of the backend, where there was no way to return it
+	anchor    *anchor // nil: none
+	now       Reading
 	changes   Changes
 	undecided map[uint64]bool // seq -> take it back
 	group     []Waiting       // the records of one message, in the order of their parts
@@ -146,15 +169,25 @@ func (ld *loading) sessionNumber(key []byte) (n uint64, rest []byte, err error) 
 
 func (ld *loading) seen(seq uint64) { ld.s.seq.Store(max(ld.s.seq.Load(), seq)) }
 
+func (ld *loading) clock(key, value []byte) error {
+	a := &anchor{}
+	if err := a.decode(value); err != nil || len(key) > 0 {
+		return errDamaged
+	}
+	ld.anchor = a
+	return nil
+}
+
 func (ld *loading) session(key, value []byte) error {
 	n, rest, err := ld.sessionNumber(key)
 	if err != nil || len(rest) > 0 {
 		return errDamaged
 	}
 	s := Session{Number: n}
-	if err := s.decode(value, ld.s.clock); err != nil {
+	if err := s.decode(value, ld.s.times); err != nil {
 		return err
 	}
+	s.Left = ld.s.capped(s.Left, 0)
 	ld.l.Session(s)
 	return nil
 }
@@ -166,7 +199,7 @@ func (ld *loading) will(key, value []byte) error {
 	}
 	ld.seen(n)
 	w := Will{Number: n}
-	if err := w.decode(slices.Clone(value), ld.s.clock); err != nil {
+	if err := w.decode(slices.Clone(value), ld.s.times); err != nil {
 		return err
 	}
 	ld.l.Will(w)
@@ -199,10 +232,11 @@ func (ld *loading) subscription(key, value []byte) error {
 }
 
 func (ld *loading) retained(_, value []byte) error {
-	m, err := decodeMessage(value, ld.s.clock)
+	m, err := decodeMessage(value, ld.s.times)
 	if err != nil {
 		return err
 	}
+	m.Expires = ld.s.capped(m.Expires, m.Interval)
 	ld.l.Retained(m.Keep())
 	return nil
 }
@@ -274,10 +308,12 @@ func (ld *loading) receivers(key, value []byte) error {
 		ld.finish()
 	}
 	w := Waiting{Receivers: Receivers{Key: k}}
-	if err = w.decode(slices.Clone(value), ld.s.clock, true); err != nil {
+	if err = w.decode(slices.Clone(value), ld.s.times, true); err != nil {
 		w = Waiting{Receivers: Receivers{Key: k, Apart: true}} // nobody needs its message, wherever that lies
 	}
 	w.Written = len(w.All)
+	w.Expires = ld.s.capped(w.Expires, w.Interval)
+	w.Message.Expires = ld.s.capped(w.Message.Expires, w.Message.Interval)
 	ld.group = append(ld.group, w)
 	return err
 }
@@ -401,7 +437,7 @@ func (ld *loading) move(group []Waiting) (all []Waiting) {
 		for _, rc := range w.All {
 			part := PartOfShard(ld.l.Shard(rc.Session))
 			if parts[part] == nil {
-				parts[part] = &Waiting{Receivers: Receivers{Key: message.NewKey(w.Key.Seq(), part), Size: w.Size, Expires: w.Expires, Apart: true}}
+				parts[part] = &Waiting{Receivers: Receivers{Key: message.NewKey(w.Key.Seq(), part), Size: w.Size, Expires: w.Expires, Interval: w.Interval, Apart: true}}
 			}
 			parts[part].All = append(parts[part].All, rc)
 		}
@@ -416,11 +452,11 @@ func (ld *loading) move(group []Waiting) (all []Waiting) {
 			encoded = w.All[i].append(encoded)
 		}
 		w.Written = len(w.All)
-		ld.changes.Set(receiversKey(nil, w.Key), appendReceivers(nil, w.Written, encoded, body, true, ld.s.clock))
+		ld.changes.Set(receiversKey(nil, w.Key), appendReceivers(nil, w.Written, encoded, body, true, ld.s.times))
 		all = append(all, *w)
 	}
 	if len(parts) > 0 {
-		ld.changes.Set(messageKey(nil, message.NewKey(group[0].Key.Seq(), partShards)), appendMessage(nil, body, ld.s.clock))
+		ld.changes.Set(messageKey(nil, message.NewKey(group[0].Key.Seq(), partShards)), appendMessage(nil, body, ld.s.times))
 	}
 	slices.SortFunc(all, func(a, b Waiting) int { return int(a.Key.Part()) - int(b.Key.Part()) })
 	return all
@@ -440,7 +476,7 @@ func (ld *loading) body(w *Waiting) *message.Message {
 		}
 		return nil
 	}
-	m, err := decodeMessage(value, ld.s.clock)
+	m, err := decodeMessage(value, ld.s.times)
 	if err != nil {
 		ld.damaged = append(ld.damaged, Damaged{key, value, err})
 		return nil

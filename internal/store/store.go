@@ -24,7 +24,11 @@ import (
 // It then releases the turns to their shards, in order.
 type Store struct {
 	backend  Backend
-	clock    Clock
+	clock    Clock // nil: times are durations since the timeline began
+	times    timeline
+	began    time.Duration // when Load did, on the engine's clock
+	known    uint64        // messages up to this one were there then
+	ahead    int64         // of the timeline, the time of day was by the last anchor, in milliseconds
 	interval time.Duration
 	log      *slog.Logger
 	released func(shard int, turns uint64)
@@ -55,6 +59,8 @@ type Store struct {
 	decided   []*Turn // complete if the batch that is being built is committed
 	shares    map[uint64]int32
 	unsynced  bool // something is applied and not synced
+	last      Reading
+	ticking   bool // last is there: the timeline goes on
 }
 
 // lane is what the committer knows of a shard.
@@ -71,7 +77,10 @@ type lane struct {
 // Config shapes a Store.
 type Config struct {
 	Shards int
-	Clock  Clock
+
+	// Clock is what time it is, for a broker. nil is for tools: to them times
+	// are durations since 1970, and nothing passes.
+	Clock Clock
 
 	// Interval, if positive, is how often what was written is synced; turns
 	// are released before. 0 means a sync for each batch that somebody waits
@@ -172,7 +181,7 @@ func (s *Store) poke() {
 // Retain writes a retained message. The caller holds the lock that orders the
 // messages of a topic.
 func (s *Store) Retain(m *message.Message) {
-	s.retain(func(c *Changes) { c.Set(retainedKey(nil, m.Topic), appendMessage(nil, m, s.clock)) })
+	s.retain(func(c *Changes) { c.Set(retainedKey(nil, m.Topic), appendMessage(nil, m, s.times)) })
 }
 
 // Unretain forgets the retained message of a topic, as Retain.
@@ -200,13 +209,18 @@ func (s *Store) Run(ctx context.Context) {
 	defer s.reads.end()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-s.wake:
 		case <-timer.C:
 			s.Sync()
+		case <-look.C:
+			s.look(idleEvery)
 		case <-ctx.Done():
 			s.Step()
+			s.look(0)
 			s.Sync()
 			return
 		}
@@ -307,6 +321,7 @@ func (s *Store) build() (urgent bool, size int64) {
 	for i := range s.lanes {
 		urgent = s.decide(&s.lanes[i]) || urgent
 	}
+	s.anchored(&s.extra, anchorEvery)
 	if s.extra.n > 0 {
 		s.lists = append(s.lists, &s.extra)
 	}

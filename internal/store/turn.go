@@ -30,7 +30,7 @@ type Turn struct {
 	Passed []*Turn
 
 	*buffers
-	clock Clock
+	times timeline
 
 	// Of the committer:
 	shard             int
@@ -68,7 +68,7 @@ func (s *Store) Turn() *Turn {
 	if !ok {
 		b = &buffers{}
 	}
-	return &Turn{buffers: b, clock: s.clock}
+	return &Turn{buffers: b, times: s.times}
 }
 
 // recycle takes the memory of a turn back. The rest of it stays for those that
@@ -84,7 +84,7 @@ func (s *Store) recycle(t *Turn) {
 
 // PutSession writes a session.
 func (t *Turn) PutSession(s *Session) {
-	t.key, t.val = sessionKey(t.key[:0], s.Number), s.append(t.val[:0], t.clock)
+	t.key, t.val = sessionKey(t.key[:0], s.Number), s.append(t.val[:0], t.times)
 	t.changes.Set(t.key, t.val)
 }
 
@@ -116,7 +116,7 @@ func (t *Turn) DropSubscription(number uint64, filter string) {
 
 // PutWill writes the will of a client.
 func (t *Turn) PutWill(w *Will) {
-	t.key, t.val = willKey(t.key[:0], w.Number), w.append(t.val[:0], t.clock)
+	t.key, t.val = willKey(t.key[:0], w.Number), w.append(t.val[:0], t.times)
 	t.changes.Set(t.key, t.val)
 }
 
@@ -179,7 +179,7 @@ func (t *Turn) Undecided(seq uint64, takeBack bool) {
 // their receivers, or Unshare it. Undecided goes with it.
 func (t *Turn) Share(seq uint64, n int, m *message.Message) {
 	t.key = messageKey(t.key[:0], message.NewKey(seq, partShards))
-	t.val = appendMessage(t.val[:0], m, t.clock)
+	t.val = appendMessage(t.val[:0], m, t.times)
 	t.changes.Set(t.key, t.val)
 	t.sharing = append(t.sharing, share{seq, n})
 }
@@ -205,10 +205,10 @@ func LiesApart(n, size int) bool { return n > manyReceivers || size >= Apart }
 func (t *Turn) PutReceivers(k message.Key, n int, encoded []byte, m *message.Message) {
 	apart := shared(k) || LiesApart(n, m.Size())
 	if apart && !shared(k) {
-		t.key, t.val = messageKey(t.key[:0], k), appendMessage(t.val[:0], m, t.clock)
+		t.key, t.val = messageKey(t.key[:0], k), appendMessage(t.val[:0], m, t.times)
 		t.changes.Set(t.key, t.val)
 	}
-	t.key, t.val = receiversKey(t.key[:0], k), appendReceivers(t.val[:0], n, encoded, m, apart, t.clock)
+	t.key, t.val = receiversKey(t.key[:0], k), appendReceivers(t.val[:0], n, encoded, m, apart, t.times)
 	t.changes.Set(t.key, t.val)
 }
 

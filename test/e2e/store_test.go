@@ -58,7 +58,7 @@ func TestStore(t *testing.T) {
 	dir, file := stored(t)
 	before := storetest.Digest(t, dir)
 	status, out, errs := midge(t, t.TempDir(), nil, "store", "check", "--config", file)
-	if status != 0 || !strings.Contains(out, "directory "+dir+", format 1\n") || !strings.Contains(out, "\nno damage") {
+	if status != 0 || !strings.Contains(out, "directory "+dir+", format 2\n") || !strings.Contains(out, "\nno damage") {
 		t.Errorf("check: status %d\n%s%s", status, out, errs)
 	}
 	status, out, errs = midge(t, t.TempDir(), []string{"MIDGE_CONFIG=" + file}, "store", "stats")

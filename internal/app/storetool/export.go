@@ -104,7 +104,7 @@ func (e *exporter) Will(w store.Will) {
 	if !e.wants(Will) || e.sel.Client != "" && e.sel.Client != w.ClientID {
 		return
 	}
-	l := newLine(Will, &w.Message)
+	l := e.line(Will, &w.Message)
 	l.Client = w.ClientID
 	delay := int64(w.Delay / time.Second)
 	l.DelaySeconds = &delay
@@ -119,7 +119,7 @@ func (e *exporter) Subscription(uint64, store.Subscription) {}
 
 func (e *exporter) Retained(m *message.Message) {
 	if e.wants(Retained) && e.sel.Client == "" {
-		e.write(newLine(Retained, m))
+		e.write(e.line(Retained, m))
 	}
 }
 
@@ -145,7 +145,7 @@ func (e *exporter) Waiting(w store.Waiting) {
 		e.lost++
 		return
 	}
-	l := newLine(Queued, m)
+	l := e.line(Queued, m)
 	l.Number, l.Receivers = w.Key.Seq(), all
 	e.write(l)
 }
@@ -187,11 +187,11 @@ func (e *exporter) write(l *line) {
 	}
 }
 
-func newLine(kind string, m *message.Message) *line {
+func (e *exporter) line(kind string, m *message.Message) *line {
 	l := &line{Kind: kind, Topic: string(m.Topic), QoS: int(m.QoS), Retain: m.Retain, Publisher: m.Publisher, Properties: decode(m.Properties)}
 	l.Payload, l.Encoding = text(m.Payload)
 	if m.Expires != 0 {
-		at := unix(m.Expires)
+		at := e.store.TimeOfDay(m.Expires)
 		l.Expires = &at
 	}
 	return l

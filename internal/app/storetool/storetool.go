@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"time"
 
 	"midge/internal/store"
 	"midge/internal/store/pebblestore"
@@ -43,7 +42,7 @@ func hint(err error) error {
 
 // read opens the directory and has a loader take what a broker would load. st
 // reads messages that lie apart (store.Store.Fetch, StepReads). Times are
-// durations since 1970.
+// durations since 1970, and store.Store.TimeOfDay says what they mean.
 func read(o Options, loader func(v *pebblestore.View, st *store.Store) store.Loader) (lost []store.Damaged, err error) {
 	v, _, err := open(o)
 	if err != nil {
@@ -54,6 +53,3 @@ func read(o Options, loader func(v *pebblestore.View, st *store.Store) store.Loa
 	lost, err = st.Load(loader(v, st))
 	return lost, hint(err)
 }
-
-// unix is a time that was read.
-func unix(d time.Duration) time.Time { return time.UnixMilli(d.Milliseconds()).UTC() }

@@ -13,7 +13,7 @@ import (
 )
 
 // golden is a directory with something of everything.
-const golden = "../../store/pebblestore/testdata/format-1"
+const golden = "../../store/pebblestore/testdata/format-2"
 
 // directory is a copy of it.
 func directory(t *testing.T) string {
@@ -58,9 +58,9 @@ func export(o storetool.Options, sel storetool.Selection) func(*bytes.Buffer) er
 func TestCheck(t *testing.T) {
 	dir := directory(t)
 	got, err := unchanged(t, dir, check(dir))
-	want := "directory " + dir + `, format 1
+	want := "directory " + dir + `, format 2
 files: 3 checked, 0 damaged
-records: 26 checked, 0 damaged, 1 left over
+records: 27 checked, 0 damaged, 1 left over
   left over: undecided message 16: it is left over from something that has ended; the next start removes it
 no damage; what is left over does no harm
 `
@@ -85,7 +85,7 @@ func TestStats(t *testing.T) {
 		"biggest of 3 queues, by client id          messages          bytes\n" +
 			"\"away\"                                            3           4139\n" +
 			"\"worker/ä\"                                        3             35\n\n",
-		"receivers                     8            260",
+		"receivers                     8            270",
 		"FORMAT                        1             14",
 	} {
 		if !strings.Contains(got, want) {
@@ -158,7 +158,7 @@ func TestDamaged(t *testing.T) {
 	}{
 		{"table", "db/000005.sst", flip(100), "  damaged: db/000005.sst (", 1},
 		{"table missing", "db/000005.sst", os.Remove, "  damaged: db/000005.sst (", 1},
-		{"log", "db/000007.log", flip(60), "  damaged: db/000007.log (", 4},
+		{"log", "db/000007.log", flip(1000), "  damaged: db/000007.log (", 4},
 		{"log missing", "db/000007.log", os.Remove, "  damaged: db/000004.log (0 bytes): missing, or a later one", 4},
 		{"manifest", "db/MANIFEST-000006", flip(20), "  damaged: db/MANIFEST-000006 (", 9},
 		{"marker missing", "db/marker.manifest.000002.MANIFEST-000006", os.Remove, "  damaged: the database (0 bytes): the marker of the manifest is missing", 9},
@@ -201,8 +201,8 @@ func TestRefused(t *testing.T) {
 		{"missing", os.RemoveAll, "is no data directory of a broker"},
 		{"empty", func(dir string) error { return os.RemoveAll(filepath.Join(dir, "db")) }, "is no data directory of a broker"},
 		{"newer", func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, "FORMAT"), []byte("midge store 2\n"), 0o600)
-		}, "it has format 2 and this version knows formats up to 1"},
+			return os.WriteFile(filepath.Join(dir, "FORMAT"), []byte("midge store 3\n"), 0o600)
+		}, "it has format 3 and this version knows formats up to 2"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := directory(t)

@@ -43,7 +43,7 @@ func unreadable(t *testing.T) (*vfs.MemFS, map[string]string) {
 func begin(t *testing.T, o pebblestore.Options) (s *pebblestore.Store, damaged int) {
 	t.Helper()
 	s = open(t, "data", o)
-	lost, err := store.New(s, store.Config{Shards: 2, Clock: goldenClock}).Load(&heard{})
+	lost, err := store.New(s, store.Config{Shards: 2}).Load(&heard{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// The file FORMAT has one line, "midge store 1". The number says what the
+// The file FORMAT has one line, "midge store 2". The number says what the
 // directory holds and how keys and values are to be read. A version that
 // writes anything else counts it up and adds the step that leads there.
 
@@ -18,11 +18,26 @@ import (
 const firstFormat = 1
 
 // migration changes a directory from one format to the next. A crash may end
-// it anywhere; it then runs again from its beginning.
+// it anywhere; it then runs again from its beginning. nil: there is nothing to
+// change, since every directory of the older format is one of the newer.
 type migration func(fs vfs.FS, dir string) error
 
 // migrations are the steps: the first leads from format 1 to 2, and so on.
-func migrations() []migration { return []migration{} }
+func migrations() []migration {
+	return []migration{
+		nil, // 2 adds the clock, and the intervals of messages
+	}
+}
+
+// readable tells whether a directory of some format can be read as it is.
+func readable(have int, steps []migration) bool {
+	for _, step := range steps[have-firstFormat:] {
+		if step != nil {
+			return false
+		}
+	}
+	return true
+}
 
 func latest(steps []migration) int { return firstFormat + len(steps) }
 
@@ -43,8 +58,10 @@ func migrate(fs *disk, dir string, steps []migration) (from int, err error) {
 		return 0, writeFormat(fs, dir, newest)
 	}
 	for n := have; n < newest; n++ {
-		if err := steps[n-firstFormat](fs, dir); err != nil {
-			return 0, fmt.Errorf("migrate from format %d to %d: %w", n, n+1, err)
+		if step := steps[n-firstFormat]; step != nil {
+			if err := step(fs, dir); err != nil {
+				return 0, fmt.Errorf("migrate from format %d to %d: %w", n, n+1, err)
+			}
 		}
 		if err := writeFormat(fs, dir, n+1); err != nil {
 			return 0, err

@@ -18,20 +18,23 @@ import (
 	"midge/internal/store/pebblestore"
 )
 
-// The directory testdata/format-1 was written by the first version of the
-// format, and testdata/format-1.records lists its records in hexadecimal. A
+// The directory testdata/format-<n> was written by the first version with that
+// format, and testdata/format-<n>.records lists its records in hexadecimal. A
 // version with a new format adds others, and leaves these as they are.
 //
 //	go test ./internal/store/pebblestore -run TestGolden -generate
 var generate = flag.Bool("generate", false, "write the golden directory anew: only while its format is in no release")
 
-const (
-	goldenDir     = "testdata/format-1"
-	goldenRecords = "testdata/format-1.records"
-)
+const goldenNow = 2 // the format that this version writes
+
+func goldenDir(format int) string     { return fmt.Sprint("testdata/format-", format) }
+func goldenRecords(format int) string { return goldenDir(format) + ".records" }
 
 // goldenClock makes times of the engine times since 1970.
-var goldenClock = store.Clock{}
+func goldenClock() store.Reading {
+	const now = 1_800_000_000 * time.Second
+	return store.Reading{Engine: now, Wall: time.Unix(0, int64(now)), Boot: "2b9f0e5c-6a0f-4a8e-9f53-8d7f3d1c4e21", Up: 90 * time.Second}
+}
 
 // fillGolden writes something of everything, in two steps: what the first
 // wrote is in tables if the store is opened anew between them.
@@ -53,7 +56,7 @@ func fillGolden(t *testing.T, b store.Backend, step int) {
 		goldenMessages(turn, unfinished)
 		s.Submit(1, unfinished)
 		s.Unretain([]byte("gone"))
-		s.Retain(&message.Message{Topic: []byte("status/2"), Payload: []byte{0xff, 0}, QoS: 2, Retain: true, Expires: 2_000_000_000 * time.Second})
+		s.Retain(&message.Message{Topic: []byte("status/2"), Payload: []byte{0xff, 0}, QoS: 2, Retain: true, Expires: 2_000_000_000 * time.Second, Interval: 4_294_967_295})
 	}
 	s.Submit(0, turn)
 	s.Step()
@@ -89,7 +92,7 @@ func goldenMessages(turn, unfinished *store.Turn) {
 		turn.PutReceivers(k, len(all), encoded, m)
 	}
 	one := &message.Message{Topic: []byte("a/b"), Payload: []byte("to one"), QoS: 1, Publisher: "publisher",
-		Properties: append([]byte{1, 1, 3, 0, 4}, "text&\x00\x01k\x00\x01v"...), Expires: 1_900_000_000 * time.Second}
+		Properties: append([]byte{1, 1, 3, 0, 4}, "text&\x00\x01k\x00\x01v"...), Expires: 1_900_000_000 * time.Second, Interval: 300_000_000}
 	put(message.NewKey(10, store.PartOwn), one, store.Receiver{Session: 2, QoS: 1, IDs: []uint32{268_435_455, 1}})
 
 	some := &message.Message{Topic: []byte("a/c"), Payload: []byte("to some"), QoS: 2}
@@ -153,7 +156,7 @@ func (h *heard) Waiting(w store.Waiting) {
 	if !w.Apart {
 		m = words(&w.Message)
 	}
-	h.say("message %d/%d of %d bytes until %v for %+v of %d: %s", w.Key.Seq(), w.Key.Part(), w.Size, w.Expires, w.All, w.Written, m)
+	h.say("message %d/%d of %d bytes until %v of %d for %+v of %d: %s", w.Key.Seq(), w.Key.Part(), w.Size, w.Expires, w.Interval, w.All, w.Written, m)
 }
 
 func (h *heard) Released(n uint64, k message.Key, id packet.ID) {
@@ -172,7 +175,7 @@ func (h *heard) Shard(n uint64) int {
 }
 
 func words(m *message.Message) string {
-	return fmt.Sprintf("%q %q QoS %d retain %v properties %x until %v from %q", m.Topic, m.Payload, m.QoS, m.Retain, m.Properties, m.Expires, m.Publisher)
+	return fmt.Sprintf("%q %q QoS %d retain %v properties %x until %v of %d from %q", m.Topic, m.Payload, m.QoS, m.Retain, m.Properties, m.Expires, m.Interval, m.Publisher)
 }
 
 // records are all of a backend, in hexadecimal.
@@ -189,28 +192,32 @@ func records(t *testing.T, b store.Reader) string {
 	return out.String()
 }
 
-// goldenContents is what the golden directory holds, as a broker hears it.
-func goldenContents() []string {
+// goldenContents is what a golden directory holds, as a broker hears it.
+func goldenContents(format int) []string {
+	interval := "300000000"
+	if format < 2 {
+		interval = "4294967295" // not known
+	}
 	return []string{
 		`session 1 "connected" expires after 3600 left 0s`,
 		`session 2 "away" expires after 4294967295 left 472222h13m20s`,
 		`session 3 "worker/ä" expires after 60 left 472222h13m21s`,
-		`will 1 of "connected" delay 30s expires after 1m30s: "wills/connected" "bye" QoS 2 retain true properties  until 0s from "connected"`,
-		`will 2 of "away" delay 0s expires after 0s: "wills/away" "" QoS 0 retain false properties  until 0s from "away"`,
+		`will 1 of "connected" delay 30s expires after 1m30s: "wills/connected" "bye" QoS 2 retain true properties  until 0s of 0 from "connected"`,
+		`will 2 of "away" delay 0s expires after 0s: "wills/away" "" QoS 0 retain false properties  until 0s of 0 from "away"`,
 		`subscription of 1: {Filter:a/+ ID:7 QoS:1 NoLocal:true RetainAsPublished:false}`,
 		`subscription of 2: {Filter:# ID:268435455 QoS:2 NoLocal:false RetainAsPublished:true}`,
 		`subscription of 2: {Filter:a/b ID:0 QoS:1 NoLocal:false RetainAsPublished:false}`,
 		`subscription of 3: {Filter:$share/workers/jobs/# ID:0 QoS:1 NoLocal:false RetainAsPublished:false}`,
-		`retained: "status/1" "on" QoS 1 retain true properties  until 0s from "publisher"`,
-		`retained: "status/2" "\xff\x00" QoS 2 retain true properties  until 555555h33m20s from ""`,
+		`retained: "status/1" "on" QoS 1 retain true properties  until 0s of 0 from "publisher"`,
+		`retained: "status/2" "\xff\x00" QoS 2 retain true properties  until 555555h33m20s of 4294967295 from ""`,
 		`received from 1: 17`,
 		`received from 2: 65535`,
-		`message 10/0 of 25 bytes until 527777h46m40s for [{Session:2 QoS:1 Retain:false IDs:[268435455 1] Share: Begun:{ID:0 Released:false}}] of 1: "a/b" "to one" QoS 1 retain false properties 0101030004746578742600016b000176 until 527777h46m40s from "publisher"`,
-		`message 11/0 of 10 bytes until 0s for [{Session:3 QoS:2 Retain:false IDs:[] Share: Begun:{ID:5 Released:false}}] of 2: "a/c" "to some" QoS 2 retain false properties  until 0s from ""`,
-		`message 13/0 of 4099 bytes until 0s for [{Session:2 QoS:1 Retain:true IDs:[] Share: Begun:{ID:0 Released:false}}] of 1: apart`,
-		`message 14/1 of 15 bytes until 0s for [{Session:2 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}}] of 1: apart`,
-		`message 14/2 of 15 bytes until 0s for [{Session:1 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}} {Session:3 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}}] of 2: apart`,
-		`message 15/65 of 10 bytes until 0s for [{Session:3 QoS:1 Retain:false IDs:[] Share:$share/workers/jobs/# Begun:{ID:0 Released:false}}] of 1: "jobs/1" "work" QoS 1 retain false properties  until 0s from ""`,
+		`message 10/0 of 25 bytes until 527777h46m40s of ` + interval + ` for [{Session:2 QoS:1 Retain:false IDs:[268435455 1] Share: Begun:{ID:0 Released:false}}] of 1: "a/b" "to one" QoS 1 retain false properties 0101030004746578742600016b000176 until 527777h46m40s of ` + interval + ` from "publisher"`,
+		`message 11/0 of 10 bytes until 0s of 0 for [{Session:3 QoS:2 Retain:false IDs:[] Share: Begun:{ID:5 Released:false}}] of 2: "a/c" "to some" QoS 2 retain false properties  until 0s of 0 from ""`,
+		`message 13/0 of 4099 bytes until 0s of 0 for [{Session:2 QoS:1 Retain:true IDs:[] Share: Begun:{ID:0 Released:false}}] of 1: apart`,
+		`message 14/1 of 15 bytes until 0s of 0 for [{Session:2 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}}] of 1: apart`,
+		`message 14/2 of 15 bytes until 0s of 0 for [{Session:1 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}} {Session:3 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}}] of 2: apart`,
+		`message 15/65 of 10 bytes until 0s of 0 for [{Session:3 QoS:1 Retain:false IDs:[] Share:$share/workers/jobs/# Begun:{ID:0 Released:false}}] of 1: "jobs/1" "work" QoS 1 retain false properties  until 0s of 0 from ""`,
 		`released to 3: message 9/0 with 6`,
 	}
 }
@@ -225,55 +232,59 @@ func copyDir(t *testing.T, from string) string {
 	return to
 }
 
-// TestGolden opens a directory of the first version of the format: every later
-// version must find in it exactly what was put there.
+// TestGolden opens directories of all versions of the format: every later version
+// must find in them exactly what was put there.
 func TestGolden(t *testing.T) {
 	watch(t)
 	if *generate {
 		writeGolden(t)
 	}
-	for _, way := range []string{"broker", "view"} {
-		t.Run(way, func(t *testing.T) {
-			dir := copyDir(t, goldenDir)
-			var b store.Backend
-			if way == "broker" {
-				b = open(t, dir, pebblestore.Options{})
-				defer b.Close()
-			} else {
-				v, _, err := pebblestore.OpenView(dir, pebblestore.Options{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer v.Close()
-				files, err := v.Check()
-				if err != nil || len(files) < 3 || slices.ContainsFunc(files, func(f pebblestore.File) bool { return f.Err != nil }) {
-					t.Errorf("check: %+v, %v", files, err)
-				}
-				b = store.Idle(v)
-			}
-			want, err := os.ReadFile(goldenRecords)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := records(t, b); got != string(want) {
-				t.Errorf("records:\n%swant:\n%s", got, want)
-			}
-			var findings []store.Finding
-			if err := store.Audit(b, func(f store.Finding) { findings = append(findings, f) }); err != nil {
-				t.Error(err)
-			}
-			if len(findings) != 1 || findings[0].Record != "undecided message 16" || findings[0].Lost {
-				t.Errorf("audit: %+v", findings)
-			}
-			var h heard
-			lost, err := store.New(b, store.Config{Shards: 2, Clock: goldenClock}).Load(&h)
-			if err != nil || len(lost) > 0 {
-				t.Errorf("load: %v, %v", lost, err)
-			}
-			if want := goldenContents(); !slices.Equal(h.lines, want) {
-				t.Errorf("a start finds\n%s\nwant\n%s", strings.Join(h.lines, "\n"), strings.Join(want, "\n"))
-			}
-		})
+	for format := 1; format <= goldenNow; format++ {
+		for _, way := range []string{"broker", "view"} {
+			t.Run(fmt.Sprint(format, " ", way), func(t *testing.T) { openGolden(t, format, way) })
+		}
+	}
+}
+
+func openGolden(t *testing.T, format int, way string) {
+	dir := copyDir(t, goldenDir(format))
+	var b store.Backend
+	if way == "broker" {
+		b = open(t, dir, pebblestore.Options{})
+		defer b.Close()
+	} else {
+		v, _, err := pebblestore.OpenView(dir, pebblestore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		files, err := v.Check()
+		if err != nil || len(files) < 3 || slices.ContainsFunc(files, func(f pebblestore.File) bool { return f.Err != nil }) {
+			t.Errorf("check: %+v, %v", files, err)
+		}
+		b = store.Idle(v)
+	}
+	want, err := os.ReadFile(goldenRecords(format))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := records(t, b); got != string(want) {
+		t.Errorf("records:\n%swant:\n%s", got, want)
+	}
+	var findings []store.Finding
+	if err := store.Audit(b, func(f store.Finding) { findings = append(findings, f) }); err != nil {
+		t.Error(err)
+	}
+	if len(findings) != 1 || findings[0].Record != "undecided message 16" || findings[0].Lost {
+		t.Errorf("audit: %+v", findings)
+	}
+	var h heard
+	lost, err := store.New(b, store.Config{Shards: 2}).Load(&h)
+	if err != nil || len(lost) > 0 {
+		t.Errorf("load: %v, %v", lost, err)
+	}
+	if want := goldenContents(format); !slices.Equal(h.lines, want) {
+		t.Errorf("a start finds\n%s\nwant\n%s", strings.Join(h.lines, "\n"), strings.Join(want, "\n"))
 	}
 }
 
@@ -285,7 +296,7 @@ func TestGoldenEncoding(t *testing.T) {
 	defer s.Close()
 	fillGolden(t, s, 0)
 	fillGolden(t, s, 1)
-	want, err := os.ReadFile(goldenRecords)
+	want, err := os.ReadFile(goldenRecords(goldenNow))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,22 +307,22 @@ func TestGoldenEncoding(t *testing.T) {
 
 // writeGolden writes the golden directory: with a table and a log.
 func writeGolden(t *testing.T) {
-	if err := os.RemoveAll(goldenDir); err != nil {
+	if err := os.RemoveAll(goldenDir(goldenNow)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(filepath.Dir(goldenDir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(goldenDir(goldenNow)), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var text string
 	for step := range 2 {
-		s := open(t, goldenDir, pebblestore.Options{})
+		s := open(t, goldenDir(goldenNow), pebblestore.Options{})
 		fillGolden(t, s, step)
 		text = records(t, s)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(goldenRecords, []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(goldenRecords(goldenNow), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

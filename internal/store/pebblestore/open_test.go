@@ -136,15 +136,17 @@ func otherProcess(t *testing.T, dir string) (pid int, said string, end func()) {
 func TestFormat(t *testing.T) {
 	for _, test := range []struct {
 		line    string
+		from    int
 		refused string // a part of the error
 	}{
-		{"midge store 1\n", ""},
-		{"midge store 1", ""},
-		{"midge store 2\n", "it has format 2 and this version knows formats up to 1; start the version that wrote it, or a later one"},
-		{"midge store 17\nand more\n", "it has format 17"},
-		{"", ""}, // lost
-		{"nonsense\n", ""},
-		{"midge store 0\n", ""},
+		{"midge store 1\n", 1, ""},
+		{"midge store 2\n", 0, ""},
+		{"midge store 2", 0, ""},
+		{"midge store 3\n", 0, "it has format 3 and this version knows formats up to 2; start the version that wrote it, or a later one"},
+		{"midge store 17\nand more\n", 0, "it has format 17"},
+		{"", 0, ""}, // lost
+		{"nonsense\n", 0, ""},
+		{"midge store 0\n", 0, ""},
 	} {
 		t.Run(test.line, func(t *testing.T) {
 			watch(t)
@@ -160,14 +162,14 @@ func TestFormat(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || report.MigratedFrom != 0 {
+			if err != nil || report.MigratedFrom != test.from {
 				t.Fatalf("%+v, %v", report, err)
 			}
 			defer s.Close()
 			if have, err := load(t, s); err != nil || !maps.Equal(have, want) {
 				t.Errorf("%d records, %v; want %d", len(have), err, len(want))
 			}
-			if got := string(read(t, fs, "data/FORMAT")); !strings.HasPrefix(got, "midge store 1") {
+			if got := string(read(t, fs, "data/FORMAT")); !strings.HasPrefix(got, "midge store 2") {
 				t.Errorf("FORMAT is %q", got)
 			}
 		})
@@ -201,6 +203,7 @@ func TestNewerPebble(t *testing.T) {
 func TestMigrate(t *testing.T) {
 	tick := watch(t)
 	base, want := prepared(t)
+	write(t, base, "data/FORMAT", []byte("midge store 1\n"))
 	for cut := int64(0); ; cut++ {
 		tick()
 		fs := vfs.NewCrashableMem()
@@ -262,6 +265,7 @@ func TestMigrate(t *testing.T) {
 func TestMigrateFails(t *testing.T) {
 	watch(t)
 	fs, _ := prepared(t)
+	write(t, fs, "data/FORMAT", []byte("midge store 1\n"))
 	o := pebblestore.Migrating(small(fs), func(vfs.FS, string) error { return errors.New("no way") })
 	if _, _, err := pebblestore.Open("data", o); err == nil || !strings.Contains(err.Error(), "migrate from format 1 to 2: no way") {
 		t.Errorf("got %v", err)

@@ -64,7 +64,7 @@ func (v *View) open(o Options) (report Report, err error) {
 	switch newest := latest(o.migrations); {
 	case v.format > newest:
 		return report, newer(v.format, newest)
-	case v.format != 0 && v.format < newest:
+	case v.format != 0 && !readable(v.format, o.migrations):
 		return report, fmt.Errorf("it has format %d, and this version reads format %d; start the broker once, which brings it there", v.format, newest)
 	}
 	if o.Salvage {
