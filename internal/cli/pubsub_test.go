@@ -58,7 +58,7 @@ func (w *watched) String() string {
 // await returns when the output has the text.
 func (w *watched) await(t *testing.T, text string) {
 	t.Helper()
-	late := time.After(30 * time.Second)
+	late := time.After(5 * time.Minute)
 	for !strings.Contains(w.String(), text) {
 		select {
 		case <-w.wrote:
@@ -109,7 +109,7 @@ func (c *tool) end(t *testing.T) int {
 	select {
 	case status := <-c.status:
 		return status
-	case <-time.After(60 * time.Second):
+	case <-time.After(10 * time.Minute):
 		t.Fatalf("it does not end:\n%s", c.errs)
 		return -1
 	}

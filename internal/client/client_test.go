@@ -26,7 +26,7 @@ var versions = []packet.Version{packet.V31, packet.V311, packet.V5}
 
 // soon bounds what a test waits for.
 func soon(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

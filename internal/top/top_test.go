@@ -28,7 +28,7 @@ func broker(t *testing.T, interval string) string {
 func options(address string, out io.Writer) Options {
 	return Options{
 		Client:  client.Options{Address: address, Version: packet.V311, ClientID: "top", KeepAlive: time.Minute},
-		Timeout: 20 * time.Second, Interval: time.Second, Wait: 20 * time.Second, Out: out,
+		Timeout: 5 * time.Minute, Interval: time.Second, Wait: 5 * time.Minute, Out: out,
 	}
 }
 
@@ -49,7 +49,7 @@ func TestOnce(t *testing.T) {
 // TestPlainLines proves that lines come, and rates from the second one on,
 // until the context ends.
 func TestPlainLines(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	read, write := io.Pipe()
 	ended := make(chan error, 1)
@@ -172,7 +172,7 @@ func TestLinesGoOn(t *testing.T) {
 // TestFeedReturns proves that a feed whose connection a second client with the
 // same identifier ended says so, and comes back.
 func TestFeedReturns(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	o := options(broker(t, "1h"), io.Discard)
 	f := startFeed(ctx, o.Client, o.Timeout)

@@ -48,7 +48,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // patience bounds a run. A test that needs it has failed.
-const patience = time.Minute
+const patience = 10 * time.Minute
 
 // run runs midge bench.
 func (w *world) run(t *testing.T, args ...string) (status int, stdout, stderr string) {

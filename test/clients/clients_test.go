@@ -30,7 +30,7 @@ func midgeBroker(t *testing.T) (port string) {
 // ended.
 func script(t *testing.T, env []string, text string) (out string, status int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	// await waits until a line with $1 is in the file $2.
 	const helpers = `await() { for _ in $(seq 200); do grep -q -- "$1" "$2" 2>/dev/null && return; sleep 0.05; done; echo "no $1 in $2:" >&2; cat "$2" >&2; return 1; }

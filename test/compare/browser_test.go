@@ -39,7 +39,7 @@ func visit(t *testing.T, file string, width int, dark bool) (picture image.Image
 	if dark {
 		args = append(args, "--blink-settings=preferredColorScheme=0")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "chromium", append(args, "file://"+file)...)
 	cmd.WaitDelay = 10 * time.Second

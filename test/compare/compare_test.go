@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds what a program may take. A test that needs it has failed.
-const patience = 3 * time.Minute
+const patience = 20 * time.Minute
 
 // binary is the path of the midge under test.
 var binary string

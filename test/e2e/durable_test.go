@@ -29,7 +29,7 @@ var downs = map[string]func(*broker){
 	"SIGTERM": func(p *broker) {
 		p.t.Helper()
 		p.signal(syscall.SIGTERM)
-		if status := p.wait(5 * time.Second); status != 0 {
+		if status := p.wait(patience); status != 0 {
 			p.t.Errorf("status %d\n%s", status, p.Log())
 		}
 		p.quietLog()

@@ -17,7 +17,7 @@ import (
 
 // patience is how long a test waits for what must happen. It is far above what
 // anything here takes; a test that needs it has failed.
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 // binary is the path of the midge under test, stripped as for a release.
 var binary string

@@ -158,7 +158,7 @@ func TestStop(t *testing.T) {
 			}
 			v5.expectEnd()
 			v311.expectEnd()
-			if status := p.wait(5 * time.Second); status != 0 {
+			if status := p.wait(patience); status != 0 {
 				t.Errorf("status %d\n%s", status, p.Log())
 			}
 			if _, err := mute.Read(make([]byte, 1)); !ended(err) {
@@ -178,7 +178,7 @@ func TestStopWithClientThatDoesNotRead(t *testing.T) {
 		p := serve(t, "--set", engine)
 		stuck(t, p)
 		p.signal(syscall.SIGTERM)
-		if status := p.wait(5 * time.Second); status != 0 {
+		if status := p.wait(patience); status != 0 {
 			t.Errorf("status %d\n%s", status, p.Log())
 		}
 	})

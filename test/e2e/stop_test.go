@@ -50,7 +50,7 @@ func TestStopUnderLoad(t *testing.T) {
 		}
 		started.Wait()
 		p.signal(syscall.SIGTERM)
-		if status := p.wait(10 * time.Second); status != 0 {
+		if status := p.wait(patience); status != 0 {
 			t.Errorf("status %d\n%s", status, p.Log())
 		}
 		p.quietLog()

@@ -16,7 +16,7 @@ import (
 
 // patience is how long a test waits for what must happen. It is far above what
 // anything here takes; a test that needs it has failed.
-const patience = 15 * time.Second
+const patience = 5 * time.Minute
 
 // addr is where the broker under test listens.
 var addr string

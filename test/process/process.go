@@ -19,7 +19,7 @@ import (
 
 // patience is how long a test waits for what must happen. It is far above what
 // anything here takes; a test that needs it has failed.
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 // Main is for TestMain: it builds midge, tells binary its path, runs the tests
 // of a package and returns the exit status.

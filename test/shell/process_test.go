@@ -14,7 +14,7 @@ import (
 
 // patience is how long a test waits for what must happen. A test that needs it
 // has failed.
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 // binary is the path of the midge under test.
 var binary string

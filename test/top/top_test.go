@@ -113,7 +113,7 @@ func TestPipe(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	guard := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+	guard := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
 	defer guard.Stop()
 	var text []byte
 	for buf := make([]byte, 4096); bytes.Count(text, []byte("\n")) < 2 || !bytes.Contains(text, []byte(" clients=1 ")); {

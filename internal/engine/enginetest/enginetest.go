@@ -24,7 +24,7 @@ type Engine struct {
 type New func(t *testing.T, shards []engine.Shard) Engine
 
 // patience bounds every wait for something that should happen.
-const patience = 20 * time.Second
+const patience = 5 * time.Minute
 
 // Run runs the suite.
 func Run(t *testing.T, newEngine New) {

@@ -10,7 +10,7 @@ import (
 )
 
 // patience is how long a test may go without a step. None takes a second.
-const patience = 50 * time.Second
+const patience = 5 * time.Minute
 
 // watch ends the tests, with the stacks of all goroutines that matter, when t
 // hangs: when for long it neither ends nor calls step.

@@ -18,7 +18,7 @@ import (
 
 // patience is how long a test waits for what must come. It only runs out where
 // a test fails.
-const patience = 10 * time.Second
+const patience = 5 * time.Minute
 
 // Client speaks MQTT 3.1 or 3.1.1 over a socket. Its methods end the test on any
 // surprise, so they are for the goroutine of the test.
