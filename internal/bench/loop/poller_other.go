@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux || 386
 
 package loop
 
@@ -9,5 +9,5 @@ import (
 )
 
 func newPoller(Config, Handler) (Loop, error) {
-	return nil, fmt.Errorf("epoll on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+	return nil, fmt.Errorf("epoll on %s/%s: %w", runtime.GOOS, runtime.GOARCH, errors.ErrUnsupported)
 }
