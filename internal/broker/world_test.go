@@ -18,6 +18,8 @@ type world struct {
 	now   time.Duration
 	posts chan func()
 	conns []*peer
+
+	exhausts []exhaust
 }
 
 func newWorld(t testing.TB, cfg Config) *world {
@@ -80,6 +82,21 @@ func (w *world) settle() {
 			p.offer()
 		}
 	}
+	list := w.exhausts
+	w.exhausts = nil
+	for _, x := range list {
+		if x.of.paused && !x.of.told {
+			w.exhausts = append(w.exhausts, x)
+		} else {
+			x.then()
+		}
+	}
+}
+
+// exhaust is a call of peer.Exhaust.
+type exhaust struct {
+	of   *peer
+	then func()
 }
 
 func (w *world) pass(d time.Duration) {
@@ -120,11 +137,14 @@ func (p *peer) Send(head, body []byte) {
 	}
 	p.pending = append(append(p.pending, head...), body...)
 }
-func (p *peer) Pending() int           { return len(p.pending) }
-func (p *peer) Pause()                 { p.paused = true }
-func (p *peer) Resume()                { p.paused = false }
-func (p *peer) Close()                 { p.closed = true }
-func (p *peer) Move(shard int)         { p.moveTo = shard }
+func (p *peer) Pending() int   { return len(p.pending) }
+func (p *peer) Pause()         { p.paused = true }
+func (p *peer) Resume()        { p.paused = false }
+func (p *peer) Close()         { p.closed = true }
+func (p *peer) Move(shard int) { p.moveTo = shard }
+func (p *peer) Exhaust(then func()) {
+	p.w.exhausts = append(p.w.exhausts, exhaust{p, then})
+}
 func (p *peer) Attach(state any)       { p.state = state }
 func (p *peer) Attached() any          { return p.state }
 func (p *peer) Remote() netip.AddrPort { return netip.MustParseAddrPort("127.0.0.1:4711") }

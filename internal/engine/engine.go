@@ -45,10 +45,19 @@ type Conn interface {
 	Resume()
 
 	// Close sends what is pending as far as the kernel takes it within a
-	// short time (lingering at most two seconds), then closes. The shard gets
-	// Closed exactly once, at the earliest after the call that is on now has
-	// returned, and no Data or Drained before it.
+	// short time (lingering at most two seconds), then closes. What the peer
+	// sends meanwhile is thrown away, so that it can read the last packet. The
+	// shard gets Closed exactly once, at the earliest after the call that is on
+	// now has returned, and no Data or Drained before it.
 	Close()
+
+	// Exhaust offers to Data what has arrived, as far as the shard takes it, until
+	// the system has no more, or MostExhausted bytes have been offered. Then it
+	// calls then, from a call of its own. A paused connection keeps then waiting
+	// for Resume. then is called once, also if the connection ends: after Closed.
+	// So a shard that is going to close a connection for the peer's next one can
+	// hear it out.
+	Exhaust(then func())
 
 	// Move gives the connection to another shard, with the bytes that the
 	// current Data call does not report as used. Call it only from Data, and
@@ -84,7 +93,9 @@ type Shard interface {
 	Drained(c Conn)
 
 	// Closed tells that c is gone; err is nil if the shard closed it itself,
-	// and io.EOF if the peer closed it in order. It is the last call for c.
+	// and io.EOF if the peer closed it in order. It is the last call for c. If
+	// the peer ended it, Data has offered before what the system had received;
+	// so a shard that pauses a connection hears of its end after Resume.
 	Closed(c Conn, err error)
 
 	// Turn lets the shard drain its mailbox and run its timers. now is
@@ -118,6 +129,15 @@ type Runner interface {
 	// Now is the clock that Turn is called with. Safe from any goroutine.
 	Now() time.Duration
 }
+
+// MostLingering is the largest number of sockets that an engine keeps open
+// after Closed, so that output gets to the peer. No limit of connections counts
+// them. One more closes the one that has waited longest.
+const MostLingering = 256
+
+// MostExhausted bounds what Exhaust offers of a peer that sends on and on, in
+// bytes: more than the buffer of a socket holds.
+const MostExhausted = 8 << 20
 
 // ErrUnsupported is returned by constructors of engines that this operating
 // system or kernel does not carry, wrapped with the reason.

@@ -4,7 +4,10 @@ package epoll
 
 import (
 	"net/netip"
+	"os"
 	"syscall"
+
+	"midge/internal/engine"
 )
 
 // conn is one connection, in 64 bytes: all that the engine keeps for it while
@@ -20,6 +23,7 @@ type conn struct {
 	generation uint32 // counts the connections that had this record
 	off, size  uint32 // the only pending message, in shard.arena; size 0 if none
 	flags      flags
+	note       uint16 // broken: the errno; lingering: how often input was thrown away
 }
 
 type flags uint16
@@ -30,8 +34,11 @@ const (
 	paused                      // the shard wants no Data
 	resumed                     // is in shard.resumed
 	closing                     // is in shard.doomed, or was: no Data, no Send
+	broken                      // output failed: nothing is sent any more, and input is read to its end
+	muted                       // paused and broken: it is in no epoll set until Resume
 	lingering                   // Closed was called; output or the peer's end is outstanding
 	finished                    // lingering, and our end is shut down
+	deaf                        // lingering, and input is not read any more
 	dead                        // the record is not in use
 	armedIn                     // epoll reports input
 	armedOut                    // epoll reports room for output
@@ -42,7 +49,7 @@ func (c *conn) has(f flags) bool { return c.flags&f != 0 }
 // Send implements engine.Conn.
 func (c *conn) Send(head, body []byte) {
 	n := len(head) + len(body)
-	if c.has(closing|dead) || n == 0 {
+	if c.has(closing|dead|broken) || n == 0 {
 		return
 	}
 	s := c.shard
@@ -92,6 +99,13 @@ func (c *conn) Resume() {
 // Close implements engine.Conn.
 func (c *conn) Close() { c.shard.doom(c, nil) }
 
+// Exhaust implements engine.Conn.
+func (c *conn) Exhaust(then func()) {
+	s := c.shard
+	s.exhausts = append(s.exhausts, exhaust{c, c.generation, engine.MostExhausted, then})
+	s.thread.enqueue(s)
+}
+
 // Move implements engine.Conn.
 func (c *conn) Move(shard int) {
 	s := c.shard
@@ -118,17 +132,31 @@ func (c *conn) arm() {
 	if c.flags&(armedIn|armedOut) == want {
 		return
 	}
-	if err := control(c.shard.ep, syscall.EPOLL_CTL_MOD, int(c.fd), want.events(), c.id, kindConn); err != nil {
-		c.shard.doom(c, err)
+	op := syscall.EPOLL_CTL_MOD
+	if c.has(muted) {
+		op = syscall.EPOLL_CTL_ADD
+	}
+	if err := control(c.shard.ep, op, int(c.fd), want.events(), c.id, kindConn); err != nil {
+		c.shard.doom(c, os.NewSyscallError("epoll_ctl", err))
 		return
 	}
-	c.flags = c.flags&^(armedIn|armedOut) | want
+	c.flags = c.flags&^(armedIn|armedOut|muted) | want
+}
+
+// mute takes a paused connection that is broken out of the epoll set, which
+// would report it without end. What it had received is offered after Resume.
+func (c *conn) mute() {
+	if err := control(c.shard.ep, syscall.EPOLL_CTL_DEL, int(c.fd), 0, 0, 0); err != nil {
+		c.shard.doom(c, os.NewSyscallError("epoll_ctl", err))
+		return
+	}
+	c.flags = c.flags&^(armedIn|armedOut) | muted
 }
 
 // wants is what epoll should report of c.
 func (c *conn) wants() flags {
 	var want flags
-	if !c.has(paused) || c.has(finished) {
+	if !c.has(paused | deaf) {
 		want |= armedIn
 	}
 	if c.has(blocked) {

@@ -180,6 +180,7 @@ func (e *Engine) finish() {
 		s.reset()
 		s.release()
 		s.runPosts()
+		s.exhaustAll()
 		s.handler.Turn(e.Now())
 	}
 	e.closeDescriptors()

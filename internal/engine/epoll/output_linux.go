@@ -4,7 +4,6 @@ package epoll
 
 import (
 	"bytes"
-	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -136,8 +135,7 @@ func (s *shard) sent(c *conn, n int, errno syscall.Errno) {
 	if errno != 0 {
 		n = 0
 		if errno != syscall.EAGAIN && errno != syscall.ENOBUFS && errno != syscall.EINTR {
-			s.dropOutput(c)
-			s.doom(c, os.NewSyscallError("send", errno))
+			s.breakOutput(c, errno)
 			return
 		}
 	}
@@ -160,6 +158,17 @@ func (s *shard) sent(c *conn, n int, errno syscall.Errno) {
 		c.flags |= blocked
 		c.arm()
 	}
+}
+
+// breakOutput ends the output of c after a failed send. The peer may have said
+// all it had to say before it went, so its input is read to the end, which comes
+// after what the kernel has.
+func (s *shard) breakOutput(c *conn, errno syscall.Errno) {
+	s.dropOutput(c)
+	c.flags = c.flags&^blocked | broken
+	c.note = uint16(errno)
+	shutdownBoth(c.fd)
+	c.arm()
 }
 
 // dropOutput forgets the pending output of c.

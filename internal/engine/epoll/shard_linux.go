@@ -36,10 +36,12 @@ type shard struct {
 	moving  *conn   // asked to be moved during the Data call that is on
 	moveTo  int
 
+	exhausts []exhaust // whose input is to be offered as far as it has arrived
+
 	arena             []byte // messages of this turn
 	lastOff, lastSize int    // the last message in arena
 
-	lingers []linger // in order of their deadlines
+	lingers []linger // in order of their deadlines; at most mostLingers of the engine
 	freed   []*conn  // records to give back at the end of the turn
 }
 
@@ -47,6 +49,14 @@ type shard struct {
 type doom struct {
 	c   *conn
 	err error
+}
+
+// exhaust is a call of Conn.Exhaust that is on.
+type exhaust struct {
+	c          *conn
+	generation uint32
+	left       int // bytes that may be received for it; 0: there is no more
+	then       func()
 }
 
 // linger is a connection that has got Closed and is not closed.
@@ -60,6 +70,16 @@ type linger struct {
 // and to close its end, as engine.Conn.Close promises.
 const lingerTime = 2 * time.Second
 
+const (
+	// mostLingers sockets of all shards together linger: they have a descriptor
+	// that no limit of connections counts. The oldest gives way.
+	mostLingers = engine.MostLingering
+
+	// mostDiscards bounds how often a peer that keeps sending has its input read
+	// after the end, in vain.
+	mostDiscards = 64
+)
+
 // ready handles the events of the shard's sockets.
 func (s *shard) ready() {
 	t := s.thread
@@ -69,7 +89,7 @@ func (s *shard) ready() {
 		c := s.engine.slab.at(ev.Fd)
 		switch {
 		case c.has(lingering):
-			s.continueLinger(c)
+			s.continueLinger(c, ev.Events)
 		case c.has(closing | dead):
 		default:
 			s.event(c, ev.Events)
@@ -83,7 +103,7 @@ func (s *shard) ready() {
 func (s *shard) event(c *conn, events uint32) {
 	if events&epollOut != 0 && c.has(blocked) {
 		s.write(c)
-		if c.Pending() == 0 && !c.has(closing) {
+		if c.Pending() == 0 && !c.has(closing|broken) {
 			s.handler.Drained(c)
 		}
 	}
@@ -95,24 +115,16 @@ func (s *shard) event(c *conn, events uint32) {
 		return
 	}
 	if events&epollBad != 0 {
-		s.doom(c, socketError(c.fd))
+		c.mute()
 		return
 	}
 	c.arm() // the pause took effect only now
 }
 
-// socketError is why the kernel reports a socket as broken.
-func socketError(fd int32) error {
-	code, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
-	if err == nil && code != 0 {
-		return os.NewSyscallError("recv", syscall.Errno(code))
-	}
-	return io.EOF
-}
-
-// receive reads once from c and offers what there is to the shard. Once is
-// enough: epoll reports what is left in the next turn, after the others.
-func (s *shard) receive(c *conn) {
+// receive reads once from c, offers what there is to the shard, and returns how
+// much was read. Once is enough: epoll reports what is left in the next turn,
+// after the others.
+func (s *shard) receive(c *conn) int {
 	t := s.thread
 	b := t.readBuffer
 	kept := 0
@@ -131,11 +143,11 @@ func (s *shard) receive(c *conn) {
 		if errno != syscall.EAGAIN {
 			s.doom(c, os.NewSyscallError("recv", errno))
 		}
-		return
+		return 0
 	}
 	if n == 0 {
-		s.doom(c, io.EOF)
-		return
+		s.doom(c, c.end())
+		return 0
 	}
 	t.tally.receives++
 	t.tally.bytesIn += uint64(n)
@@ -144,6 +156,15 @@ func (s *shard) receive(c *conn) {
 		c.in.b = b
 	}
 	s.offer(c, b)
+	return n
+}
+
+// end is why the input of c has ended.
+func (c *conn) end() error {
+	if c.has(broken) {
+		return os.NewSyscallError("send", syscall.Errno(c.note))
+	}
+	return io.EOF
 }
 
 // offer calls Data with b, which is the thread's buffer or c.in.b itself, and
@@ -254,7 +275,7 @@ func (s *shard) turn(now time.Duration) {
 	s.runPosts()
 	s.settle()
 	s.next = s.handler.Turn(now)
-	if len(s.resumed)+len(s.doomed) > 0 {
+	if len(s.resumed)+len(s.doomed) > 0 || s.exhausting() {
 		s.thread.enqueue(s)
 	}
 	s.expireLingers(now)
@@ -301,6 +322,41 @@ func (s *shard) settle() {
 			s.bury(d.c, d.err)
 		}
 	}
+	if len(s.exhausts) > 0 {
+		s.exhaustAll()
+	}
+}
+
+// exhaustAll receives once for each call of Exhaust, and ends those with nothing
+// to receive. A paused connection has its say when it goes on.
+func (s *shard) exhaustAll() {
+	list := s.exhausts
+	s.exhausts = nil
+	for _, x := range list {
+		if x.on() {
+			if x.left > 0 && !x.c.has(paused) {
+				n := s.receive(x.c)
+				if x.left -= n; n == 0 {
+					x.left = 0
+				}
+			}
+			if x.left > 0 || x.c.has(paused|resumed|closing) {
+				s.exhausts = append(s.exhausts, x)
+				continue
+			}
+		}
+		x.then()
+	}
+}
+
+// on tells that the connection has not got Closed.
+func (x *exhaust) on() bool {
+	return x.c.generation == x.generation && !x.c.has(lingering|dead)
+}
+
+// exhausting tells whether the next turn can receive for a call of Exhaust.
+func (s *shard) exhausting() bool {
+	return slices.ContainsFunc(s.exhausts, func(x exhaust) bool { return !x.on() || !x.c.has(paused) })
 }
 
 // bury calls Closed and closes the socket, or lets it linger.
@@ -316,39 +372,74 @@ func (s *shard) bury(c *conn, err error) {
 	s.handler.Closed(c, err)
 	c.state = nil
 	s.engine.counters.Open.Add(-1)
-	if err != nil {
+	if err != nil || c.has(broken) {
 		s.free(c)
 		return
 	}
 	c.flags = c.flags&^paused | lingering
+	c.note = 0
+	s.makeRoom()
 	s.lingers = append(s.lingers, linger{c, c.generation, s.engine.Now() + lingerTime})
-	s.continueLinger(c)
+	s.continueLinger(c, 0)
+}
+
+// makeRoom lets the socket that has lingered longest go if another one would
+// be too many.
+func (s *shard) makeRoom() {
+	alive := func(l linger) bool { return l.c.generation == l.generation && !l.c.has(dead) }
+	if len(s.lingers) < mostLingers/len(s.engine.shards) {
+		return
+	}
+	s.lingers = slices.DeleteFunc(s.lingers, func(l linger) bool { return !alive(l) })
+	if len(s.lingers) == mostLingers/len(s.engine.shards) {
+		s.free(s.lingers[0].c)
+		s.lingers = slices.Delete(s.lingers, 0, 1)
+	}
 }
 
 // continueLinger sends what is left, says to the peer that nothing follows,
 // and waits for the peer to close its end: a socket that is closed with unread
 // input is reset, and the peer could lose the last packet it was sent.
-func (s *shard) continueLinger(c *conn) {
+func (s *shard) continueLinger(c *conn, events uint32) {
 	if c.Pending() > 0 {
 		n, errno := send(c.fd, s.pending(c))
-		if errno != 0 && errno != syscall.EAGAIN {
+		if s.sent(c, n, errno); c.has(broken) {
 			s.free(c)
 			return
 		}
-		s.sent(c, n, errno)
-		if c.Pending() > 0 {
-			return
-		}
 	}
-	if !c.has(finished) {
+	if c.Pending() == 0 && !c.has(finished) {
 		c.flags |= finished
 		shutdownWrite(c.fd)
-		c.arm()
+	}
+	// What is wrong with a socket is reported until it is closed, and so is that
+	// both ends are shut down.
+	if events&syscall.EPOLLERR != 0 || events&epollBad != 0 && c.has(deaf) || s.discard(c) {
+		s.free(c)
+		return
+	}
+	c.arm()
+}
+
+// discard reads input of a connection that lingers, and tells whether nothing
+// more is to be waited for. It ends listening to a peer that sends on and on,
+// or that has no more to say and is still to be sent to: both would be reported
+// without end.
+func (s *shard) discard(c *conn) (over bool) {
+	if c.has(deaf) {
+		return false
 	}
 	n, errno := recv(c.fd, s.thread.readBuffer)
-	if n == 0 || errno != 0 && errno != syscall.EAGAIN {
-		s.free(c)
+	switch {
+	case errno == syscall.EAGAIN:
+		return false
+	case errno != 0, n == 0 && c.has(finished):
+		return true
 	}
+	if c.note++; n == 0 || c.note == mostDiscards {
+		c.flags |= deaf
+	}
+	return false
 }
 
 // expireLingers closes the sockets whose time is over.

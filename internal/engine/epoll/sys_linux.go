@@ -118,6 +118,10 @@ func shutdownWrite(fd int32) {
 	syscall.RawSyscall(syscall.SYS_SHUTDOWN, uintptr(fd), syscall.SHUT_WR, 0)
 }
 
+func shutdownBoth(fd int32) {
+	syscall.RawSyscall(syscall.SYS_SHUTDOWN, uintptr(fd), syscall.SHUT_RDWR, 0)
+}
+
 // eventfd returns a descriptor that wakes a thread which waits for it.
 func eventfd() (int, error) {
 	fd, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)

@@ -26,7 +26,8 @@ type conn struct {
 	resumed bool // offer is posted
 	owed    bool // the reader waits for an answer
 	closing bool
-	posted  bool // flush is posted
+	posted  bool     // flush is posted
+	then    []func() // to call when the input that has arrived was offered
 
 	shard    atomic.Int32 // written by the shard that owns it
 	arriving atomic.Bool  // moved, and Open is still to be called
@@ -36,17 +37,32 @@ type conn struct {
 	gone     chan struct{} // closed when the connection ends for the shard
 	inFlight atomic.Int64  // bytes that the writer has not written
 	report   atomic.Bool   // Drained is due when inFlight is 0
+	exhaust  atomic.Bool   // the reader is to tell when there is nothing to read
 
 	mu      sync.Mutex
 	queue   []byte // for the writer
 	spare   []byte // becomes queue
 	writing bool   // the writer runs
-	last    bool   // close the socket when queue is written
+	failed  error  // of the writer, which never runs again
+	last    bool   // no output follows queue
+	written bool   // nor is any left
+	linger  bool   // the socket stays open until the peer closes its end
+	heard   bool   // it has, or is not listened to any more
+}
+
+// halfCloser is a net.Conn with directions that end one by one.
+type halfCloser interface {
+	CloseRead() error
+	CloseWrite() error
 }
 
 // lingerTime is how long a closed connection may take to accept its output, as
 // engine.Conn.Close promises.
 const lingerTime = 2 * time.Second
+
+// mostDiscards bounds how often a peer that keeps sending has its input read
+// after the end, in vain.
+const mostDiscards = 64
 
 // reportBytes handed to the writer at once make it report that it is done.
 const reportBytes = 16 << 10
@@ -130,31 +146,7 @@ func (c *conn) Remote() netip.AddrPort { return c.remote }
 // open begins the life of c on its shard.
 func (c *conn) open() {
 	c.handler().Open(c)
-	if !c.closing {
-		go c.read(c.server.cfg.ReadBuffer)
-	}
-}
-
-// read reads until the connection ends. It has at most one chunk outstanding:
-// the shard answers when it has used or kept it, and not while it pauses.
-func (c *conn) read(size int) {
-	buf := make([]byte, size)
-	for {
-		n, err := c.net.Read(buf)
-		if n > 0 {
-			c.input = buf[:n]
-			c.post(c.receive)
-			select {
-			case <-c.answer:
-			case <-c.gone:
-				return
-			}
-		}
-		if err != nil {
-			c.post(func() { c.end(err) })
-			return
-		}
-	}
+	go c.read(c.server.cfg.ReadBuffer)
 }
 
 // receive offers the reader's chunk to the shard.
@@ -224,6 +216,11 @@ func (c *conn) flush() {
 	}
 	n := len(c.out)
 	c.mu.Lock()
+	if c.failed != nil {
+		c.mu.Unlock()
+		c.out = nil
+		return
+	}
 	busy := c.writing
 	if len(c.queue) == 0 {
 		c.queue, c.out = c.out, c.spare[:0]
@@ -246,7 +243,7 @@ func (c *conn) flush() {
 	}
 }
 
-// write writes until there is nothing to write.
+// write writes until there is nothing to write, or until that fails.
 func (c *conn) write() {
 	for {
 		c.mu.Lock()
@@ -257,14 +254,14 @@ func (c *conn) write() {
 			last := c.last
 			c.mu.Unlock()
 			if last {
-				c.net.Close()
+				c.endOutput()
 			}
 			return
 		}
 		c.mu.Unlock()
 		_, err := c.net.Write(b)
 		if err != nil {
-			c.abort(err)
+			c.fail(err)
 			return
 		}
 		c.mu.Lock()
@@ -285,14 +282,19 @@ func (c *conn) drained() {
 	}
 }
 
-// abort ends c after a failed write. The writer counts as running for ever, so
-// that nothing starts another one.
-func (c *conn) abort(err error) {
+// fail ends the output of c. The peer may have said all it had to say before it
+// went, so the reader reads on to the end, which comes after what the system
+// has. The writer counts as running for ever, so that nothing starts another one.
+func (c *conn) fail(err error) {
 	c.mu.Lock()
-	c.queue = nil
+	c.queue, c.failed = nil, err
+	last := c.last
 	c.mu.Unlock()
-	c.net.Close()
-	c.post(func() { c.end(err) })
+	if half, ok := c.net.(halfCloser); ok && !last {
+		half.CloseRead()
+		return
+	}
+	c.release()
 }
 
 // end ends c for the shard: Closed comes in a call of its own.
@@ -303,25 +305,68 @@ func (c *conn) end(err error) {
 	c.flush()
 	c.closing = true
 	close(c.gone)
+	c.mu.Lock()
+	if c.failed != nil {
+		err = c.failed
+	}
+	c.mu.Unlock()
 	c.post(func() {
 		c.handler().Closed(c, err)
+		c.exhausted()
 		c.state, c.rest = nil, nil
 		c.hangUp(err)
 		c.server.forget(c)
 	})
 }
 
-// hangUp closes the socket, after the output if the end was in order.
+// hangUp closes the socket: after the output if the end was in order, and, if
+// the shard wanted it, after the peer has closed its end.
 func (c *conn) hangUp(err error) {
-	if err == nil || err == io.EOF {
-		c.net.SetWriteDeadline(time.Now().Add(lingerTime))
-		c.mu.Lock()
-		c.last = true
-		writing := c.writing
-		c.mu.Unlock()
-		if writing {
-			return // the writer closes
-		}
+	if err != nil && err != io.EOF {
+		c.release()
+		return
 	}
+	c.net.SetDeadline(time.Now().Add(lingerTime))
+	linger := err == nil && c.server.keep(c)
+	c.mu.Lock()
+	c.last, c.linger = true, linger
+	writing, failed := c.writing, c.failed
+	c.mu.Unlock()
+	switch {
+	case failed != nil:
+		c.release()
+	case !writing:
+		c.endOutput()
+	}
+}
+
+// endOutput tells the peer that nothing follows.
+func (c *conn) endOutput() {
+	half, ok := c.net.(halfCloser)
+	c.mu.Lock()
+	c.written = true
+	over := !ok || !c.linger || c.heard
+	c.mu.Unlock()
+	if over {
+		c.release()
+		return
+	}
+	half.CloseWrite()
+}
+
+// stopListening closes the socket as soon as the output is written.
+func (c *conn) stopListening() {
+	c.mu.Lock()
+	c.heard = true
+	over := c.written
+	c.mu.Unlock()
+	if over {
+		c.release()
+	}
+}
+
+// release closes the socket.
+func (c *conn) release() {
 	c.net.Close()
+	c.server.letGo(c)
 }

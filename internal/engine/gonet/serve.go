@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,11 +20,17 @@ type server struct {
 	shards  []engine.Shard
 	writers sync.WaitGroup
 
-	mu    sync.Mutex
-	conns map[*conn]struct{} // for which Closed is still to be called
-	empty chan struct{}      // closed when stopping and no conns are left
-	stop  bool
+	hurry chan struct{} // closed when nobody is to linger any more
+
+	mu      sync.Mutex
+	conns   map[*conn]struct{} // for which Closed is still to be called
+	empty   chan struct{}      // closed when stopping and no conns are left
+	stop    bool
+	lingers []*conn // that wait for their peers after Closed, the oldest first
 }
+
+// mostLingers of one listener leave room for four listeners.
+const mostLingers = engine.MostLingering / 4
 
 // acceptPause is how long nobody is accepted after accepting went wrong.
 const acceptPause = 100 * time.Millisecond
@@ -40,6 +47,7 @@ func Serve(ctx context.Context, runner engine.Runner, shards []engine.Shard, ln 
 		shards: shards,
 		conns:  make(map[*conn]struct{}),
 		empty:  make(chan struct{}),
+		hurry:  make(chan struct{}),
 	}
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	err := s.acceptAll(ctx, ln)
@@ -106,6 +114,35 @@ func (s *server) forget(c *conn) {
 	}
 }
 
+// keep lets a connection linger, unless the server stops. One more than may do
+// so closes the one that has lingered longest.
+func (s *server) keep(c *conn) bool {
+	s.mu.Lock()
+	if s.stop {
+		s.mu.Unlock()
+		return false
+	}
+	var oldest *conn
+	if len(s.lingers) == mostLingers {
+		oldest = s.lingers[0]
+	}
+	s.lingers = append(s.lingers, c)
+	s.mu.Unlock()
+	if oldest != nil {
+		oldest.release()
+	}
+	return true
+}
+
+// letGo drops a connection that has been closed.
+func (s *server) letGo(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.lingers, c); i >= 0 {
+		s.lingers = slices.Delete(s.lingers, i, i+1)
+	}
+}
+
 // closeAll ends what is left and waits until the shards know.
 func (s *server) closeAll() {
 	s.mu.Lock()
@@ -122,5 +159,12 @@ func (s *server) closeAll() {
 		c.post(func() { c.end(net.ErrClosed) })
 	}
 	<-s.empty
+	close(s.hurry)
+	s.mu.Lock()
+	lingers := slices.Clone(s.lingers)
+	s.mu.Unlock()
+	for _, c := range lingers {
+		c.stopListening()
+	}
 	s.writers.Wait()
 }
