@@ -4,6 +4,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,13 +35,13 @@ const (
 
 // Broker is one broker with its engine and listeners.
 type Broker struct {
-	cfg         *config.Loaded
-	log         *slog.Logger
-	core        *broker.Broker
-	network     network
-	disk        *disk
-	addresses   []net.Addr
-	connections int // the limit in force
+	cfg       *config.Loaded
+	log       *slog.Logger
+	core      *broker.Broker
+	network   network
+	disk      *disk
+	addresses []net.Addr
+	files     descriptors
 }
 
 // New builds a broker and opens its listeners. The kernel keeps clients
@@ -49,17 +50,16 @@ type Broker struct {
 func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logger) (*Broker, error) {
 	b := &Broker{cfg: cfg, log: log}
 	files, known := fileLimit()
-	limit, warning := connectionLimit(cfg.Limits.Connections, files, known)
-	if warning != "" {
-		log.Warn(warning)
+	b.files = share(cfg.Limits.Connections, files, known, b.shards(), cmp.Or(cfg.Threads, runtime.NumCPU()), cfg.Durability != "none")
+	if b.files.warning != "" {
+		log.Warn(b.files.warning)
 	}
-	b.connections = limit
 	core := b.coreConfig(version)
 	if err := core.Validate(); err != nil {
 		return nil, fmt.Errorf("settings of the broker: %w", err)
 	}
 	var err error
-	if b.disk, err = openDisk(ctx, cfg, core.Shards, log); err != nil {
+	if b.disk, err = openDisk(ctx, cfg, core.Shards, b.files.tables, log); err != nil {
 		return nil, err
 	}
 	if err := b.build(ctx, core); err != nil {
@@ -90,7 +90,7 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 		core.Store, core.Disk = b.disk.store, b.disk.figures.load
 	}
 	b.core = broker.New(core)
-	if b.network, err = newNetwork(b.cfg, b.core.Shards(), b.log); err != nil || b.disk == nil {
+	if b.network, err = newNetwork(b.cfg, b.core.Shards(), b.files.lingering, b.log); err != nil || b.disk == nil {
 		return err
 	}
 	b.disk.core.Store(b.core)

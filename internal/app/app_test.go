@@ -9,28 +9,51 @@ import (
 	"testing"
 
 	"midge/internal/config"
+	"midge/internal/store/pebblestore"
 )
 
-func TestConnectionLimit(t *testing.T) {
+func TestShare(t *testing.T) {
 	for _, tt := range []struct {
 		wanted  int
-		files   uint64
+		limit   uint64
 		known   bool
-		limit   int
+		durable bool
+		connections,
+		tables, lingering int
 		warning string // its beginning
 	}{
-		{0, 20_000, true, 19_800, ""},
-		{0, 1 << 62, true, 1_000_000, ""},
-		{0, 100, true, 1, ""},
-		{0, 0, false, 1_000_000, ""},
-		{500, 20_000, true, 500, ""},
-		{19_800, 20_000, true, 19_800, ""},
-		{19_801, 20_000, true, 19_801, "limits.connections is 19,801, but the limit of open files, 20,000, leaves room for 19,800; raise it"},
-		{5_000_000, 0, false, 5_000_000, ""},
+		{0, 20_000, true, true, 19_344, 256, 256, ""},
+		{0, 20_000, true, false, 19_632, 0, 256, ""},
+		{0, 1 << 62, true, true, 1_000_000, 256, 256, ""},
+		{0, 1024, true, true, 698, 74, 108, ""},
+		{0, 300, true, true, 110, 74, 18, "the limit of open files, 300, leaves room for 110 connections; raise it"},
+		{1000, 300, true, true, 110, 74, 18, "limits.connections is 1,000, but the limit of open files, 300, leaves room for 110, which is the limit in force; raise it (ulimit -n, or LimitNOFILE in systemd) to 1,656"},
+		{0, 10, true, true, 1, 74, 8, "the limit of open files, 10, leaves room for 1 connections"},
+		{0, 0, false, true, 1_000_000, 0, 256, ""},
+		{500, 20_000, true, true, 500, 256, 256, ""},
+		{19_344, 20_000, true, true, 19_344, 256, 256, ""},
+		{19_345, 20_000, true, true, 19_344, 256, 256, "limits.connections is 19,345, but the limit of open files, 20,000, leaves room for 19,344, which"},
+		{5_000_000, 0, false, true, 5_000_000, 0, 256, ""},
 	} {
-		limit, warning := connectionLimit(tt.wanted, tt.files, tt.known)
-		if limit != tt.limit || !strings.HasPrefix(warning, tt.warning) || (warning == "") != (tt.warning == "") {
-			t.Errorf("connectionLimit(%d, %d, %v) = %d, %q; want %d, %q", tt.wanted, tt.files, tt.known, limit, warning, tt.limit, tt.warning)
+		d := share(tt.wanted, tt.limit, tt.known, 8, 2, tt.durable)
+		if d.connections != tt.connections || d.tables != tt.tables || d.lingering != tt.lingering || !strings.HasPrefix(d.warning, tt.warning) || (d.warning == "") != (tt.warning == "") {
+			t.Errorf("%d wanted of %d: %+v; want %+v", tt.wanted, tt.limit, d, tt)
+		}
+	}
+}
+
+// TestShareFits proves that what is promised to all fits into the limit, from
+// where there is any sense in it.
+func TestShareFits(t *testing.T) {
+	for limit := uint64(180); limit < 70_000; limit += 1 + limit/50 {
+		for _, wanted := range []int{0, 100, 1 << 20} {
+			d := share(wanted, limit, true, 8, 2, true)
+			if all := d.connections + d.lingering + d.tables + pebblestore.OtherFiles + processFiles + 8 + 8; uint64(all) > limit {
+				t.Errorf("%d descriptors of %d: %+v", all, limit, d)
+			}
+			if (d.connections < wanted) != strings.Contains(d.warning, "limits.connections is") {
+				t.Errorf("%d wanted of %d: %+v", wanted, limit, d)
+			}
 		}
 	}
 }

@@ -36,7 +36,7 @@ func (b *Broker) Banner(build string) string {
 	} else if b.cfg.Origin("data_dir").Kind != config.FromDefault {
 		row("data dir", "%s (not used: nothing is durable)", b.cfg.DataDir)
 	}
-	row("connections", "%s at most%s", grouped(uint64(b.connections)), ofFiles())
+	row("connections", "%s at most%s", grouped(uint64(b.files.connections)), b.ofFiles())
 	l, s := &b.cfg.Limits, &b.cfg.Session
 	row("limits", "packet %s, CONNECT within %v, %s waiting for a slow reader,", l.PacketSize, l.ConnectTimeout, l.PendingBytes)
 	row("", "%s subscriptions a client, topics of %s levels and %s bytes,", grouped(uint64(l.Subscriptions)), grouped(uint64(l.TopicLevels)), grouped(uint64(l.TopicLength)))
@@ -57,7 +57,7 @@ func (b *Broker) Record(version string) []any {
 	}
 	record := []any{
 		"version", version, "listen", strings.Join(listen, " "), "engine", b.network.Describe(), "shards", b.shards(),
-		"durability", b.cfg.Durability, "connections", b.connections, "settings", b.settings(), "process", os.Getpid(),
+		"durability", b.cfg.Durability, "connections", b.files.connections, "settings", b.settings(), "process", os.Getpid(),
 	}
 	if b.disk != nil {
 		record = append(record, "data_dir", b.cfg.DataDir)
@@ -65,9 +65,9 @@ func (b *Broker) Record(version string) []any {
 	return record
 }
 
-func ofFiles() string {
-	if n, known := fileLimit(); known {
-		return fmt.Sprintf(" (limit of open files: %s)", grouped(n))
+func (b *Broker) ofFiles() string {
+	if b.files.known {
+		return fmt.Sprintf(" (limit of open files: %s)", grouped(b.files.limit))
 	}
 	return ""
 }

@@ -1,35 +1,76 @@
 package app
 
-import "fmt"
+import (
+	"fmt"
+
+	"midge/internal/engine"
+	"midge/internal/store/pebblestore"
+)
 
 const (
-	// reservedFiles are the descriptors that the broker keeps for itself: one
-	// for each of at most 64 shards, four for each thread, listeners and
-	// files, with room to spare.
-	reservedFiles = 200
-
 	// mostConnections is the limit where the system has none. At 700 bytes
 	// for each, so many idle connections take 700 MB. Guess.
 	mostConnections = 1_000_000
+
+	// processFiles are the descriptors of the process itself: standard streams,
+	// listeners, the runtime's own, and what is open for moments.
+	processFiles = 32
+
+	// threadFiles are those of each thread: two for epoll, one for io_uring and
+	// one to spare.
+	threadFiles = 4
+
+	// acceptedFiles are connections that have been accepted and not counted yet:
+	// as many as a thread accepts in a turn.
+	acceptedFiles = 64
+
+	// fewConnections are so few that a user will want to know why. Guess.
+	fewConnections = 500
 )
 
-// connectionLimit is the number of connections to allow when the configuration
-// asks for wanted, 0 for as many as the files allow. warning tells if the files
-// don't allow as many as wanted.
-func connectionLimit(wanted int, files uint64, known bool) (limit int, warning string) {
-	fit := mostConnections
-	if known {
-		fit = int(min(files, mostConnections+reservedFiles)) - reservedFiles
-		fit = max(fit, 1)
+// descriptors says what the process may use its file descriptors for.
+type descriptors struct {
+	limit       uint64 // of the process
+	known       bool   // whether there is one
+	tables      int    // of the store, open at a time (pebblestore.Options.MaxOpenFiles); 0: its default
+	lingering   int    // sockets that are closed and have output left
+	connections int    // the limit in force
+	reserved    int    // all but connections
+	warning     string // what an operator should know, or ""
+}
+
+// share shares limit descriptors out; wanted is the number of connections that
+// the configuration asks for, 0 for as many as there is room for.
+func share(wanted int, limit uint64, known bool, shards, threads int, durable bool) descriptors {
+	d := descriptors{limit: limit, known: known, lingering: engine.MostLingering, connections: mostConnections}
+	if !known {
+		if wanted != 0 {
+			d.connections = wanted
+		}
+		return d
 	}
-	if wanted == 0 {
-		return fit, ""
+	left := int(min(limit, 1<<30))
+	own := processFiles + shards + threadFiles*threads
+	if durable {
+		d.tables = min(max(left/16, pebblestore.LeastOpenFiles), pebblestore.MostOpenFiles)
+		own += d.tables + pebblestore.OtherFiles
 	}
-	if known && uint64(wanted)+reservedFiles > files {
-		warning = fmt.Sprintf("limits.connections is %s, but the limit of open files, %s, leaves room for %s; raise it (ulimit -n, or LimitNOFILE in systemd) to %s",
-			grouped(uint64(wanted)), grouped(files), grouped(uint64(max(int64(files)-reservedFiles, 1))), grouped(uint64(wanted)+reservedFiles))
+	left = max(left-own, 0)
+	d.lingering = min(max(left/8, shards), engine.MostLingering) // epoll wants one for each shard
+	d.reserved = own + d.lingering + min(left/8, acceptedFiles)
+	fit := min(max(int(min(limit, 1<<30))-d.reserved, 1), mostConnections)
+	d.connections = fit
+	switch {
+	case wanted == 0 && fit < fewConnections:
+		d.warning = fmt.Sprintf("the limit of open files, %s, leaves room for %s connections; raise it (ulimit -n, or LimitNOFILE in systemd)",
+			grouped(limit), grouped(uint64(fit)))
+	case wanted != 0 && uint64(wanted)+uint64(d.reserved) > limit:
+		d.warning = fmt.Sprintf("limits.connections is %s, but the limit of open files, %s, leaves room for %s, which is the limit in force; raise it (ulimit -n, or LimitNOFILE in systemd) to %s",
+			grouped(uint64(wanted)), grouped(limit), grouped(uint64(fit)), grouped(uint64(wanted+processFiles+shards+threadFiles*threads+pebblestore.MostOpenFiles+pebblestore.OtherFiles+engine.MostLingering+acceptedFiles)))
+	case wanted != 0:
+		d.connections = wanted
 	}
-	return wanted, warning
+	return d
 }
 
 // grouped writes n with a comma between thousands.

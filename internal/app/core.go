@@ -9,7 +9,7 @@ import (
 func (b *Broker) coreConfig(version string) broker.Config {
 	return broker.Config{
 		Shards:  b.shards(),
-		Limits:  coreLimits(&b.cfg.Limits, b.connections),
+		Limits:  coreLimits(&b.cfg.Limits, b.files.connections),
 		Session: coreSession(&b.cfg.Session),
 		Strict:  broker.Strict(b.cfg.Strict),
 		Sys:     orOff(b.cfg.Sys.Interval),

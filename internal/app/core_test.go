@@ -59,8 +59,8 @@ func coreOf(t *testing.T, settings ...string) broker.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limit, _ := connectionLimit(cfg.Limits.Connections, 0, false)
-	core := (&Broker{cfg: cfg, connections: limit}).coreConfig("midge")
+	limit := share(cfg.Limits.Connections, 0, false, 8, 2, true).connections
+	core := (&Broker{cfg: cfg, files: descriptors{connections: limit}}).coreConfig("midge")
 	if err := core.Validate(); err != nil {
 		t.Errorf("%v: %v", settings, err)
 	}

@@ -16,6 +16,7 @@ import (
 // everything in memory.
 type disk struct {
 	dir     string
+	tables  int // that it may have open
 	log     *slog.Logger
 	stop    <-chan struct{} // closed when the process is to end
 	backend *pebblestore.Store
@@ -29,14 +30,14 @@ type disk struct {
 // openDisk opens the data directory that a configuration names, nil if nothing
 // is to be durable.
 // Once ctx is cancelled nothing waits for room on it.
-func openDisk(ctx context.Context, cfg *config.Loaded, shards int, log *slog.Logger) (*disk, error) {
+func openDisk(ctx context.Context, cfg *config.Loaded, shards, tables int, log *slog.Logger) (*disk, error) {
 	if cfg.Durability == "none" {
 		return nil, nil
 	}
 	if err := checkDir(cfg.DataDir); err != nil {
 		return nil, err
 	}
-	d := &disk{dir: cfg.DataDir, log: log, stop: ctx.Done()}
+	d := &disk{dir: cfg.DataDir, tables: tables, log: log, stop: ctx.Done()}
 	if err := d.open(cfg, shards, false); err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 		}
 	}
 	backend, report, err := pebblestore.Open(d.dir, pebblestore.Options{
-		Log: d.log, Salvage: salvage, Stop: d.stop,
+		Log: d.log, Salvage: salvage, Stop: d.stop, MaxOpenFiles: d.tables,
 		Trouble: func(err error) {
 			if s := kept.Load(); s != nil {
 				s.Trouble(err)

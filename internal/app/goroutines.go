@@ -50,9 +50,11 @@ func (g *goroutines) Run(ctx context.Context) error {
 	serving, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var wg sync.WaitGroup
+	cfg := g.cfg
+	cfg.Lingering = max(cfg.Lingering/max(len(g.listeners), 1), 1)
 	for _, l := range g.listeners {
 		wg.Go(func() {
-			if err := gonet.Serve(serving, g.Threads, g.shards, l, g.cfg); err != nil {
+			if err := gonet.Serve(serving, g.Threads, g.shards, l, cfg); err != nil {
 				stop(err)
 			}
 		})

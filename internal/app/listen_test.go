@@ -61,10 +61,12 @@ func TestListenTogether(t *testing.T) {
 			t.Run(engine+"/"+tt.listen, func(t *testing.T) {
 				cfg := loadedWith(t, strings.ReplaceAll(tt.listen, "PORT", freePort(t)), "engine", engine)
 				b := &Broker{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+				core := broker.New(broker.Config{Sys: -1})
 				var err error
-				if b.network, err = newNetwork(cfg, broker.New(broker.Config{Sys: -1}).Shards(), b.log); err != nil {
+				if b.network, err = newNetwork(cfg, core.Shards(), 0, b.log); err != nil {
 					t.Fatal(err)
 				}
+				core.Start(b.network) // what connects is accepted at the end
 				defer func() {
 					ended, end := context.WithCancel(context.Background())
 					end()

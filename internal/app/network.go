@@ -20,10 +20,11 @@ type network interface {
 }
 
 // newNetwork returns the engine that the configuration names. auto takes the
-// first of epoll and goroutine that this system carries.
-func newNetwork(cfg *config.Loaded, shards []engine.Shard, log *slog.Logger) (network, error) {
+// first of epoll and goroutine that this system carries. lingering is how many
+// sockets may linger after Closed.
+func newNetwork(cfg *config.Loaded, shards []engine.Shard, lingering int, log *slog.Logger) (network, error) {
 	if cfg.Engine != "goroutine" {
-		e, err := epoll.New(shards, epoll.Config{Threads: cfg.Threads, Log: log})
+		e, err := epoll.New(shards, epoll.Config{Threads: cfg.Threads, Lingering: lingering, Log: log})
 		switch {
 		case err == nil:
 			return e, nil
@@ -34,5 +35,5 @@ func newNetwork(cfg *config.Loaded, shards []engine.Shard, log *slog.Logger) (ne
 	if cfg.Threads > 0 {
 		runtime.GOMAXPROCS(cfg.Threads)
 	}
-	return newGoroutines(shards, gonet.Config{Log: log}), nil
+	return newGoroutines(shards, gonet.Config{Lingering: lingering, Log: log}), nil
 }

@@ -132,7 +132,8 @@ type Runner interface {
 
 // MostLingering is the largest number of sockets that an engine keeps open
 // after Closed, so that output gets to the peer. No limit of connections counts
-// them. One more closes the one that has waited longest.
+// them. One more closes the one that has waited longest. An engine can be told
+// to keep fewer.
 const MostLingering = 256
 
 // MostExhausted bounds what Exhaust offers of a peer that sends on and on, in

@@ -13,6 +13,8 @@ import (
 	"log/slog"
 	"runtime"
 	"sync/atomic"
+
+	"midge/internal/engine"
 )
 
 // Config tunes an Engine. The zero value is ready for use.
@@ -33,6 +35,10 @@ type Config struct {
 	// net.core.somaxconn.
 	Backlog int
 
+	// Lingering is how many sockets may linger after Closed, shared out equally
+	// over the shards, at least one for each; 0 means engine.MostLingering.
+	Lingering int
+
 	// Log gets what an operator should know; nil means slog.Default().
 	Log *slog.Logger
 }
@@ -45,6 +51,7 @@ func (c Config) withDefaults(shards int) Config {
 	c.Threads = min(cmp.Or(c.Threads, runtime.NumCPU()), shards)
 	c.ReadBuffer = max(cmp.Or(c.ReadBuffer, 64<<10), minReadBuffer)
 	c.Backlog = cmp.Or(c.Backlog, 4096)
+	c.Lingering = max(cmp.Or(c.Lingering, engine.MostLingering), shards)
 	c.Log = cmp.Or(c.Log, slog.Default())
 	return c
 }

@@ -41,7 +41,7 @@ type shard struct {
 	arena             []byte // messages of this turn
 	lastOff, lastSize int    // the last message in arena
 
-	lingers []linger // in order of their deadlines; at most mostLingers of the engine
+	lingers []linger // in order of their deadlines; at most Config.Lingering of all shards together, since no limit of connections counts them
 	freed   []*conn  // records to give back at the end of the turn
 }
 
@@ -71,10 +71,6 @@ type linger struct {
 const lingerTime = 2 * time.Second
 
 const (
-	// mostLingers sockets of all shards together linger: they have a descriptor
-	// that no limit of connections counts. The oldest gives way.
-	mostLingers = engine.MostLingering
-
 	// mostDiscards bounds how often a peer that keeps sending has its input read
 	// after the end, in vain.
 	mostDiscards = 64
@@ -387,11 +383,12 @@ func (s *shard) bury(c *conn, err error) {
 // be too many.
 func (s *shard) makeRoom() {
 	alive := func(l linger) bool { return l.c.generation == l.generation && !l.c.has(dead) }
-	if len(s.lingers) < mostLingers/len(s.engine.shards) {
+	most := s.engine.cfg.Lingering / len(s.engine.shards)
+	if len(s.lingers) < most {
 		return
 	}
 	s.lingers = slices.DeleteFunc(s.lingers, func(l linger) bool { return !alive(l) })
-	if len(s.lingers) == mostLingers/len(s.engine.shards) {
+	if len(s.lingers) == most {
 		s.free(s.lingers[0].c)
 		s.lingers = slices.Delete(s.lingers, 0, 1)
 	}

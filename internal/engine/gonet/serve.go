@@ -29,9 +29,6 @@ type server struct {
 	lingers []*conn // that wait for their peers after Closed, the oldest first
 }
 
-// mostLingers of one listener leave room for four listeners.
-const mostLingers = engine.MostLingering / 4
-
 // acceptPause is how long nobody is accepted after accepting went wrong.
 const acceptPause = 100 * time.Millisecond
 
@@ -123,7 +120,7 @@ func (s *server) keep(c *conn) bool {
 		return false
 	}
 	var oldest *conn
-	if len(s.lingers) == mostLingers {
+	if len(s.lingers) == s.cfg.Lingering {
 		oldest = s.lingers[0]
 	}
 	s.lingers = append(s.lingers, c)

@@ -25,12 +25,17 @@ type Config struct {
 	// reads into; 0 means 4 KiB.
 	ReadBuffer int
 
+	// Lingering is how many sockets of one listener may linger after Closed;
+	// 0 means a quarter of engine.MostLingering, for four listeners.
+	Lingering int
+
 	// Log gets what an operator should know; nil means slog.Default().
 	Log *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
 	c.ReadBuffer = cmp.Or(c.ReadBuffer, 4<<10)
+	c.Lingering = cmp.Or(c.Lingering, engine.MostLingering/4)
 	c.Log = cmp.Or(c.Log, slog.Default())
 	return c
 }

@@ -42,6 +42,15 @@ var (
 	ErrClosed = errors.New("store closed")
 )
 
+// How many files are open at a time: at least so many tables, since Pebble takes
+// no smaller cache of them, and at most so many, and besides these logs, tables
+// that are written, directories and locks.
+const (
+	LeastOpenFiles = 64 + 10
+	MostOpenFiles  = 256
+	OtherFiles     = 32
+)
+
 // Options say how Open opens a directory. The zero value is fit for use.
 type Options struct {
 	// FS is where the directory is; nil is the operating system's. Tests give
@@ -61,6 +70,9 @@ type Options struct {
 	// 256 MiB. Up to four exist at a time, while the disk is slower than the
 	// writes.
 	MemTableBytes int
+	// MaxOpenFiles is how many tables are open at a time, LeastOpenFiles to
+	// MostOpenFiles; 0 is MostOpenFiles. OtherFiles come on top.
+	MaxOpenFiles int
 	// Retry is the time between tries while the disk is full or something else
 	// is lacking, and before a read that failed is tried again; 0 is 250 ms.
 	Retry time.Duration
@@ -202,6 +214,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 8 << 20
+	}
+	if o.MaxOpenFiles <= 0 {
+		o.MaxOpenFiles = MostOpenFiles
 	}
 	if o.now == nil {
 		o.now = time.Now

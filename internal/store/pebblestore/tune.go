@@ -31,7 +31,7 @@ func pebbleOptions(d *disk, o Options, compactions *scheduler) *pebble.Options {
 		L0CompactionFileThreshold:   64,
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               64 << 20,
-		MaxOpenFiles:                256,
+		MaxOpenFiles:                o.MaxOpenFiles,
 		// One compaction as a rule, which leaves a core to the broker, and a
 		// second one when they fall behind.
 		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
