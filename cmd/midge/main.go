@@ -24,6 +24,8 @@ func main() {
 		Stdin:  os.Stdin,
 		Stdout: os.Stdout,
 		Stderr: os.Stderr,
+
+		Outlived: outlived,
 	}))
 }
 

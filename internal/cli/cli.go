@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,10 @@ type World struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
+
+	// Outlived begins to catch the signals that a broker only takes note of. Only
+	// serve calls it, so that they end the other commands. nil: there are none.
+	Outlived func() <-chan os.Signal
 }
 
 // Run runs the command that w.Args names until it ends, or until ctx is

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,6 +50,19 @@ Each setting can also be given in a file and in the environment: see 'midge conf
 	return cmd
 }
 
+// outlive takes note of signals that mean nothing to a broker, until ctx is
+// cancelled.
+func outlive(ctx context.Context, signals <-chan os.Signal, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-signals:
+			log.Info("signal ignored: settings are read at the start only, and nothing is to be opened again", "signal", s.String())
+		}
+	}
+}
+
 // given returns the settings that the flags carry. --set wins over the others.
 func given(flags *pflag.FlagSet) (all []config.Given, err error) {
 	flags.Visit(func(f *pflag.Flag) {
@@ -84,6 +100,9 @@ func serve(cmd *cobra.Command, w World, file string, flags []config.Given) error
 	defer lines.Close()
 	log := logger(lines, loaded.Log)
 	lines.Lost(func(n int) { log.Warn("log lines were lost: standard error took no more", "count", n) })
+	if w.Outlived != nil {
+		go outlive(cmd.Context(), w.Outlived(), log)
+	}
 	for _, warning := range loaded.Warnings {
 		log.Warn("configuration", "detail", warning)
 	}

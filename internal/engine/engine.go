@@ -130,6 +130,19 @@ type Runner interface {
 	Now() time.Duration
 }
 
+// The keep-alive of TCP notices a peer that has vanished and that no keep-alive of
+// MQTT watches over: after KeepAliveIdle of silence it is asked each
+// KeepAliveInterval, and KeepAliveProbes without an answer end the connection. A
+// router's table of connections keeps it for that. UserTimeout does the same
+// while output waits for an answer, which takes 15 minutes otherwise; so it is
+// what all of the other three take.
+const (
+	KeepAliveIdle     = time.Minute
+	KeepAliveInterval = 15 * time.Second
+	KeepAliveProbes   = 8
+	UserTimeout       = KeepAliveIdle + KeepAliveProbes*KeepAliveInterval
+)
+
 // MostLingering is the largest number of sockets that an engine keeps open
 // after Closed, so that output gets to the peer. No limit of connections counts
 // them. One more closes the one that has waited longest. An engine can be told

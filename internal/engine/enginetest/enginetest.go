@@ -42,6 +42,7 @@ func Run(t *testing.T, newEngine New) {
 		{"close by peer", testCloseByPeer},
 		{"reset by peer", testReset},
 		{"close of another", testCloseOfAnother},
+		{"keep-alive", testKeepAlive},
 		{"last word", testLastWord},
 		{"last input", testLastInput},
 		{"ends without turns", testIdleEnds},

@@ -112,6 +112,10 @@ func (e *Engine) bindSocket(family int, only bool, sa syscall.Sockaddr) (int, er
 	options := []struct{ level, name, value int }{
 		{syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1},
 		{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, int(engine.KeepAliveIdle / time.Second)},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, int(engine.KeepAliveInterval / time.Second)},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, engine.KeepAliveProbes},
+		{syscall.IPPROTO_TCP, tcpUserTimeout, int(engine.UserTimeout / time.Millisecond)},
 		{syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1},
 	}
 	if family == syscall.AF_INET6 {

@@ -17,6 +17,8 @@ const (
 	epollBad = syscall.EPOLLERR | syscall.EPOLLHUP
 	epollET  = 1 << 31
 
+	tcpUserTimeout = 18 // TCP_USER_TIMEOUT of linux/tcp.h
+
 	sendFlags = syscall.MSG_DONTWAIT | syscall.MSG_NOSIGNAL
 )
 

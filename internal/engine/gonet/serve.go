@@ -91,6 +91,9 @@ func (s *server) carry(nc net.Conn, shard int) {
 		gone:   make(chan struct{}),
 	}
 	c.shard.Store(int32(shard))
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		watch(tcp)
+	}
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		ap := a.AddrPort()
 		c.remote = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
@@ -99,6 +102,15 @@ func (s *server) carry(nc net.Conn, shard int) {
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	c.post(c.open)
+}
+
+// watch makes the system notice that the peer has vanished, as far as it can.
+// What can't be set is not worth a connection.
+func watch(tcp *net.TCPConn) {
+	tcp.SetKeepAliveConfig(net.KeepAliveConfig{
+		Enable: true, Idle: engine.KeepAliveIdle, Interval: engine.KeepAliveInterval, Count: engine.KeepAliveProbes,
+	})
+	setUserTimeout(tcp)
 }
 
 // forget drops a connection for which Closed has been called.
