@@ -21,7 +21,6 @@ type conn struct {
 	route     *route  // of the last topic that was published to
 	timer     timer   // before CONNECT: its deadline; after it: keep-alive
 	heard     uint32  // when the last packet came, in ticks of the wheel, rounded up
-	slowSince uint32  // in ticks, if slow
 	keepAlive uint16  // in force, seconds; 0: none
 	version   packet.Version
 	pace      pace
@@ -85,9 +84,6 @@ func (s *shard) most(c *conn) int {
 
 // patience is how long the client may be silent (MQTT-3.1.2-22); 0: for ever.
 func (c *conn) patience() time.Duration { return time.Duration(c.keepAlive) * time.Second * 3 / 2 }
-
-// slowUntil is when a slow client is given up.
-func (c *conn) slowUntil() time.Duration { return time.Duration(c.slowSince)*tick + slowPatience }
 
 // joining is a connection whose CONNECT waits, for Access or for a hearing.
 type joining struct {
@@ -177,6 +173,7 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 	s.timers.stop(&c.timer)
 	delete(s.unconnected, c)
 	delete(s.joining, c)
+	delete(s.behind, c)
 	if cl := c.client; cl != nil {
 		s.logConnection(clientDisconnect, cl.id, slog.String("reason", why))
 		c.client, c.route = nil, nil
@@ -360,9 +357,9 @@ func (c *conn) expire(s *shard) {
 		s.close(c, "no CONNECT in time")
 		return
 	}
-	if c.pace != inTime && s.now >= c.slowUntil() {
+	if s.stuck(c) {
 		s.count.SlowDisconnects++
-		s.end(c, packet.QuotaExceeded, "the client reads too slowly")
+		s.end(c, packet.QuotaExceeded, "the client has read nothing for too long")
 		return
 	}
 	if due := s.due(c); due > s.now {
@@ -397,7 +394,7 @@ func (s *shard) due(c *conn) time.Duration {
 		due = time.Duration(c.heard)*tick + c.patience()
 	}
 	if c.pace != inTime {
-		due = min(due, c.slowUntil())
+		due = min(due, s.slowUntil(c))
 	}
 	return due
 }

@@ -275,10 +275,8 @@ func (s *shard) welcome(c *conn, link *session.Link, answer []byte) {
 	if c.keepAlive > 0 {
 		s.timers.start(&c.timer, s.now+c.patience())
 	}
-	out, dropped := cl.session.Resume(s.out[:0], s.now)
-	s.countDrops(dropped)
-	s.send(c, out)
-	s.tend(cl)
+	out, dropped := cl.session.Resume(s.out[:0], s.roomFor(c), s.now)
+	s.pumped(c, out, dropped)
 }
 
 // connected takes c out of the connections before CONNECT. After a storm it

@@ -18,7 +18,7 @@ func sessionConfig(cfg Config) session.Config {
 		ReceiveMaximum: uint16(c.ReceiveMaximum), MaxInflight: uint16(c.Inflight),
 		TopicAliasMaximum: uint16(l.TopicAliases), AliasesOut: uint16(l.TopicAliases),
 		QueueMessages: max(c.QueuedMessages, 0), QueueBytes: c.QueuedBytes, QueuePolicy: policy,
-		StoredMessages: max(c.StoredMessages, 0), StoredBytes: c.StoredBytes,
+		StoredMessages: max(c.StoredMessages, 0), StoredBytes: c.StoredBytes, PendingBytes: l.PendingBytes,
 	}
 }
 
@@ -61,7 +61,7 @@ func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain b
 		s.count.DroppedQueue++
 	}
 	if c != nil {
-		s.send(c, out)
+		s.put(c, out)
 	}
 	s.tend(cl)
 }
@@ -72,50 +72,100 @@ func (s *shard) countDrops(d session.Drops) {
 	s.count.DroppedSize += uint64(d.TooLarge)
 }
 
-// hold keeps QoS 1 and 2 messages for a slow reader in its session until it
-// has caught up. One that is far behind is disconnected: what is pending then
-// are packets that it asked for itself and does not read.
-func (s *shard) hold(c *conn) {
-	if c.pace == inTime {
-		c.pace, c.slowSince = slow, uint32(s.now/tick)
-		c.client.session.Link.Hold = true
-		s.held = append(s.held, c)
-		s.timers.start(&c.timer, s.due(c))
-	}
+// behind is what a shard knows of a client that has more output pending than
+// limits.pending_bytes, or would have.
+type behind struct {
+	since time.Duration // when it was seen to take something, or began to be behind
+	taken uint64        // net.Taken then
+	asked int           // bytes of answers since it had taken begun
+	begun uint64        // net.Taken
 }
 
-// slowPatience is how long a client may go without catching up before it is
-// disconnected. A working network drains the bytes that may be pending in far
-// less.
-const slowPatience = 30 * time.Second
+// hold keeps QoS 1 and 2 messages for a slow reader in its session until the
+// kernel has taken what is pending.
+func (s *shard) hold(c *conn) {
+	if c.pace != inTime {
+		return
+	}
+	c.pace = slow
+	c.client.session.Link.Hold = true
+	s.held = append(s.held, c)
+	taken := c.net.Taken()
+	s.behind[c] = &behind{since: s.now, taken: taken, begun: taken}
+	s.timers.start(&c.timer, s.due(c))
+}
+
+// caughtUp ends that.
+func (s *shard) caughtUp(c *conn) {
+	c.pace = inTime
+	delete(s.behind, c)
+}
+
+// slowPatience is how long a client may take nothing of its output before it is
+// disconnected. However little it takes, it stays: what is pending for it is
+// bounded. TCP tells of what the peer has read in steps of a segment, which is
+// 64 KiB on the loopback interface: so this is 500 bytes a second.
+const slowPatience = 2 * time.Minute
+
+// slowUntil is when it is to be looked again whether a client that is behind
+// takes anything.
+func (s *shard) slowUntil(c *conn) time.Duration { return s.behind[c].since + slowPatience }
+
+// stuck reports whether a client that is behind has taken nothing for too long.
+func (s *shard) stuck(c *conn) bool {
+	if c.pace == inTime || s.now < s.slowUntil(c) {
+		return false
+	}
+	b, taken := s.behind[c], c.net.Taken()
+	if taken == b.taken {
+		return true
+	}
+	b.since, b.taken = s.now, taken
+	return false
+}
 
 // release lets those go on whose output the kernel took at the end of the last
 // turn: Drained tells only of what it did not take. It reports whether another
 // turn is needed to find out.
 func (s *shard) release() (more bool) {
-	wait := s.held[:0]
-	for _, c := range s.held {
+	if len(s.held) == 0 {
+		return false
+	}
+	list := s.held
+	s.held = s.stillHeld[:0]
+	for _, c := range list {
 		switch {
 		case c.closing || c.pace == inTime:
 		case c.net.Pending() == 0:
-			c.pace = inTime
+			s.caughtUp(c)
 			s.pump(c)
 		case c.pace == slow: // held in this turn, nothing is written yet
 			c.pace = looked
-			wait = append(wait, c)
+			s.held = append(s.held, c)
 		default:
 			c.pace = slow // Drained will come
 		}
 	}
-	clear(s.held[len(wait):])
-	s.held = wait
-	return len(wait) > 0
+	clear(list)
+	s.stillHeld = list[:0]
+	return len(s.held) > 0
 }
 
-// overdue disconnects a client that makes the broker pile up output: it reads
-// nothing and goes on asking.
+// overdue disconnects a client that makes the broker pile up answers: it goes on
+// asking, and takes less than it asks for. Messages do not count, for they are
+// held back.
 func (s *shard) overdue(c *conn) bool {
-	if c.closing || c.net.Pending() <= 2*s.b.cfg.Limits.PendingBytes {
+	most := s.b.cfg.Limits.PendingBytes
+	if c.closing || c.net.Pending() <= most {
+		return false
+	}
+	s.hold(c)
+	b := s.behind[c]
+	if b.asked <= most {
+		return false
+	}
+	if taken := c.net.Taken(); taken-b.begun >= uint64(b.asked) {
+		b.asked, b.begun = 0, taken
 		return false
 	}
 	s.count.SlowDisconnects++
@@ -123,14 +173,26 @@ func (s *shard) overdue(c *conn) bool {
 	return true
 }
 
-// pump sends what a session may send now.
+// pump sends what a session may send now, as far as there is room for it.
 func (s *shard) pump(c *conn) {
 	cl := c.client
 	cl.session.Link.Hold = false
-	out, dropped := cl.session.Pump(s.out[:0], s.now)
+	out, dropped := cl.session.Pump(s.out[:0], s.roomFor(c), s.now)
+	s.pumped(c, out, dropped)
+}
+
+// roomFor is how many bytes may be sent to a client before too much is pending.
+func (s *shard) roomFor(c *conn) int { return s.b.cfg.Limits.PendingBytes - c.net.Pending() }
+
+// pumped sends what a session wants to, and holds back what it has beyond the
+// room there was.
+func (s *shard) pumped(c *conn, out []byte, dropped session.Drops) {
 	s.countDrops(dropped)
-	s.send(c, out)
-	s.tend(cl)
+	s.put(c, out)
+	if c.client.session.Link.Hold {
+		s.hold(c)
+	}
+	s.tend(c.client)
 }
 
 // handleAck runs a PUBACK, PUBREC, PUBREL or PUBCOMP.
@@ -143,17 +205,19 @@ func (s *shard) handleAck(c *conn, first byte, body []byte) error {
 	if err := cl.session.CheckAck(p); err != nil {
 		return err
 	}
-	out, dropped := cl.session.Ack(s.out[:0], p, s.now)
-	s.countDrops(dropped)
-	if cl.stored() && (p.Type == packet.PUBREL || p.Type == packet.PUBREC && !p.Code.Failed()) && len(out) > 0 {
+	out := cl.session.Ack(s.out[:0], p)
+	if cl.stored() && len(out) > 0 {
 		// The client forgets what it is told to; so a crash must not undo what
-		// made us say so. A PUBREC that refuses is told nothing: what it made
-		// room for must not wait, or later messages overtake it.
+		// made us say so.
 		s.promiseBytes(c, out)
 	} else {
 		s.send(c, out)
 	}
-	s.tend(cl)
+	if c.pace == inTime && cl.session.Pending() {
+		s.pump(c)
+	} else {
+		s.tend(cl)
+	}
 	return nil
 }
 

@@ -37,7 +37,9 @@ type shard struct {
 	crowd         int                       // most in unconnected since it was made
 	backlogs      map[*client][]backlogItem // of clients that are connected
 	stalled       []*conn                   // publishers that wait for another shard
-	held          []*conn                   // slow readers, until it is known whether Drained will come
+	behind        map[*conn]*behind         // slow readers
+	held          []*conn                   // of these, those of which it is not known yet whether Drained will come
+	stillHeld     []*conn                   // memory of release
 	sys           sys                       // shard 0 only
 	logTimer      logTimer
 	sweeper       sweeper // shard 0 only
@@ -83,6 +85,7 @@ func newShard(b *Broker, index int) *shard {
 		places:      map[*client]int{},
 		joining:     map[*conn]*joining{},
 		hearings:    map[*conn]*hearing{},
+		behind:      map[*conn]*behind{},
 		outgoing:    make([]*batch, b.cfg.Shards),
 		books: books{
 			owed: map[*conn]int{}, left: map[message.Key]left{}, done: map[message.Key][]uint64{}, durable: map[string]int32{},
@@ -130,13 +133,23 @@ func (s *shard) Drained(n engine.Conn) {
 		return
 	}
 	if c.pace != inTime {
-		c.pace = inTime
+		s.caughtUp(c)
 		s.pump(c)
 	}
 }
 
-// send sends encoded packets and takes the memory that they are in back.
+// send sends answers: what the client has asked for by packets of its own.
 func (s *shard) send(c *conn, out []byte) {
+	if c.pace != inTime {
+		if b := s.behind[c]; b != nil {
+			b.asked += len(out)
+		}
+	}
+	s.put(c, out)
+}
+
+// put sends encoded packets and takes the memory that they are in back.
+func (s *shard) put(c *conn, out []byte) {
 	if len(out) > 0 {
 		c.net.Send(out, nil)
 		s.countSent(out)

@@ -118,6 +118,8 @@ type peer struct {
 	deaf    bool          // the client does not read
 	rate    int           // bytes a second that it reads; 0: as fast as they come
 	read    time.Duration // until when it has read at that rate
+	sip     int           // or at most so many bytes in a turn, if not 0
+	taken   uint64        // bytes that it has read
 	blocked bool
 	paused  bool
 	closed  bool
@@ -138,6 +140,7 @@ func (p *peer) Send(head, body []byte) {
 	p.pending = append(append(p.pending, head...), body...)
 }
 func (p *peer) Pending() int   { return len(p.pending) }
+func (p *peer) Taken() uint64  { return p.taken }
 func (p *peer) Pause()         { p.paused = true }
 func (p *peer) Resume()        { p.paused = false }
 func (p *peer) Close()         { p.closed = true }
@@ -159,12 +162,16 @@ func (p *peer) write() {
 		n = min(n, int((p.w.now-p.read)*time.Duration(p.rate)/time.Second))
 		p.read += time.Duration(n) * time.Second / time.Duration(p.rate)
 	}
+	if p.sip > 0 {
+		n = min(n, p.sip)
+	}
 	if len(p.pending) == n {
 		p.read = p.w.now // credit is not saved
 	}
 	p.out = append(p.out, p.pending[:n]...)
+	p.taken += uint64(n)
 	p.pending = p.pending[n:]
-	if len(p.pending) > 0 {
+	if len(p.pending) > 0 && !p.closed {
 		p.blocked = true
 		return
 	}

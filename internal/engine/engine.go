@@ -39,6 +39,11 @@ type Conn interface {
 	// What was sent during this turn counts.
 	Pending() int
 
+	// Taken is how many bytes of output the peer has taken so far: a number
+	// that changes when it takes more, if only the system can tell. It costs a
+	// system call.
+	Taken() uint64
+
 	// Pause stops Data for this connection until Resume. Bytes that Data left
 	// unused are kept and offered again after Resume. Both are idempotent.
 	Pause()

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"midge/internal/message"
 	"midge/internal/packet"
 )
 
@@ -32,26 +33,53 @@ const (
 // begin records an exchange.
 func (s *Session) begin(e exchange) {
 	if s.sentHead > 0 && len(s.sent) == cap(s.sent) {
-		s.sent = compact(s.sent, &s.sentHead)
+		n := copy(s.sent, s.begun())
+		clear(s.sent[n:])
+		s.sent, s.sentHead = s.sent[:n], 0
 	}
 	e.given, e.counted = s.given, true
+	if e.m != nil {
+		s.content += int32(e.size())
+	}
 	s.sent = append(s.sent, e)
 	s.open++
 	s.Link.inflight++
 }
 
-// compact moves the part of list from head on to the front.
-func compact[T any](list []T, head *int) []T {
-	n := copy(list, list[*head:])
-	clear(list[n:])
-	*head = 0
-	return list[:n]
+// begun are the exchanges, and some that are done between them.
+func (f *flow) begun() []exchange { return f.sent[f.sentHead:] }
+
+// hold gives an exchange its content, or takes it away.
+func (f *flow) hold(e *exchange, m *message.Message) {
+	if e.m != nil {
+		f.content -= int32(e.size())
+	}
+	if e.m = m; m != nil {
+		f.content += int32(e.size())
+	}
 }
 
 // window reports whether another PUBLISH above QoS 0 may be sent (MQTT-3.3.4-9).
 func (s *Session) window() bool {
 	l := s.Link
-	return !l.Hold && l.inflight < min(l.ReceiveMaximum, s.cfg.MaxInflight) && s.Inflight() < int(s.cfg.MaxInflight)
+	return !l.Hold && l.inflight < min(l.ReceiveMaximum, s.cfg.MaxInflight) && s.Inflight() < int(s.cfg.MaxInflight) && s.roomy()
+}
+
+// inflightBytes is how much a client that does not acknowledge makes us keep in
+// memory, if its session is not stored: what a link of 1 Gbit/s has under way
+// in 100 ms.
+const inflightBytes = 16 << 20
+
+// roomy reports whether another message may begin whose content stays in memory,
+// until it is acknowledged or, if it is stored, until it is sent. One may always.
+func (s *Session) roomy() bool {
+	if s.flow == nil || s.content == 0 {
+		return true
+	}
+	if s.Number != 0 {
+		return int(s.content) < s.cfg.PendingBytes
+	}
+	return s.content < inflightBytes
 }
 
 // nextID returns a packet identifier that no exchange uses (MQTT-2.2.1-4).
@@ -77,8 +105,8 @@ func (s *Session) find(id packet.ID) *exchange {
 	if s.flow == nil {
 		return nil
 	}
-	for i := s.sentHead; i < len(s.sent); i++ {
-		if e := &s.sent[i]; e.id == id && e.state != done {
+	for i := range s.begun() {
+		if e := &s.begun()[i]; e.id == id && e.state != done {
 			return e
 		}
 	}
@@ -102,6 +130,7 @@ func (s *Session) close(e *exchange) {
 	if e.key != 0 && e.qos() == 2 {
 		s.cfg.Journal.Ended(s.Number, e.key)
 	}
+	s.hold(e, nil)
 	e.state, e.counted = done, false
 	e.entry = entry{}
 	s.open--
@@ -110,29 +139,29 @@ func (s *Session) close(e *exchange) {
 // tidy forgets exchanges that are done. Those behind an older one that is not
 // go when they are the most.
 func (s *Session) tidy() {
-	for s.sentHead < len(s.sent) && s.sent[s.sentHead].state == done {
+	for int(s.sentHead) < len(s.sent) && s.sent[s.sentHead].state == done {
 		s.sentHead++
 	}
-	if s.sentHead == len(s.sent) {
+	if int(s.sentHead) == len(s.sent) {
 		s.sent, s.sentHead = s.sent[:0], 0
 		return
 	}
-	if len(s.sent)-s.sentHead <= 2*int(s.open)+fewDone {
+	all := s.begun()
+	if len(all) <= 2*int(s.open)+fewDone {
 		return
 	}
-	all := s.sent[s.sentHead:]
 	keep := slices.DeleteFunc(all, func(e exchange) bool { return e.state == done })
-	s.sent = s.sent[:s.sentHead+len(keep)]
+	s.sent = s.sent[:int(s.sentHead)+len(keep)]
 }
 
 // fewDone exchanges may stay that are done, besides as many as are not.
 const fewDone = 16
 
-// again sends unsent exchanges as far as the window goes, with DUP if the client
-// may have them (MQTT-3.3.1-1).
-func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
+// again sends unsent exchanges as far as the window goes, and until out is
+// full, with DUP if the client may have them (MQTT-3.3.1-1).
+func (s *Session) again(out []byte, full int, now time.Duration) (_ []byte, d Drops) {
 	l := s.Link
-	for i := s.sentHead; i < len(s.sent); i++ {
+	for i := int(s.sentHead); i < len(s.sent); i++ {
 		e := &s.sent[i]
 		if e.state == void {
 			out = l.ack(out, packet.PUBREL, e.id, packet.Success)
@@ -145,6 +174,10 @@ func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
 		if l.Hold || e.missing() || !e.counted && l.inflight >= l.ReceiveMaximum && !s.yield(i+1) {
 			return out, d
 		}
+		if len(out) >= full {
+			l.Hold = true
+			return out, d
+		}
 		var ok bool
 		if out, ok = l.send(out, &e.entry, e.id, !e.first, now); ok {
 			if !e.counted {
@@ -152,7 +185,9 @@ func (s *Session) again(out []byte, now time.Duration) (_ []byte, d Drops) {
 				l.inflight++
 			}
 			e.state, e.first = published, false
-			e.unload()
+			if e.key != 0 {
+				s.hold(e, nil)
+			}
 			s.unsent--
 			continue
 		}

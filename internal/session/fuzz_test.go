@@ -97,7 +97,7 @@ func (p *peer) answer(i int, now time.Duration) {
 		p.rel = append(p.rel[:i%len(p.rel)], p.rel[i%len(p.rel)+1:]...)
 		delete(p.recd, id)
 		delete(p.qos, id)
-		out, _ := p.s.Ack(nil, ack(packet.PUBCOMP, id, 0), now)
+		out, _ := p.s.acked(ack(packet.PUBCOMP, id, 0), now)
 		p.read(out)
 		return
 	}
@@ -112,7 +112,7 @@ func (p *peer) answer(i int, now time.Duration) {
 		t = packet.PUBACK
 		delete(p.qos, id)
 	}
-	out, _ := p.s.Ack(nil, ack(t, id, 0), now)
+	out, _ := p.s.acked(ack(t, id, 0), now)
 	p.read(out)
 }
 
@@ -128,7 +128,7 @@ func (p *peer) join(window int, now time.Duration) {
 	if p.v != packet.V5 {
 		p.window = int(p.cfg.MaxInflight)
 	}
-	out, _ := p.s.Resume(nil, now)
+	out, _ := p.s.Resume(nil, plenty, now)
 	p.read(out)
 }
 
@@ -165,7 +165,7 @@ func FuzzSession(f *testing.F) {
 			case 9: // acknowledgements out of the blue
 				if p.s.Link != nil {
 					types := [...]packet.Type{packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP}
-					out, _ := p.s.Ack(nil, ack(types[arg%4], packet.ID(60000+arg), 0), now)
+					out, _ := p.s.acked(ack(types[arg%4], packet.ID(60000+arg), 0), now)
 					if got := show(t, p.v, out); len(got) > 1 {
 						t.Fatalf("step %d: %q for an unknown identifier", i, got)
 					}

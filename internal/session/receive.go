@@ -2,7 +2,6 @@ package session
 
 import (
 	"slices"
-	"time"
 
 	"midge/internal/packet"
 )
@@ -91,9 +90,11 @@ func (s *Session) CheckAck(p *packet.Ack) error {
 }
 
 // Ack takes a PUBACK, PUBREC, PUBREL or PUBCOMP from the client and appends
-// what it asks for. Acknowledgements of unknown identifiers are answered or
-// passed over as the standard says; see CheckAck for those that are wrong.
-func (s *Session) Ack(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d Drops) {
+// its answer, if it has one. Acknowledgements of unknown identifiers are answered
+// or passed over as the standard says; see CheckAck for those that are wrong. Pump
+// sends what there is room for then: the answer may have to wait for the disk, and
+// that must not.
+func (s *Session) Ack(out []byte, p *packet.Ack) []byte {
 	switch p.Type {
 	case packet.PUBREL:
 		code := packet.PacketIdentifierNotFound
@@ -104,26 +105,26 @@ func (s *Session) Ack(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d
 				s.cfg.Journal.Forgotten(s.Number, p.ID)
 			}
 		}
-		return s.Link.ack(out, packet.PUBCOMP, p.ID, code), d
+		return s.Link.ack(out, packet.PUBCOMP, p.ID, code)
 	case packet.PUBREC:
-		return s.pubrec(out, p, now)
+		return s.pubrec(out, p)
 	}
 	e := s.find(p.ID)
 	if e == nil || e.state == unsent || e.state == writing ||
 		p.Type == packet.PUBACK && e.qos() != 1 || p.Type == packet.PUBCOMP && e.state != released {
-		return out, d
+		return out
 	}
 	s.end(e)
-	return s.Pump(out, now)
+	return out
 }
 
-func (s *Session) pubrec(out []byte, p *packet.Ack, now time.Duration) (_ []byte, d Drops) {
+func (s *Session) pubrec(out []byte, p *packet.Ack) []byte {
 	e := s.find(p.ID)
 	if e == nil || e.qos() != 2 || e.state == writing {
 		if p.Code.Failed() {
-			return out, d
+			return out
 		}
-		return s.Link.ack(out, packet.PUBREL, p.ID, packet.PacketIdentifierNotFound), d
+		return s.Link.ack(out, packet.PUBREL, p.ID, packet.PacketIdentifierNotFound)
 	}
 	switch e.state {
 	case unsent: // the client has it from an earlier connection
@@ -135,17 +136,18 @@ func (s *Session) pubrec(out []byte, p *packet.Ack, now time.Duration) (_ []byte
 	}
 	if p.Code.Failed() {
 		s.end(e)
-		return s.Pump(out, now)
+		return out
 	}
 	if e.state != released {
 		e.state = released
-		e.m, e.via = nil, nil // the message is the client's now
+		s.hold(e, nil)
+		e.via = nil // the message is the client's now
 		if e.key != 0 {
 			s.cfg.Journal.Released(s.Number, e.key, e.id)
 			s.finished(e.stored())
 		}
 	}
-	return s.Link.ack(out, packet.PUBREL, p.ID, packet.Success), d
+	return s.Link.ack(out, packet.PUBREL, p.ID, packet.Success)
 }
 
 // ids is a small set of packet identifiers, sorted.

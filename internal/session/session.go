@@ -39,6 +39,7 @@ type Config struct {
 	StoredMessages    int    // waiting messages of one session that is stored
 	StoredBytes       int64  // their size in bytes
 	QueuePolicy       Policy
+	PendingBytes      int     // of stored messages that are in memory until they may be sent
 	Journal           Journal // for sessions that are stored
 }
 
@@ -71,8 +72,9 @@ type flow struct {
 	sent     []exchange // in the order of their PUBLISH, from sentHead on
 	queue    queue
 	via      *via // of the last entry that had one
-	sentHead int
-	received ids    // QoS 2 exchanges from the client that await PUBREL
+	received ids  // QoS 2 exchanges from the client that await PUBREL
+	sentHead int32
+	content  int32  // bytes of messages in sent whose content is in memory
 	given    uint32 // packet identifiers given out ever, modulo 2^32
 	lastID   uint16 // the packet identifier given out last
 	open     uint16 // exchanges in sent that are not done
@@ -163,8 +165,8 @@ func (s *Session) Attach(l *Link) {
 		return
 	}
 	s.unsent = 0
-	for i := s.sentHead; i < len(s.sent); i++ {
-		e := &s.sent[i]
+	for i := range s.begun() {
+		e := &s.begun()[i]
 		e.counted = false
 		if e.state == published {
 			e.state = unsent
@@ -184,6 +186,11 @@ func (s *Session) Detach() {
 	if s.Waiting()+s.Inflight() == 0 && len(s.received) == 0 {
 		s.flow = nil
 		return
+	}
+	for i := range s.begun() {
+		if e := &s.begun()[i]; e.key != 0 {
+			s.hold(e, nil)
+		}
 	}
 	s.queue.unload()
 }
@@ -298,43 +305,53 @@ func (s *Session) enqueue(d Delivery, now time.Duration) (o Outcome, dropped int
 }
 
 // Resume sends again what the client has not acknowledged on an earlier
-// connection (MQTT-4.4.0-1), in the first order, and then what waits.
-func (s *Session) Resume(out []byte, now time.Duration) (_ []byte, d Drops) {
+// connection (MQTT-4.4.0-1), in the first order, and then what waits, as Pump
+// does.
+func (s *Session) Resume(out []byte, room int, now time.Duration) (_ []byte, d Drops) {
 	if s.flow == nil {
 		return out, d
 	}
-	for i := s.sentHead; i < len(s.sent); i++ {
-		if e := &s.sent[i]; e.state == released {
+	for i := range s.begun() {
+		if e := &s.begun()[i]; e.state == released {
 			out = s.Link.ack(out, packet.PUBREL, e.id, packet.Success)
 		}
 	}
-	return s.Pump(out, now)
+	return s.Pump(out, room, now)
 }
 
+// Pending reports whether Pump may have something to send.
+func (s *Session) Pending() bool { return s.flow != nil && (s.unsent > 0 || s.Waiting() > 0) }
+
 // Pump sends what the window allows: after an acknowledgement, and when Hold
-// ends.
-func (s *Session) Pump(out []byte, now time.Duration) (_ []byte, d Drops) {
+// ends. It stops when it has written as many bytes as there is room for, or more
+// by a part of a packet, and sets Hold if there would be more.
+func (s *Session) Pump(out []byte, room int, now time.Duration) (_ []byte, d Drops) {
 	l := s.Link
 	if l == nil || s.flow == nil {
 		return out, d
 	}
+	full := len(out) + room
 	if s.unsent > 0 {
-		if out, d = s.again(out, now); s.unsent > 0 {
+		if out, d = s.again(out, full, now); s.unsent > 0 {
 			return out, d
 		}
 	}
 	for s.Waiting() > 0 && s.window() {
 		e := s.queue.front()
-		if e.expired(now) {
-			s.queue.pop()
-			s.finished(e.stored())
-			d.Expired++
-			continue
+		if e.missing() && !e.expired(now) {
+			break
 		}
-		if e.missing() {
+		if len(out) >= full {
+			l.Hold = true
 			break
 		}
 		s.queue.pop()
+		if e.expired(now) {
+			s.finished(e.stored())
+			d.Expired++
+			full -= expiredRoom
+			continue
+		}
 		id := s.nextID()
 		if e.key != 0 && e.qos() == 2 {
 			s.write(e, id)
@@ -351,6 +368,10 @@ func (s *Session) Pump(out []byte, now time.Duration) (_ []byte, d Drops) {
 	}
 	return out, d
 }
+
+// expiredRoom is how many bytes of room an expired message takes, so that a
+// queue of a million does not take long at once: about what it costs in time.
+const expiredRoom = 64
 
 // unload forgets the content of a stored message.
 func (e *entry) unload() {

@@ -50,8 +50,8 @@ func (s *Session) Written(turn uint64) {
 	if s.flow == nil {
 		return
 	}
-	for i := s.sentHead; i < len(s.sent); i++ {
-		if e := &s.sent[i]; e.state == writing && e.turn <= turn {
+	for i := range s.begun() {
+		if e := &s.begun()[i]; e.state == writing && e.turn <= turn {
 			e.state = unsent
 			s.unsent++
 		}
@@ -65,14 +65,15 @@ func (s *Session) Lost(k message.Key) (waited bool) {
 	if s.flow == nil {
 		return false
 	}
-	for i := s.sentHead; i < len(s.sent); i++ {
-		e := &s.sent[i]
+	for i := range s.begun() {
+		e := &s.begun()[i]
 		if e.key != k || e.state != unsent {
 			continue
 		}
 		if e.qos() == 2 && !e.first {
 			s.cfg.Journal.Released(s.Number, k, e.id)
 			s.finished(e.stored())
+			s.hold(e, nil)
 			e.state = void
 			return true
 		}
@@ -101,7 +102,7 @@ func (s *Session) Wanted(all []message.Stored) []message.Stored {
 	if s.flow == nil || s.Link == nil {
 		return all
 	}
-	start, size := len(all), 0
+	start, size := len(all), int(s.content)
 	want := func(e *entry) (more bool) {
 		if e.missing() {
 			all = append(all, e.stored())
@@ -109,9 +110,15 @@ func (s *Session) Wanted(all []message.Stored) []message.Stored {
 		}
 		return len(all)-start < ahead && size < aheadBytes
 	}
+	// What is to be sent again counts as long as it is in memory: a client that
+	// reads nothing must not make us read it all.
 	if s.unsent > 0 {
-		for i := s.sentHead; i < len(s.sent); i++ {
-			if e := &s.sent[i]; e.state == unsent && !want(&e.entry) {
+		for i := range s.begun() {
+			e := &s.begun()[i]
+			if e.state != unsent {
+				continue
+			}
+			if e.m != nil && size >= aheadBytes || !want(&e.entry) {
 				return all
 			}
 		}
@@ -138,9 +145,9 @@ func (s *Session) Supply(k message.Key, m *message.Message) {
 		return
 	}
 	if s.unsent > 0 {
-		for i := s.sentHead; i < len(s.sent); i++ {
-			if e := &s.sent[i]; e.key == k && e.state == unsent {
-				e.m = m
+		for i := range s.begun() {
+			if e := &s.begun()[i]; e.key == k && e.state == unsent {
+				s.hold(e, m)
 				return
 			}
 		}
@@ -196,8 +203,8 @@ func (s *Session) Bury(most int) (more bool) {
 	if s.flow == nil {
 		return false
 	}
-	for i := s.sentHead; i < len(s.sent); i++ {
-		if e := &s.sent[i]; e.state != done {
+	for i := range s.begun() {
+		if e := &s.begun()[i]; e.state != done {
 			s.close(e)
 		}
 	}

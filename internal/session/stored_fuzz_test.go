@@ -166,7 +166,7 @@ func FuzzStoredSession(f *testing.F) {
 		d := newDisk(t)
 		cfg := &Config{
 			ReceiveMaximum: 4, MaxInflight: 4, TopicAliasMaximum: 2, AliasesOut: 2, QueueMessages: 1, QueueBytes: 1,
-			StoredMessages: 6, StoredBytes: 1 << 10, Journal: d,
+			StoredMessages: 6, StoredBytes: 1 << 10, Journal: d, PendingBytes: 64,
 		}
 		s := New(cfg, 1)
 		p := &peer{t: t, v: packet.V311, cfg: cfg, s: &s, seen: map[string]int{}, old: map[string]bool{},
@@ -207,7 +207,7 @@ func (p *peer) stored(op byte) {
 	case op == 9: // PUBREL
 		id := packet.ID(1 + arg%4)
 		had := d.received[id]
-		out, _ := p.s.Ack(nil, ack(packet.PUBREL, id, 0), 0)
+		out, _ := p.s.acked(ack(packet.PUBREL, id, 0), 0)
 		if d.received[id] || had != (len(show(p.t, p.v, out)) == 1 && !strings.Contains(show(p.t, p.v, out)[0], "0x92")) && p.v == packet.V5 {
 			p.t.Fatalf("PUBREL %d, received %v: %q", id, had, show(p.t, p.v, out))
 		}
@@ -231,7 +231,7 @@ func (p *peer) stored(op byte) {
 
 func (p *peer) pump() {
 	if p.s.Link != nil {
-		out, _ := p.s.Pump(nil, 0)
+		out, _ := p.s.Pump(nil, plenty, 0)
 		p.read(out)
 	}
 }

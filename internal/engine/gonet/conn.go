@@ -36,6 +36,7 @@ type conn struct {
 	answer   chan struct{} // tells the reader to read on
 	gone     chan struct{} // closed when the connection ends for the shard
 	inFlight atomic.Int64  // bytes that the writer has not written
+	wrote    atomic.Uint64 // bytes that it has written
 	report   atomic.Bool   // Drained is due when inFlight is 0
 	exhaust  atomic.Bool   // the reader is to tell when there is nothing to read
 
@@ -259,7 +260,7 @@ func (c *conn) write() {
 			return
 		}
 		c.mu.Unlock()
-		_, err := c.net.Write(b)
+		err := c.writeAll(b)
 		if err != nil {
 			c.fail(err)
 			return
@@ -269,10 +270,27 @@ func (c *conn) write() {
 			c.spare = b[:0]
 		}
 		c.mu.Unlock()
-		if c.inFlight.Add(-int64(len(b))) == 0 && c.report.Swap(false) {
+		if c.inFlight.Load() == 0 && c.report.Swap(false) {
 			c.post(c.drained)
 		}
 	}
+}
+
+// pieceBytes are written at once, so that it shows when a slow peer takes
+// something.
+const pieceBytes = 64 << 10
+
+func (c *conn) writeAll(b []byte) error {
+	for len(b) > 0 {
+		n, err := c.net.Write(b[:min(len(b), pieceBytes)])
+		if err != nil {
+			return err
+		}
+		c.wrote.Add(uint64(n))
+		c.inFlight.Add(-int64(n))
+		b = b[n:]
+	}
+	return nil
 }
 
 // drained tells the shard, unless there is new output by now.
