@@ -12,7 +12,7 @@ import (
 
 // onStore begins a broker on a backend, at a time of the wall clock. It commits
 // at once, or else by Step.
-func onStore(t *testing.T, backend store.Backend, wall time.Time, atOnce bool) (*world, *store.Store) {
+func onStore(t *testing.T, backend store.Backend, wall time.Time, atOnce bool, change ...func(*Config)) (*world, *store.Store) {
 	t.Helper()
 	var core *Broker
 	st := store.New(backend, store.Config{
@@ -22,6 +22,9 @@ func onStore(t *testing.T, backend store.Backend, wall time.Time, atOnce bool) (
 	cfg := Config{Shards: 1, Store: st, Sys: -1}
 	if atOnce {
 		cfg.Store = prompt{st}
+	}
+	for _, f := range change {
+		f(&cfg)
 	}
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)

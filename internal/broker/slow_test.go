@@ -1,0 +1,229 @@
+package broker
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"testing"
+	"time"
+
+	"midge/internal/packet"
+	"midge/internal/store/memstore"
+)
+
+// slowReader is a client that takes a few bytes at a time and answers what it
+// gets at once.
+type slowReader struct {
+	*peer
+	got     []uint32          // numbers of messages, as they came first
+	begun   map[packet.ID]int // QoS 2 that was received and not released
+	largest int               // of pending
+}
+
+// step takes what has come, checks it and answers.
+func (r *slowReader) step(t *testing.T) {
+	t.Helper()
+	for {
+		first, body, size, err := packet.Split(r.out, packet.MaxSize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size == 0 {
+			return
+		}
+		r.out = r.out[size:]
+		switch packet.TypeOf(first) {
+		case packet.PUBLISH:
+			var m packet.Publish
+			if err := m.Decode(r.version, first, body); err != nil {
+				t.Fatal(err)
+			}
+			if m.Dup {
+				t.Fatal("DUP within a connection")
+			}
+			if r.got = append(r.got, binary.BigEndian.Uint32(m.Payload)); m.QoS == 2 {
+				r.begun[m.ID]++
+				r.offerOnly((&packet.Ack{Type: packet.PUBREC, ID: m.ID}).Append(nil, r.version))
+			} else {
+				r.offerOnly((&packet.Ack{Type: packet.PUBACK, ID: m.ID}).Append(nil, r.version))
+			}
+		case packet.PUBREL:
+			var a packet.Ack
+			if err := a.Decode(r.version, first, body); err != nil {
+				t.Fatal(err)
+			}
+			if r.begun[a.ID]--; r.begun[a.ID] != 0 {
+				t.Fatalf("PUBREL for %d, which was not received", a.ID)
+			}
+			r.offerOnly((&packet.Ack{Type: packet.PUBCOMP, ID: a.ID}).Append(nil, r.version))
+		case packet.DISCONNECT:
+			t.Fatalf("DISCONNECT % x after %d messages", body, len(r.got))
+		}
+	}
+}
+
+// TestSlowReaders walks through QoS, stores, sizes and rates: who takes anything
+// at all of what is sent to it stays connected, gets everything in order, and
+// never makes the broker hold more than limits.pending_bytes and a packet.
+func TestSlowReaders(t *testing.T) {
+	const pending = 64 << 10
+	for _, stored := range []bool{false, true} {
+		for _, qos := range []packet.QoS{1, 2} {
+			for _, size := range []int{4, 100, 20_000, 900_000} {
+				for _, rate := range []int{0, 1, 500, 1 << 20} { // bytes at a time; 0: what there is
+					for _, late := range []bool{false, true} { // the messages wait, or come while it reads
+						if late && rate == 1 {
+							continue
+						}
+						t.Run(fmt.Sprintf("stored %v, QoS %d, %d bytes, %d at a time, live %v", stored, qos, size, rate, late), func(t *testing.T) {
+							count := min(2000, 2_000_000/size)
+							if rate == 1 {
+								count = max(1, 3000/size)
+							} else if rate == 500 {
+								count = max(2, min(count, 400_000/size))
+							}
+							readSlowly(t, stored, qos, size, rate, count, pending, late)
+						})
+					}
+				}
+			}
+		}
+	}
+}
+
+func readSlowly(t *testing.T, stored bool, qos packet.QoS, size, rate, count, pending int, live bool) {
+	t.Helper()
+	limits := func(c *Config) {
+		c.Limits.PendingBytes = pending
+		c.Session.QueuedMessages, c.Session.QueuedBytes = 10_000, 1<<30
+	}
+	w, st := onStore(t, memstore.New(), time.Now(), true, limits)
+	if !stored {
+		w = newWorld(t, func() Config { c := Config{Shards: 1, Sys: -1}; limits(&c); return c }())
+	}
+	p, _, _ := w.join("reader", expires(3600))
+	p.subscribe("a", qos)
+	pub := w.connect(packet.V5, "pub")
+	if !live {
+		p.hang()
+	}
+	r := &slowReader{peer: p, begun: map[packet.ID]int{}}
+	r.rate = rate
+	most := pending + size + 100
+	payload := bytes.Repeat([]byte("x"), size)
+	turn := func() {
+		st.StepReads() // of what was not committed yet
+		w.turn()
+		r.largest = max(r.largest, len(r.pending))
+		r.step(t)
+	}
+	for i := range count {
+		binary.BigEndian.PutUint32(payload, uint32(i))
+		m := packet.Publish{Topic: []byte("a"), Payload: payload, QoS: qos, ID: 9}
+		pub.offerOnly(m.Append(nil, packet.V5))
+		pub.offerOnly((&packet.Ack{Type: packet.PUBREL, ID: 9}).Append(nil, packet.V5))
+		if live {
+			turn()
+		} else {
+			w.turn()
+		}
+		if pub.closed {
+			t.Fatal("the publisher was closed")
+		}
+		pub.out = nil
+	}
+	if !live {
+		p, _, _ = w.join("reader", expires(3600))
+		r.peer = p
+		r.rate = rate
+	}
+	for quiet := 0; len(r.got) < count && quiet < 10; {
+		before := r.taken
+		w.now += 20 * time.Second // each time takes long, but for what is there
+		turn()
+		if r.closed {
+			t.Fatalf("closed after %d messages of %d", len(r.got), count)
+		}
+		if quiet++; r.taken != before {
+			quiet = 0
+		}
+	}
+	for i, n := range r.got {
+		if int(n) != i {
+			t.Fatalf("message %d came as number %d", n, i)
+		}
+	}
+	if len(r.got) != count {
+		t.Fatalf("%d of %d messages came", len(r.got), count)
+	}
+	if r.largest > most {
+		t.Errorf("%d bytes were pending, %d and a packet may be", r.largest, pending)
+	}
+	if n := w.b.Counters(); n.SlowDisconnects != 0 || n.DroppedQueue != 0 {
+		t.Errorf("%d slow disconnects, %d dropped", n.SlowDisconnects, n.DroppedQueue)
+	}
+}
+
+// TestReaderThatStops proves that a client which reads nothing is held for a
+// while, at a bounded price, and is then disconnected; and that one which takes
+// a byte now and then is not.
+func TestReaderThatStops(t *testing.T) {
+	for _, sips := range []bool{false, true} {
+		w, _ := onStore(t, memstore.New(), time.Now(), true, func(c *Config) { c.Limits.PendingBytes = 10_000 })
+		p, _, _ := w.join("reader", expires(3600))
+		p.subscribe("a", 1)
+		pub := w.connect(packet.V5, "pub")
+		p.deaf = true
+		for range 100 {
+			pub.publish("a", string(make([]byte, 1000)), 1, false)
+			pub.out = nil
+		}
+		for range 10 {
+			w.pass(slowPatience / 2)
+			p.bytes(packet.Pingreq{}.Append(nil, packet.V5)) // it lives
+			if sips {
+				p.taken++
+			}
+		}
+		if p.closed == sips || len(p.pending) > 12_000 {
+			t.Errorf("takes something %v: closed %v, %d bytes pending", sips, p.closed, len(p.pending))
+		}
+	}
+}
+
+// TestAskingWithoutReading proves that answers which nobody reads end a
+// connection, and that messages which wait for it beside do not.
+func TestAskingWithoutReading(t *testing.T) {
+	const pending = 10_000
+	w, _ := onStore(t, memstore.New(), time.Now(), true, func(c *Config) { c.Limits.PendingBytes = pending })
+	p, _, _ := w.join("reader", expires(3600))
+	p.subscribe("a", 1)
+	pub := w.connect(packet.V5, "pub")
+	p.deaf = true
+	pub.publish("a", string(make([]byte, 200_000)), 1, false)
+	asked := 0
+	ping := packet.Pingreq{}.Append(nil, packet.V5)
+	for !p.closed && asked < pending {
+		p.bytes(ping)
+		asked++
+	}
+	if most := 200_000 + 2*pending; !p.closed || len(p.pending) > most || 2*asked < pending {
+		t.Errorf("closed %v after %d PINGREQ with %d bytes pending", p.closed, asked, len(p.pending))
+	}
+	// This one asks as much, and takes as much, while more than the limit is
+	// always pending.
+	q, _, _ := w.join("other", expires(3600))
+	q.subscribe("b", 1)
+	q.rate = 1
+	pub.publish("b", string(make([]byte, 300_000)), 1, false)
+	for range 2 * pending {
+		q.bytes(ping)
+		q.out = nil
+		if len(q.pending) < 2*pending {
+			t.Fatal("nothing is pending")
+		}
+	}
+	if q.closed {
+		t.Error("a client that takes what it asks for was closed")
+	}
+}
