@@ -74,7 +74,8 @@ type Limits struct {
 	// PendingBytes is how many bytes may wait for a client that reads too
 	// slowly; 0 means 1 MiB, a second of a 10 Mbit/s link. Past it QoS 0
 	// messages for the client are dropped, and those of QoS 1 and 2 stay in
-	// its session. Past twice as much the client is disconnected (0x97).
+	// its session. A client that takes nothing for long (slowPatience), or that
+	// asks for as many bytes of answers and takes less, is disconnected (0x97).
 	PendingBytes int
 
 	// MailboxBytes is how many bytes may wait for one shard; 0 means 4 MiB,

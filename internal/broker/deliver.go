@@ -72,9 +72,9 @@ func (s *shard) countDrops(d session.Drops) {
 	s.count.DroppedSize += uint64(d.TooLarge)
 }
 
-// behind is what a shard knows of a client that has more output pending than
+// lagging is what a shard knows of a client that has more output pending than
 // limits.pending_bytes, or would have.
-type behind struct {
+type lagging struct {
 	since time.Duration // when it was seen to take something, or began to be behind
 	taken uint64        // net.Taken then
 	asked int           // bytes of answers since it had taken begun
@@ -91,7 +91,7 @@ func (s *shard) hold(c *conn) {
 	c.client.session.Link.Hold = true
 	s.held = append(s.held, c)
 	taken := c.net.Taken()
-	s.behind[c] = &behind{since: s.now, taken: taken, begun: taken}
+	s.behind[c] = &lagging{since: s.now, taken: taken, begun: taken}
 	s.timers.start(&c.timer, s.due(c))
 }
 

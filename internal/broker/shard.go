@@ -37,7 +37,7 @@ type shard struct {
 	crowd         int                       // most in unconnected since it was made
 	backlogs      map[*client][]backlogItem // of clients that are connected
 	stalled       []*conn                   // publishers that wait for another shard
-	behind        map[*conn]*behind         // slow readers
+	behind        map[*conn]*lagging        // slow readers
 	held          []*conn                   // of these, those of which it is not known yet whether Drained will come
 	stillHeld     []*conn                   // memory of release
 	sys           sys                       // shard 0 only
@@ -85,7 +85,7 @@ func newShard(b *Broker, index int) *shard {
 		places:      map[*client]int{},
 		joining:     map[*conn]*joining{},
 		hearings:    map[*conn]*hearing{},
-		behind:      map[*conn]*behind{},
+		behind:      map[*conn]*lagging{},
 		outgoing:    make([]*batch, b.cfg.Shards),
 		books: books{
 			owed: map[*conn]int{}, left: map[message.Key]left{}, done: map[message.Key][]uint64{}, durable: map[string]int32{},

@@ -114,7 +114,7 @@ func limits() section {
 			reason: "A will of the largest size and as much again for everything else. It bounds what a peer can make the broker hold that has not said who it is.",
 		}, {
 			key: "limits.pending_bytes", at: func(c *Config) any { return &c.Limits.PendingBytes }, min: 4 << 10, max: 1 << 30,
-			doc:    "Bytes that wait for a client which reads too slowly. Past it QoS 0 messages for that client are dropped and counted, and those of QoS 1 and 2 wait in the session's queue. Past twice as much the client is disconnected (0x97).",
+			doc:    "Bytes that wait for a client which reads too slowly. Past it QoS 0 messages for that client are dropped and counted, and those of QoS 1 and 2 wait in the session's queue. A client that takes nothing for two minutes, or that asks for as many bytes of answers and does not read them, is disconnected (0x97).",
 			reason: "A second of a 10 Mbit/s link. 1,000 clients that stop reading at once cost 1 GiB at most.",
 		}, {
 			key: "limits.mailbox_bytes", at: func(c *Config) any { return &c.Limits.MailboxBytes }, min: 64 << 10, max: 1 << 40,
