@@ -108,7 +108,7 @@ func readSlowly(t *testing.T, stored bool, qos packet.QoS, size, rate, count, pe
 		p.hang()
 	}
 	r := &slowReader{peer: p, begun: map[packet.ID]int{}}
-	r.rate = rate
+	r.sip = rate
 	most := pending + size + 100
 	payload := bytes.Repeat([]byte("x"), size)
 	turn := func() {
@@ -135,7 +135,7 @@ func readSlowly(t *testing.T, stored bool, qos packet.QoS, size, rate, count, pe
 	if !live {
 		p, _, _ = w.join("reader", expires(3600))
 		r.peer = p
-		r.rate = rate
+		r.sip = rate
 	}
 	for quiet := 0; len(r.got) < count && quiet < 10; {
 		before := r.taken
@@ -214,7 +214,7 @@ func TestAskingWithoutReading(t *testing.T) {
 	// always pending.
 	q, _, _ := w.join("other", expires(3600))
 	q.subscribe("b", 1)
-	q.rate = 1
+	q.sip = 1
 	pub.publish("b", string(make([]byte, 300_000)), 1, false)
 	for range 2 * pending {
 		q.bytes(ping)
