@@ -231,3 +231,118 @@ func TestRetainedHeap(t *testing.T) {
 		}
 	}
 }
+
+// TestIntervals walks through all that expires, with the shortest and the
+// longest intervals that there are: on the way to who listens, waiting in memory
+// and on disk, in flight, retained, shared, from a will; and through delays of
+// wills and sessions.
+func TestIntervals(t *testing.T) {
+	for _, where := range []string{"memory", "disk", "restart"} {
+		for _, seconds := range []uint32{0, 1, 60, 1 << 31, never - 1, never} {
+			t.Run(fmt.Sprint(where, "/", seconds), func(t *testing.T) {
+				m := &machine{t: t, wall: time.Date(2027, 5, 1, 0, 0, 0, 0, time.UTC), boot: "a", disk: memoryDisk{memstore.New()}}
+				if where == "memory" {
+					m.w = newWorld(t, Config{Shards: 2, Sys: -1})
+				} else {
+					m.start()
+				}
+				m.w.now += 1000 * time.Second
+				m.w.turn()
+				fillIntervals(m, seconds)
+				if where == "restart" {
+					m.kill()
+					m.off(3 * time.Second)
+					m.start()
+				} else {
+					m.w.pass(3 * time.Second)
+				}
+				readIntervals(m, seconds, where == "restart")
+			})
+		}
+	}
+}
+
+// fillIntervals makes something of everything that lives for some seconds.
+func fillIntervals(m *machine, seconds uint32) {
+	w, t := m.w, m.t
+	ear := w.connect(packet.V5, "ear")
+	ear.subscribe("#", 0)
+	far, further := w.connect(packet.V5, "far0"), w.connect(packet.V5, "far1") // on both shards
+	far.subscribe("q", 1)
+	further.subscribe("q", 1)
+	heard := func(p *peer, what string) {
+		t.Helper()
+		if got, ok := p.message(); !ok || !got.Properties.HasExpiry || got.Properties.MessageExpiry != seconds {
+			t.Errorf("%s came %v, with %d", what, ok, got.Properties.MessageExpiry)
+		}
+	}
+	for id, filter := range map[string]string{"reader": "q", "member": "$share/g/s", "heir": "brief"} {
+		p, _, _ := w.join(id, expires(never))
+		p.subscribe(filter, 2)
+		p.hang()
+	}
+	busy, _, _ := w.join("busy", expires(never))
+	busy.subscribe("f", 1)
+	p := w.connect(packet.V5, "p")
+	for _, topic := range []string{"q", "s", "f", "r"} {
+		p.send(topic, topic, topic == "r", seconds)
+		heard(ear, topic)
+		if topic == "q" {
+			heard(far, "q")
+			heard(further, "q")
+		}
+	}
+	busy.hang() // it has f in flight
+	withExpiry := func(c *packet.Connect) {
+		c.Will.Properties.HasExpiry, c.Will.Properties.MessageExpiry = true, seconds
+	}
+	w.connect(packet.V5, "falls", expires(100), withWill(0), withExpiry).hang()
+	heard(ear, "the will")
+	w.connect(packet.V5, "ill", expires(never), withWill(seconds)).hang()
+	if _, fired := ear.message(); fired != (seconds == 0) {
+		t.Errorf("the will with delay was published at once: %v", fired)
+	}
+	w.connect(packet.V5, "brief", expires(2), withWill(seconds), func(c *packet.Connect) { c.Will.Topic = []byte("brief") }).hang()
+	w.connect(packet.V5, "session", expires(seconds)).hang()
+	for _, p := range []*peer{ear, far, further} {
+		p.hang()
+	}
+}
+
+// readIntervals looks what there is of it three seconds later.
+func readIntervals(m *machine, seconds uint32, restarted bool) {
+	w, t := m.w, m.t
+	over := seconds <= 3
+	left := func(p *peer, what string, late bool) {
+		t.Helper()
+		got, there := p.message()
+		if there == (over && !late) {
+			t.Errorf("%s is there: %v", what, there)
+		}
+		if e := got.Properties.MessageExpiry; there && !over && (e > seconds-2 || e < seconds-4) {
+			t.Errorf("%s has %d seconds left", what, e)
+		}
+	}
+	for _, id := range []string{"reader", "member", "busy"} {
+		p, present, _ := w.join(id, expires(never))
+		if !present {
+			t.Errorf("%s: its session is gone", id)
+		}
+		w.turn()
+		if restarted && over && id == "busy" {
+			continue // whether it was in flight is not on disk
+		}
+		left(p, id, id == "busy")
+	}
+	late := w.connect(packet.V5, "late")
+	late.subscribe("r", 0)
+	left(late, "the retained message", false)
+	if _, present, _ := w.join("session", expires(never)); present == over {
+		t.Errorf("the session is there: %v", present)
+	}
+	heir, _, _ := w.join("heir", expires(never))
+	if _, fired := heir.message(); !fired {
+		t.Error("a will did not come when its session ended")
+	}
+	heir.quiet()
+}
