@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,6 +50,7 @@ func Stats(w io.Writer, o Options, biggest int) error {
 type census struct {
 	queues        map[uint64]*queue // by the number of the session
 	connected     int               // sessions whose connection the broker ended with
+	lasting       int               // sessions that never expire
 	subscriptions int
 	shared        int // of these
 	retained      total
@@ -75,7 +77,10 @@ type queue struct {
 
 func (c *census) Session(s store.Session) {
 	c.queues[s.Number] = &queue{client: s.ClientID}
-	if s.Left == 0 {
+	switch {
+	case s.Expiry == math.MaxUint32: // nobody has written when it left, since nothing depends on that
+		c.lasting++
+	case s.Left == 0:
 		c.connected++
 	}
 }
@@ -122,7 +127,7 @@ func (c *census) print(p *printer, biggest int) {
 		all.begun += q.begun
 		all.incoming += q.incoming
 	}
-	p.line("\nsessions             %10d   %d of them were connected when the broker ended", len(queues), c.connected)
+	p.line("\nsessions             %10d   %d never expire; of the others %d were connected when the broker ended", len(queues), c.lasting, c.connected)
 	p.line("subscriptions        %10d   %d of them shared", c.subscriptions, c.shared)
 	p.line("waiting messages     %10d   %d bytes; in the queues of sessions: %d, %d bytes", c.messages.number, c.messages.bytes, all.waiting.number, all.waiting.bytes)
 	p.line("QoS 2 exchanges      %10d   towards clients; %d from clients", all.begun, all.incoming)

@@ -3,12 +3,17 @@ package storetool_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"midge/internal/app/storetool"
+	"midge/internal/store"
+	"midge/internal/store/pebblestore"
 	"midge/internal/store/storetest"
 )
 
@@ -69,6 +74,29 @@ no damage; what is left over does no harm
 	}
 }
 
+// TestStatsWhoWasThere counts a session whose client has left before a stop: of one
+// that never expires nobody writes when that was.
+func TestStatsWhoWasThere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	backend, _, err := pebblestore.Open(dir, pebblestore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := store.New(backend, store.Config{Shards: 1})
+	turn := st.Turn()
+	turn.PutSession(&store.Session{Number: 1, ClientID: "left", Expiry: math.MaxUint32})
+	turn.PutSession(&store.Session{Number: 2, ClientID: "left, too", Expiry: 60, Left: time.Hour})
+	st.Submit(0, turn)
+	st.Step()
+	if err := errors.Join(st.Err(), backend.Close()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := unchanged(t, dir, stats(storetool.Options{Dir: dir}))
+	if want := "sessions                      2   1 never expire; of the others 0 were connected when the broker ended"; err != nil || !strings.Contains(got, want) {
+		t.Errorf("%v, no %q in\n%s", err, want, got)
+	}
+}
+
 func TestStats(t *testing.T) {
 	dir := directory(t)
 	got, err := unchanged(t, dir, stats(storetool.Options{Dir: dir}))
@@ -76,7 +104,7 @@ func TestStats(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"sessions                      3   1 of them were connected when the broker ended",
+		"sessions                      3   1 never expire; of the others 1 were connected when the broker ended",
 		"subscriptions                 4   1 of them shared",
 		"waiting messages              5   4159 bytes; in the queues of sessions: 7, 4189 bytes",
 		"QoS 2 exchanges               2   towards clients; 2 from clients",

@@ -29,10 +29,17 @@ const (
 	// disk needs room, too, and may follow a crash in the middle of the rest.
 	ballastPieces = 4
 
-	// ballastShare is the part of the partition that they take, and ballastMost
-	// the most, in bytes: enough for 16 tables in memory. Guesses.
+	// ballastShare is the part of the partition that they take, ballastMost the
+	// most and ballastLeast the least, in bytes, where that is no more than
+	// twice the share. Guesses.
 	ballastShare = 16
 	ballastMost  = 64 << 20
+	ballastLeast = 2 << 20
+
+	// ballastTables is how many tables in memory the ballast has room for, at
+	// least. Without the piece for a start it must do for those that wait to be
+	// written, up to four, and for what is committed meanwhile.
+	ballastTables = 8
 )
 
 // ballast are these files. Guarded by the mu of state.
@@ -50,7 +57,16 @@ func ballastFor(fs vfs.FS, dir string) int64 {
 	if err != nil {
 		return 0
 	}
-	return min(int64(min(usage.TotalBytes, 1<<50))/ballastShare, ballastMost)
+	share := int64(min(usage.TotalBytes, 1<<50)) / ballastShare
+	return min(max(share, min(2*share, ballastLeast)), ballastMost)
+}
+
+// tableFor is the size of the tables in memory for a ballast, which may be 0.
+func tableFor(ballast int64) int {
+	if ballast == 0 {
+		return 4 << 20
+	}
+	return int(min(max(ballast/ballastTables, 64<<10), 4<<20))
 }
 
 // findBallast looks which files are there.

@@ -67,7 +67,7 @@ type Options struct {
 	CacheBytes int64
 	// MemTableBytes is the size of the tables in memory that collect changes
 	// before they go to a file; 0 is 4 MiB, or less on a partition of less than
-	// 256 MiB. Up to four exist at a time, while the disk is slower than the
+	// 512 MiB. Up to four exist at a time, while the disk is slower than the
 	// writes.
 	MemTableBytes int
 	// MaxOpenFiles is how many tables are open at a time, LeastOpenFiles to
@@ -167,10 +167,7 @@ func open(dir string, o Options) (_ *Store, report Report, err error) {
 		o.ballast = ballastFor(d.FS, dir)
 	}
 	if o.MemTableBytes <= 0 {
-		o.MemTableBytes = 4 << 20
-		if o.ballast > 0 {
-			o.MemTableBytes = int(min(max(o.ballast/4, 256<<10), 4<<20))
-		}
+		o.MemTableBytes = tableFor(o.ballast)
 	}
 	d.ballast = findBallast(d.FS, dir, o.ballast)
 	if report.MigratedFrom, err = migrate(d, dir, o.migrations); err != nil {
