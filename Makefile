@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export CGO_ENABLED ?= 0
 BUILD := go build -trimpath -ldflags "-s -w"
 
-.PHONY: build run check test crashtest fuzz bench microbench docs install-test-tools clean
+.PHONY: build run check test crashtest mutants fuzz bench microbench docs install-test-tools clean
 
 build: ## Build bin/midge.
 	$(BUILD) -o bin/midge ./cmd/midge
@@ -24,6 +24,9 @@ crashtest: ## Kill the broker under load, ROUNDS (50) times, and count losses. M
 
 fuzz: ## Run each fuzz target on FUZZTIME inputs (50000x or 250000x, see test/run).
 	test/run fuzz
+
+mutants: ## Change N (200) small things, chosen by SEED (1), and see whether a test notices. An hour.
+	go run ./test/mutate -n $(or $(N),200) -seed $(or $(SEED),1)
 
 bench: build ## Compare Midge and Mosquitto, less than five minutes: bench/results/compare.*. PLAN, OUT and ARGS choose otherwise.
 	bin/midge bench compare $(or $(PLAN),bench/plans/quick.toml) --out $(or $(OUT),bench/results/compare) \
