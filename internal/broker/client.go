@@ -127,9 +127,7 @@ func (s *shard) detach(cl *client, will bool) {
 		s.endSession(cl)
 		return
 	}
-	if cl.expiry != never || cl.will() != nil {
-		s.writeSession(cl, s.now)
-	}
+	s.writeSession(cl, s.now)
 	s.leave(cl, s.now)
 	if w := cl.will(); w != nil && w.delay == 0 {
 		s.publishWill(cl)

@@ -223,12 +223,8 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 		s.clients[id] = cl
 	}
 	expiry := s.expiryOf(p)
-	// Without a change the record is right already: the session never ends, and
-	// has no will whose delay begins with the time in the record.
-	if !present || expiry != cl.expiry || expiry != never || p.HasWill {
-		cl.expiry = expiry
-		s.writeSession(cl, 0)
-	}
+	cl.expiry = expiry
+	s.writeSession(cl, 0)
 	s.setWill(cl, newWill(p, id)) // MQTT-3.1.3-9
 	cl.setBridge(p.Bridge && p.Version != packet.V5)
 	cl.conn, c.client = c, cl

@@ -358,9 +358,15 @@ func (s *shard) lost(r store.Result) {
 }
 
 // writeSession writes the record of a stored session. left is when its
-// connection ended, 0 if it is connected.
+// connection ended, 0 if it is connected: then nobody knows after a crash what
+// was sent.
 func (s *shard) writeSession(cl *client, left time.Duration) {
-	if cl.stored() {
-		s.disk().PutSession(&store.Session{Number: cl.session.Number, ClientID: cl.id, Expiry: cl.expiry, Left: left})
+	if !cl.stored() {
+		return
 	}
+	r := store.Session{Number: cl.session.Number, ClientID: cl.id, Expiry: cl.expiry, Left: left}
+	if left != 0 {
+		r.Sent = cl.session.Sent() + 1
+	}
+	s.disk().PutSession(&r)
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -43,6 +44,7 @@ type loaded struct {
 	cl   *client
 	s    *shard
 	left time.Duration // when its connection ended, 0 if the broker ended first
+	sent uint64        // as in store.Session
 }
 
 // Session implements store.Loader. Of two with the same client id the later is
@@ -54,7 +56,7 @@ func (l *loader) Session(r store.Session) {
 	if left == 0 {
 		left = s.now
 	}
-	l.sessions[r.Number] = loaded{cl, s, r.Left}
+	l.sessions[r.Number] = loaded{cl, s, r.Left, r.Sent}
 	s.leave(cl, left)
 	s.count.Disconnected++
 	if old := s.clients[cl.id]; old != nil {
@@ -64,9 +66,6 @@ func (l *loader) Session(r store.Session) {
 		old.away.ends = s.now
 	}
 	s.clients[cl.id] = cl
-	if r.Left == 0 && r.Expiry != never {
-		s.writeSession(cl, s.now) // its time runs from now, also after another crash
-	}
 }
 
 // Will implements store.Loader.
@@ -130,6 +129,7 @@ func (l *loader) Waiting(w store.Waiting) {
 		r := session.Restored{
 			Stored: message.Stored{Key: w.Key, Size: w.Size, Sole: sole}, Expires: w.Expires,
 			QoS: rc.QoS, Retain: rc.Retain, SubscriptionIDs: rc.IDs,
+			Sent: at.sent == 0 || w.Key.Seq() < at.sent,
 		}
 		if rc.Share != "" {
 			if sub := at.cl.subs.find(rc.Share); sub != nil && sub.group != nil {
@@ -147,6 +147,11 @@ func (l *loader) finish() {
 		l.will(&w)
 	}
 	for _, at := range l.sessions {
+		if at.left == 0 || at.sent == 0 {
+			// Its time runs from now, also after another crash, and what comes
+			// from now on has not been sent.
+			at.s.writeSession(at.cl, cmp.Or(at.left, at.s.now))
+		}
 		at.s.arm(at.cl.away)
 	}
 	for _, s := range l.b.shards {
@@ -170,10 +175,5 @@ func (l *loader) will(r *store.Will) {
 		return
 	}
 	cl.need().will = w
-	since := l.sessions[cl.session.Number].left
-	if since == 0 {
-		since = s.now
-		s.writeSession(cl, since) // as in Session, also if the session never ends
-	}
-	w.due = since + w.delay
+	w.due = cmp.Or(l.sessions[cl.session.Number].left, s.now) + w.delay
 }

@@ -32,7 +32,6 @@ import (
 // mended yet, and where it is described. The model leaves it out.
 var known = map[string]string{
 	"early packets":             "issue 8, 1: packets before CONNACK",
-	"large messages":            "issue 8, 9: a session sends more than pending_bytes",
 	"requalify":                 "issue 8, 10: a subscription replaced while messages are under way",
 	"vanish":                    "issue 8, 11: a member of a group whose session ends",
 	"raise expiry":              "issue 8, 14: DISCONNECT raises the Session Expiry Interval",
@@ -40,9 +39,9 @@ var known = map[string]string{
 	"expire on the way to disk": "a message of QoS 2 comes although its time ended while its identifier went to disk",
 	"stored intervals":          "issue 8, 13: a message from disk comes with a Message Expiry Interval of 0",
 	"endless expiry":            "issue 8, 14: a Message Expiry Interval near 2^32",
-	"expired retains":           "issue 8, 14: expired retained messages count",
-	"restart dup":               "issue 8, 15: QoS 1 without DUP after a restart",
 	"refuse":                    "issue 8, 15: a PUBREC that refuses",
+	"large messages":            "issue 8, 9: a session sends more than pending_bytes",
+	"expired retains":           "issue 8, 14: expired retained messages count",
 }
 
 // does tells whether the clients of the model do something.

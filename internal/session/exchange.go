@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -38,6 +39,9 @@ func (s *Session) begin(e exchange) {
 		s.sent, s.sentHead = s.sent[:n], 0
 	}
 	e.given, e.counted = s.given, true
+	if e.key != 0 && e.qos() == 1 {
+		s.mark = max(s.mark, e.key.Seq())
+	}
 	if e.m != nil {
 		s.content += int32(e.size())
 	}
@@ -85,12 +89,10 @@ func (s *Session) roomy() bool {
 // nextID returns a packet identifier that no exchange uses (MQTT-2.2.1-4).
 func (s *Session) nextID() packet.ID {
 	for {
-		s.lastID++
-		if s.lastID == 0 {
-			s.lastID = 1
+		if s.given++; s.given == 0 {
+			s.given = 1
 		}
-		s.given++
-		id := packet.ID(s.lastID)
+		id := packet.ID((s.given-1)%math.MaxUint16 + 1)
 		// Identifiers go up, so that one can only be in use if they have
 		// gone all the way round since the oldest exchange began.
 		if s.open == 0 || s.given-s.sent[s.sentHead].given < 65_535 || s.find(id) == nil {

@@ -32,7 +32,8 @@ const (
 	bitQoS2   = 1 << 31
 	bitRetain = 1 << 30
 	bitSole   = 1 << 29
-	sizeBits  = bitSole - 1 // a packet can't be larger
+	bitSent   = 1 << 28     // the client may have it, from before the last start
+	sizeBits  = bitSent - 1 // a packet can't be larger
 )
 
 func refOf(s message.Stored, qos packet.QoS, retain bool, expires time.Duration) ref {
@@ -91,9 +92,8 @@ type queue struct {
 	cursor      *chunk // where sweep goes on; nil or empty: it has been through
 	bytes       int64  // sizes of all messages
 	n           int32
-	missing     int32  // entries whose content must be read
-	loaded      int32  // stored entries that have it
-	loadedBytes int32  // of these
+	loaded      int32  // entries that have their content
+	loadedBytes int32  // of stored messages
 	soonest     uint32 // no message ends before that, as in ref; 0: none ends
 	round       uint32 // likewise, of what sweep has seen in this round
 }
@@ -116,15 +116,18 @@ const (
 
 func (q *queue) len() int { return int(q.n) }
 
+// whole tells that no content must be read.
+func (q *queue) whole() bool { return q.loaded == q.n }
+
 // tally counts an entry that comes (1) or goes (-1).
 func (q *queue) tally(e *entry, by int32) {
 	q.n += by
 	q.bytes += int64(by) * int64(e.size())
-	switch {
-	case e.missing():
-		q.missing += by
-	case e.key != 0:
-		q.loaded += by
+	if e.missing() {
+		return
+	}
+	q.loaded += by
+	if e.key != 0 {
 		q.loadedBytes += by * int32(e.size())
 	}
 }
@@ -380,7 +383,7 @@ func (q *queue) removeVia(gone func(entry) bool) {
 
 // unload forgets the content of stored messages.
 func (q *queue) unload() {
-	for c := q.first; c != nil && q.loaded > 0; c = c.next {
+	for c := q.first; c != nil && q.loadedBytes > 0; c = c.next {
 		if c.kept == nil {
 			continue
 		}

@@ -75,8 +75,8 @@ type flow struct {
 	received ids  // QoS 2 exchanges from the client that await PUBREL
 	sentHead int32
 	content  int32  // bytes of messages in sent whose content is in memory
+	mark     uint64 // highest number of a stored QoS 1 message that was or may have been sent
 	given    uint32 // packet identifiers given out ever, modulo 2^32
-	lastID   uint16 // the packet identifier given out last
 	open     uint16 // exchanges in sent that are not done
 	unsent   uint16 // of these, those to be sent (unsent, void)
 }
@@ -297,7 +297,7 @@ func (s *Session) enqueue(d Delivery, now time.Duration) (o Outcome, dropped int
 		dropped++
 	}
 	// What the client is going to get soon stays in memory.
-	if q := &s.queue; e.key == 0 || s.Link != nil && q.missing == 0 && int(q.loadedBytes)+e.size() <= aheadBytes {
+	if q := &s.queue; e.key == 0 || s.Link != nil && q.whole() && int(q.loadedBytes)+e.size() <= aheadBytes {
 		e.m = d.Message.Keep()
 	}
 	s.queue.push(e)
@@ -358,7 +358,7 @@ func (s *Session) Pump(out []byte, room int, now time.Duration) (_ []byte, d Dro
 			continue
 		}
 		var ok bool
-		if out, ok = l.send(out, &e, id, false, now); !ok {
+		if out, ok = l.send(out, &e, id, e.bits&bitSent != 0, now); !ok {
 			s.finished(e.stored())
 			d.TooLarge++
 			continue

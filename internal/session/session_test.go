@@ -148,7 +148,7 @@ func TestOutbound(t *testing.T) {
 	t.Run("v5/MQTT-2.2.1-4/an identifier in use is not given out", func(t *testing.T) {
 		s := online(testConfig(), v, 10)
 		s.need()
-		s.lastID = 65534
+		s.given = 65534
 		s.deliver(t, 1, "a", Sent) // 65535
 		for n := range 70_000 {
 			out := s.deliver(t, 1, "b", Sent)

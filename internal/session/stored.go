@@ -124,7 +124,7 @@ func (s *Session) Wanted(all []message.Stored) []message.Stored {
 		}
 	}
 	q := &s.queue
-	if q.missing == 0 {
+	if q.whole() {
 		return all
 	}
 	if front := q.front(); front.missing() || q.loaded < ahead/2 && q.loadedBytes < aheadBytes/2 {
@@ -165,6 +165,7 @@ type Restored struct {
 	Group           any
 	ID              packet.ID // of a QoS 2 exchange that has begun, 0 for none
 	Released        bool      // and the client has the message
+	Sent            bool      // the client may have it, at QoS 1
 }
 
 // Restore gives a session back what it had before a crash: its messages, in
@@ -176,6 +177,10 @@ func (s *Session) Restore(r Restored) {
 		e.via = &via{ids: r.SubscriptionIDs, group: r.Group}
 	}
 	if r.ID == 0 {
+		if r.Sent && r.QoS == 1 {
+			e.bits |= bitSent
+			s.mark = max(s.mark, r.Stored.Key.Seq())
+		}
 		s.queue.push(e)
 		return
 	}
@@ -183,10 +188,19 @@ func (s *Session) Restore(r Restored) {
 	if r.Released {
 		x.state = released
 	}
+	s.given = max(s.given, uint32(r.ID))
 	x.given = s.given - 65_535 // its identifier may come round at any time
-	s.lastID = max(s.lastID, uint16(r.ID))
 	s.sent = append(s.sent, x)
 	s.open++
+}
+
+// Sent is the highest number of the stored QoS 1 messages that the client may
+// have, of those that it has not acknowledged; 0: there are none.
+func (s *Session) Sent() uint64 {
+	if s.flow == nil {
+		return 0
+	}
+	return s.mark
 }
 
 // RestoreReceived gives a session back that a QoS 2 message from the client was

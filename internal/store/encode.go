@@ -139,12 +139,17 @@ type Session struct {
 	ClientID string
 	Expiry   uint32        // Session Expiry Interval, seconds
 	Left     time.Duration // when its connection ended, on the engine's clock; 0: it is connected
+	Sent     uint64        // a QoS 1 message with this number, or a higher one, was not sent before; 0: not known
 }
 
 func (s *Session) append(dst []byte, l timeline) []byte {
 	dst = appendString(dst, s.ClientID)
 	dst = binary.AppendUvarint(dst, uint64(s.Expiry))
-	return binary.AppendUvarint(dst, l.stamp(s.Left))
+	dst = binary.AppendUvarint(dst, l.stamp(s.Left))
+	if s.Sent == 0 {
+		return dst
+	}
+	return binary.AppendUvarint(dst, s.Sent)
 }
 
 func (s *Session) decode(b []byte, l timeline) error {
@@ -152,6 +157,9 @@ func (s *Session) decode(b []byte, l timeline) error {
 	s.ClientID = string(r.bytes())
 	s.Expiry = uint32(r.uvarint())
 	s.Left = l.engine(r.uvarint())
+	if len(r.b) > 0 {
+		s.Sent = r.uvarint()
+	}
 	return r.err()
 }
 
