@@ -118,7 +118,7 @@ func (s *shard) detach(cl *client, will bool) {
 	s.count.Connected--
 	s.count.Disconnected++
 	cl.session.Detach()
-	delete(s.backlogs, cl)
+	s.stopWalking(cl)
 	s.setOnline(cl, false)
 	if !will {
 		s.setWill(cl, nil) // MQTT-3.1.2-10

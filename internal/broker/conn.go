@@ -47,6 +47,8 @@ type waits uint8
 const (
 	forAnswer waits = 1 << iota // CONNECT has no answer: Access thinks, or CONNACK waits for the disk; nothing is sent either
 	forRoom                     // a publisher, for mailboxes or the disk; see shard.stall
+	forTurn                     // it has used up its work in this turn; see turnWork
+	forWalk                     // it is owed retained messages; see walker
 )
 
 // pause stops reading from a connection, for a reason.
@@ -166,7 +168,7 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 	if c.closing {
 		return
 	}
-	c.closing = true
+	c.closing, s.intact = true, false
 	if c.entered {
 		s.b.gate.leave(c) // what still lingers counts no more
 	}
@@ -185,7 +187,13 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 	s.tell()
 	c := connOf(n)
-	for used < len(b) && !c.closing && c.waits == 0 {
+	defer s.guard(c, &used, len(b))
+	for most := s.allowance(); used < len(b) && !c.closing && c.waits == 0; {
+		if s.work >= most {
+			s.yield(c)
+			break
+		}
+		s.intact, s.first = true, b[used]
 		limit := s.b.cfg.Limits.PacketSize
 		if c.client == nil {
 			if packet.TypeOf(b[used]) != packet.CONNECT {
@@ -214,6 +222,7 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 			return len(b)
 		}
 		used += size
+		s.work++
 		s.count.PacketsReceived++
 		s.count.BytesReceived += uint64(size)
 		c.hear(s.now)

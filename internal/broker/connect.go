@@ -101,6 +101,7 @@ func (s *shard) assign() string {
 
 // giveAway moves a connection to another shard, before CONNECT is answered.
 func (s *shard) giveAway(c *conn, to int) {
+	s.intact = false
 	delete(s.unconnected, c)
 	s.timers.stop(&c.timer)
 	s.count.Connections--
@@ -200,6 +201,8 @@ func (s *shard) goesOn(cl *client, p *packet.Connect) bool {
 // admit accepts a connection: it takes over from an older one, resumes or
 // begins the session, and answers, once what it promises is on disk.
 func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
+	s.intact = false
+	s.work += setupWork
 	wait := s.mustWait(p, id)
 	if old := s.clients[id]; old != nil && old.conn != nil {
 		s.count.TakenOver++

@@ -59,8 +59,10 @@ type Counters struct {
 	KeepAliveTimeouts uint64
 	SlowDisconnects   uint64
 	Faults            uint64
+	Panics            uint64
 
 	PausedPublishers uint64
+	Yielded          uint64
 }
 
 // counter describes a field of Counters. The sum over the shards, $SYS and the
@@ -131,8 +133,10 @@ var counterTable = []counter{
 	{"closed/keep_alive", "clients that were silent for longer than their Keep Alive allows", total, func(c *Counters) *uint64 { return &c.KeepAliveTimeouts }},
 	{"closed/slow", "clients that read too slowly: `limits.pending_bytes`", total, func(c *Counters) *uint64 { return &c.SlowDisconnects }},
 	{"closed/fault", "connections that ended because the client broke the standard", total, func(c *Counters) *uint64 { return &c.Faults }},
+	{"closed/panic", "connections that ended because of a fault in Midge; the log has it", total, func(c *Counters) *uint64 { return &c.Panics }},
 
 	{"publishers/paused", "times that a publisher had to wait for a shard or the disk", total, func(c *Counters) *uint64 { return &c.PausedPublishers }},
+	{"clients/yielded", "times that a client had used up its share of a turn and had to wait for the next", total, func(c *Counters) *uint64 { return &c.Yielded }},
 }
 
 // wrote counts n receivers of a message that go to disk, gone is the reverse.

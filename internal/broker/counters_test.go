@@ -66,7 +66,7 @@ func TestSysTellsEachCounter(t *testing.T) {
 			continue // not a shard's
 		}
 		var got string
-		for _, m := range w.b.retained.matches(nil, sysPrefix+row.topic, w.now) {
+		for _, m := range w.matches(sysPrefix + row.topic) {
 			got = string(m.Payload)
 		}
 		if n, err := strconv.ParseUint(got, 10, 64); err != nil || n/1_000_000 != uint64(i+1) {
@@ -95,7 +95,7 @@ func TestSysPage(t *testing.T) {
 	w, _ := storedWorld(t, memstore.New(), 0)
 	w.pass(3 * time.Second)
 	n := 0
-	for _, m := range w.b.retained.matches(nil, sysPrefix+"#", w.now) {
+	for _, m := range w.matches(sysPrefix + "#") {
 		n++
 		topic := strings.TrimPrefix(string(m.Topic), sysPrefix)
 		if rate, ok := strings.CutPrefix(topic, "load/"); ok {

@@ -205,6 +205,7 @@ func (s *shard) handleAck(c *conn, first byte, body []byte) error {
 	if err := cl.session.CheckAck(p); err != nil {
 		return err
 	}
+	s.intact = false
 	out := cl.session.Ack(s.out[:0], p)
 	if cl.stored() && len(out) > 0 {
 		// The client forgets what it is told to; so a crash must not undo what
@@ -219,9 +220,4 @@ func (s *shard) handleAck(c *conn, first byte, body []byte) error {
 		s.tend(cl)
 	}
 	return nil
-}
-
-// room tells whether a client can take more retained messages now.
-func (s *shard) room(cl *client) bool {
-	return cl.conn.net.Pending() < s.b.cfg.Limits.PendingBytes/2 && cl.session.Waiting() <= s.session.MostWaiting(cl.stored())/2
 }

@@ -114,18 +114,24 @@ func (s *shard) promise(p promise) {
 	s.books.promises = append(s.books.promises, p)
 }
 
-// keepPromises keeps those that are on disk.
-func (s *shard) keepPromises() {
+// keepPromises keeps those that are on disk, and reports whether it left some
+// of them for the next turn.
+func (s *shard) keepPromises() (more bool) {
 	b := &s.books
 	if b.kept == len(b.promises) {
-		return
+		return false
 	}
 	if s.b.cfg.Store.Failed() {
 		s.breakPromises()
-		return
+		return false
 	}
-	released := s.released.Load()
+	released, most := s.released.Load(), s.allowance()
 	for b.kept < len(b.promises) && b.promises[b.kept].turn <= released {
+		if s.work >= most {
+			more = true
+			break
+		}
+		s.work++
 		p := b.promises[b.kept]
 		b.promises[b.kept] = promise{}
 		b.kept++
@@ -144,6 +150,7 @@ func (s *shard) keepPromises() {
 		clear(b.promises[n:])
 		b.promises, b.kept = b.promises[:n], 0
 	}
+	return more
 }
 
 // breakPromises ends the connections that wait for a disk that has failed for

@@ -209,12 +209,12 @@ func TestRetainedHeap(t *testing.T) {
 				t.Fatalf("%d messages, want %d", r.messages.Len(), len(want))
 			}
 		}
-		if got := r.matches(nil, "#", now); len(got) != len(want) {
+		if got := r.matches("#", now); len(got) != len(want) {
 			t.Fatalf("%d are found, want %d", len(got), len(want))
 		}
 		ends := 0
 		for i, k := range r.expiring {
-			if k.place != i+1 || r.expiring[max(i-1, 0)/2].Expires > k.Expires {
+			if int(k.place) != i+1 || r.expiring[max(i-1, 0)/2].Expires > k.Expires {
 				t.Fatalf("entry %d believes that it is at %d, or ends before its parent", i, k.place-1)
 			}
 			if !k.Expired(now) {

@@ -138,32 +138,35 @@ func (s *shard) flush() {
 	}
 }
 
-// receive routes what other shards have posted.
-func (s *shard) receive() {
-	if s.inbox.bytes.Load() == 0 {
-		return
+// receive routes what other shards have posted, as far as the work of a turn
+// goes, and reports whether it left some. What waits counts for the limit of the
+// mailbox, so that publishers wait too.
+func (s *shard) receive() (more bool) {
+	if s.batch == len(s.taken) {
+		if s.inbox.bytes.Load() == 0 {
+			return false
+		}
+		clear(s.taken)
+		s.taken, s.batch = s.inbox.take(s.taken[:0]), 0
 	}
-	batches := s.inbox.take(s.taken[:0])
-	for _, b := range batches {
+	for most := s.allowance(); s.batch < len(s.taken); s.batch++ {
+		b := s.taken[s.batch]
+		done := s.readBatch(b, most)
 		if len(b.turns) > 0 {
+			// This turn builds on those, and they are complete with the one that
+			// has the last letters.
 			s.disk().After = append(s.disk().After, b.turns...)
-		}
-		s.opened = b.turns
-		for i := range b.letters {
-			l := &b.letters[i]
-			b.open(l, &s.letter)
-			if l.group != nil {
-				s.deliverMember(l, &s.letter)
-				continue
+			if !done {
+				s.disk().Passed = append(s.disk().Passed, b.turns...)
 			}
-			s.deliverLocal(s.arrived(s.letter.Topic), &s.letter, nil, l.key)
 		}
+		if !done {
+			return true
+		}
+		s.letterAt = 0
 		s.inbox.bytes.Add(-int64(b.size))
 		s.b.batches.put(b)
 	}
-	s.opened = nil
-	clear(batches)
-	s.taken = batches
 	if waiting := s.inbox.waiting.Swap(0); waiting != 0 {
 		for i := range s.b.shards {
 			if waiting&(1<<i) != 0 {
@@ -171,6 +174,28 @@ func (s *shard) receive() {
 			}
 		}
 	}
+	return false
+}
+
+// readBatch routes the letters of a batch from letterAt on, until the work is as much
+// as most. It reports whether that was the last.
+func (s *shard) readBatch(b *batch, most int) (done bool) {
+	s.opened = b.turns
+	defer func() { s.opened = nil }()
+	for ; s.letterAt < len(b.letters); s.letterAt++ {
+		if s.work >= most {
+			return false
+		}
+		s.work++
+		l := &b.letters[s.letterAt]
+		b.open(l, &s.letter)
+		if l.group != nil {
+			s.deliverMember(l, &s.letter)
+			continue
+		}
+		s.deliverLocal(s.arrived(s.letter.Topic), &s.letter, nil, l.key)
+	}
+	return true
 }
 
 // mail puts a message into the batch for another shard. It reports false if

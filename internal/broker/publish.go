@@ -113,6 +113,7 @@ func (s *shard) retain(m *message.Message) bool {
 	if !m.Retain {
 		return true
 	}
+	s.work += setupWork
 	if s.b.cfg.Store != nil {
 		s.disk() // so that there is a turn to wait for
 	}
@@ -134,6 +135,7 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 	if p.Retain && s.b.cfg.Limits.RetainedMessages == 0 && c.version == packet.V5 {
 		return fault(c.version, packet.RetainNotSupported, "MQTT-3.2.2-14", "", "RETAIN although retained messages are off")
 	}
+	s.intact = p.QoS < 2 // Receive remembers the identifier beyond the connection
 	in, err := c.client.session.Receive(p)
 	if err != nil {
 		return err
@@ -192,6 +194,7 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 		s.count.RefusedStore++
 		return packet.QuotaExceeded, false
 	}
+	s.intact = false
 	m := &s.message
 	*m = message.Message{
 		Topic: name, Payload: p.Payload, Properties: p.Properties.Forward,

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"container/heap"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +18,7 @@ type retained struct {
 	own      struct{ messages, bytes int64 } // of these, the broker's, which no limit counts
 	expiring expiring                        // those of messages that end
 	ended    uint64                          // how many ever have
+	stamp    uint32                          // of the message that was kept last
 	store    Store                           // nil: they are only in memory
 	most     int                             // messages
 	mostSize int64                           // bytes
@@ -27,7 +27,8 @@ type retained struct {
 // kept is a retained message, in 112 bytes and those of its contents.
 type kept struct {
 	message.Message
-	place int // in retained.expiring, counted from 1; 0: it never ends
+	stamp uint32 // goes up with each message that is kept, modulo 2^32
+	place int32  // in retained.expiring, counted from 1; 0: it never ends
 }
 
 // expiring is a heap: the message that ends first is at its root.
@@ -38,14 +39,14 @@ func (e expiring) Less(i, j int) bool { return e[i].Expires < e[j].Expires }
 
 func (e expiring) Swap(i, j int) {
 	e[i], e[j] = e[j], e[i]
-	e[i].place, e[j].place = i+1, j+1
+	e[i].place, e[j].place = int32(i+1), int32(j+1)
 }
 
 // Push implements heap.Interface.
 func (e *expiring) Push(x any) {
 	k := x.(*kept)
 	*e = append(*e, k)
-	k.place = len(*e)
+	k.place = int32(len(*e))
 }
 
 // Pop implements heap.Interface.
@@ -104,6 +105,8 @@ func (r *retained) room(k *kept) bool {
 
 // put makes k the message of its topic.
 func (r *retained) put(k *kept) {
+	r.stamp++
+	k.stamp = r.stamp
 	old, replaced := r.messages.Set(k.Topic, k)
 	r.bytes += int64(k.Size())
 	if ownTopic(k.Topic) {
@@ -126,7 +129,7 @@ func (r *retained) forget(k *kept) {
 		r.own.bytes -= int64(k.Size())
 	}
 	if k.place != 0 {
-		heap.Remove(&r.expiring, k.place-1)
+		heap.Remove(&r.expiring, int(k.place)-1)
 	}
 }
 
@@ -171,32 +174,6 @@ func (r *retained) sweepLocked(now time.Duration) {
 		r.ended++
 		r.remove(r.expiring[0].Topic)
 	}
-}
-
-// matches appends the messages that a filter matches.
-func (r *retained) matches(all []*message.Message, filter string, now time.Duration) []*message.Message {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	add := func(_ []byte, k *kept) bool {
-		if !k.Expired(now) {
-			all = append(all, &k.Message)
-		}
-		return true
-	}
-	if strings.ContainsAny(filter, "+#") {
-		r.messages.Walk(filter, add)
-	} else if k, ok := r.messages.Get([]byte(filter)); ok {
-		add(nil, k)
-	}
-	return all
-}
-
-// current tells whether m is still the retained message of its topic.
-func (r *retained) current(m *message.Message) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	k, ok := r.messages.Get(m.Topic)
-	return ok && &k.Message == m
 }
 
 // count tells what there is of retained messages.

@@ -231,6 +231,7 @@ func (s *shard) writeReceivers(n int, m *message.Message, key message.Key) messa
 // client that published it if it is one of this shard; key is for receivers
 // that are on disk.
 func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *client, key message.Key) {
+	s.work += len(receivers) * (1 + len(m.Payload)>>12)
 	s.lend(m)
 	var sole bool
 	if key != 0 {

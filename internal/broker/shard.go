@@ -31,21 +31,30 @@ type shard struct {
 	routes        routes
 	places        map[*client]int // see place
 	timers        wheel
-	unconnected   map[*conn]struct{}        // connections before CONNECT
-	joining       map[*conn]*joining        // those whose CONNECT waits
-	hearings      map[*conn]*hearing        // of connections that are heard out
-	crowd         int                       // most in unconnected since it was made
-	backlogs      map[*client][]backlogItem // of clients that are connected
-	stalled       []*conn                   // publishers that wait for another shard
-	behind        map[*conn]*lagging        // slow readers
-	held          []*conn                   // of these, those of which it is not known yet whether Drained will come
-	stillHeld     []*conn                   // memory of release
-	sys           sys                       // shard 0 only
+	unconnected   map[*conn]struct{}  // connections before CONNECT
+	joining       map[*conn]*joining  // those whose CONNECT waits
+	hearings      map[*conn]*hearing  // of connections that are heard out
+	crowd         int                 // most in unconnected since it was made
+	walkers       map[*client]*walker // those that are owed retained messages
+	walking       []*walker           // in the order of their turns
+	yielded       []*conn             // have used up their work in this turn
+	rested        []*conn             // had, in the one before
+	work          int                 // of this turn; see turnWork
+	worked        time.Duration       // the turn that it was counted for
+	intact        bool                // the packet that is on has changed nothing; see guard
+	first         byte                // its first byte
+	stalled       []*conn             // publishers that wait for another shard
+	behind        map[*conn]*lagging  // slow readers
+	held          []*conn             // of these, those of which it is not known yet whether Drained will come
+	stillHeld     []*conn             // memory of release
+	sys           sys                 // shard 0 only
 	logTimer      logTimer
 	sweeper       sweeper // shard 0 only
 
 	inbox     mailbox
-	taken     []*batch
+	taken     []*batch      // from inbox, and
+	batch     int           // where receive goes on in them,
+	letterAt  int           // and in that batch
 	outgoing  []*batch      // by shard, nil where there is nothing
 	opened    []*store.Turn // of the batch whose letters are being read
 	books     books
@@ -80,7 +89,7 @@ func newShard(b *Broker, index int) *shard {
 		},
 		session:     sessionConfig(b.cfg),
 		clients:     map[string]*client{},
-		backlogs:    map[*client][]backlogItem{},
+		walkers:     map[*client]*walker{},
 		unconnected: map[*conn]struct{}{},
 		places:      map[*client]int{},
 		joining:     map[*conn]*joining{},
@@ -105,24 +114,29 @@ func (s *shard) tell() {
 
 // Turn implements engine.Shard.
 func (s *shard) Turn(now time.Duration) (next time.Duration) {
+	defer s.guardTurn()
 	s.now, s.fresh = now, true
-	s.keepPromises()
-	s.receive()
+	more := s.keepPromises()
+	more = s.receive() || more
 	s.timers.run(now, func(e expirer) { e.expire(s) })
-	more := s.deliverBacklogs()
+	walk := s.goOnWalking()
 	more = s.release() || more
 	more = s.dig() || more
 	s.flush()
 	s.unstall()
+	more = s.unyield() || more
 	if s.routes.heavy(s.count.Subscriptions) {
 		s.routes.clear()
 	}
 	s.published.store(&s.count)
 	s.fresh = false
+	if now != s.worked { // the engine may give several turns before it looks at sockets
+		s.work, s.worked = 0, now
+	}
 	if more {
 		return now
 	}
-	return s.timers.next()
+	return min(s.timers.next(), walk)
 }
 
 // Drained implements engine.Shard: a slow reader has caught up.
@@ -153,6 +167,7 @@ func (s *shard) put(c *conn, out []byte) {
 	if len(out) > 0 {
 		c.net.Send(out, nil)
 		s.countSent(out)
+		s.work += len(out) >> 8
 	}
 	if cap(out) <= 64<<10 {
 		s.out = out[:0]

@@ -19,7 +19,7 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, mostShutdown)
 	defer cancel()
 	b.stopping.Store(true)
-	for _, step := range []func(*shard){(*shard).publishWills, (*shard).receive, (*shard).disconnectAll} {
+	for _, step := range []func(*shard){(*shard).publishWills, (*shard).receiveAll, (*shard).disconnectAll} {
 		if err := b.onEachShard(ctx, step); err != nil {
 			return err
 		}
@@ -60,6 +60,12 @@ func (s *shard) publishWills() {
 		}
 	}
 	s.flush()
+}
+
+// receiveAll routes all that other shards have posted.
+func (s *shard) receiveAll() {
+	for s.receive() {
+	}
 }
 
 // disconnectAll ends the connections of the shard.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 
-	"midge/internal/message"
 	"midge/internal/packet"
 	"midge/internal/store"
 	"midge/internal/topic"
@@ -22,6 +21,7 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 			return err
 		}
 	}
+	s.intact = false
 	var id uint32
 	if ids := p.Properties.SubscriptionIDs; len(ids) > 0 {
 		id = ids[0]
@@ -29,15 +29,27 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 	s.codes = s.codes[:0]
 	var wanted []retainedRequest
 	for i := range p.Subscriptions {
+		if i >= s.b.cfg.Limits.Subscriptions { // more than a client may have: it repeats itself
+			s.count.RefusedSubscriptions++
+			s.codes = append(s.codes, packet.QuotaExceeded)
+			continue
+		}
 		sub, existed, code := s.addSubscription(c, &p.Subscriptions[i], id)
 		if h := p.Subscriptions[i].RetainHandling; sub != nil && sub.group == nil &&
 			(h == packet.SendRetained || h == packet.SendRetainedIfNew && !existed) {
-			wanted = append(wanted, retainedRequest{sub, i})
+			wanted = append(wanted, retainedRequest{sub, 0})
 		}
 		if code.Failed() {
 			s.limited(c, code, "SUBSCRIBE "+string(p.Subscriptions[i].Filter)+": "+s.refusal(code))
 		}
 		s.codes = append(s.codes, code)
+	}
+	s.work += setupWork * len(p.Subscriptions)
+	if len(wanted) > 0 {
+		newest := s.b.retained.newest() // after all of them are known; see interest
+		for i := range wanted {
+			wanted[i].newest = newest
+		}
 	}
 	ack := packet.Suback{ID: p.ID, Codes: s.codes}
 	out := ack.AppendWithin(s.out[:0], c.version, s.most(c))
@@ -56,15 +68,9 @@ func (s *shard) subscribed(c *conn, suback []byte, wanted []retainedRequest) {
 	cl := c.client
 	for _, r := range wanted {
 		if cl.subs.find(r.sub.filter) == r.sub {
-			s.requestRetained(cl, r.sub)
+			s.requestRetained(r)
 		}
 	}
-}
-
-// retainedRequest asks for the retained messages of a subscription.
-type retainedRequest struct {
-	sub *subscription
-	at  int // in SUBSCRIBE
 }
 
 // addSubscription makes or changes one subscription. It returns nil and the
@@ -209,10 +215,12 @@ func (s *shard) handleUnsubscribe(c *conn, first byte, body []byte) error {
 			return err
 		}
 	}
+	s.intact = false
 	s.codes = s.codes[:0]
 	for _, f := range p.Filters {
 		s.codes = append(s.codes, s.removeSubscription(c.client, string(f)))
 	}
+	s.work += setupWork * len(p.Filters)
 	ack := packet.Unsuback{ID: p.ID, Codes: s.codes}
 	out := ack.AppendWithin(s.out[:0], c.version, s.most(c))
 	if c.client.stored() {
@@ -255,85 +263,4 @@ func checkFilter(v packet.Version, filter []byte) error {
 		clause = wrong.Clause311
 	}
 	return &packet.Fault{Code: packet.ProtocolError, Clause: clause, Detail: "topic filter: " + wrong.Detail}
-}
-
-// backlogItem is a retained message that a turn had no time for.
-type backlogItem struct {
-	message *message.Message
-	sub     *subscription
-}
-
-// atOnce is the number of retained messages that one client gets in a turn;
-// others wait for the next, so that a "#" does not stop the shard.
-const atOnce = 500
-
-// requestRetained finds the retained messages of a subscription and begins to
-// send them.
-func (s *shard) requestRetained(cl *client, sub *subscription) {
-	s.found = s.b.retained.matches(s.found[:0], sub.filter, s.now)
-	n := 0
-	if len(s.backlogs[cl]) == 0 {
-		for n < min(len(s.found), atOnce) && s.room(cl) {
-			s.deliverRetained(s.found[n], sub)
-			n++
-		}
-	}
-	for _, m := range s.found[n:] {
-		s.backlogs[cl] = append(s.backlogs[cl], backlogItem{m, sub})
-	}
-	clear(s.found)
-	if cap(s.found) > 4096 {
-		s.found = nil
-	}
-}
-
-func (s *shard) deliverRetained(m *message.Message, sub *subscription) {
-	if sub.noLocal && m.Publisher == sub.client.id && m.Publisher != "" {
-		return // MQTT-3.8.3-3
-	}
-	var ids []uint32
-	if sub.id != 0 {
-		ids = []uint32{sub.id}
-	}
-	s.lend(m)
-	qos := min(m.QoS, sub.qos)
-	if qos > 0 || ids != nil {
-		key := s.writeRetained(m, sub, qos, ids)
-		s.enqueue(sub.client, m, qos, true, ids, nil, key, true)
-		return
-	}
-	s.deliverDirect(sub.client, m, true)
-}
-
-// writeRetained puts a retained message on disk for one stored session.
-func (s *shard) writeRetained(m *message.Message, sub *subscription, qos packet.QoS, ids []uint32) message.Key {
-	if qos == 0 || !sub.client.stored() {
-		return 0
-	}
-	s.books.receivers = store.AppendReceiver(s.books.receivers[:0], &store.Receiver{
-		Session: sub.client.session.Number, QoS: qos, Retain: true, IDs: ids,
-	})
-	return s.writeReceivers(1, m, 0)
-}
-
-// deliverBacklogs sends more retained messages to those that wait for them, and
-// reports whether there are still some. A message that has been replaced
-// meanwhile is left out: the newer one has been delivered live. A client whose
-// output or queue is full waits.
-func (s *shard) deliverBacklogs() (more bool) {
-	for cl, items := range s.backlogs {
-		n := 0
-		for n < min(len(items), atOnce) && s.room(cl) {
-			m, sub := items[n].message, items[n].sub
-			n++
-			if cl.subs.find(sub.filter) == sub && s.b.retained.current(m) {
-				s.deliverRetained(m, sub)
-			}
-		}
-		more = more || n > 0
-		if s.backlogs[cl] = items[n:]; n == len(items) {
-			delete(s.backlogs, cl)
-		}
-	}
-	return more
 }

@@ -55,7 +55,7 @@ func TestSysStore(t *testing.T) {
 		t.Helper()
 		w.pass(1100 * time.Millisecond)
 		got := "no message"
-		for _, m := range w.b.retained.matches(nil, sysPrefix+name, w.now) {
+		for _, m := range w.matches(sysPrefix + name) {
 			got = string(m.Payload)
 		}
 		if got != want {

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"midge/internal/engine"
+	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/topic"
 )
 
 // world runs the shards of a broker on the goroutine of the test, with a clock
@@ -314,3 +316,15 @@ func (p *peer) want(payload string) packet.Publish {
 
 var _ engine.Conn = (*peer)(nil)
 var _ engine.Runner = (*world)(nil)
+
+// matches returns the retained messages that a filter matches.
+func (w *world) matches(filter string) []*message.Message {
+	return w.b.retained.matches(filter, w.now)
+}
+
+func (r *retained) matches(filter string, now time.Duration) (all []*message.Message) {
+	for c, more := topic.NewCursor(filter), true; more; {
+		all, _, more = r.step(all, c, 1000, r.newest(), now)
+	}
+	return all
+}

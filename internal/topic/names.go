@@ -9,6 +9,7 @@ type Names[V any] struct {
 	nodes  nodes
 	links  slab[link] // by the number of the node; never allocated or released by itself
 	values slab[V]
+	held   map[uint32]int // nodes that a Cursor is at, with the number of them
 }
 
 // link ties a node into the list of its parent's children.
@@ -104,7 +105,7 @@ func (t *Names[V]) Delete(name []byte) (old V, ok bool) {
 func (t *Names[V]) prune(id uint32) {
 	for id != root {
 		n := t.nodes.at(id)
-		if n.values != 0 || n.children != 0 {
+		if n.values != 0 || n.children != 0 || len(t.held) > 0 && t.held[id] > 0 {
 			return
 		}
 		parent, l := n.parent, *t.links.at(id)
@@ -119,62 +120,7 @@ func (t *Names[V]) prune(id uint32) {
 		t.nodes.remove(id)
 		id = parent
 	}
-	if t.Len() == 0 {
+	if t.Len() == 0 && len(t.held) == 0 {
 		*t = Names[V]{} // the last name went: give back the memory
 	}
-}
-
-// Walk calls yield for each name that a valid filter matches, in no particular
-// order, until yield returns false. The name is valid during the call only;
-// yield must not change t.
-func (t *Names[V]) Walk(filter string, yield func(name []byte, v V) bool) {
-	if t.Len() > 0 {
-		t.walk(root, make([]byte, 0, 128), []byte(filter), true, yield)
-	}
-}
-
-// walk goes on below a node that is called name; more says that levels of the
-// filter follow, rest what they are.
-func (t *Names[V]) walk(id uint32, name, rest []byte, more bool, yield func([]byte, V) bool) bool {
-	n := t.nodes.at(id)
-	if !more {
-		return n.values == 0 || yield(name, *t.values.at(n.values))
-	}
-	level, after, more := cut(rest)
-	switch string(level) {
-	case "#": // the parent level too, and then the same at each level below
-		if n.values != 0 && !yield(name, *t.values.at(n.values)) {
-			return false
-		}
-		return t.walkChildren(id, name, rest, true, yield)
-	case "+":
-		return t.walkChildren(id, name, after, more, yield)
-	}
-	if id = t.nodes.find(id, level); id == 0 {
-		return true
-	}
-	return t.walk(id, t.extend(name, id), after, more, yield)
-}
-
-// walkChildren is what a wildcard does: it goes on below each child.
-func (t *Names[V]) walkChildren(id uint32, name, rest []byte, more bool, yield func([]byte, V) bool) bool {
-	for child := t.links.at(id).child; child != 0; child = t.links.at(child).next {
-		below := t.extend(name, child)
-		if id == root && len(below) > 0 && below[0] == '$' {
-			continue // MQTT-4.7.2-1
-		}
-		if !t.walk(child, below, rest, more, yield) {
-			return false
-		}
-	}
-	return true
-}
-
-// extend appends to a name the level that a node stands for.
-func (t *Names[V]) extend(name []byte, id uint32) []byte {
-	n := t.nodes.at(id)
-	if n.parent != root {
-		name = append(name, '/')
-	}
-	return t.nodes.appendLevel(name, n)
 }

@@ -175,10 +175,7 @@ func TestMatch(t *testing.T) {
 			var names Names[int]
 			names.Set([]byte(c.topic), 1)
 			got = 0
-			names.Walk(c.filter, func(name []byte, v int) bool {
-				if string(name) != c.topic {
-					t.Errorf("walked to %q", name)
-				}
+			names.Step(NewCursor(c.filter), 1000, func(v int) bool {
 				got += v
 				return true
 			})

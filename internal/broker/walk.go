@@ -1,0 +1,280 @@
+package broker
+
+import (
+	"strings"
+	"time"
+
+	"midge/internal/message"
+	"midge/internal/packet"
+	"midge/internal/store"
+	"midge/internal/topic"
+)
+
+// walker is a client that is owed retained messages: those of one filter after
+// the other. It has a cursor and no list of messages, so that a client can ask
+// for all of them with each of its subscriptions.
+type walker struct {
+	client *client
+	owed   map[string]uint32 // by the filter of a subscription: see retainedRequest.newest
+	order  []string          // the filters
+	cursor *topic.Cursor     // for the first of them; nil: it has not begun
+}
+
+const (
+	// atOnce is how many topics one client's walk looks at before others have
+	// their turn: a tenth of a millisecond.
+	atOnce = 256
+
+	// peek of them are looked at right behind SUBACK. Most filters match fewer.
+	peek = 32
+
+	// mostWalkers go on in a turn, and walkAgain is when they try again if none
+	// of them could. Output that drains makes a turn earlier.
+	mostWalkers = 64
+	walkAgain   = 50 * time.Millisecond
+)
+
+// retainedRequest asks for the retained messages of a subscription.
+type retainedRequest struct {
+	sub    *subscription
+	newest uint32 // the stamp of the newest message that is owed: later ones come live
+}
+
+// requestRetained begins to send the retained messages of a subscription. A
+// request that is repeated takes the place of the one before. The client is not
+// read before it has them all, so that it can't ask for more than it reads;
+// its silence is not held against it, and TCP notices if it is gone.
+func (s *shard) requestRetained(r retainedRequest) {
+	cl, filter := r.sub.client, r.sub.filter
+	if w := s.walkers[cl]; w != nil {
+		w.add(s, r)
+		return
+	}
+	if !strings.ContainsAny(filter, "+#") && s.queueRoom(cl) > 0 && s.roomInOutput(cl) {
+		if m := s.b.retained.get(filter, r.newest, s.now); m != nil {
+			s.deliverRetained(m, r.sub)
+		}
+		return
+	}
+	w := &walker{client: cl, owed: map[string]uint32{filter: r.newest}, order: []string{filter}}
+	spent, done := s.walk(w, peek)
+	if s.work += spent; done {
+		return
+	}
+	s.walkers[cl] = w
+	s.walking = append(s.walking, w)
+}
+
+// add makes sure that a filter is among those of a walker.
+func (w *walker) add(s *shard, r retainedRequest) {
+	filter := r.sub.filter
+	if _, known := w.owed[filter]; !known {
+		if len(w.order) > 2*w.client.subs.weight()+16 { // most of these subscriptions are gone
+			w.compact(s)
+		}
+		w.order = append(w.order, filter)
+	} else if w.order[0] == filter {
+		w.begin(s) // again
+	}
+	w.owed[filter] = r.newest
+}
+
+// compact drops the filters that are not subscribed to any more.
+func (w *walker) compact(s *shard) {
+	w.begin(s)
+	order := w.order
+	w.order = nil
+	for _, filter := range order {
+		if w.client.subs.find(filter) == nil {
+			delete(w.owed, filter)
+		} else {
+			w.order = append(w.order, filter)
+		}
+	}
+}
+
+// begin makes the walk for the first filter begin anew.
+func (w *walker) begin(s *shard) {
+	if w.cursor != nil {
+		s.b.retained.leave(w.cursor)
+		w.cursor = nil
+	}
+}
+
+// next ends the walk for the first filter.
+func (w *walker) next() {
+	delete(w.owed, w.order[0])
+	w.order, w.cursor = w.order[1:], nil
+}
+
+// walk sends a client more of the retained messages that it is owed, after a
+// look at most topics or about that. It returns how much work that was, and
+// whether it has all.
+func (s *shard) walk(w *walker, most int) (spent int, done bool) {
+	cl := w.client
+	for len(w.order) > 0 {
+		filter := w.order[0]
+		sub := cl.subs.find(filter)
+		if sub == nil {
+			w.begin(s)
+			w.next()
+			continue
+		}
+		if s.queueRoom(cl) == 0 {
+			s.resume(cl.conn, forWalk) // only its acknowledgements make room
+			return spent, false
+		}
+		if spent >= most || !s.roomInOutput(cl) {
+			s.pause(cl.conn, forWalk)
+			return spent, false
+		}
+		if w.cursor == nil {
+			w.cursor = topic.NewCursor(filter)
+		}
+		var looked int
+		var more bool
+		s.found, looked, more = s.b.retained.step(s.found[:0], w.cursor, min(most-spent, s.queueRoom(cl)), w.owed[filter], s.now)
+		spent += looked + len(s.found)
+		for _, m := range s.found {
+			s.deliverRetained(m, sub)
+		}
+		clear(s.found)
+		if !more {
+			w.next()
+		}
+	}
+	s.resume(cl.conn, forWalk)
+	return spent, true
+}
+
+// goOnWalking lets clients go on that are owed retained messages, in turn, and
+// returns when it wants to be called again.
+func (s *shard) goOnWalking() (next time.Duration) {
+	if len(s.walking) == 0 {
+		return forever
+	}
+	sum, n := 0, 0
+	for n < min(len(s.walking), mostWalkers) && (n == 0 || s.work < turnWork) {
+		w := s.walking[n]
+		n++
+		if s.walkers[w.client] != w {
+			continue // it has left
+		}
+		spent, done := s.walk(w, atOnce)
+		sum += spent
+		s.work += spent
+		if done {
+			delete(s.walkers, w.client)
+		} else {
+			s.walking = append(s.walking, w)
+		}
+	}
+	clear(s.walking[:n])
+	if s.walking = s.walking[n:]; len(s.walking) == 0 {
+		s.walking = nil
+		return forever
+	}
+	if sum > 0 {
+		return s.now
+	}
+	return s.now + walkAgain
+}
+
+// stopWalking forgets what a client is owed that has left.
+func (s *shard) stopWalking(cl *client) {
+	if w := s.walkers[cl]; w != nil {
+		w.begin(s)
+		delete(s.walkers, cl)
+	}
+}
+
+// queueRoom is how many more retained messages a client's queue takes now, the
+// other half being for others.
+func (s *shard) queueRoom(cl *client) int {
+	return max(s.session.MostWaiting(cl.stored())/2+1-cl.session.Waiting(), 0)
+}
+
+// roomInOutput tells whether a client's connection takes more of them now.
+func (s *shard) roomInOutput(cl *client) bool {
+	return cl.conn.net.Pending() < s.b.cfg.Limits.PendingBytes/2
+}
+
+func (s *shard) deliverRetained(m *message.Message, sub *subscription) {
+	if sub.noLocal && m.Publisher == sub.client.id && m.Publisher != "" {
+		return // MQTT-3.8.3-3
+	}
+	var ids []uint32
+	if sub.id != 0 {
+		ids = []uint32{sub.id}
+	}
+	s.lend(m)
+	qos := min(m.QoS, sub.qos)
+	if qos > 0 || ids != nil {
+		key := s.writeRetained(m, sub, qos, ids)
+		s.enqueue(sub.client, m, qos, true, ids, nil, key, true)
+		return
+	}
+	s.deliverDirect(sub.client, m, true)
+}
+
+// writeRetained puts a retained message on disk for one stored session.
+func (s *shard) writeRetained(m *message.Message, sub *subscription, qos packet.QoS, ids []uint32) message.Key {
+	if qos == 0 || !sub.client.stored() {
+		return 0
+	}
+	s.books.receivers = store.AppendReceiver(s.books.receivers[:0], &store.Receiver{
+		Session: sub.client.session.Number, QoS: qos, Retain: true, IDs: ids,
+	})
+	return s.writeReceivers(1, m, 0)
+}
+
+// stepBytes of messages end a step of a walk, so that it does not send much more
+// than there is room for.
+const stepBytes = 16 << 10
+
+// step goes on with a walk, which looks at n topics at most. It appends the
+// messages that have not ended and are no newer than newest, and returns how
+// many topics it has looked at, and whether there are more.
+func (r *retained) step(all []*message.Message, c *topic.Cursor, n int, newest uint32, now time.Duration) (_ []*message.Message, looked int, more bool) {
+	size := 0
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	looked, more = r.messages.Step(c, n, func(k *kept) (goOn bool) {
+		if k.owed(newest, now) {
+			all = append(all, &k.Message)
+			size += k.Size()
+		}
+		return size < stepBytes
+	})
+	return all, looked, more
+}
+
+// leave ends a walk before its end.
+func (r *retained) leave(c *topic.Cursor) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.messages.Leave(c)
+}
+
+// newest is the stamp of the message that was retained last.
+func (r *retained) newest() uint32 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.stamp
+}
+
+// get returns the message of a topic, nil if there is none or it is newer than
+// newest.
+func (r *retained) get(name string, newest uint32, now time.Duration) *message.Message {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if k, ok := r.messages.Get([]byte(name)); ok && k.owed(newest, now) {
+		return &k.Message
+	}
+	return nil
+}
+
+// owed tells whether a message is no newer than newest, and has not ended.
+func (k *kept) owed(newest uint32, now time.Duration) bool {
+	return int32(k.stamp-newest) <= 0 && !k.Expired(now)
+}

@@ -1,0 +1,342 @@
+package broker
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"midge/internal/packet"
+)
+
+// storm is what one client sends in one write.
+type storm struct {
+	name     string
+	packet   func(i int) []byte
+	most     int // work of one packet
+	receives packet.Type
+}
+
+// TestStorms lets a client send as much as a socket holds of each request that
+// costs more than it weighs. No call does much more work than a turn may have, a
+// ping of another client is answered in the same turn, and in the end all is
+// done.
+func TestStorms(t *testing.T) {
+	const v, receivers, retained = packet.V5, 1000, 3000
+	filters := make([]packet.Subscription, 1000)
+	names := make([][]byte, len(filters))
+	for i := range filters {
+		names[i] = fmt.Appendf(nil, "f/%d/+", i)
+		filters[i].Filter = names[i]
+	}
+	publish := func(p packet.Publish) func(int) []byte {
+		return func(i int) []byte {
+			p.ID = packet.ID(i%60_000 + 1)
+			return p.Append(nil, v)
+		}
+	}
+	for _, st := range []storm{
+		{"PUBLISH to many", publish(packet.Publish{Topic: []byte("many")}), receivers, 0},
+		{"PUBLISH to nobody", publish(packet.Publish{Topic: []byte("x")}), 1, 0},
+		{"PUBLISH retained", publish(packet.Publish{Topic: []byte("r/1"), Payload: []byte("x"), Retain: true}), setupWork, 0},
+		{"PINGREQ", func(int) []byte { return []byte{0xc0, 0} }, 1, packet.PINGRESP},
+		{"SUBSCRIBE to all", func(i int) []byte {
+			p := packet.Subscribe{ID: packet.ID(i%60_000 + 1), Subscriptions: []packet.Subscription{{Filter: []byte("#")}}}
+			return p.Append(nil, v)
+		}, peek + setupWork, packet.SUBACK},
+		{"SUBSCRIBE to much, in turn", func(i int) []byte {
+			p := packet.Subscribe{ID: packet.ID(i%60_000 + 1), Subscriptions: []packet.Subscription{{Filter: fmt.Appendf(nil, "r/#")}}}
+			if i%2 > 0 {
+				p.Subscriptions[0].Filter = []byte("+/+")
+			}
+			return p.Append(nil, v)
+		}, peek + setupWork, packet.SUBACK},
+		{"SUBSCRIBE and UNSUBSCRIBE", func(i int) []byte {
+			p := packet.Subscribe{ID: 1, Subscriptions: []packet.Subscription{{Filter: fmt.Appendf(nil, "r/%d/#", i)}}}
+			return (&packet.Unsubscribe{ID: 1, Filters: [][]byte{p.Subscriptions[0].Filter}}).Append(p.Append(nil, v), v)
+		}, 2 * (peek + setupWork), packet.UNSUBACK},
+		{"SUBSCRIBE many", func(int) []byte {
+			return (&packet.Subscribe{ID: 1, Subscriptions: filters}).Append(nil, v)
+		}, len(filters) * (setupWork + peek), packet.SUBACK},
+		{"UNSUBSCRIBE many", func(int) []byte {
+			return (&packet.Unsubscribe{ID: 1, Filters: names}).Append(nil, v)
+		}, len(filters) * setupWork, packet.UNSUBACK},
+	} {
+		for _, shards := range []int{1, 2} { // of the same client, and of others
+			t.Run(fmt.Sprintf("%s/shards=%d", st.name, shards), func(t *testing.T) {
+				w := newWorld(t, Config{Shards: shards, Sys: -1})
+				for i := range receivers {
+					w.connect(packet.V311, fmt.Sprint("receiver", i)).subscribe("many", 0)
+				}
+				for _, p := range w.conns {
+					p.discard = true
+				}
+				pub := w.connect(v, "pub")
+				for i := range retained {
+					pub.publish(fmt.Sprint("r/", i), "v", 0, true)
+				}
+				other := w.connect(v, "other")
+				bad := w.connect(v, "bad")
+				packets, last := 0, 0
+				for len(bad.in) < 64<<10 {
+					b := st.packet(packets)
+					bad.in = append(bad.in, b...)
+					packets++
+				}
+				before := w.b.Counters().PacketsReceived
+				for turns := 0; len(bad.in) > 0; turns++ {
+					if turns > 20_000 {
+						t.Fatalf("%d bytes are never read", len(bad.in))
+					}
+					for _, s := range w.b.shards {
+						start := s.work
+						if !bad.paused && bad.shard == s.index {
+							bad.offer()
+						}
+						if other.shard == s.index {
+							other.in = []byte{0xc0, 0}
+							other.offer()
+						}
+						s.Turn(w.now)
+						last = max(last, s.work-start)
+					}
+					w.now++
+					for _, p := range w.conns {
+						p.write()
+					}
+					if other.next(packet.PINGRESP) == nil {
+						t.Fatalf("turn %d: another client's ping is not answered", turns)
+					}
+				}
+				w.turn()
+				if most := 3*turnWork + 2*st.most; last > most {
+					t.Errorf("a turn had work of %d, %d at most", last, most)
+				}
+				if n := int(w.b.Counters().PacketsReceived - before); bad.closed || n < packets {
+					t.Errorf("%d of %d packets are done, closed %t", n, packets, bad.closed)
+				}
+				if st.receives != 0 {
+					n := 0
+					for b := bad.out; len(b) > 0; {
+						first, _, size, err := packet.Split(b, packet.MaxSize)
+						if err != nil || size == 0 {
+							t.Fatal("the broker sent nonsense")
+						}
+						if packet.TypeOf(first) == st.receives {
+							n++
+						}
+						b = b[size:]
+					}
+					if n < packets {
+						t.Errorf("%d of %d answers came", n, packets)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestRepeatedSubscribe asks for all retained messages again and again, with one
+// filter and with many, and reads nothing.
+func TestRepeatedSubscribe(t *testing.T) {
+	const retained, requests = 3000, 20_000
+	for name, filter := range map[string]func(i int) string{
+		"one filter":    func(int) string { return "#" },
+		"many filters":  func(i int) string { return "+" + strings.Repeat("/+", i%100) + "/#" },
+		"gone at once":  func(i int) string { return fmt.Sprintf("r/%d/#", i) },
+		"much and more": func(i int) string { return []string{"#", "r/#", "+/+", "+/#"}[i%4] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Config{Shards: 1, Sys: -1})
+			pub := w.connect(packet.V5, "pub")
+			for i := range retained {
+				pub.publish(fmt.Sprint("r/", i), "v", 0, true)
+			}
+			bad := w.connect(packet.V5, "bad")
+			bad.deaf = true
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			for i := range requests {
+				if bad.closed || bad.paused {
+					w.now++
+					w.turn()
+				}
+				if bad.closed {
+					break
+				}
+				f := []byte(filter(i))
+				b := (&packet.Subscribe{ID: 1, Subscriptions: []packet.Subscription{{Filter: f}}}).Append(nil, packet.V5)
+				if name == "gone at once" {
+					b = (&packet.Unsubscribe{ID: 1, Filters: [][]byte{f}}).Append(b, packet.V5)
+				}
+				bad.in = append(bad.in, b...)
+				if !bad.paused {
+					bad.offer()
+				}
+				if len(bad.in) > 64<<10 {
+					break // it is not read: the engine and TCP hold the rest back
+				}
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 6<<20 {
+				t.Errorf("memory has grown by %d kB", grown>>10)
+			}
+			for _, wk := range w.b.shards[0].walkers {
+				if len(wk.order) > 2*wk.client.subs.weight()+17 {
+					t.Errorf("%d walks wait for %d subscriptions", len(wk.order), wk.client.subs.weight())
+				}
+			}
+			bad.deaf = false
+			for range 200 {
+				w.now++
+				w.turn()
+			}
+			bad.hang()
+			if n := len(w.b.shards[0].walkers); n > 0 {
+				t.Errorf("%d walkers are left", n)
+			}
+		})
+	}
+}
+
+// TestWalkMeanwhile changes retained messages while a client is being sent them.
+func TestWalkMeanwhile(t *testing.T) {
+	w := newWorld(t, Config{Shards: 1, Sys: -1, Limits: Limits{PendingBytes: 4096}})
+	pub := w.connect(packet.V311, "pub")
+	const n = 1000
+	for i := range n {
+		pub.publish(fmt.Sprint("r/", i), "old", 0, true)
+	}
+	sub := w.connect(packet.V311, "sub")
+	sub.deaf = true
+	sub.bytes((&packet.Subscribe{ID: 1, Subscriptions: []packet.Subscription{{Filter: []byte("r/#")}}}).Append(nil, packet.V311))
+	if !sub.paused {
+		t.Fatal("the client is read although it has an open walk")
+	}
+	for i := range n {
+		switch i % 4 {
+		case 0:
+			pub.publish(fmt.Sprint("r/", i), "new", 0, true)
+		case 1:
+			pub.publish(fmt.Sprint("r/", i), "", 0, true)
+		}
+	}
+	sub.deaf = false
+	for range 300 {
+		w.now++
+		w.turn()
+	}
+	live := w.b.Counters().DroppedSlow // it was deaf
+	old := map[string]int{}
+	sub.next(packet.SUBACK)
+	for {
+		m, ok := sub.message()
+		if !ok {
+			break
+		}
+		if m.Retain && string(m.Payload) == "new" {
+			t.Errorf("%s came as retained, although it is newer than the subscription", m.Topic)
+		}
+		if m.Retain {
+			old[string(m.Topic)]++
+		}
+	}
+	for i := range n {
+		topic := fmt.Sprint("r/", i)
+		if got := old[topic]; got > 1 || got == 0 && i%4 > 1 {
+			t.Errorf("%s came %d times", topic, got)
+		}
+	}
+	if live == 0 || sub.paused {
+		t.Errorf("dropped %d, paused %t: the test proves nothing, or the client waits for ever", live, sub.paused)
+	}
+	sub.publish("r/x", "x", 0, false)
+	sub.want("x")
+}
+
+// clumsy is an Access with a fault.
+type clumsy struct {
+	allowAll
+	at string
+}
+
+func (c *clumsy) fail(at string) {
+	if c.at == at {
+		panic("clumsy")
+	}
+}
+
+func (c *clumsy) Connect(Request, func(packet.ReasonCode)) (packet.ReasonCode, bool) {
+	c.fail("CONNECT")
+	return packet.Success, true
+}
+
+func (c *clumsy) Publish(string, []byte) bool {
+	c.fail("PUBLISH")
+	return true
+}
+
+func (c *clumsy) Subscribe(string, string) bool {
+	c.fail("SUBSCRIBE")
+	return true
+}
+
+// TestPanic lets a packet meet a fault of the broker, before and after it has
+// changed something.
+func TestPanic(t *testing.T) {
+	for _, tt := range []struct {
+		name, at string
+		send     []byte
+		ends     packet.Type // what the client is told; 0: the process ends
+	}{
+		{"CONNECT", "CONNECT", (&packet.Connect{Version: packet.V5, ClientID: []byte("bad")}).Append(nil), packet.CONNACK},
+		{"PUBLISH 0", "PUBLISH", publishing(packet.Publish{Topic: []byte("a")})(packet.V5), packet.DISCONNECT},
+		{"PUBLISH 1", "PUBLISH", publishing(packet.Publish{Topic: []byte("a"), QoS: 1, ID: 1})(packet.V5), packet.DISCONNECT},
+		{"PUBLISH 2", "PUBLISH", publishing(packet.Publish{Topic: []byte("a"), QoS: 2, ID: 1})(packet.V5), 0},
+		{"SUBSCRIBE", "SUBSCRIBE", subscribeTo("a")(packet.V5), 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			access := &clumsy{}
+			w := newWorld(t, Config{Shards: 1, Sys: -1, Access: access})
+			good := w.connect(packet.V5, "good")
+			good.subscribe("ok", 0)
+			bad := w.dial(packet.V5)
+			if tt.at != "CONNECT" {
+				bad.bytes((&packet.Connect{Version: packet.V5, ClientID: []byte("bad")}).Append(nil))
+				bad.next(packet.CONNACK)
+			}
+			access.at = tt.at
+			text := func() (text string) {
+				defer func() {
+					if v := recover(); v != nil {
+						text = fmt.Sprint(v)
+					}
+				}()
+				bad.bytes(tt.send)
+				return ""
+			}()
+			access.at = ""
+			if tt.ends == 0 {
+				if want := "midge: shard 0: " + tt.at + ` from client "bad" at 127.0.0.1:4711: clumsy`; text != want {
+					t.Errorf("the process ended with %q, want %q", text, want)
+				}
+				return
+			}
+			if text != "" {
+				t.Fatalf("the process ended: %s", text)
+			}
+			code := byte(packet.ImplementationSpecificError)
+			if !bad.closed || packet.TypeOf(bad.out[0]) != tt.ends || !bytes.Contains(bad.out[:5], []byte{code}) {
+				t.Errorf("closed %t, told % x", bad.closed, bad.out)
+			}
+			good.publish("ok", "still", 0, false)
+			good.want("still")
+			if c := w.b.Counters(); c.Panics != 1 {
+				t.Errorf("%d panics are counted", c.Panics)
+			}
+		})
+	}
+}
