@@ -48,6 +48,7 @@ const (
 	clientRefused    = "client refused"      // at CONNECT, or before it
 	clientClosed     = "client closed"       // by the broker
 	clientLimited    = "client limited"      // a request was refused, the connection goes on
+	clientDelayed    = "client delayed"      // see contest
 	clientConnects   = "client connected"    // see clientLog.connections
 	clientDisconnect = "client disconnected" // the same
 )

@@ -27,7 +27,7 @@ type conn struct {
 	apart     bool // it takes topic aliases or only small packets, so that it can't get the same bytes as others
 	closing   bool // nothing is read or sent any more
 	waits     waits
-	entered   bool // is counted by the gate
+	passage   passage
 }
 
 // pace tells how a client keeps up with its messages.
@@ -87,10 +87,13 @@ func (s *shard) most(c *conn) int {
 // patience is how long the client may be silent (MQTT-3.1.2-22); 0: for ever.
 func (c *conn) patience() time.Duration { return time.Duration(c.keepAlive) * time.Second * 3 / 2 }
 
-// joining is a connection whose CONNECT waits, for Access or for a hearing.
+// joining is a connection whose CONNECT waits: for its turn (see contest), for
+// Access, or for a hearing.
 type joining struct {
 	id       string            // the client's
 	assigned string            // the same if it gets it from us, otherwise ""
+	queued   bool              // it waits for its turn
+	asked    bool              // Access has been asked
 	answered bool              // Access has answered:
 	code     packet.ReasonCode // this
 	heard    *conn             // the connection to take over from, once it was heard out
@@ -118,21 +121,12 @@ func (s *shard) Open(n engine.Conn) {
 	if moved {
 		return
 	}
-	all, perIP := s.b.gate.enter(c)
+	c.passage = s.b.gate.enter(c)
 	switch {
-	case all:
-		s.count.RefusedConnections++
-		s.note(c, slog.LevelWarn, clientRefused, "", packet.QuotaExceeded, "more connections than limits.connections allows", "")
-		s.close(c, "refused")
-	case perIP:
-		s.count.RefusedPerIP++
-		s.note(c, slog.LevelWarn, clientRefused, "", packet.QuotaExceeded, "more connections of this address than limits.connections_per_ip allows", "")
-		s.close(c, "refused")
-	default:
-		c.entered = true
-		if s.b.stopping.Load() {
-			s.close(c, "the broker stops")
-		}
+	case c.passage != entered:
+		s.turnAway(c)
+	case s.b.stopping.Load():
+		s.timers.start(&c.timer, s.now+refusalTime)
 	}
 }
 
@@ -169,9 +163,7 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 		return
 	}
 	c.closing, s.intact = true, false
-	if c.entered {
-		s.b.gate.leave(c) // what still lingers counts no more
-	}
+	s.b.gate.leave(c) // what still lingers counts no more
 	s.timers.stop(&c.timer)
 	delete(s.unconnected, c)
 	delete(s.joining, c)
@@ -352,18 +344,8 @@ func (s *shard) answerEnd(c *conn, code packet.ReasonCode, reason string) {
 // expire implements expirer: CONNECT did not come in time, or the client has
 // been silent too long.
 func (c *conn) expire(s *shard) {
-	if j := s.joining[c]; j != nil {
-		s.count.ConnectTimeouts++
-		s.note(c, slog.LevelWarn, clientRefused, j.id, packet.ServerUnavailable, "nobody has decided within limits.connect_timeout whether it may connect", "")
-		ack := packet.Connack{Code: packet.ServerUnavailable}
-		s.send(c, ack.Append(s.out[:0], c.version))
-		s.close(c, "no decision in time")
-		return
-	}
 	if c.client == nil {
-		s.count.ConnectTimeouts++
-		s.note(c, slog.LevelInfo, clientRefused, "", packet.MaximumConnectTime, "no complete CONNECT within limits.connect_timeout", "")
-		s.close(c, "no CONNECT in time")
+		s.expireUnconnected(c)
 		return
 	}
 	if s.stuck(c) {
@@ -380,6 +362,24 @@ func (c *conn) expire(s *shard) {
 	}
 	s.count.KeepAliveTimeouts++
 	s.endFor(c, packet.KeepAliveTimeout, "silent for longer than one and a half times its Keep Alive", keepAliveClause(c.version))
+}
+
+// expireUnconnected is expire before CONNECT is answered.
+func (s *shard) expireUnconnected(c *conn) {
+	j := s.joining[c]
+	switch {
+	case j != nil && j.queued:
+		s.goOn(c, j)
+	case c.passage != entered:
+		s.closeUnanswered(c)
+	case j != nil:
+		s.count.ConnectTimeouts++
+		s.refuseLater(c, j, "nobody has decided within limits.connect_timeout whether it may connect")
+	default:
+		s.count.ConnectTimeouts++
+		s.note(c, slog.LevelInfo, clientRefused, "", packet.MaximumConnectTime, "no complete CONNECT within limits.connect_timeout", "")
+		s.close(c, "no CONNECT in time")
+	}
 }
 
 // keepAliveClause is where a version asks for the end of silent connections.

@@ -24,13 +24,17 @@ func shardOf(clientID []byte, shards int) int {
 
 // join runs a CONNECT (MQTT 5.0 section 3.1.4). It reports false if the packet
 // is to be offered again: the connection moves to the shard of its client id,
-// Access is thinking, or the connection that it takes over from is heard out.
+// it waits for its turn (see contest), Access is thinking, or the connection that
+// it takes over from is heard out.
 func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 	p := &s.connect
 	err := p.Decode(first, body)
 	c.version = p.Version
 	if err != nil {
 		s.fault(c, err)
+		return true
+	}
+	if s.refused(c) {
 		return true
 	}
 	j := s.joining[c]
@@ -56,6 +60,15 @@ func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 		s.close(c, "Maximum Packet Size is too small for CONNACK")
 		return true
 	}
+	if j == nil {
+		if wait := s.wait(id); wait > 0 {
+			s.holdBack(c, id, assigned, wait)
+			return false
+		}
+	} else if j.queued {
+		s.pause(c, forAnswer) // it has sent more, which we don't pile up
+		return false
+	}
 	var code packet.ReasonCode
 	switch {
 	case s.cantPromise(p, id):
@@ -66,7 +79,7 @@ func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 		s.count.RefusedStore++
 		s.refuse(c, code, "the disk is full or has failed")
 		return true
-	case j == nil:
+	case j == nil || !j.asked:
 		var now bool
 		if code, now = s.ask(c, p, id, assigned); !now {
 			return false
@@ -164,7 +177,7 @@ func (s *shard) ask(c *conn, p *packet.Connect, id, assigned string) (code packe
 		})
 	})
 	if !now {
-		s.joining[c] = &joining{id: id, assigned: assigned}
+		s.joining[c] = &joining{id: id, assigned: assigned, asked: true}
 		s.pause(c, forAnswer)
 	}
 	return code, now
@@ -205,7 +218,7 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 	s.work += setupWork
 	wait := s.mustWait(p, id)
 	if old := s.clients[id]; old != nil && old.conn != nil {
-		s.count.TakenOver++
+		s.takenOver(id)
 		s.end(old.conn, packet.SessionTakenOver, "another connection uses the client id") // MQTT-3.1.4-3
 	}
 	if cl := s.clients[id]; cl != nil && cl.away != nil {
@@ -367,6 +380,15 @@ func (s *shard) connackProperties(p *packet.Connect, assigned string, ack *packe
 // closes.
 func (s *shard) refuse(c *conn, code packet.ReasonCode, reason string) {
 	s.refuseFor(c, code, reason, "")
+}
+
+// refuseLater refuses a CONNECT that was read before, and is not in s.connect
+// any more.
+func (s *shard) refuseLater(c *conn, j *joining, reason string) {
+	s.note(c, slog.LevelWarn, clientRefused, j.id, packet.ServerUnavailable, reason, "")
+	ack := packet.Connack{Code: packet.ServerUnavailable}
+	s.send(c, ack.Append(s.out[:0], c.version))
+	s.close(c, reason)
 }
 
 // refuseFor is refuse with the clause of the standard that asks for it, "" for

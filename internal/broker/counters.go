@@ -53,7 +53,9 @@ type Counters struct {
 	RefusedRetained      uint64
 	RefusedSize          uint64
 	RefusedStore         uint64
+	RefusedUnanswered    uint64
 
+	Delayed           uint64
 	TakenOver         uint64
 	ConnectTimeouts   uint64
 	KeepAliveTimeouts uint64
@@ -127,7 +129,9 @@ var counterTable = []counter{
 	{"refused/retained", "retained messages over the limits: `limits.retained_messages`, `limits.retained_bytes`", total, func(c *Counters) *uint64 { return &c.RefusedRetained }},
 	{"refused/size", "packets over the limit: `limits.packet_size`, `limits.connect_size`; and clients whose Maximum Packet Size is too small for CONNACK", total, func(c *Counters) *uint64 { return &c.RefusedSize }},
 	{"refused/store", "what asked to be durable while the disk was full or had failed", total, func(c *Counters) *uint64 { return &c.RefusedStore }},
+	{"refused/unanswered", "of the connections over a limit, those that were closed without CONNACK: they sent no CONNECT in time, or there were too many", total, func(c *Counters) *uint64 { return &c.RefusedUnanswered }},
 
+	{"connections/delayed", "CONNECT packets that had to wait because connections take a client id from each other", total, func(c *Counters) *uint64 { return &c.Delayed }},
 	{"closed/taken_over", "connections that another one with the same client id ended", total, func(c *Counters) *uint64 { return &c.TakenOver }},
 	{"closed/connect_timeout", "connections whose CONNECT did not come, or was not decided upon, in time: `limits.connect_timeout`", total, func(c *Counters) *uint64 { return &c.ConnectTimeouts }},
 	{"closed/keep_alive", "clients that were silent for longer than their Keep Alive allows", total, func(c *Counters) *uint64 { return &c.KeepAliveTimeouts }},

@@ -33,9 +33,10 @@ func (s *shard) hearOut(c *conn, id, assigned string, code packet.ReasonCode) (w
 	}
 	j := s.joining[c]
 	if j == nil {
-		j = &joining{id: id, assigned: assigned, answered: true, code: code}
+		j = &joining{id: id, assigned: assigned}
 		s.joining[c] = j
 	}
+	j.asked, j.answered, j.code = true, true, code
 	if j.heard == cl.conn {
 		return false
 	}

@@ -1,15 +1,20 @@
 package broker
 
 import (
+	"log/slog"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"midge/internal/packet"
 )
 
 // gate counts the network connections of all shards, against the limits.
 type gate struct {
 	most, mostPerIP int
 	n               atomic.Int64
+	refusing        atomic.Int64 // connections over the limits that wait to be told
 	mu              sync.Mutex
 	perIP           map[netip.Addr]int // used only if there is a limit, and so is
 	from            map[*conn]netip.Addr
@@ -22,32 +27,55 @@ func (g *gate) init(l Limits) {
 	}
 }
 
+// passage tells how a connection came through the gate.
+type passage uint8
+
+const (
+	entered   passage = iota // it is counted
+	overAll                  // there are too many, and it waits to be told
+	overPerIP                // there are too many from its address, and it waits to be told
+)
+
+const (
+	// mostRefusing connections over the limits are kept at one time until they
+	// have sent CONNECT, which CONNACK can then refuse. A flood fills them, and
+	// costs no more descriptors; what is over is closed at once.
+	mostRefusing = 64
+
+	// refusalTime is how long they have for that: several round trips.
+	refusalTime = time.Second
+)
+
 // enter lets a connection in, or tells which limit it is over.
-func (g *gate) enter(c *conn) (all, perIP bool) {
+func (g *gate) enter(c *conn) passage {
 	if n := g.n.Add(1); g.most > 0 && n > int64(g.most) {
 		g.n.Add(-1)
-		return true, false
+		return overAll
 	}
 	if g.mostPerIP == 0 {
-		return false, false
+		return entered
 	}
 	a := c.net.Remote().Addr()
 	if !a.IsValid() {
-		return false, false
+		return entered
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.perIP[a] >= g.mostPerIP {
 		g.n.Add(-1)
-		return false, true
+		return overPerIP
 	}
 	g.perIP[a]++
 	g.from[c] = a
-	return false, false
+	return entered
 }
 
-// leave lets a connection out that enter let in.
+// leave lets a connection out.
 func (g *gate) leave(c *conn) {
+	if c.passage != entered {
+		g.refusing.Add(-1)
+		return
+	}
 	g.n.Add(-1)
 	if g.mostPerIP == 0 {
 		return
@@ -62,4 +90,47 @@ func (g *gate) leave(c *conn) {
 	if g.perIP[a]--; g.perIP[a] == 0 {
 		delete(g.perIP, a)
 	}
+}
+
+// turnAway refuses a connection that is over a limit: with an answer to its
+// CONNECT, unless too many others wait for theirs.
+func (s *shard) turnAway(c *conn) {
+	if c.passage == overAll {
+		s.count.RefusedConnections++
+	} else {
+		s.count.RefusedPerIP++
+	}
+	if s.b.gate.refusing.Add(1) <= mostRefusing {
+		s.timers.start(&c.timer, s.now+min(refusalTime, s.b.cfg.Limits.ConnectTimeout))
+		return
+	}
+	s.closeUnanswered(c)
+}
+
+// closeUnanswered closes a connection that is over a limit and can't be told.
+func (s *shard) closeUnanswered(c *conn) {
+	s.count.RefusedUnanswered++
+	s.note(c, slog.LevelWarn, clientRefused, "", packet.QuotaExceeded, c.passage.reason(), "")
+	s.close(c, "refused")
+}
+
+// refused answers the CONNECT of a connection that was not let in.
+func (s *shard) refused(c *conn) bool {
+	switch {
+	case c.passage != entered:
+		s.refuse(c, packet.QuotaExceeded, c.passage.reason())
+	case s.b.stopping.Load():
+		s.refuse(c, packet.ServerUnavailable, "the broker stops")
+	default:
+		return false
+	}
+	return true
+}
+
+// reason is why a connection is not let in.
+func (p passage) reason() string {
+	if p == overAll {
+		return "more connections than limits.connections allows"
+	}
+	return "more connections of this address than limits.connections_per_ip allows"
 }

@@ -34,6 +34,7 @@ type shard struct {
 	unconnected   map[*conn]struct{}  // connections before CONNECT
 	joining       map[*conn]*joining  // those whose CONNECT waits
 	hearings      map[*conn]*hearing  // of connections that are heard out
+	contests      map[string]*contest // by client id
 	crowd         int                 // most in unconnected since it was made
 	walkers       map[*client]*walker // those that are owed retained messages
 	walking       []*walker           // in the order of their turns
@@ -95,6 +96,7 @@ func newShard(b *Broker, index int) *shard {
 		joining:     map[*conn]*joining{},
 		hearings:    map[*conn]*hearing{},
 		behind:      map[*conn]*lagging{},
+		contests:    map[string]*contest{},
 		outgoing:    make([]*batch, b.cfg.Shards),
 		books: books{
 			owed: map[*conn]int{}, left: map[message.Key]left{}, done: map[message.Key][]uint64{}, durable: map[string]int32{},

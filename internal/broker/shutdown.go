@@ -76,6 +76,10 @@ func (s *shard) disconnectAll() {
 		}
 	}
 	for c := range s.unconnected {
-		s.close(c, "the broker stops")
+		if j := s.joining[c]; j != nil {
+			s.refuseLater(c, j, "the broker stops")
+		} else {
+			s.close(c, "the broker stops")
+		}
 	}
 }

@@ -94,11 +94,11 @@ func limits() section {
 	return section{name: "limits", doc: "What one client, or all of them, can make the broker hold. Each limit has a counter of what it refused: see [operations](../operations.md).", settings: []setting{
 		{
 			key: "limits.connections", at: func(c *Config) any { return &c.Limits.Connections }, max: 10_000_000, zero: "as many as the limit of open files allows, 1,000,000 at most",
-			doc:    "Network connections at one time. One more is closed before it has cost anything; a client that has sent CONNECT already is told 0x97 (3.1.1: 3). More than the limit of open files has room for is lowered to that, with a warning.",
+			doc:    "Network connections at one time. One more has a second to send CONNECT, and is told 0x97 (3.1 and 3.1.1: return code 3). 64 connections are kept for that, and what comes beyond them is closed at once. More than the limit of open files has room for is lowered to that, with a warning.",
 			reason: "The operating system's limit is a decision that somebody has made already; staying below it keeps the descriptors that the broker needs itself.",
 		}, {
 			key: "limits.connections_per_ip", at: func(c *Config) any { return &c.Limits.ConnectionsPerIP }, max: 10_000_000, zero: "no limit",
-			doc:    "Network connections at one time from one IP address.",
+			doc:    "Network connections at one time from one IP address. One more is told 0x97, as with `limits.connections`.",
 			reason: "A gateway or a load balancer puts all its clients behind one address. Set it where clients connect directly.",
 		}, {
 			key: "limits.connect_timeout", at: func(c *Config) any { return &c.Limits.ConnectTimeout }, min: int64(100 * time.Millisecond), max: int64(5 * time.Minute),
