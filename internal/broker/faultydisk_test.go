@@ -442,6 +442,8 @@ func (f *faultyDisk) repair() {
 			f.fail("%s: %d messages have no answer although the disk has room again", l.id, len(l.open))
 		}
 	}
+	f.w.pass(mostWait) // who has connected too often in the meantime waits
+	f.commit()
 	for _, l := range f.subs {
 		if l.p == nil {
 			l.connect()

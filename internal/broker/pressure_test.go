@@ -151,10 +151,11 @@ func TestAccessThatThinks(t *testing.T) {
 func TestLimitPerAddress(t *testing.T) {
 	w := newWorld(t, Config{Shards: 1, Sys: -1, Limits: Limits{ConnectionsPerIP: 2}})
 	a, b := w.connect(packet.V5, "a"), w.connect(packet.V5, "b")
-	if c := w.dial(packet.V5); !c.closed {
-		t.Error("a third connection from the address got in")
+	c := w.dial(packet.V5)
+	c.bytes((&packet.Connect{Version: packet.V5, ClientID: []byte("third")}).Append(nil))
+	if body := c.next(packet.CONNACK); len(body) < 2 || body[1] != byte(packet.QuotaExceeded) || !c.closed {
+		t.Errorf("a third connection from the address got CONNACK %x", body)
 	}
-	w.turn()
 	a.hang()
 	w.connect(packet.V5, "c")
 	b.bytes(packet.Pingreq{}.Append(nil, packet.V5))
