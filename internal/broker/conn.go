@@ -403,7 +403,7 @@ func (s *shard) due(c *conn) time.Duration {
 		due = time.Duration(c.heard)*tick + c.patience()
 	}
 	if c.pace != inTime {
-		due = min(due, s.slowUntil(c))
+		due = min(due, s.behind[c].look)
 	}
 	return due
 }

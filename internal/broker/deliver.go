@@ -76,6 +76,7 @@ func (s *shard) countDrops(d session.Drops) {
 // limits.pending_bytes, or would have.
 type lagging struct {
 	since time.Duration // when it was seen to take something, or began to be behind
+	look  time.Duration // when it is to be looked at
 	taken uint64        // net.Taken then
 	asked int           // bytes of answers since it had taken begun
 	begun uint64        // net.Taken
@@ -91,7 +92,7 @@ func (s *shard) hold(c *conn) {
 	c.client.session.Link.Hold = true
 	s.held = append(s.held, c)
 	taken := c.net.Taken()
-	s.behind[c] = &lagging{since: s.now, taken: taken, begun: taken}
+	s.behind[c] = &lagging{since: s.now, look: s.now + firstLook, taken: taken, begun: taken}
 	s.timers.start(&c.timer, s.due(c))
 }
 
@@ -107,20 +108,35 @@ func (s *shard) caughtUp(c *conn) {
 // 64 KiB on the loopback interface: so this is 500 bytes a second.
 const slowPatience = 2 * time.Minute
 
-// slowUntil is when it is to be looked again whether a client that is behind
-// takes anything.
-func (s *shard) slowUntil(c *conn) time.Duration { return s.behind[c].since + slowPatience }
+// firstLook is when a client that is behind is looked at for the first time. A
+// shard may have had two turns before the engine wrote what was pending, all of
+// it: then release has given up too early, and Drained does not come.
+const firstLook = 2 * tick
 
 // stuck reports whether a client that is behind has taken nothing for too long.
 func (s *shard) stuck(c *conn) bool {
-	if c.pace == inTime || s.now < s.slowUntil(c) {
+	if c.pace == inTime {
 		return false
 	}
-	b, taken := s.behind[c], c.net.Taken()
-	if taken == b.taken {
-		return true
+	b := s.behind[c]
+	if s.now < b.look {
+		return false
 	}
-	b.since, b.taken = s.now, taken
+	if c.net.Pending() == 0 {
+		s.caughtUp(c)
+		s.pump(c)
+		return false
+	}
+	patient := b.since + slowPatience
+	if s.now >= patient {
+		taken := c.net.Taken()
+		if taken == b.taken {
+			return true
+		}
+		b.since, b.taken = s.now, taken
+		patient = s.now + slowPatience
+	}
+	b.look = patient
 	return false
 }
 

@@ -40,7 +40,7 @@ var known = map[string]string{
 	"stored intervals":          "issue 8, 13: a message from disk comes with a Message Expiry Interval of 0",
 	"endless expiry":            "issue 8, 14: a Message Expiry Interval near 2^32",
 	"refuse":                    "issue 8, 15: a PUBREC that refuses",
-	"large messages":            "issue 8, 9: a session sends more than pending_bytes",
+	"large messages":            "issue 8, 9: a message that is too large to be read ahead holds up what follows",
 	"expired retains":           "issue 8, 14: expired retained messages count",
 }
 

@@ -227,3 +227,25 @@ func TestAskingWithoutReading(t *testing.T) {
 		t.Error("a client that takes what it asks for was closed")
 	}
 }
+
+// TestTwoTurnsBeforeTheOutputIsWritten proves that a client is not forgotten whose
+// shard gets two turns before the engine writes, and then writes everything, so
+// that Drained does not come.
+func TestTwoTurnsBeforeTheOutputIsWritten(t *testing.T) {
+	w, _ := onStore(t, memstore.New(), time.Now(), true, func(c *Config) { c.Limits.PendingBytes = 4 << 10 })
+	p, _, _ := w.join("reader", expires(3600))
+	p.subscribe("a", 1)
+	pub := w.connect(packet.V5, "pub")
+	for range 2 {
+		m := packet.Publish{Topic: []byte("a"), Payload: make([]byte, 5000), QoS: 1, ID: 9}
+		pub.offerOnly(m.Append(nil, packet.V5))
+	}
+	for range 3 {
+		w.b.shards[0].Turn(w.now)
+	}
+	p.write()
+	w.pass(time.Second)
+	if got, _ := p.payloads(); len(got) != 2 {
+		t.Errorf("%d of 2 messages came", len(got))
+	}
+}
