@@ -128,10 +128,8 @@ func TestRetainedEnds(t *testing.T) {
 					t.Fatal(code)
 				}
 			}
-			began := w.now
 			if how == "restarted" {
-				w, st = onStore(t, backend, wall.Add(began+35*time.Second), true)
-				began = w.now
+				w, st = onStore(t, backend, wall.Add(w.now+35*time.Second), true)
 			} else {
 				w.pass(20 * time.Second)
 				if c := w.b.Counters(); c.Retained != n+1 {

@@ -117,7 +117,8 @@ func samples() map[string]map[string]any {
 			"one": &Receivers{Size: plain.Size(), All: []Receiver{{Session: 7, QoS: 1}}, Message: plain},
 			"several": &Receivers{Size: full.Size(), Expires: ends, Interval: 90, Message: full, All: []Receiver{
 				{Session: 1 << 60, QoS: 2, Retain: true, IDs: []uint32{1, 268_435_455}},
-				{Session: 2, QoS: 1, Share: "$share/g/a/#"}, {Session: 3, QoS: 1},
+				{Session: 2, QoS: 1, Share: "$share/g/a/#"},
+				{Session: 3, QoS: 1},
 			}},
 			"apart": &Receivers{Size: 70_000, Expires: ends, Interval: math.MaxUint32, Apart: true, All: []Receiver{{Session: 7, QoS: 1}}},
 		},

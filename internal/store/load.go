@@ -66,8 +66,14 @@ func (s *Store) Load(l Loader) (damaged []Damaged, err error) {
 		kind byte
 		read func(key, value []byte) error
 	}{
-		{kindSession, ld.session}, {kindWill, ld.will}, {kindSubscription, ld.subscription}, {kindRetained, ld.retained},
-		{kindIncoming, ld.incoming}, {kindOutgoing, ld.outgoing}, {kindUndecided, ld.readUndecided}, {kindReceivers, ld.receivers},
+		{kindSession, ld.session},
+		{kindWill, ld.will},
+		{kindSubscription, ld.subscription},
+		{kindRetained, ld.retained},
+		{kindIncoming, ld.incoming},
+		{kindOutgoing, ld.outgoing},
+		{kindUndecided, ld.readUndecided},
+		{kindReceivers, ld.receivers},
 	} {
 		if err := ld.scan(step.kind, step.read); err != nil {
 			return ld.damaged, err

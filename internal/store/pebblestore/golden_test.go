@@ -77,8 +77,10 @@ func goldenSessions(turn *store.Turn) {
 	turn.PutSubscription(3, &store.Subscription{Filter: "$share/workers/jobs/#", QoS: 1})
 	turn.PutIncoming(1, 17, false)
 	turn.PutIncoming(2, 65535, false)
-	turn.PutWill(&store.Will{Number: 1, ClientID: "connected", Delay: 30 * time.Second, Expiry: 90 * time.Second,
-		Message: message.Message{Topic: []byte("wills/connected"), Payload: []byte("bye"), QoS: 2, Retain: true, Publisher: "connected"}})
+	turn.PutWill(&store.Will{
+		Number: 1, ClientID: "connected", Delay: 30 * time.Second, Expiry: 90 * time.Second,
+		Message: message.Message{Topic: []byte("wills/connected"), Payload: []byte("bye"), QoS: 2, Retain: true, Publisher: "connected"},
+	})
 	turn.PutWill(&store.Will{Number: 2, ClientID: "away", Message: message.Message{Topic: []byte("wills/away"), Publisher: "away"}})
 }
 
@@ -91,8 +93,10 @@ func goldenMessages(turn, unfinished *store.Turn) {
 		}
 		turn.PutReceivers(k, len(all), encoded, m)
 	}
-	one := &message.Message{Topic: []byte("a/b"), Payload: []byte("to one"), QoS: 1, Publisher: "publisher",
-		Properties: append([]byte{1, 1, 3, 0, 4}, "text&\x00\x01k\x00\x01v"...), Expires: 1_900_000_000 * time.Second, Interval: 300_000_000}
+	one := &message.Message{
+		Topic: []byte("a/b"), Payload: []byte("to one"), QoS: 1, Publisher: "publisher",
+		Properties: append([]byte{1, 1, 3, 0, 4}, "text&\x00\x01k\x00\x01v"...), Expires: 1_900_000_000 * time.Second, Interval: 300_000_000,
+	}
 	put(message.NewKey(10, store.PartOwn), one, store.Receiver{Session: 2, QoS: 1, IDs: []uint32{268_435_455, 1}})
 
 	some := &message.Message{Topic: []byte("a/c"), Payload: []byte("to some"), QoS: 2}
