@@ -176,6 +176,12 @@ func (s *Session) again(out []byte, full int, now time.Duration) (_ []byte, d Dr
 		if l.Hold || e.missing() || !e.counted && l.inflight >= l.ReceiveMaximum && !s.yield(i+1) {
 			return out, d
 		}
+		if e.first && e.expired(now) { // while its identifier went to disk (MQTT-3.3.2-5)
+			d.Expired++
+			s.unsent--
+			s.close(e)
+			continue
+		}
 		if len(out) >= full {
 			l.Hold = true
 			return out, d

@@ -117,6 +117,21 @@ func TestJournal(t *testing.T) {
 		answer(s, packet.PUBCOMP, 1, 0)
 		j.wants(t, "ended 1")
 	})
+	t.Run("v5/MQTT-3.3.2-5/QoS 2 that ends while its identifier goes to disk is not sent", func(t *testing.T) {
+		s, j := stored(1)
+		d := delivery(2, "a")
+		d.Key, d.Sole = message.NewKey(1, 0), true
+		d.Message.Borrowed.Expire(0, 3)
+		s.Deliver(nil, d, 0)
+		s.take(t, 2, 1, "b", Queued)
+		s.Written(5)
+		out, dropped := s.Pump(nil, plenty, 4*time.Second)
+		expect(t, v, out, "PUBLISH 2 q1 b")
+		j.wants(t, "began 1 as 1", "finished 1", "ended 1")
+		if dropped.Expired != 1 {
+			t.Errorf("%d counted as expired, want 1", dropped.Expired)
+		}
+	})
 	t.Run("v5/MQTT-4.3.3-4/PUBREC with failure ends and finishes", func(t *testing.T) {
 		s, j := stored(9)
 		s.take(t, 1, 2, "a", Sent)
