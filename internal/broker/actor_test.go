@@ -29,6 +29,7 @@ type actor struct {
 	expiry   uint32        // Session Expiry Interval that it has asked for
 	before   uint32        // the one before, which is in force without CONNACK
 	over     time.Duration // when the session may have ended, see history.now; 0: never
+	back     int           // step before which it does not connect
 	raising  bool          // DISCONNECT has raised the interval to never
 
 	nextID   uint16
@@ -40,14 +41,16 @@ type actor struct {
 	subID    uint16
 	unsubID  uint16
 
-	unsure     bool           // the session may be another than the client thinks
-	incoming   map[uint16]int // QoS 2 that was received and not released
-	unanswered map[uint16]int // messages of this connection by identifier
-	got        map[int]int    // receipts in this session
-	got2       map[int]int    // of these at QoS 2
-	fresh      map[int]int    // receipts without DUP, ever
-	last       map[string]int // publisher, topic and QoS -> first receipt of the latest
-	answers    [][]byte
+	unsure      bool            // the session may be another than the client thinks
+	incoming    map[uint16]int  // QoS 2 that was received and not released
+	refused     map[uint16]bool // of these, those that are answered with a failure
+	everRefused map[int]bool    // messages that may come again, since it may not be known
+	unanswered  map[uint16]int  // messages of this connection by identifier
+	got         map[int]int     // receipts in this session
+	got2        map[int]int     // of these at QoS 2
+	fresh       map[int]int     // receipts without DUP, ever
+	last        map[string]int  // publisher, topic and QoS -> first receipt of the latest
+	answers     [][]byte
 }
 
 const (
@@ -58,14 +61,17 @@ const (
 func newActor(h *history, i int) *actor {
 	a := &actor{
 		h: h, id: fmt.Sprint("c", i), v: wire.V5, lasting: h.rand.IntN(4) > 0,
-		incoming: map[uint16]int{}, unanswered: map[uint16]int{}, got: map[int]int{}, got2: map[int]int{}, fresh: map[int]int{},
+		incoming: map[uint16]int{}, refused: map[uint16]bool{}, everRefused: map[int]bool{}, unanswered: map[uint16]int{}, got: map[int]int{}, got2: map[int]int{}, fresh: map[int]int{},
 		last: map[string]int{},
 	}
 	if h.rand.IntN(3) == 0 {
 		a.v = wire.V311
 	}
 	if i%5 >= 3 { // two of five
-		a.group = [...]string{"$share/g/t/+", "$share/h/t/#"}[h.rand.IntN(2)]
+		a.group = "$share/g/t/+"
+		if h.rand.IntN(4) == 0 {
+			a.group = "$share/h/t/#"
+		}
 		a.lasting = a.lasting || !does("vanish")
 	}
 	return a
@@ -81,6 +87,9 @@ func (a *actor) act() {
 	h := a.h
 	r := h.rand
 	if a.line == nil {
+		if h.step < a.back {
+			return
+		}
 		a.connect((a.group == "" || does("vanish")) && r.IntN(20) == 0)
 		return
 	}
@@ -148,6 +157,10 @@ func (a *actor) disconnect() {
 	}
 	a.raising = raise && sure
 	a.leave(true)
+	if a.raising {
+		h.settle()
+		a.back = h.step + h.rand.IntN(300)
+	}
 }
 
 // leave ends the connection on the client's side. served tells that the broker
@@ -171,6 +184,11 @@ func (a *actor) leave(served bool) {
 	}
 	if !a.joined {
 		a.expiry = min(a.expiry, a.before)
+		for _, l := range h.lines { // nor does one before stay that it should have taken over from
+			if l.of == a {
+				l.hang()
+			}
+		}
 	}
 	a.line, a.joined, a.sentIn, a.answers = nil, false, false, nil
 	a.subID, a.unsubID, a.asked, a.pings = 0, 0, nil, 0
@@ -249,7 +267,7 @@ func (a *actor) connect(clean bool) {
 	if h.rand.IntN(4) == 0 {
 		a.will = a.makeWill(&c)
 	}
-	a.line = h.dial(a.v, rate)
+	a.line = h.dial(a, rate)
 	h.log("%s connects, clean %v, expiry %d, reads %d B/s", a.id, c.Clean, a.expiry, rate)
 	a.send(c.Append(nil))
 }
@@ -311,6 +329,9 @@ func (a *actor) publish() {
 			s.expiry = long
 		}
 		s.mortal = s.expiry == 3
+	}
+	if h.kind.retained > 0 && a.v == wire.V5 && s.retain && s.size > 0 && h.rand.IntN(3) > 0 {
+		s.expiry, s.mortal = 3, true
 	}
 	h.owe(s)
 	if s.qos > 0 {
@@ -414,6 +435,9 @@ func (a *actor) answer(n int) {
 		a.answers = a.answers[1:]
 		if t, id := wire.Type(b[0]>>4), uint16(b[2])<<8|uint16(b[3]); t == wire.PUBACK || t == wire.PUBCOMP || t == wire.PUBREC && len(b) > 4 {
 			delete(a.unanswered, id)
+			if t == wire.PUBREC {
+				delete(a.incoming, id) // refused
+			}
 		}
 		a.send(b)
 	}
@@ -518,6 +542,11 @@ func (a *actor) welcome(p *wire.Packet) {
 	}
 	a.joined, a.promised, a.wiping = true, true, false
 	a.since, a.over = h.step, 0
+	for _, s := range h.sent {
+		if s.line == a.line {
+			s.up = h.up() // it has waited for CONNACK
+		}
+	}
 	for _, id := range a.releases {
 		a.send(wire.AppendAck(nil, a.v, wire.PUBREL, id, 0))
 	}
@@ -576,7 +605,7 @@ func (h *history) retainedFull(another *sending) bool {
 		if !s.retain || s.topic == another.topic {
 			continue
 		}
-		ended := s.mortal && h.up()-s.up > time.Duration(s.expiry)*time.Second+slack
+		ended := s.mortal && s.life >= h.blind && h.up()-s.up > time.Duration(s.expiry)*time.Second+slack
 		switch {
 		case s.size > 0 && !ended:
 			live[s.topic] = true

@@ -15,7 +15,6 @@ import (
 	"midge/internal/packet"
 	"midge/internal/store"
 	"midge/internal/store/pebblestore"
-	"midge/test/wire"
 )
 
 // history is a broker over its lives, with its clients.
@@ -33,7 +32,9 @@ type history struct {
 
 	upBefore time.Duration // the time that earlier lives took
 	age      time.Duration // time that has really passed when this life began
+	blind    int           // the last life that could not know when it began
 	wall     time.Time     // what the clock on the wall showed then
+	ntp      time.Duration // what it is wrong by since a start
 	step     int           // of all lives
 	life     int
 	since    int // step at which this life began
@@ -142,7 +143,7 @@ func (h *history) begin() {
 		}
 		h.backend = backend
 		h.st = store.New(backend, store.Config{
-			Shards: shards, Clock: store.NewClock(h.wall, 0),
+			Shards: shards, Clock: h.clock,
 			Released: func(shard int, turns uint64) { core.Released(shard, turns) },
 		})
 		cfg.Store = h.st
@@ -155,6 +156,14 @@ func (h *history) begin() {
 	}
 	core.Start(h.w)
 	h.log("life %d with %d shards, the wall says %v", h.life, shards, h.wall.UTC())
+}
+
+// clock is a store.Clock.
+func (h *history) clock() store.Reading {
+	if h.w == nil { // a start
+		return store.Reading{Wall: h.wall}
+	}
+	return store.Reading{Engine: h.w.now, Wall: h.wall.Add(h.w.now)}
 }
 
 // cut ends the life: what was not synced is lost at random.
@@ -178,6 +187,36 @@ func (h *history) cut() {
 	off := time.Duration(h.rand.IntN(3)) * time.Second
 	h.age, h.wall, h.upBefore = h.now()+off, h.wall.Add(h.w.now+off), h.up()
 	h.w.now = 0
+	if does("clock steps") && h.rand.IntN(4) == 0 { // a board without a clock
+		h.ntp = h.ntp + h.wall.Sub(time.Unix(1000, 0))
+		h.wall = time.Unix(1000, 0)
+	}
+	if h.wall.Year() < 2026 {
+		h.blind = h.life + 1
+	}
+}
+
+// stepClock sets the clock on the wall, to what is right if it is not.
+func (h *history) stepClock() {
+	by := h.ntp
+	if h.ntp = 0; by == 0 {
+		by = time.Duration(h.rand.Int64N(int64(2*time.Hour))) << h.rand.IntN(14) // up to two years
+		if h.rand.IntN(2) == 0 {
+			by = -by
+		}
+	}
+	h.wall = h.wall.Add(by)
+	h.log("the clock on the wall steps by %v", by)
+	h.pass(2 * time.Second)
+	h.settle()
+	h.write()
+}
+
+// write puts something on disk.
+func (h *history) write() {
+	h.w.b.shards[0].disk().Urgent = true
+	h.w.b.shards[0].submit()
+	h.st.Step()
 }
 
 // run runs the lives.
@@ -206,7 +245,7 @@ func (h *history) run() {
 func (h *history) act() {
 	switch h.rand.IntN(13) {
 	case 0, 1, 2:
-		h.w.b.shards[h.rand.IntN(len(h.w.b.shards))].Turn(h.w.now)
+		h.turn(h.w.b.shards[h.rand.IntN(len(h.w.b.shards))])
 	case 3:
 		h.commit()
 	case 4:
@@ -217,7 +256,7 @@ func (h *history) act() {
 	case 7:
 		h.pass(time.Duration(h.rand.IntN(300)) * time.Millisecond)
 		if h.rand.IntN(40) == 0 {
-			for range 2 { // nothing is on its way for so long
+			for range 6 { // nothing is on its way for so long
 				for _, l := range h.lines {
 					l.flush()
 				}
@@ -230,8 +269,11 @@ func (h *history) act() {
 	case 8:
 		h.access.first()
 		h.post()
-		if h.rand.IntN(20) == 0 {
+		switch n := h.rand.IntN(40); {
+		case n < 2:
 			h.settle()
+		case n == 2 && h.kind.durable && does("clock steps"):
+			h.stepClock()
 		}
 	default:
 		h.clients[h.rand.IntN(len(h.clients))].act()
@@ -276,23 +318,34 @@ func (h *history) network() {
 		}
 	}
 	h.lines = open
+	h.w.exhausted()
 	for _, a := range h.clients {
 		a.read()
 	}
 }
 
-func (h *history) turns() {
-	for _, s := range h.w.b.shards {
-		s.Turn(h.w.now)
+// turn gives a shard its turn, at whose end the network takes nothing.
+func (h *history) turn(s *shard) {
+	s.Turn(h.w.now)
+	for _, l := range h.lines {
+		if l.shard == s.index && len(l.pending) > 0 {
+			l.blocked = true
+		}
 	}
 }
 
-// settle lets everything that the broker has begun come to rest on disk.
-func (h *history) settle() {
-	for range 4 {
-		h.turns()
-		h.commit()
+func (h *history) turns() {
+	for _, s := range h.w.b.shards {
+		h.turn(s)
 	}
+}
+
+// settle lets everything that is under way come to rest, in memory and on disk,
+// and compares what clients have that are connected.
+func (h *history) settle() {
+	h.rest()
+	h.pass(200 * time.Millisecond) // for timers that are due
+	h.rest()
 	if h.st != nil {
 		h.st.Sync()
 	}
@@ -300,6 +353,36 @@ func (h *history) settle() {
 		a.settled()
 	}
 	h.log("settled")
+	h.compare(func(a *actor) bool { return a.joined && !a.slow })
+}
+
+// rest goes on until nothing moves any more. Windows are small: it takes as many
+// rounds as something still moves.
+func (h *history) rest() {
+	for quiet, rounds := 0, 0; quiet < 10; quiet, rounds = quiet+1, rounds+1 {
+		if rounds > 100_000 {
+			h.fail("no end of packets")
+		}
+		h.step++
+		before := len(h.trace)
+		h.access.answer(packet.Success)
+		h.post()
+		for _, l := range h.lines {
+			l.flush()
+		}
+		h.turns()
+		h.commit()
+		h.reads()
+		h.post()
+		h.network()
+		h.bounds()
+		for _, a := range h.clients {
+			a.answer(len(a.answers))
+		}
+		if len(h.trace) != before {
+			quiet = 0
+		}
+	}
 }
 
 // drain lets everything come to an end, and compares.
@@ -314,32 +397,16 @@ func (h *history) drain() {
 		for _, l := range h.lines {
 			l.rate = 0
 		}
-		// Windows are small: it takes as many rounds as something still moves.
-		for quiet, rounds := 0, 0; quiet < 10; quiet, rounds = quiet+1, rounds+1 {
-			if rounds > 100_000 {
-				h.fail("no end of packets")
-			}
-			h.step++
-			before := len(h.trace)
-			h.access.answer(packet.Success)
-			h.post()
-			h.turns()
-			h.commit()
-			h.reads()
-			h.post()
-			h.network()
-			for _, a := range h.clients {
-				a.answer(len(a.answers))
-			}
-			if len(h.trace) != before {
-				quiet = 0
-			}
+		h.rest()
+		for _, a := range h.clients {
+			a.slow = false
 		}
 		if round < 2 {
 			h.pass(time.Second)
 		}
 	}
-	h.compare()
+	h.compare(func(*actor) bool { return true })
+	h.compareRest()
 }
 
 // simLine is a network connection in the world of the test. Bytes of the client
@@ -347,13 +414,14 @@ func (h *history) drain() {
 type simLine struct {
 	*peer
 	h       *history
+	of      *actor
 	way     []byte
 	hanging bool // what is under way is lost, and then the connection
 }
 
-func (h *history) dial(v wire.Version, rate int) *simLine {
-	p := &peer{w: h.w, version: packet.Version(v), moveTo: -1, shard: h.rand.IntN(len(h.w.b.shards)), rate: rate, read: h.w.now}
-	l := &simLine{peer: p, h: h}
+func (h *history) dial(a *actor, rate int) *simLine {
+	p := &peer{w: h.w, version: packet.Version(a.v), moveTo: -1, shard: h.rand.IntN(len(h.w.b.shards)), rate: rate, read: h.w.now}
+	l := &simLine{peer: p, h: h, of: a}
 	h.lines = append(h.lines, l)
 	h.w.b.shards[p.shard].Open(p)
 	return l

@@ -84,6 +84,11 @@ func (w *world) settle() {
 			p.offer()
 		}
 	}
+	w.exhausted()
+}
+
+// exhausted calls those who wait until all input of a connection is used.
+func (w *world) exhausted() {
 	list := w.exhausts
 	w.exhausts = nil
 	for _, x := range list {
