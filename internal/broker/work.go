@@ -7,8 +7,9 @@ package broker
 // turn, so that others are served before the next one.
 const (
 	// turnWork is what may be done in a turn before the thread writes what was
-	// sent and looks at its sockets: about two milliseconds.
-	turnWork = 16 << 10
+	// sent and looks at its sockets: about four milliseconds. Less would make
+	// bursts to many receivers dearer, for each turn writes to all of them.
+	turnWork = 32 << 10
 
 	// leastWork is what each connection may do in a turn, also if others have
 	// used it up.
