@@ -100,7 +100,7 @@ func Parse(name string) (Scenario, error) {
 			numbers = append(numbers, n)
 		}
 		s := Default()
-		s.Name = name
+		s.Name, s.QoS = name, 1
 		f.set(&s, numbers)
 		if err := s.Validate(); err != nil {
 			return s, fmt.Errorf("scenario %s: %w", name, err)

@@ -82,7 +82,7 @@ func (d *Duration) UnmarshalText(b []byte) error {
 // Default is the scenario that settings begin with: nobody does anything.
 func Default() Scenario {
 	return Scenario{
-		Filter: FilterTopic, QoS: 1, SubQoS: -1, Size: MinPayload, Inflight: 1000,
+		Filter: FilterTopic, SubQoS: -1, Size: MinPayload, Inflight: 1000,
 		KeepAlive: Duration(300 * time.Second), WarmUp: Duration(time.Second), Duration: Duration(10 * time.Second),
 		Drain: Duration(5 * time.Second),
 	}

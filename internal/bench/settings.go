@@ -48,7 +48,7 @@ func settings() []setting {
 		number("filter", "what subscribers subscribe to: topic (their share of the topics), plus (the same with +), all (every topic), wildcard (all with #), shared (all with # in one shared subscription); a `kind`", func(s *Scenario) any { return &s.Filter }),
 		number("clients", "`number` of other clients, which are connected and do nothing", func(s *Scenario) any { return &s.Clients }),
 		number("filters", "`number` of filters with wildcards that the other clients subscribe to in all, and that match nothing", func(s *Scenario) any { return &s.Filters }),
-		number("qos", "QoS `level` of publications", func(s *Scenario) any { return &s.QoS }),
+		number("qos", "QoS `level` of publications (0 unless a named scenario says otherwise)", func(s *Scenario) any { return &s.QoS }),
 		number("subscriber_qos", "QoS `level` of subscriptions (that of publications)", func(s *Scenario) any { return &s.SubQoS }),
 		number("size", "`bytes` of payload, 16 or more", func(s *Scenario) any { return &s.Size }),
 		yes("retain", "publish retained messages", func(s *Scenario) any { return &s.Retain }),

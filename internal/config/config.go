@@ -109,7 +109,7 @@ func Default() Config {
 			RetainedBytes:    1 << 30,
 		},
 		Session: Session{
-			ReceiveMaximum: 1024,
+			ReceiveMaximum: 100,
 			Inflight:       1024,
 			QueuedMessages: 1000,
 			QueuedBytes:    1 << 20,
