@@ -11,6 +11,7 @@ import (
 func TestNames(t *testing.T) {
 	base := func(change func(*Scenario)) Scenario {
 		s := Default()
+		s.QoS = 1
 		change(&s)
 		return s
 	}
