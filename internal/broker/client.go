@@ -2,7 +2,6 @@ package broker
 
 import (
 	"math"
-	"sync/atomic"
 	"time"
 
 	"midge/internal/session"
@@ -26,9 +25,9 @@ type client struct {
 // rare is what few clients have.
 type rare struct {
 	will   *will
-	bridge bool         // see setBridge
-	shared int          // shared subscriptions
-	load   atomic.Int32 // unacknowledged and waiting messages, kept if in a group
+	bridge bool // see setBridge
+	shared int  // shared subscriptions
+	consumer
 }
 
 // need makes sure that there is a rare to write to.
@@ -227,20 +226,4 @@ func (s *shard) dig() (more bool) {
 		s.books.graves = graves[1:]
 	}
 	return len(s.books.graves) > 0
-}
-
-// setOnline tells the client's groups whether it is connected.
-func (s *shard) setOnline(cl *client, online bool) {
-	if !cl.shares() {
-		return
-	}
-	for sub := range cl.subs.all {
-		if sub.group == nil {
-			continue
-		}
-		sub.group.setOnline(cl, online)
-		if !online && sub.group.anyOnline() {
-			s.handOver(cl, sub.group, nil)
-		}
-	}
 }

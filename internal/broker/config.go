@@ -143,6 +143,11 @@ type SessionConfig struct {
 
 	// Strategy chooses among the members of a shared subscription.
 	Strategy Strategy
+
+	// WaitWithMember makes messages for a shared subscription wait with one of
+	// its members if none can take them now. Else they wait with the group, and
+	// go to whoever comes first.
+	WaitWithMember bool
 }
 
 // Strategy chooses the member of a shared subscription that gets a message.

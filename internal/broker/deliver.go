@@ -208,6 +208,7 @@ func (s *shard) pumped(c *conn, out []byte, dropped session.Drops) {
 	if c.client.session.Link.Hold {
 		s.hold(c)
 	}
+	s.passRefused(dropped)
 	s.tend(c.client)
 }
 

@@ -301,7 +301,7 @@ func (s *shard) tend(cl *client) {
 		s.fetch(cl)
 	}
 	if cl.shares() {
-		cl.rare.load.Store(int32(cl.session.Inflight() + cl.session.Waiting()))
+		s.account(cl)
 	}
 }
 

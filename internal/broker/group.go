@@ -16,34 +16,70 @@ import (
 // shards, of which one gets each message. The publisher's shard picks it and
 // posts to its shard; if the member has gone meanwhile, that shard picks again.
 // So a message has one owner at any time and is never delivered to two.
+//
+// Messages that no member can take now wait with the group, in its queue.
 type group struct {
 	name     groupName
 	ref      topic.Ref // in interest.groups
 	strategy Strategy
+	home     int    // the shard that owns:
+	queue    *queue // nil until something has to wait
 
 	mu      sync.Mutex
 	members []member
-	turn    int // of the member that got the last message, -1: none has
+	turn    int  // of the member that got the last message, -1: none has
+	kept    int  // members whose messages are on disk
+	lasting int  // members for whose sake messages wait in the queue
+	coming  int  // messages that were posted to the queue and are not there yet
+	waiting int  // messages in the queue
+	ended   bool // the last member has left; another group may have the name
 }
 
 // member is a session's part in a group.
 type member struct {
-	client *client       // only its shard looks into it
-	load   *atomic.Int32 // of client
-	shard  int
-	qos    packet.QoS
-	id     uint32 // subscription identifier, 0 for none
-	rap    bool   // Retain As Published
-	online bool
-	stored bool // its session is on disk, and so are its messages
+	client  *client // only its shard looks into it, but for:
+	state   *consumer
+	shard   int
+	qos     packet.QoS
+	id      uint32 // subscription identifier, 0 for none
+	rap     bool   // Retain As Published
+	stored  bool   // its session is on disk, and so are its messages
+	lasting bool   // its session outlives its connection
+}
+
+// consumer is what all shards may know of a client that has shared
+// subscriptions. Its own shard writes it, but for load.
+type consumer struct {
+	window atomic.Int32  // messages above QoS 0 that it may have at a time; 0: it is not connected
+	most   atomic.Uint32 // its Maximum Packet Size, 0 for none
+	load   atomic.Int32  // messages above QoS 0 that it has, and those on their way to it
+	wanted atomic.Int32  // below this load its shard tells its groups; 0: none waits
+	known  int32         // of load, what its session has
+}
+
+func (m *member) online() bool { return m.state.window.Load() > 0 }
+
+// takes tells whether the client of a member that is connected takes a packet
+// of the size of a message (MQTT-3.1.2-24).
+func (m *member) takes(msg *message.Message) bool {
+	most := m.state.most.Load()
+	if most == 0 {
+		return true
+	}
+	p := packet.Publish{QoS: min(msg.QoS, m.qos), ID: 1, Topic: msg.Topic, Payload: msg.Payload}
+	p.Properties.Forward, p.Properties.HasExpiry = msg.Properties, msg.Expires != 0
+	if m.id != 0 {
+		p.Properties.SubscriptionIDs = []uint32{m.id}
+	}
+	return p.Size(packet.V5) <= int(most)
 }
 
 // join adds a member to a group, or changes its options.
-func (n *interest) join(name groupName, m member, strategy Strategy) *group {
+func (n *interest) join(name groupName, m member, strategy Strategy, shards int) *group {
 	n.mu.Lock()
 	g := n.named[name]
 	if g == nil {
-		g = &group{name: name, strategy: strategy, turn: -1}
+		g = &group{name: name, strategy: strategy, turn: -1, home: shardOf([]byte(name.queueID()), shards)}
 		g.ref = n.groups.Add(name.filter, g)
 		n.named[name] = g
 		n.changed(name.filter)
@@ -51,13 +87,28 @@ func (n *interest) join(name groupName, m member, strategy Strategy) *group {
 	// Under n.mu, so that the group can't end between here and there.
 	g.mu.Lock()
 	if i := g.index(m.client); i >= 0 {
+		g.count(&g.members[i], -1)
 		g.members[i] = m
 	} else {
 		g.members = append(g.members, m)
 	}
+	g.count(&m, 1)
 	g.mu.Unlock()
 	n.mu.Unlock()
 	return g
+}
+
+// count counts a member that joins or leaves.
+func (g *group) count(m *member, n int) {
+	if m.qos == 0 {
+		return
+	}
+	if m.stored {
+		g.kept += n
+	}
+	if m.lasting {
+		g.lasting += n
+	}
 }
 
 // leave removes a member, and the group with the last one.
@@ -70,6 +121,7 @@ func (n *interest) leave(g *group, c *client) {
 	if i < 0 {
 		return
 	}
+	g.count(&g.members[i], -1)
 	g.members = slices.Delete(g.members, i, i+1)
 	if g.turn >= i {
 		g.turn--
@@ -78,6 +130,7 @@ func (n *interest) leave(g *group, c *client) {
 		n.groups.Remove(g.ref)
 		delete(n.named, g.name)
 		n.changed(g.name.filter)
+		g.ended = true
 	}
 }
 
@@ -85,50 +138,117 @@ func (g *group) index(c *client) int {
 	return slices.IndexFunc(g.members, func(m member) bool { return m.client == c })
 }
 
-// setOnline tells whether the client of a member is connected.
-func (g *group) setOnline(c *client, online bool) {
+// member returns the member that a client is; ok is false if it has left.
+func (g *group) member(c *client) (m member, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if i := g.index(c); i >= 0 {
-		g.members[i].online = online
+	i := g.index(c)
+	if i < 0 {
+		return m, false
 	}
+	return g.members[i], true
 }
 
-// pick chooses the member for a message of the given QoS. Members that are
-// connected come first; a message that must not be lost waits with one that is
-// away if there is no other.
-func (g *group) pick(qos packet.QoS) (m member, ok bool) {
+// origin is where a message comes from that a group gets.
+type origin uint8
+
+const (
+	fresh   origin = iota // a publisher: it goes behind what waits
+	again                 // a member that had it
+	delayed               // the queue
+)
+
+// choice is what becomes of a message.
+type choice uint8
+
+const (
+	toNobody choice = iota
+	toMember
+	toAway   // a member that is not connected; the message waits with it
+	toQueue  // the group
+	tooLarge // all that are connected take only smaller ones
+)
+
+// pick chooses who gets a message. Members that are connected and have room come
+// first. A message that must not be lost waits with the group if there is no
+// such member, or without a queue with a member.
+func (g *group) pick(m *message.Message, from origin) (to member, c choice) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	best := -1
+	queues := g.lasting > 0 && m.QoS > 0 && from != delayed
+	if queues && from == fresh && g.coming+g.waiting > 0 && g.draining() {
+		g.coming++
+		return to, toQueue
+	}
+	share := g.share(from)
+	best, full, refused := -1, -1, false
 	for i := range g.members {
 		at := g.after(i)
-		c := &g.members[at]
+		m2 := &g.members[at]
+		qos := min(m.QoS, m2.qos)
 		switch {
-		case !c.online:
+		case !m2.online() || from == delayed && qos == 0:
 			continue
-		case best < 0:
-			best = at
-		case g.strategy == LeastInflight && c.load.Load() < g.members[best].load.Load():
+		case !m2.takes(m):
+			refused = true
+			continue
+		case qos > 0 && m2.state.load.Load() >= min(m2.state.window.Load(), share):
+			if full < 0 || g.strategy == LeastInflight && g.less(at, full) {
+				full = at
+			}
+		case best < 0 || g.less(at, best):
 			best = at
 		}
-		if g.strategy != LeastInflight {
+		if g.strategy == Sticky || g.strategy == RoundRobin && best >= 0 {
 			break
 		}
 	}
-	for i := 0; best < 0 && qos > 0 && i < len(g.members); i++ {
-		if at := g.after(i); g.members[at].qos > 0 {
-			best = at
+	if best < 0 && full >= 0 && !queues && from != delayed {
+		best = full
+	}
+	switch {
+	case best >= 0:
+		c = toMember
+	case full < 0 && m.QoS > 0 && (refused || !queues && from != delayed):
+		if best, c = g.away(), toAway; best < 0 {
+			c = toNobody
 		}
+	case queues:
+		g.coming++
+		return to, toQueue
 	}
 	if best < 0 {
-		return member{}, false
+		if refused && full < 0 {
+			c = tooLarge
+		}
+		return to, c
 	}
 	g.turn = best
-	if g.strategy == LeastInflight {
-		g.members[best].load.Add(1) // until its shard knows better
+	to = g.members[best]
+	if min(m.QoS, to.qos) > 0 {
+		to.state.load.Add(1) // until it is there
 	}
-	return g.members[best], true
+	return to, c
+}
+
+func (g *group) less(a, b int) bool {
+	return g.members[a].state.load.Load() < g.members[b].state.load.Load()
+}
+
+// draining tells whether somebody takes what is in the queue.
+func (g *group) draining() bool {
+	return slices.ContainsFunc(g.members, func(m member) bool { return m.qos > 0 && m.online() })
+}
+
+// away is a member that is not connected and with which a message can wait, -1
+// if there is none.
+func (g *group) away() int {
+	for i := range g.members {
+		if at := g.after(i); g.members[at].qos > 0 && !g.members[at].online() {
+			return at
+		}
+	}
+	return -1
 }
 
 // after is the index of the i-th candidate.
@@ -139,37 +259,55 @@ func (g *group) after(i int) int {
 	return (g.turn + 1 + i) % len(g.members)
 }
 
-// mostTries bounds how often a message looks for another member.
-const mostTries = 8
-
-// routeGroup gives a message to a member of g. It reports false if the
-// publisher must wait.
-func (s *shard) routeGroup(g *group, m *message.Message, kept **message.Message, tries uint8, key message.Key) bool {
-	to, ok := g.pick(m.QoS)
-	if !ok || tries > mostTries {
+// routeGroup gives a message to a member of g, or to its queue. It reports
+// false if the publisher must wait.
+func (s *shard) routeGroup(g *group, m *message.Message, kept **message.Message, from origin, key message.Key) bool {
+	to, choice := g.pick(m, from)
+	switch choice {
+	case toMember, toAway:
+		return s.give(g, to, choice, m, kept, key)
+	case toQueue:
+		if g.home != s.index {
+			return s.mail(g.home, m, kept, letter{group: g, key: key})
+		}
+		s.deposit(g, m, key)
+	case tooLarge:
+		s.count.DroppedSize++
+	default:
 		s.count.DroppedGroup++
-		return true
 	}
+	return true
+}
+
+// give gives a message to the member that was picked. It reports false if the
+// publisher must wait.
+func (s *shard) give(g *group, to member, c choice, m *message.Message, kept **message.Message, key message.Key) bool {
+	counted := min(m.QoS, to.qos) > 0
 	if to.shard != s.index {
-		return s.mail(to.shard, m, kept, letter{group: g, member: to.client, tries: tries, key: key})
+		return s.mail(to.shard, m, kept, letter{group: g, member: to.client, away: c == toAway, counted: counted, key: key})
+	}
+	if counted {
+		to.state.load.Add(-1)
 	}
 	s.deliverShared(g, to, m, key)
 	return true
 }
 
 // deliverMember gives a message from another shard to the member that was
-// picked there, or picks again.
+// picked there, or picks again if that has left, lost its connection or come
+// back with a smaller Maximum Packet Size.
 func (s *shard) deliverMember(l *letter, m *message.Message) {
 	g, c := l.group, l.member
-	g.mu.Lock()
-	i := g.index(c)
-	var to member
-	if i >= 0 {
-		to = g.members[i]
+	if c == nil {
+		s.deposit(g, m, l.key)
+		return
 	}
-	g.mu.Unlock()
-	if i < 0 || c.online() == nil && l.tries == 0 {
-		s.routeGroup(g, m, &l.kept, l.tries+1, l.key)
+	if l.counted {
+		c.rare.load.Add(-1)
+	}
+	to, ok := g.member(c)
+	if !ok || !to.online() && !l.away || to.online() && !to.takes(m) {
+		s.routeGroup(g, m, &l.kept, again, l.key)
 		return
 	}
 	s.deliverShared(g, to, m, l.key)
@@ -207,33 +345,51 @@ func (n groupName) String() string { return "$share/" + n.name + "/" + n.filter 
 func (g *group) stored() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.ContainsFunc(g.members, func(m member) bool { return m.stored && m.qos > 0 })
-}
-
-// empty tells whether the group has no members.
-func (g *group) empty() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.members) == 0
+	return g.kept > 0
 }
 
 // handOver gives the messages of a shared subscription that a client has not
-// begun to get to other members. e is set if the session ends.
+// got to others of the group. e is set if the session ends: then these are also
+// those that it has not acknowledged.
 func (s *shard) handOver(cl *client, g *group, e *ending) {
-	if g.empty() {
-		return
-	}
 	var missing []message.Stored
-	cl.session.TakeShared(g, func(m session.Taken) {
+	take := func(m session.Taken) {
 		e.begin()
 		if m.Message == nil {
 			missing = append(missing, m.Stored)
 			return
 		}
 		s.passOn(g, m.Message, m.Stored, e)
-	})
+	}
+	if g.over() {
+		if e == nil {
+			return // it may go on to get what it has (MQTT 5.0 section 3.10.4)
+		}
+		take = func(m session.Taken) {
+			s.count.DroppedGroup++
+			if m.Stored.Key != 0 {
+				s.Finished(cl.session.Number, m.Stored)
+			}
+		}
+	}
+	cl.session.TakeShared(g, e != nil, take)
 	s.passMissing(g, missing, e)
 	s.tend(cl)
+}
+
+// over tells that the group has no members any more.
+func (g *group) over() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ended
+}
+
+// passRefused passes on what was too large for a client. It uses the memory that
+// packets to send are in.
+func (s *shard) passRefused(d session.Drops) {
+	for _, r := range d.Refused {
+		s.passOn(r.Group.(*group), r.Message, r.Stored, nil)
+	}
 }
 
 // passMissing passes on messages whose contents must be read, some at a time.
@@ -260,17 +416,23 @@ func (s *shard) passMissing(g *group, missing []message.Stored, e *ending) {
 // passOn gives a message that a member had to another. The old record stays
 // until the new one is on disk.
 func (s *shard) passOn(g *group, m *message.Message, old message.Stored, e *ending) {
-	var key message.Key
-	if old.Key != 0 {
-		seq := s.b.cfg.Store.NextSeq()
-		key = message.NewKey(seq, store.PartOwn)
-		s.disk().Undecided(seq, true)
-		s.disk().FinallyDropReceivers(recordOf(old))
-		s.count.gone(old)
-	}
+	key := s.renumber(old)
 	var kept *message.Message
-	s.routeGroup(g, m, &kept, 0, key)
+	s.routeGroup(g, m, &kept, again, key)
 	e.end(s)
+}
+
+// renumber gives a message that another session gets a new key, 0 if it is not
+// on disk. The old record goes when the new one is there.
+func (s *shard) renumber(old message.Stored) message.Key {
+	if old.Key == 0 {
+		return 0
+	}
+	seq := s.b.cfg.Store.NextSeq()
+	s.disk().Undecided(seq, true)
+	s.disk().FinallyDropReceivers(recordOf(old))
+	s.count.gone(old)
+	return message.NewKey(seq, store.PartOwn)
 }
 
 // recordOf is the record of a message with one receiver.
@@ -311,9 +473,13 @@ func (e *ending) finish(s *shard) {
 	}
 }
 
-// anyOnline tells whether a member is connected.
-func (g *group) anyOnline() bool {
+// takesBack tells whether somebody can have what a member that is away has not
+// begun to get: the queue, or a member that is connected.
+func (g *group) takesBack() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.ContainsFunc(g.members, func(m member) bool { return m.online })
+	if g.ended {
+		return false
+	}
+	return g.lasting > 0 || slices.ContainsFunc(g.members, func(m member) bool { return m.online() })
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"midge/internal/message"
@@ -36,6 +37,7 @@ func (b *Broker) Load(now time.Duration) ([]store.Damaged, error) {
 type loader struct {
 	b        *Broker
 	sessions map[uint64]loaded // by number
+	queues   []loaded          // those of them that are queues of groups
 	wills    []store.Will
 }
 
@@ -52,6 +54,12 @@ type loaded struct {
 func (l *loader) Session(r store.Session) {
 	s := l.b.shards[shardOf([]byte(r.ClientID), len(l.b.shards))]
 	cl := &client{id: r.ClientID, expiry: r.Expiry, session: session.New(&s.session, r.Number), kept: true}
+	if strings.HasPrefix(r.ClientID, queueMark) {
+		at := loaded{cl: cl, s: s}
+		l.sessions[r.Number] = at
+		l.queues = append(l.queues, at)
+		return
+	}
 	left := r.Left
 	if left == 0 {
 		left = s.now
@@ -147,12 +155,18 @@ func (l *loader) finish() {
 		l.will(&w)
 	}
 	for _, at := range l.sessions {
+		if at.cl.away == nil {
+			continue // the queue of a group
+		}
 		if at.left == 0 || at.sent == 0 {
 			// Its time runs from now, also after another crash, and what comes
 			// from now on has not been sent.
 			at.s.writeSession(at.cl, cmp.Or(at.left, at.s.now))
 		}
 		at.s.arm(at.cl.away)
+	}
+	for _, at := range l.queues {
+		l.queue(at)
 	}
 	for _, s := range l.b.shards {
 		s.published.store(&s.count)
@@ -176,4 +190,18 @@ func (l *loader) will(r *store.Will) {
 	}
 	cl.need().will = w
 	w.due = cmp.Or(l.sessions[cl.session.Number].left, s.now) + w.delay
+}
+
+// queue gives a queue back to its group. One whose group has ended is left from
+// a crash in between.
+func (l *loader) queue(at loaded) {
+	name, filter, _, err := topic.ParseShared(strings.TrimPrefix(at.cl.id, queueMark))
+	g := l.b.interest.named[groupName{name, filter}]
+	if err == nil && g != nil && g.queue == nil {
+		g.queue = &queue{client: at.cl, group: g}
+		g.queue.note()
+		return
+	}
+	at.s.count.DroppedGroup += uint64(at.cl.session.Waiting())
+	at.s.bury(at.cl)
 }

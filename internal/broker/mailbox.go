@@ -25,12 +25,13 @@ type letter struct {
 	payload   uint16
 	qos       packet.QoS
 	retain    bool
-	tries     uint8  // how many members of group have been asked
+	away      bool   // member was not connected when it was picked
+	counted   bool   // in its load
 	interval  uint32 // seconds
 	expires   time.Duration
 	publisher string
 	group     *group  // nil: for all subscribers of the shard
-	member    *client // of group; not to be looked into before it arrives
+	member    *client // of group; not to be looked into before it arrives. nil: for its queue
 }
 
 // batch holds the letters of one turn from one shard to another.

@@ -48,7 +48,7 @@ func (s *shard) route(m *message.Message, r *route, from *client) (ok bool) {
 		}
 	}
 	for i, g := range r.groups {
-		if !s.routeGroup(g, m, &kept, 0, s.groupKey(p, i, g)) {
+		if !s.routeGroup(g, m, &kept, fresh, s.groupKey(p, i, g)) {
 			ok = false
 		}
 	}

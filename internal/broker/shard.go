@@ -48,6 +48,7 @@ type shard struct {
 	behind        map[*conn]*lagging  // slow readers
 	held          []*conn             // of these, those of which it is not known yet whether Drained will come
 	stillHeld     []*conn             // memory of release
+	dealing       []*queue            // those that may have something for members with room
 	sys           sys                 // shard 0 only
 	logTimer      logTimer
 	sweeper       sweeper // shard 0 only
@@ -123,6 +124,7 @@ func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	s.timers.run(now, func(e expirer) { e.expire(s) })
 	walk := s.goOnWalking()
 	more = s.release() || more
+	more = s.deal() || more
 	more = s.dig() || more
 	s.flush()
 	s.unstall()

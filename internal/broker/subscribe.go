@@ -174,11 +174,18 @@ func (s *shard) share(sub *subscription, name groupName, existed bool) {
 		s.count.SharedSubscriptions++
 		sub.client.need().shared++
 	}
-	m := member{
-		client: sub.client, load: &sub.client.need().load, shard: s.index, qos: sub.qos, id: sub.id, rap: sub.rap,
-		online: sub.client.conn != nil, stored: sub.client.stored(),
+	cl := sub.client
+	if cl.online() != nil {
+		s.present(cl)
 	}
-	sub.group = s.b.interest.join(name, m, s.b.cfg.Session.Strategy)
+	m := member{
+		client: cl, state: &cl.rare.consumer, shard: s.index, qos: sub.qos, id: sub.id, rap: sub.rap,
+		stored: cl.stored(), lasting: s.waitsInGroup(cl, sub.qos),
+	}
+	sub.group = s.b.interest.join(name, m, s.b.cfg.Session.Strategy, len(s.b.shards))
+	if sub.group.waits() {
+		s.tellQueue(sub.group)
+	}
 }
 
 // drop makes a subscription that ends unknown. What its session has not
@@ -201,6 +208,9 @@ func (s *shard) drop(sub *subscription, e *ending) {
 	cl.rare.shared--
 	s.b.interest.leave(sub.group, cl)
 	s.handOver(cl, sub.group, e)
+	if sub.group.waits() {
+		s.tellQueue(sub.group)
+	}
 }
 
 // handleUnsubscribe runs an UNSUBSCRIBE. Messages that the session has already

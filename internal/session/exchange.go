@@ -199,6 +199,10 @@ func (s *Session) again(out []byte, full int, now time.Duration) (_ []byte, d Dr
 			s.unsent--
 			continue
 		}
+		if e.group() != nil && !s.mayHave(e) {
+			d.Refused = append(d.Refused, Refused{Group: e.group(), Taken: s.give(e)})
+			continue
+		}
 		d.TooLarge++
 		s.unsent--
 		s.close(e)

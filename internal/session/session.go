@@ -129,6 +129,10 @@ func (o Outcome) Dropped() bool { return o >= Away }
 type Drops struct {
 	Expired  int // the message had ended
 	TooLarge int // over the client's Maximum Packet Size (MQTT-3.1.2-25)
+
+	// Refused are too large as well, and came by shared subscriptions: others
+	// may take them.
+	Refused []Refused
 }
 
 // New returns the session of a client that has none. number is its place in the
@@ -359,8 +363,7 @@ func (s *Session) Pump(out []byte, room int, now time.Duration) (_ []byte, d Dro
 		}
 		var ok bool
 		if out, ok = l.send(out, &e, id, e.bits&bitSent != 0, now); !ok {
-			s.finished(e.stored())
-			d.TooLarge++
+			s.refuse(&e, &d)
 			continue
 		}
 		e.unload()
@@ -377,36 +380,6 @@ const expiredRoom = 64
 func (e *entry) unload() {
 	if e.key != 0 {
 		e.m = nil
-	}
-}
-
-// Taken is a message that a session gives away.
-type Taken struct {
-	Message *message.Message // nil if its content must be read
-	Stored  message.Stored
-	QoS     packet.QoS
-}
-
-// TakeShared removes the messages of a shared subscription that were not sent
-// yet, in order, and hands them to yield: the client leaves the group, and
-// others shall have them (MQTT 5.0 section 4.8.2). The journal is not told; that
-// is up to whoever takes them.
-func (s *Session) TakeShared(group any, yield func(Taken)) {
-	if s.flow == nil {
-		return
-	}
-	// yield may deliver to this session again, so that the queue must be right
-	// before.
-	var taken []entry
-	s.queue.removeVia(func(e entry) bool {
-		if e.via.group == nil || group != nil && e.via.group != group {
-			return false
-		}
-		taken = append(taken, e)
-		return true
-	})
-	for _, e := range taken {
-		yield(Taken{Message: e.m, Stored: e.stored(), QoS: e.qos()})
 	}
 }
 

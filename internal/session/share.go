@@ -1,0 +1,124 @@
+package session
+
+import (
+	"time"
+
+	"midge/internal/message"
+	"midge/internal/packet"
+)
+
+// Taken is a message that a session gives away. The journal is not told that it
+// has no more use for it; that is up to whoever takes the message.
+type Taken struct {
+	Message *message.Message // nil if its content must be read
+	Stored  message.Stored
+	QoS     packet.QoS
+}
+
+// Refused is a message of a shared subscription that is larger than the client
+// takes.
+type Refused struct {
+	Group any
+	Taken
+}
+
+// group is the shared subscription that an entry came by, nil if none.
+func (e *entry) group() any {
+	if e.via == nil {
+		return nil
+	}
+	return e.via.group
+}
+
+func (e *entry) taken() Taken { return Taken{Message: e.m, Stored: e.stored(), QoS: e.qos()} }
+
+// TakeShared removes the messages of a shared subscription that the client has
+// not got, in order, and hands them to yield: others of the group shall have
+// them (MQTT 5.0 section 4.8.2). While the session goes on, these are the ones that were
+// not sent yet. If it ends, they are also those that were sent at QoS 1 and not
+// acknowledged. At QoS 2, what was sent goes to nobody else (MQTT-4.8.2-5).
+func (s *Session) TakeShared(group any, ends bool, yield func(Taken)) {
+	if s.flow == nil {
+		return
+	}
+	// yield may deliver to this session again, so that it must be right before.
+	var taken []Taken
+	if ends {
+		for i := int(s.sentHead); i < len(s.sent); i++ {
+			if e := &s.sent[i]; e.state != done && e.group() == group && !s.mayHave(e) {
+				taken = append(taken, s.give(e))
+			}
+		}
+		s.tidy()
+	}
+	s.queue.removeVia(func(e entry) bool {
+		if e.via.group != group {
+			return false
+		}
+		taken = append(taken, e.taken())
+		return true
+	})
+	for _, t := range taken {
+		yield(t)
+	}
+}
+
+// mayHave tells that the client has got a message at QoS 2, or may have: it must
+// not go to another one.
+func (s *Session) mayHave(e *exchange) bool {
+	return e.qos() == 2 && e.state != writing && !(e.state == unsent && e.first)
+}
+
+// give ends an exchange whose message goes to somebody else.
+func (s *Session) give(e *exchange) Taken {
+	t := e.taken()
+	if e.counted && s.Link != nil {
+		s.Link.inflight--
+	}
+	if e.state == unsent && s.unsent > 0 {
+		s.unsent--
+	}
+	if e.key != 0 && e.qos() == 2 {
+		s.cfg.Journal.Ended(s.Number, e.key)
+	}
+	s.hold(e, nil)
+	e.state, e.counted = done, false
+	e.entry = entry{}
+	s.open--
+	return t
+}
+
+// refuse ends a message that is too large for the client, before it has begun.
+func (s *Session) refuse(e *entry, d *Drops) {
+	if g := e.group(); g != nil {
+		d.Refused = append(d.Refused, Refused{Group: g, Taken: e.taken()})
+		return
+	}
+	s.finished(e.stored())
+	d.TooLarge++
+}
+
+// Take removes the message that has waited longest from a session that only
+// keeps messages for others. Expired is how many it dropped before because they
+// had ended; ok is false if none is left.
+func (s *Session) Take(now time.Duration) (t Taken, expired int, ok bool) {
+	for s.Waiting() > 0 {
+		e := s.queue.front()
+		s.queue.pop()
+		if !e.expired(now) {
+			return e.taken(), expired, true
+		}
+		s.finished(e.stored())
+		expired++
+	}
+	return t, expired, false
+}
+
+// Window is how many PUBLISH above QoS 0 the client may have under way, 0 while
+// it is away.
+func (s *Session) Window() int {
+	if s.Link == nil {
+		return 0
+	}
+	return int(min(s.Link.ReceiveMaximum, s.cfg.MaxInflight))
+}
