@@ -51,6 +51,7 @@ func coreSession(s *config.Session) broker.SessionConfig {
 		StoredMessages:      orOff(s.StoredMessages),
 		StoredBytes:         int64(s.StoredBytes),
 		RefuseNew:           s.QueueFull == "refuse-new",
+		WaitWithMember:      s.SharedQueue == "member",
 		MaxExpiry:           s.MaxExpiry,
 		KeepAlive:           s.KeepAlive,
 		ResponseInformation: s.ResponseInformation,

@@ -41,6 +41,7 @@ var others = map[string]string{
 	"session.max_expiry":           "7s",
 	"session.keep_alive":           "7s",
 	"session.shared_strategy":      "sticky",
+	"session.shared_queue":         "member",
 	"session.response_information": "answers/",
 	"strict.client_ids":            "true",
 	"strict.topic_characters":      "true",

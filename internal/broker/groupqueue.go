@@ -38,12 +38,8 @@ const (
 	leastShare = 16
 )
 
-// queueMark begins the client id of a queue's session. No client can have such
-// an id: strings of MQTT hold no U+0000 (MQTT-1.5.4-2).
-const queueMark = "\x00"
-
 // queueID is the client id of the session that is the group's queue.
-func (n groupName) queueID() string { return queueMark + n.String() }
+func (n groupName) queueID() string { return store.QueueID(n.String()) }
 
 // share is how many messages a member may have before others of the group are
 // asked: while a backlog is dealt out, each has its part of it.
@@ -66,6 +62,13 @@ func (g *group) want() {
 			m.state.wanted.Store(min(window, share)/2 + 1)
 		}
 	}
+}
+
+// somebody tells whether a member is connected that takes what is in the queue.
+func (g *group) somebody() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.draining()
 }
 
 // waits tells whether something waits in the queue, or the queue must go.
@@ -205,7 +208,7 @@ func (s *shard) dealOut(q *queue, left *int) dealt {
 		if s.endQueue(q) || q.reading > 0 {
 			return dealDone
 		}
-		if len(q.ahead) == 0 && !s.readAhead(q) {
+		if len(q.ahead) == 0 && !(g.somebody() && s.readAhead(q)) {
 			return dealDone
 		}
 		if q.reading > 0 {

@@ -3,7 +3,6 @@ package broker
 import (
 	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
 	"midge/internal/message"
@@ -54,7 +53,7 @@ type loaded struct {
 func (l *loader) Session(r store.Session) {
 	s := l.b.shards[shardOf([]byte(r.ClientID), len(l.b.shards))]
 	cl := &client{id: r.ClientID, expiry: r.Expiry, session: session.New(&s.session, r.Number), kept: true}
-	if strings.HasPrefix(r.ClientID, queueMark) {
+	if _, queue := store.QueueOf(r.ClientID); queue {
 		at := loaded{cl: cl, s: s}
 		l.sessions[r.Number] = at
 		l.queues = append(l.queues, at)
@@ -195,7 +194,8 @@ func (l *loader) will(r *store.Will) {
 // queue gives a queue back to its group. One whose group has ended is left from
 // a crash in between.
 func (l *loader) queue(at loaded) {
-	name, filter, _, err := topic.ParseShared(strings.TrimPrefix(at.cl.id, queueMark))
+	share, _ := store.QueueOf(at.cl.id)
+	name, filter, _, err := topic.ParseShared(share)
 	g := l.b.interest.named[groupName{name, filter}]
 	if err == nil && g != nil && g.queue == nil {
 		g.queue = &queue{client: at.cl, group: g}

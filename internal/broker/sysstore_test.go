@@ -17,6 +17,7 @@ func (p prompt) Submit(shard int, t *store.Turn) uint64 {
 	n := p.Store.Submit(shard, t)
 	if p.Err() == nil {
 		p.Step()
+		p.StepReads()
 	}
 	return n
 }

@@ -60,6 +60,7 @@ type Session struct {
 	MaxExpiry      time.Duration
 	KeepAlive      time.Duration
 	SharedStrategy string
+	SharedQueue    string
 
 	ResponseInformation string
 }
@@ -118,6 +119,7 @@ func Default() Config {
 			QueueFull:      "drop-oldest",
 			MaxExpiry:      0,
 			SharedStrategy: "round-robin",
+			SharedQueue:    "group",
 		},
 		Sys: Sys{Interval: 10 * time.Second},
 		Log: Log{Level: "info", Format: "text", Connections: true, Banner: "auto"},

@@ -191,6 +191,10 @@ func session() section {
 			doc:    "Which member of a shared subscription gets the next message: each in turn, the same as before while it is connected, or the one with the fewest unanswered messages.",
 			reason: "What users of shared subscriptions expect.",
 		}, {
+			key: "session.shared_queue", at: func(c *Config) any { return &c.Session.SharedQueue }, words: []string{"group", "member"},
+			doc:    "Where QoS 1 and 2 messages for a shared subscription wait while no member is connected or has room: with the group, and members get them as they come and as fast as they are, or each with a member, which alone gets it later. The group's queue has the limits of one client's, and exists while a session that outlives its connection has the subscription above QoS 0.",
+			reason: "A member that is away or slow must not keep work from those that are there.",
+		}, {
 			key: "session.response_information", at: func(c *Config) any { return &c.Session.ResponseInformation },
 			doc:    "What a 5.0 client is told that asks for Response Information: by convention the beginning of the topics for its answers. `\"\"` tells nothing.",
 			reason: "Nothing that the broker could make up would be true.",

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"midge/internal/message"
@@ -141,6 +142,19 @@ type Session struct {
 	Left     time.Duration // when its connection ended, on the engine's clock; 0: it is connected
 	Sent     uint64        // a QoS 1 message with this number, or a higher one, was not sent before; 0: not known
 }
+
+// queueMark begins the client id of the session that is the queue of a shared
+// subscription. No client can have such an id: strings of MQTT hold no U+0000
+// (MQTT-1.5.4-2).
+const queueMark = "\x00"
+
+// QueueID is the client id of the session that is the queue of a shared
+// subscription, whose filter begins with $share.
+func QueueID(filter string) string { return queueMark + filter }
+
+// QueueOf returns the filter of the shared subscription whose queue the session
+// of a client id is; ok is false for the sessions of clients.
+func QueueOf(clientID string) (filter string, ok bool) { return strings.CutPrefix(clientID, queueMark) }
 
 func (s *Session) append(dst []byte, l timeline) []byte {
 	dst = appendString(dst, s.ClientID)
