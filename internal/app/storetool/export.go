@@ -98,7 +98,12 @@ type exporter struct {
 	err     error
 }
 
-func (e *exporter) Session(s store.Session) { e.clients[s.Number] = s.ClientID }
+func (e *exporter) Session(s store.Session) {
+	e.clients[s.Number] = s.ClientID
+	if _, ok := store.QueueOf(s.ClientID); ok {
+		e.clients[s.Number] = "" // the receiver has the shared subscription
+	}
+}
 
 func (e *exporter) Will(w store.Will) {
 	if !e.wants(Will) || e.sel.Client != "" && e.sel.Client != w.ClientID {

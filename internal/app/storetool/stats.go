@@ -49,6 +49,7 @@ func Stats(w io.Writer, o Options, biggest int) error {
 // census counts what a broker would load. It implements store.Loader.
 type census struct {
 	queues        map[uint64]*queue // by the number of the session
+	groups        int               // of these, queues of shared subscriptions
 	connected     int               // sessions whose connection the broker ended with
 	lasting       int               // sessions that never expire
 	subscriptions int
@@ -69,13 +70,18 @@ func (t *total) add(bytes int) { t.number, t.bytes = t.number+1, t.bytes+int64(b
 
 // queue is what waits for a session.
 type queue struct {
-	client   string
+	client   string // or the shared subscription whose queue it is
 	waiting  total
 	begun    int // QoS 2 exchanges towards the client
 	incoming int // QoS 2 messages from it that are not released
 }
 
 func (c *census) Session(s store.Session) {
+	if share, ok := store.QueueOf(s.ClientID); ok {
+		c.queues[s.Number] = &queue{client: share}
+		c.groups++
+		return
+	}
 	c.queues[s.Number] = &queue{client: s.ClientID}
 	switch {
 	case s.Expiry == math.MaxUint32: // nobody has written when it left, since nothing depends on that
@@ -127,8 +133,11 @@ func (c *census) print(p *printer, biggest int) {
 		all.begun += q.begun
 		all.incoming += q.incoming
 	}
-	p.line("\nsessions             %10d   %d never expire; of the others %d were connected when the broker ended", len(queues), c.lasting, c.connected)
+	p.line("\nsessions             %10d   %d never expire; of the others %d were connected when the broker ended", len(queues)-c.groups, c.lasting, c.connected)
 	p.line("subscriptions        %10d   %d of them shared", c.subscriptions, c.shared)
+	if c.groups > 0 {
+		p.line("queues of groups     %10d   shared subscriptions for which messages waited", c.groups)
+	}
 	p.line("waiting messages     %10d   %d bytes; in the queues of sessions: %d, %d bytes", c.messages.number, c.messages.bytes, all.waiting.number, all.waiting.bytes)
 	p.line("QoS 2 exchanges      %10d   towards clients; %d from clients", all.begun, all.incoming)
 	p.line("retained messages    %10d   %d bytes", c.retained.number, c.retained.bytes)

@@ -25,7 +25,7 @@ type migration func(fs vfs.FS, dir string) error
 // migrations are the steps: the first leads from format 1 to 2, and so on.
 func migrations() []migration {
 	return []migration{
-		nil, // 2 adds the clock, and the intervals of messages
+		nil, // 2 adds the clock, the intervals of messages and the queues of groups
 	}
 }
 
