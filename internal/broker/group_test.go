@@ -63,6 +63,7 @@ type shareMember struct {
 	g       *groupModel
 	id      string
 	p       *peer // nil: not connected
+	old     *peer // the connection before, which p takes over; nil if it has ended
 	lasting bool
 	anchor  bool // never leaves
 	qos     packet.QoS
@@ -191,7 +192,7 @@ func (g *groupModel) act() {
 func (g *groupModel) crash() {
 	g.crashes++
 	for _, m := range g.members {
-		m.p, m.unacked = nil, nil
+		m.p, m.old, m.unacked = nil, nil, nil
 		if !m.lasting {
 			m.epoch++
 		}
@@ -216,7 +217,7 @@ func (m *shareMember) connect(clean bool) {
 		c.Properties.Set(packet.PropMaximumPacketSize)
 	}
 	m.unacked = nil
-	m.p = g.w.dial(packet.V5)
+	m.old, m.p = m.p, g.w.dial(packet.V5)
 	m.p.offerOnly(c.Append(nil))
 	s := packet.Subscription{Filter: []byte("$share/g/t"), QoS: m.qos}
 	m.p.offerOnly((&packet.Subscribe{ID: 2, Subscriptions: []packet.Subscription{s}}).Append(nil, packet.V5))
@@ -246,17 +247,24 @@ func (m *shareMember) drain() {
 
 func (m *shareMember) session() string { return fmt.Sprint(m.id, "/", m.epoch) }
 
+// read takes what has come: over the connection before, which ends some time after
+// the new one has begun, without an answer.
 func (m *shareMember) read() {
-	if m.p == nil {
-		return
-	}
-	for {
-		first, body, size, _ := packet.Split(m.p.out, packet.MaxSize)
+	m.readFrom(m.old)
+	m.readFrom(m.p)
+}
+
+func (m *shareMember) readFrom(from *peer) {
+	for from != nil {
+		first, body, size, _ := packet.Split(from.out, packet.MaxSize)
 		if size == 0 {
 			break
 		}
 		body = append([]byte(nil), body...)
-		m.p.out = m.p.out[size:]
+		from.out = from.out[size:]
+		if from == m.old && packet.TypeOf(first) != packet.PUBLISH {
+			continue
+		}
 		switch packet.TypeOf(first) {
 		case packet.CONNACK:
 			if body[0] == 0 { // no session
@@ -275,7 +283,9 @@ func (m *shareMember) read() {
 				m.g.t.Errorf("%s has %d messages under way, over its Receive Maximum", m.id, len(m.unacked))
 			}
 			m.receive(&p)
-			m.unacked = append(m.unacked, p)
+			if from == m.p {
+				m.unacked = append(m.unacked, p)
+			}
 		case packet.PUBREL:
 			var a packet.Ack
 			if err := a.Decode(packet.V5, first, body); err != nil {
