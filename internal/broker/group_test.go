@@ -63,6 +63,7 @@ type shareMember struct {
 	g       *groupModel
 	id      string
 	p       *peer // nil: not connected
+	joined  bool  // CONNACK has come
 	old     *peer // the connection before, which p takes over; nil if it has ended
 	lasting bool
 	anchor  bool // never leaves
@@ -178,9 +179,9 @@ func (g *groupModel) act() {
 		}
 	case n < 94 && m.p == nil:
 		m.connect(false)
-	case n < 95 && !m.anchor:
+	case n < 95 && !m.anchor && (m.p == nil || m.joined):
 		m.connect(true) // takes over, and ends the session
-	case n < 97 && m.p != nil:
+	case n < 97 && m.p != nil && m.joined:
 		m.end(g.rnd.IntN(2) == 0)
 	case n < 98 && m.p != nil && !m.anchor:
 		m.p.offerOnly((&packet.Unsubscribe{ID: 3, Filters: [][]byte{[]byte("$share/g/t")}}).Append(nil, packet.V5))
@@ -217,7 +218,7 @@ func (m *shareMember) connect(clean bool) {
 		c.Properties.Set(packet.PropMaximumPacketSize)
 	}
 	m.unacked = nil
-	m.old, m.p = m.p, g.w.dial(packet.V5)
+	m.old, m.p, m.joined = m.p, g.w.dial(packet.V5), false
 	m.p.offerOnly(c.Append(nil))
 	s := packet.Subscription{Filter: []byte("$share/g/t"), QoS: m.qos}
 	m.p.offerOnly((&packet.Subscribe{ID: 2, Subscriptions: []packet.Subscription{s}}).Append(nil, packet.V5))
@@ -250,8 +251,14 @@ func (m *shareMember) session() string { return fmt.Sprint(m.id, "/", m.epoch) }
 // read takes what has come: over the connection before, which ends some time after
 // the new one has begun, without an answer.
 func (m *shareMember) read() {
+	if m.old != nil {
+		m.old.write()
+	}
 	m.readFrom(m.old)
 	m.readFrom(m.p)
+	if m.joined {
+		m.old = nil
+	}
 }
 
 func (m *shareMember) readFrom(from *peer) {
@@ -267,6 +274,7 @@ func (m *shareMember) readFrom(from *peer) {
 		}
 		switch packet.TypeOf(first) {
 		case packet.CONNACK:
+			m.joined = true
 			if body[0] == 0 { // no session
 				m.epoch++
 				m.rec = map[packet.ID]*arrival{}
@@ -282,9 +290,13 @@ func (m *shareMember) readFrom(from *peer) {
 			if len(m.unacked) > int(m.window) {
 				m.g.t.Errorf("%s has %d messages under way, over its Receive Maximum", m.id, len(m.unacked))
 			}
-			m.receive(&p)
-			if from == m.p {
+			switch has := m.g.got[strings.TrimRight(string(p.Payload), ".")]; {
+			case from == m.p:
+				m.receive(&p)
 				m.unacked = append(m.unacked, p)
+			case p.QoS == 2 || has == nil:
+				m.receive(&p)
+			default: // of QoS 1, and another member may have got it since
 			}
 		case packet.PUBREL:
 			var a packet.Ack
