@@ -133,6 +133,7 @@ func (g *groupModel) run() {
 		}
 	}
 	for range 2000 { // with a window of 1 each message takes several
+		g.w.now += tick // who takes a client id over may have to wait
 		g.finish()
 		for _, m := range g.members {
 			m.read()
@@ -167,6 +168,7 @@ func (g *groupModel) act() {
 	case n < 25:
 		g.pubs[g.rnd.IntN(len(g.pubs))].publish()
 	case n < 55:
+		g.w.now += tick
 		stirred(g.rnd, g.w, g.st)
 		for _, p := range g.pubs {
 			p.read()
