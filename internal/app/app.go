@@ -123,6 +123,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	b.core.Start(b.network)
 	var tending sync.WaitGroup
 	tending.Go(func() { giveBack(running) })
+	tending.Go(func() { keepBudget(running, b.core, b.cfg.Limits.Memory, b.log) })
 	defer tending.Wait()
 	defer end()
 	committing, endDisk := context.WithCancel(context.WithoutCancel(ctx))

@@ -37,6 +37,7 @@ func (b *Broker) Banner(build string) string {
 		row("data dir", "%s (not used: nothing is durable)", b.cfg.DataDir)
 	}
 	row("connections", "%s at most%s", grouped(uint64(b.files.connections)), b.ofFiles())
+	row("memory", "%s", describeBudget(b.cfg.Limits.Memory))
 	l, s := &b.cfg.Limits, &b.cfg.Session
 	row("limits", "packet %s, CONNECT within %v, %s waiting for a slow reader,", l.PacketSize, l.ConnectTimeout, l.PendingBytes)
 	row("", "%s subscriptions a client, topics of %s levels and %s bytes,", grouped(uint64(l.Subscriptions)), grouped(uint64(l.TopicLevels)), grouped(uint64(l.TopicLength)))

@@ -11,7 +11,7 @@ import (
 // elsewhere are the settings that the core does not get.
 var elsewhere = map[string]bool{
 	"listen": true, "listen_wait": true, "allow_anonymous": true, "engine": true, "threads": true,
-	"durability": true, "durability_interval": true, "data_dir": true,
+	"limits.memory": true, "durability": true, "durability_interval": true, "data_dir": true,
 	"log.level": true, "log.format": true, "log.banner": true,
 }
 

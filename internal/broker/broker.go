@@ -26,6 +26,7 @@ type Broker struct {
 	interest interest
 	retained retained
 	gate     gate
+	memory   memory
 	clients  clientLog
 	batches  batchPool
 	stopping atomic.Bool
@@ -83,6 +84,8 @@ func (b *Broker) Counters() Counters {
 		sum.add(s.published.load())
 	}
 	b.retained.count(&sum)
+	sum.MemoryUsed += uint64(b.memory.used.Load())
+	sum.MemoryBudget += uint64(b.memory.budget.Load())
 	sum.Damaged = b.damaged
 	return sum
 }

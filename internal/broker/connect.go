@@ -38,6 +38,9 @@ func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 		return true
 	}
 	j := s.joining[c]
+	if j == nil && s.refuseForMemory(c) {
+		return true
+	}
 	var assigned string
 	if len(p.ClientID) == 0 {
 		if assigned = s.assign(); j != nil {

@@ -44,6 +44,7 @@ type Counters struct {
 	DroppedMailbox uint64
 	DroppedGroup   uint64
 	DroppedDamaged uint64
+	DroppedMemory  uint64
 
 	RefusedConnections   uint64
 	RefusedPerIP         uint64
@@ -54,17 +55,23 @@ type Counters struct {
 	RefusedSize          uint64
 	RefusedStore         uint64
 	RefusedUnanswered    uint64
+	RefusedMemory        uint64
 
 	Delayed           uint64
 	TakenOver         uint64
 	ConnectTimeouts   uint64
 	KeepAliveTimeouts uint64
 	SlowDisconnects   uint64
+	ClosedMemory      uint64
 	Faults            uint64
 	Panics            uint64
 
 	PausedPublishers uint64
 	Yielded          uint64
+	PausedMemory     uint64
+
+	MemoryUsed   uint64 // of the process
+	MemoryBudget uint64 // of the process
 }
 
 // counter describes a field of Counters. The sum over the shards, $SYS and the
@@ -119,6 +126,7 @@ var counterTable = []counter{
 	{"publish/messages/dropped/mailbox", "QoS 0 messages for a shard that was far over its limit: `limits.mailbox_bytes`", dropped, func(c *Counters) *uint64 { return &c.DroppedMailbox }},
 	{"publish/messages/dropped/group", "messages for a shared subscription without a member to take them", dropped, func(c *Counters) *uint64 { return &c.DroppedGroup }},
 	{"publish/messages/dropped/damaged", "stored messages that could not be read", dropped, func(c *Counters) *uint64 { return &c.DroppedDamaged }},
+	{"publish/messages/dropped/memory", "QoS 0 messages for clients that were behind, and others that would have waited in memory, while it was short: `limits.memory`", dropped, func(c *Counters) *uint64 { return &c.DroppedMemory }},
 	{"publish/messages/away", "QoS 0 messages for clients that were away: nobody promised them", total, func(c *Counters) *uint64 { return &c.DroppedAway }},
 
 	{"refused/connections", "connections over the limit in all: `limits.connections`", total, func(c *Counters) *uint64 { return &c.RefusedConnections }},
@@ -130,17 +138,23 @@ var counterTable = []counter{
 	{"refused/size", "packets over the limit: `limits.packet_size`, `limits.connect_size`; and clients whose Maximum Packet Size is too small for CONNACK", total, func(c *Counters) *uint64 { return &c.RefusedSize }},
 	{"refused/store", "what asked to be durable while the disk was full or had failed", total, func(c *Counters) *uint64 { return &c.RefusedStore }},
 	{"refused/unanswered", "of the connections over a limit, those that were closed without CONNACK: they sent no CONNECT in time, or there were too many", total, func(c *Counters) *uint64 { return &c.RefusedUnanswered }},
+	{"refused/memory", "CONNECT packets while memory was short: `limits.memory`", total, func(c *Counters) *uint64 { return &c.RefusedMemory }},
 
 	{"connections/delayed", "CONNECT packets that had to wait because connections take a client id from each other", total, func(c *Counters) *uint64 { return &c.Delayed }},
 	{"closed/taken_over", "connections that another one with the same client id ended", total, func(c *Counters) *uint64 { return &c.TakenOver }},
 	{"closed/connect_timeout", "connections whose CONNECT did not come, or was not decided upon, in time: `limits.connect_timeout`", total, func(c *Counters) *uint64 { return &c.ConnectTimeouts }},
 	{"closed/keep_alive", "clients that were silent for longer than their Keep Alive allows", total, func(c *Counters) *uint64 { return &c.KeepAliveTimeouts }},
 	{"closed/slow", "clients that read too slowly: `limits.pending_bytes`", total, func(c *Counters) *uint64 { return &c.SlowDisconnects }},
+	{"closed/memory", "clients that much output was waiting for when memory was used up: `limits.memory`", total, func(c *Counters) *uint64 { return &c.ClosedMemory }},
 	{"closed/fault", "connections that ended because the client broke the standard", total, func(c *Counters) *uint64 { return &c.Faults }},
 	{"closed/panic", "connections that ended because of a fault in Midge; the log has it", total, func(c *Counters) *uint64 { return &c.Panics }},
 
-	{"publishers/paused", "times that a publisher had to wait for a shard or the disk", total, func(c *Counters) *uint64 { return &c.PausedPublishers }},
 	{"clients/yielded", "times that a client had used up its share of a turn and had to wait for the next", total, func(c *Counters) *uint64 { return &c.Yielded }},
+	{"publishers/paused", "times that a publisher had to wait for a shard, the disk or memory", total, func(c *Counters) *uint64 { return &c.PausedPublishers }},
+	{"publishers/paused/memory", "of these, for memory: `limits.memory`", total, func(c *Counters) *uint64 { return &c.PausedMemory }},
+
+	{"memory/used", "bytes of memory in use now, as far as they count against `limits.memory`", gauge, func(c *Counters) *uint64 { return &c.MemoryUsed }},
+	{"memory/budget", "`limits.memory` in force, in bytes; 0: there is none", gauge, func(c *Counters) *uint64 { return &c.MemoryBudget }},
 }
 
 // wrote counts n receivers of a message that go to disk, gone is the reverse.

@@ -34,12 +34,16 @@ func (s *shard) lend(m *message.Message) {
 // stored.
 func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain bool, ids []uint32, g *group, key message.Key, sole bool) {
 	c := cl.online()
-	if c != nil && c.net.Pending() > s.b.cfg.Limits.PendingBytes {
+	if c != nil && c.net.Pending() > s.pending {
 		if qos == 0 {
-			s.count.DroppedSlow++
+			s.dropPending(c.net.Pending())
 			return
 		}
 		s.hold(c)
+	}
+	if s.pressure == CloseReaders && qos > 0 && !cl.stored() && (c == nil || c.pace != inTime || cl.session.Waiting() > 0) {
+		s.count.DroppedMemory++ // it would wait in memory
+		return
 	}
 	d := session.Delivery{Message: &s.keeper, QoS: qos, Retain: retain, SubscriptionIDs: ids}
 	if g != nil {

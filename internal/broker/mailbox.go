@@ -245,6 +245,9 @@ func (s *shard) unstall() {
 	if len(s.stalled) == 0 {
 		return
 	}
+	if s.pressure >= SlowPublishers && !s.round {
+		return // the next round wakes us
+	}
 	if s.diskBusy() {
 		s.b.stalled.Or(1 << s.index)
 		// It may have caught up before it could see the bit.

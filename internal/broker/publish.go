@@ -130,6 +130,10 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 	if err := p.Decode(c.version, first, body); err != nil {
 		return err
 	}
+	if s.pressure >= SlowPublishers {
+		s.count.PausedMemory++
+		s.stall(c)
+	}
 	s.count.PublishReceived++
 	s.count.PublishBytesReceived += uint64(len(p.Payload))
 	if p.Retain && s.b.cfg.Limits.RetainedMessages == 0 && c.version == packet.V5 {

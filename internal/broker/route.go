@@ -312,8 +312,8 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 		s.enqueue(c, m, 0, retain, nil, nil, 0, false)
 		return
 	}
-	if to.net.Pending() > s.b.cfg.Limits.PendingBytes {
-		s.count.DroppedSlow++
+	if n := to.net.Pending(); n > s.pending {
+		s.dropPending(n)
 		return
 	}
 	head := s.frame(m, to.version, retain)

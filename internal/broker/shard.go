@@ -49,6 +49,9 @@ type shard struct {
 	held          []*conn             // of these, those of which it is not known yet whether Drained will come
 	stillHeld     []*conn             // memory of release
 	dealing       []*queue            // those that may have something for members with room
+	pressure      Pressure            // see Broker.SetPressure
+	round         bool                // publishers that wait for memory may go on for a packet, in this turn
+	pending       int                 // bytes that may wait for a client
 	sys           sys                 // shard 0 only
 	logTimer      logTimer
 	sweeper       sweeper // shard 0 only
@@ -90,6 +93,7 @@ func newShard(b *Broker, index int) *shard {
 			Levels: b.cfg.Limits.TopicLevels, Bytes: b.cfg.Limits.TopicLength, NoControl: b.cfg.Strict.TopicCharacters,
 		},
 		session:     sessionConfig(b.cfg),
+		pending:     b.cfg.Limits.PendingBytes,
 		clients:     map[string]*client{},
 		walkers:     map[*client]*walker{},
 		unconnected: map[*conn]struct{}{},
@@ -129,6 +133,7 @@ func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	s.flush()
 	s.unstall()
 	more = s.unyield() || more
+	s.round = false
 	if s.routes.heavy(s.count.Subscriptions) {
 		s.routes.clear()
 	}

@@ -33,6 +33,7 @@ type Config struct {
 
 // Limits bound what clients can make the broker hold.
 type Limits struct {
+	Memory           Size
 	Connections      int
 	ConnectionsPerIP int
 	ConnectTimeout   time.Duration

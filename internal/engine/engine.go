@@ -50,10 +50,11 @@ type Conn interface {
 	Resume()
 
 	// Close sends what is pending as far as the kernel takes it within a
-	// short time (lingering at most two seconds), then closes. What the peer
-	// sends meanwhile is thrown away, so that it can read the last packet. The
-	// shard gets Closed exactly once, at the earliest after the call that is on
-	// now has returned, and no Data or Drained before it.
+	// short time (lingering at most two seconds, with at most
+	// MostLingeringBytes), then closes. What the peer sends meanwhile is thrown
+	// away, so that it can read the last packet. The shard gets Closed exactly
+	// once, at the earliest after the call that is on now has returned, and no
+	// Data or Drained before it.
 	Close()
 
 	// Exhaust offers to Data what has arrived, as far as the shard takes it, until
@@ -153,6 +154,11 @@ const (
 // them. One more closes the one that has waited longest. An engine can be told
 // to keep fewer.
 const MostLingering = 256
+
+// MostLingeringBytes is the most output that a connection takes with it after
+// Close, in bytes. A peer that is further behind does not get to the last packet
+// in that time, and its output must not hold memory that nobody counts.
+const MostLingeringBytes = 128 << 10
 
 // MostExhausted bounds what Exhaust offers of a peer that sends on and on, in
 // bytes: more than the buffer of a socket holds.

@@ -351,7 +351,7 @@ func (c *conn) hangUp(err error) {
 	writing, failed := c.writing, c.failed
 	c.mu.Unlock()
 	switch {
-	case failed != nil:
+	case failed != nil, c.inFlight.Load() > engine.MostLingeringBytes:
 		c.release()
 	case !writing:
 		c.endOutput()

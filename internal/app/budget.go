@@ -1,0 +1,270 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"os"
+	"path"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"time"
+
+	"midge/internal/broker"
+	"midge/internal/config"
+)
+
+// This file keeps the process within limits.memory. A sampler measures what is in
+// use and tells the broker how much pressure there is; docs/operations.md has
+// what happens then. The budget is also Go's soft limit, so that the garbage
+// collector works harder before anybody is refused.
+
+const (
+	// sampleEvery is how often memory is measured, and the length of a round of
+	// publishers under pressure. sampleSoon is it when half of the budget is used.
+	sampleEvery = 100 * time.Millisecond
+	sampleSoon  = 20 * time.Millisecond
+
+	// easeBy is how far use must fall below a level before the level is left, in
+	// percent of the budget.
+	easeBy = 5
+
+	// shedTo is what readers are closed for, in percent of the budget.
+	shedTo = 90
+)
+
+// levels are the percentages of the budget at which pressure begins.
+var levels = [...]int64{broker.RefuseConnects: 80, broker.SlowPublishers: 90, broker.CloseReaders: 100}
+
+// pressureAt is the pressure that follows from now when used bytes of the budget
+// are in use.
+func pressureAt(now broker.Pressure, used, budget int64) broker.Pressure {
+	next := broker.NoPressure
+	for p := broker.RefuseConnects; p <= broker.CloseReaders; p++ {
+		percent := levels[p]
+		if p <= now {
+			percent -= easeBy
+		}
+		if used >= budget/100*percent {
+			next = p
+		}
+	}
+	return next
+}
+
+// presser is what the sampler tells; broker.Broker is one.
+type presser interface {
+	SetPressure(p broker.Pressure, used, budget int64)
+	Shed(bytes int64)
+}
+
+// keeper keeps the process within its budget.
+type keeper struct {
+	budget int64
+	core   presser
+	log    *slog.Logger
+	used   func() int64 // measures, and collects garbage if that is worth it
+	last   broker.Pressure
+	worst  broker.Pressure // of the episode that is on
+}
+
+// run samples until ctx is cancelled.
+func (k *keeper) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if k.sample() > k.budget/2 {
+			timer.Reset(sampleSoon)
+		} else {
+			timer.Reset(sampleEvery)
+		}
+	}
+}
+
+// sample measures once, tells the broker, and logs each level once an episode.
+func (k *keeper) sample() (used int64) {
+	used = k.used()
+	p := pressureAt(k.last, used, k.budget)
+	k.last = p
+	k.core.SetPressure(p, used, k.budget)
+	if p == broker.CloseReaders {
+		k.core.Shed(used - k.budget/100*shedTo)
+	}
+	for k.worst < p {
+		k.worst++
+		k.log.Warn("memory: "+consequence[k.worst], "used", used, "limit", k.budget)
+	}
+	if p == broker.NoPressure && k.worst > p {
+		k.worst = p
+		k.log.Info("memory: there is room again", "used", used, "limit", k.budget)
+	}
+	return used
+}
+
+// consequence is what a level means, for the log.
+var consequence = [...]string{
+	broker.RefuseConnects: "80 % of limits.memory is used: new clients are refused",
+	broker.SlowPublishers: "90 % of limits.memory is used: publishers are slowed down, and readers that are behind get no QoS 0 messages",
+	broker.CloseReaders:   "limits.memory is used up: the readers that are behind furthest are closed, and nothing more waits in memory",
+}
+
+// gauge measures the memory of the Go runtime, which has all of the broker's.
+type gauge struct {
+	samples   []metrics.Sample
+	budget    int64
+	collected time.Time     // when used has collected last
+	took      time.Duration // by that
+}
+
+func newGauge(budget int64) *gauge {
+	g := &gauge{budget: budget}
+	for _, name := range []string{
+		"/gc/heap/live:bytes", "/memory/classes/heap/objects:bytes", "/memory/classes/heap/stacks:bytes",
+		"/memory/classes/metadata/mcache/inuse:bytes", "/memory/classes/metadata/mspan/inuse:bytes",
+		"/memory/classes/metadata/other:bytes", "/memory/classes/other:bytes",
+	} {
+		g.samples = append(g.samples, metrics.Sample{Name: name})
+	}
+	return g
+}
+
+const (
+	// collectAfter of the budget (one part in so many) allocated since the last
+	// collection are worth another one: what is garbage is known only then.
+	// Below half of the budget, collecting is the runtime's business.
+	collectAfter = 8
+
+	// collectAgain is when a collection is worth it although little was
+	// allocated: what keeps the pressure up may be gone.
+	collectAgain = 500 * time.Millisecond
+
+	// collectShare bounds the time that goes into this, to one part in so many.
+	collectShare = 10
+)
+
+// used is what can't be collected, as of the last collection, and what the
+// runtime needs around it.
+func (g *gauge) used() int64 {
+	live, objects, other := g.read()
+	since := time.Since(g.collected)
+	if since < collectShare*g.took || objects+other < g.budget/2 {
+		return live + other
+	}
+	pressed := live+other >= g.budget/100*(levels[broker.RefuseConnects]-easeBy)
+	if objects-live > g.budget/collectAfter || pressed && since > collectAgain {
+		begin := time.Now()
+		runtime.GC()
+		g.collected = time.Now()
+		g.took = g.collected.Sub(begin)
+		live, _, other = g.read()
+	}
+	return live + other
+}
+
+func (g *gauge) read() (live, objects, other int64) {
+	metrics.Read(g.samples)
+	for _, s := range g.samples[2:] {
+		other += int64(s.Value.Uint64())
+	}
+	return int64(g.samples[0].Value.Uint64()), int64(g.samples[1].Value.Uint64()), other
+}
+
+// keepBudget keeps to the budget of the configuration until ctx is cancelled.
+func keepBudget(ctx context.Context, core *broker.Broker, setting config.Size, log *slog.Logger) {
+	budget := budgetOf(setting)
+	if budget == 0 {
+		return
+	}
+	if own := debug.SetMemoryLimit(-1); own > budget { // a lower GOMEMLIMIT is the user's
+		debug.SetMemoryLimit(budget)
+		defer debug.SetMemoryLimit(own)
+	}
+	k := &keeper{budget: budget, core: core, log: log, used: newGauge(budget).used}
+	k.run(ctx)
+}
+
+// budgetOf is the budget in force for a setting; 0 is none.
+func budgetOf(setting config.Size) int64 {
+	if setting > 0 {
+		return int64(setting)
+	}
+	return systemMemory(os.DirFS("/")) / 2
+}
+
+// systemMemory is the memory that the process can have at most: the machine's,
+// or what its control group allows. 0 means that the system does not tell.
+func systemMemory(root fs.FS) int64 {
+	most := int64(math.MaxInt64)
+	if text, err := fs.ReadFile(root, "proc/meminfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) == 3 && f[0] == "MemTotal:" {
+				if kib, err := strconv.ParseInt(f[1], 10, 64); err == nil {
+					most = kib << 10
+				}
+			}
+		}
+	}
+	if most == math.MaxInt64 {
+		return 0
+	}
+	return min(most, groupMemory(root))
+}
+
+// groupMemory is the least limit of the process's control group and those that
+// it is in, of both versions of control groups.
+func groupMemory(root fs.FS) int64 {
+	most := int64(math.MaxInt64)
+	f, err := root.Open("proc/self/cgroup")
+	if err != nil {
+		return most
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		// hierarchy:controllers:path, see cgroups(7)
+		part := strings.SplitN(lines.Text(), ":", 3)
+		if len(part) < 3 {
+			continue
+		}
+		base, name := "sys/fs/cgroup", "memory.max"
+		switch {
+		case part[0] == "0" && part[1] == "":
+		case strings.Contains(","+part[1]+",", ",memory,"):
+			base, name = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		default:
+			continue
+		}
+		for dir := path.Clean("/" + part[2]); ; dir = path.Dir(dir) {
+			text, err := fs.ReadFile(root, path.Join(base, dir, name))
+			if n, bad := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && bad == nil && n > 0 {
+				most = min(most, n) // "max" is no number
+			}
+			if dir == "/" {
+				break
+			}
+		}
+	}
+	return most
+}
+
+// describeBudget is for the banner.
+func describeBudget(setting config.Size) string {
+	budget := budgetOf(setting)
+	switch {
+	case budget == 0:
+		return "no limit: the system does not tell how much there is"
+	case setting == 0:
+		return fmt.Sprintf("%s (half of what this machine or its control group has)", config.Size(budget>>20<<20))
+	}
+	return setting.String()
+}

@@ -1,0 +1,89 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"midge/internal/broker"
+)
+
+func TestSystemMemory(t *testing.T) {
+	const machine = "MemFree:  1 kB\nMemTotal:       1000 kB\n"
+	for name, tt := range map[string]struct {
+		files map[string]string
+		want  int64
+	}{
+		"nothing is told": {nil, 0},
+		"no group":        {map[string]string{"proc/meminfo": machine}, 1000 << 10},
+		"version 2": {map[string]string{
+			"proc/meminfo": machine, "proc/self/cgroup": "0::/a/b\n",
+			"sys/fs/cgroup/a/b/memory.max": "500000\n", "sys/fs/cgroup/a/memory.max": "max\n",
+		}, 500_000},
+		"version 2, a parent has less": {map[string]string{
+			"proc/meminfo": machine, "proc/self/cgroup": "0::/a/b\n",
+			"sys/fs/cgroup/a/b/memory.max": "500000\n", "sys/fs/cgroup/a/memory.max": "400000\n",
+		}, 400_000},
+		"version 2, in a container": {map[string]string{
+			"proc/meminfo": machine, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "300000\n",
+		}, 300_000},
+		"version 2, more than the machine": {map[string]string{
+			"proc/meminfo": machine, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "3000000000\n",
+		}, 1000 << 10},
+		"version 1": {map[string]string{
+			"proc/meminfo": machine, "proc/self/cgroup": "5:cpu:/x\n4:hugetlb,memory:/a\n",
+			"sys/fs/cgroup/memory/a/memory.limit_in_bytes": "200000\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+		}, 200_000},
+		"version 1, the group's path is another one inside": {map[string]string{
+			"proc/meminfo": machine, "proc/self/cgroup": "4:memory:/docker/abc\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": "100000\n",
+		}, 100_000},
+		"nonsense": {map[string]string{"proc/meminfo": machine, "proc/self/cgroup": "x\n0::\n::::\n"}, 1000 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := fstest.MapFS{}
+			for file, text := range tt.files {
+				root[file] = &fstest.MapFile{Data: []byte(text)}
+			}
+			if got := systemMemory(root); got != tt.want {
+				t.Errorf("%d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// pressed takes note of what the keeper tells the broker.
+type pressed struct{ calls []string }
+
+func (p *pressed) SetPressure(level broker.Pressure, _, _ int64) {
+	p.calls = append(p.calls, fmt.Sprint(level))
+}
+func (p *pressed) Shed(n int64) { p.calls = append(p.calls, fmt.Sprint("shed ", n)) }
+
+// TestPressure goes up and down with a measure of the test's own: each level
+// begins where it should, ends below that, and is logged once an episode.
+func TestPressure(t *testing.T) {
+	var log strings.Builder
+	core := &pressed{}
+	used := int64(0)
+	k := &keeper{budget: 1000, core: core, log: slog.New(slog.NewTextHandler(&log, nil)), used: func() int64 { return used }}
+	for _, tt := range []struct {
+		used int64
+		want string // what the broker is told
+	}{
+		{0, "0"}, {799, "0"}, {800, "1"}, {760, "1"}, {899, "1"}, {900, "2"}, {850, "2"}, {849, "1"}, {750, "1"},
+		{900, "2"}, {1000, "3 shed 100"}, {950, "3 shed 50"}, {949, "2"}, {1200, "3 shed 300"}, {749, "0"},
+		{1000, "3 shed 100"}, {0, "0"},
+	} {
+		core.calls, used = nil, tt.used
+		if k.sample(); strings.Join(core.calls, " ") != tt.want {
+			t.Errorf("at %d: %q, want %q", tt.used, core.calls, tt.want)
+		}
+	}
+	for _, text := range []string{"80 %", "90 %", "is used up", "there is room again"} {
+		if n := strings.Count(log.String(), text); n != 2 { // two episodes
+			t.Errorf("%q is logged %d times, want 2:\n%s", text, n, log.String())
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package broker
+
+import (
+	"fmt"
+	"testing"
+
+	"midge/internal/packet"
+)
+
+// press sets the pressure, and lets the shards know.
+func (w *world) press(p Pressure) {
+	w.b.SetPressure(p, 50, 100)
+	w.turn()
+}
+
+// TestPressureRefuses refuses clients by the version's own word, and takes them
+// again when there is room.
+func TestPressureRefuses(t *testing.T) {
+	for v, want := range map[packet.Version]packet.ReasonCode{
+		packet.V31: packet.ServerUnavailable, packet.V311: packet.ServerUnavailable, packet.V5: packet.QuotaExceeded,
+	} {
+		t.Run(v.String(), func(t *testing.T) {
+			w := newWorld(t, Config{Shards: 2, Sys: -1})
+			before := w.connect(v, "before")
+			w.press(RefuseConnects)
+			p := w.dial(v)
+			p.bytes((&packet.Connect{Version: v, ClientID: []byte("late"), CleanStart: true}).Append(nil))
+			var ack packet.Connack
+			if err := ack.Decode(v, 0x20, p.next(packet.CONNACK)); err != nil || ack.Code != want || !p.closed {
+				t.Errorf("CONNACK %v, %v, closed %v; want %v", ack.Code, err, p.closed, want)
+			}
+			if n := w.b.Counters().RefusedMemory; n != 1 {
+				t.Errorf("%d refused, want 1", n)
+			}
+			before.subscribe("t", 1)
+			before.publish("t", "x", 0, false) // who is in is served
+			before.want("x")
+			w.press(NoPressure)
+			w.connect(v, "later")
+		})
+	}
+}
+
+// TestPressurePausesPublishers gives each of several publishers one packet in a
+// round, whatever the QoS, and all of the rest when there is room.
+func TestPressurePausesPublishers(t *testing.T) {
+	for qos := range packet.QoS(3) {
+		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
+			w := newWorld(t, Config{Shards: 2, Sys: -1})
+			reader := w.connect(packet.V311, "reader")
+			reader.subscribe("#", 0)
+			var publishers []*peer
+			for i := range 4 {
+				publishers = append(publishers, w.connect(packet.V311, fmt.Sprint("p", i)))
+			}
+			w.press(SlowPublishers)
+			for _, p := range publishers {
+				var all []byte
+				for i := range 10 {
+					m := packet.Publish{Topic: []byte("t"), Payload: []byte("x"), QoS: qos}
+					if qos > 0 {
+						m.ID = packet.ID(i + 1)
+					}
+					all = m.Append(all, packet.V311)
+				}
+				p.bytes(all)
+			}
+			count := func() (n int) {
+				for {
+					if _, ok := reader.message(); !ok {
+						return n
+					}
+					n++
+				}
+			}
+			if n := count(); n != 4 {
+				t.Fatalf("%d messages before the first round, want one of each publisher", n)
+			}
+			for round := range 3 {
+				w.press(SlowPublishers)
+				if n := count(); n != 4 {
+					t.Fatalf("%d messages in round %d, want one of each publisher", n, round)
+				}
+			}
+			w.press(RefuseConnects)
+			if n := count(); n != 24 {
+				t.Fatalf("%d messages after the pressure, want 24", n)
+			}
+			if n := w.b.Counters().PausedMemory; n != 16 {
+				t.Errorf("publishers paused %d times, want 16", n)
+			}
+		})
+	}
+}
+
+// TestPressureDrops drops QoS 0 for a reader that is behind, and for nobody else.
+func TestPressureDrops(t *testing.T) {
+	w := newWorld(t, Config{Shards: 1, Sys: -1})
+	slow, fast := w.connect(packet.V5, "slow"), w.connect(packet.V5, "fast")
+	slow.subscribe("#", 0)
+	fast.subscribe("#", 0)
+	slow.deaf = true
+	publisher := w.connect(packet.V5, "publisher")
+	payload := string(make([]byte, pendingUnderPressure+1))
+	publisher.publish("t", payload, 0, false)
+	w.press(SlowPublishers)
+	for range 3 {
+		publisher.publish("t", "x", 0, false)
+		w.press(SlowPublishers)
+	}
+	fast.want(payload)
+	for range 3 {
+		fast.want("x")
+	}
+	if c := w.b.Counters(); c.DroppedMemory != 3 || c.DroppedSlow != 0 || c.Dropped() != 3 {
+		t.Errorf("%d dropped for memory and %d for slowness, want 3 and 0", c.DroppedMemory, c.DroppedSlow)
+	}
+}
+
+// TestPressureCloses closes the readers that are behind furthest, as many as it
+// takes, over all shards, with the reason; and it queues nothing in memory.
+func TestPressureCloses(t *testing.T) {
+	w := newWorld(t, Config{Shards: 4, Sys: -1})
+	var readers []*peer
+	for i := range 40 {
+		r := w.connect(packet.V5, fmt.Sprint("r", i))
+		r.subscribe(fmt.Sprint("t/", i/10), 0)
+		readers = append(readers, r)
+		r.deaf = true
+	}
+	publisher := w.connect(packet.V5, "publisher")
+	behind := func(i int) int { return (i/10 + 1) * 100_000 } // bytes
+	for i := range 4 {
+		publisher.publish(fmt.Sprint("t/", i), string(make([]byte, behind(i*10))), 0, false)
+	}
+	w.press(CloseReaders)
+	const free = 3_000_000
+	w.b.Shed(free)
+	w.turn()
+	closed, freed := 0, 0
+	for i, r := range readers {
+		if r.closed {
+			closed++
+			freed += behind(i)
+		}
+	}
+	// Each shard may give up one reader more than its share.
+	if freed < free || freed > free+4*400_000 {
+		t.Errorf("%d readers with %d bytes were closed, for %d", closed, freed, free)
+	}
+	if n := w.b.Counters().ClosedMemory; n != uint64(closed) {
+		t.Errorf("%d counted, %d closed", n, closed)
+	}
+	if publisher.closed {
+		t.Error("a client that is not behind was closed")
+	}
+	for i, r := range readers[:10] {
+		if r.closed {
+			t.Errorf("reader %d, which is behind least, was closed", i)
+		}
+	}
+
+	away := w.connectAgain(t)
+	publisher.publish("away", "x", 1, false)
+	if c := w.b.Counters(); c.DroppedMemory != 1 || away.session.Waiting() != 0 {
+		t.Errorf("%d dropped, %d waiting; want 1 and 0", c.DroppedMemory, away.session.Waiting())
+	}
+}
+
+// connectAgain makes a session in memory whose client is away.
+func (w *world) connectAgain(t *testing.T) *client {
+	w.press(NoPressure)
+	p := w.connect(packet.V5, "away", func(c *packet.Connect) {
+		c.Properties.SessionExpiry = 100
+		c.Properties.Set(packet.PropSessionExpiry)
+	})
+	p.subscribe("away", 1)
+	p.hang()
+	w.press(CloseReaders)
+	for _, s := range w.b.shards {
+		if cl := s.clients["away"]; cl != nil {
+			return cl
+		}
+	}
+	t.Fatal("no session")
+	return nil
+}
