@@ -31,9 +31,19 @@ const (
 	sampleEvery = 100 * time.Millisecond
 	sampleSoon  = 20 * time.Millisecond
 
+	// calmAfter without pressure ends an episode. Each level is logged once in one.
+	calmAfter = 5 * time.Second
+
 	// easeBy is how far use must fall below a level before the level is left, in
 	// percent of the budget.
 	easeBy = 5
+
+	// lastsAfter is how long pressure may last before readers are closed for it,
+	// to shedLastingTo percent, and lastsAgain how often. Readers that don't read
+	// would keep it up for ever.
+	lastsAfter    = 5 * time.Second
+	lastsAgain    = time.Second
+	shedLastingTo = 70
 
 	// shedTo is what readers are closed for, in percent of the budget.
 	shedTo = 90
@@ -70,8 +80,11 @@ type keeper struct {
 	core   presser
 	log    *slog.Logger
 	used   func() int64 // measures, and collects garbage if that is worth it
+	now    func() time.Duration
 	last   broker.Pressure
 	worst  broker.Pressure // of the episode that is on
+	felt   time.Duration   // when there was pressure last
+	eased  time.Duration   // when there was none last
 }
 
 // run samples until ctx is cancelled.
@@ -98,14 +111,22 @@ func (k *keeper) sample() (used int64) {
 	p := pressureAt(k.last, used, k.budget)
 	k.last = p
 	k.core.SetPressure(p, used, k.budget)
-	if p == broker.CloseReaders {
+	switch now := k.now(); {
+	case p == broker.NoPressure:
+		k.eased = now
+	case p == broker.CloseReaders:
 		k.core.Shed(used - k.budget/100*shedTo)
+	case now-k.eased >= lastsAfter: // whoever holds it does not let go
+		k.core.Shed(used - k.budget/100*shedLastingTo)
+		k.eased = now - lastsAfter + lastsAgain
 	}
 	for k.worst < p {
 		k.worst++
 		k.log.Warn("memory: "+consequence[k.worst], "used", used, "limit", k.budget)
 	}
-	if p == broker.NoPressure && k.worst > p {
+	if p > broker.NoPressure {
+		k.felt = k.now()
+	} else if k.worst > p && k.now()-k.felt >= calmAfter {
 		k.worst = p
 		k.log.Info("memory: there is room again", "used", used, "limit", k.budget)
 	}
@@ -190,7 +211,8 @@ func keepBudget(ctx context.Context, core *broker.Broker, setting config.Size, l
 		debug.SetMemoryLimit(budget)
 		defer debug.SetMemoryLimit(own)
 	}
-	k := &keeper{budget: budget, core: core, log: log, used: newGauge(budget).used}
+	begin := time.Now()
+	k := &keeper{budget: budget, core: core, log: log, used: newGauge(budget).used, now: func() time.Duration { return time.Since(begin) }}
 	k.run(ctx)
 }
 

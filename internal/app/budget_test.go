@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"midge/internal/broker"
 )
@@ -66,24 +67,32 @@ func (p *pressed) Shed(n int64) { p.calls = append(p.calls, fmt.Sprint("shed ", 
 func TestPressure(t *testing.T) {
 	var log strings.Builder
 	core := &pressed{}
-	used := int64(0)
-	k := &keeper{budget: 1000, core: core, log: slog.New(slog.NewTextHandler(&log, nil)), used: func() int64 { return used }}
+	used, now := int64(0), time.Duration(0)
+	k := &keeper{
+		budget: 1000, core: core, log: slog.New(slog.NewTextHandler(&log, nil)),
+		used: func() int64 { return used }, now: func() time.Duration { return now },
+	}
 	for _, tt := range []struct {
 		used int64
 		want string // what the broker is told
 	}{
 		{0, "0"}, {799, "0"}, {800, "1"}, {760, "1"}, {899, "1"}, {900, "2"}, {850, "2"}, {849, "1"}, {750, "1"},
 		{900, "2"}, {1000, "3 shed 100"}, {950, "3 shed 50"}, {949, "2"}, {1200, "3 shed 300"}, {749, "0"},
-		{1000, "3 shed 100"}, {0, "0"},
+		{950, "2"}, {0, "0"}, // the same episode: it was calm for a moment only
+		{1, "0"},
+		{1000, "3 shed 100"}, {0, "0"}, {1, "0"},
+		{800, "1"}, {801, "1 shed 101"}, {802, "1"}, {801, "1 shed 101"}, // pressure that lasts
 	} {
-		core.calls, used = nil, tt.used
+		if core.calls, used = nil, tt.used; used%10 == 1 { // time passes
+			now += calmAfter
+		}
 		if k.sample(); strings.Join(core.calls, " ") != tt.want {
 			t.Errorf("at %d: %q, want %q", tt.used, core.calls, tt.want)
 		}
 	}
-	for _, text := range []string{"80 %", "90 %", "is used up", "there is room again"} {
-		if n := strings.Count(log.String(), text); n != 2 { // two episodes
-			t.Errorf("%q is logged %d times, want 2:\n%s", text, n, log.String())
+	for text, want := range map[string]int{"80 %": 3, "90 %": 2, "is used up": 2, "there is room again": 2} { // the third is on
+		if n := strings.Count(log.String(), text); n != want {
+			t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, log.String())
 		}
 	}
 }

@@ -1,0 +1,99 @@
+//go:build integration && linux
+
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"midge/internal/packet"
+)
+
+// TestMemoryBudget floods many readers that don't read, at each QoS, with a
+// budget far below what all of them together are allowed. Memory stays bounded,
+// others are served, and the counters and the log tell what was given up.
+func TestMemoryBudget(t *testing.T) {
+	const budget, readers, messages, publishers = 64 << 20, 300, 500, 3
+	eachEngine(t, func(t *testing.T, engine string) {
+		p := serve(t, "--memory", "--set", engine, "--set", "limits.memory=64MiB", "--set", "sys.interval=1s")
+		watchers := map[string]*client{}
+		for _, topic := range []string{"publish/messages/dropped/memory", "publishers/paused/memory"} {
+			watchers[topic] = connect(t, p, packet.V5, topic, nil)
+		}
+		pr := newPair(t, p, "p")
+		pr.served(10)
+		for i := range readers {
+			r := connect(t, p, packet.V5, fmt.Sprint("reader", i), nil)
+			r.conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+			r.subscribe("flood/#", packet.QoS(i%3))
+		}
+		payload := bytes.Repeat([]byte("x"), 32<<10)
+		var flooding sync.WaitGroup
+		done := make(chan struct{})
+		for i := range publishers {
+			c := connect(t, p, packet.V311, fmt.Sprint("flooder", i), nil)
+			flooding.Go(func() { flood32(c, packet.QoS(i), payload, messages) })
+		}
+		go func() { flooding.Wait(); close(done) }()
+		served := 0
+		for over := false; !over; served++ {
+			pr.served(1)
+			select {
+			case <-done:
+				over = true
+			default:
+			}
+		}
+		peak := p.memory("VmHWM:")
+		t.Logf("peak of resident memory %d MiB, %d messages of others in the meantime", peak>>20, served)
+		if peak > budget*2 { // with the program, the stacks of the kernel's calls, and garbage
+			t.Errorf("the peak of resident memory was %d MiB with a budget of %d MiB", peak>>20, budget>>20)
+		}
+		if !strings.Contains(p.Log(), "90 % of limits.memory is used") {
+			t.Errorf("the log says nothing of the budget:\n%s", p.Log())
+		}
+		// The counters come with the next $SYS.
+		for topic, c := range watchers {
+			c.subscribe("$SYS/broker/"+topic, 0)
+			for n := 0; n == 0; {
+				_, text := c.receive()
+				n, _ = strconv.Atoi(text)
+			}
+		}
+		// There is room again, now that nobody floods.
+		for deadline := time.Now().Add(patience); !strings.Contains(p.Log(), "there is room again"); time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("the pressure does not end:\n%s", p.Log())
+			}
+		}
+		newPair(t, p, "later").served(10)
+	})
+}
+
+// flood32 publishes n messages, and reads the answers.
+func flood32(c *client, qos packet.QoS, payload []byte, n int) {
+	for range n {
+		m := packet.Publish{QoS: qos, Topic: []byte("flood/x"), Payload: payload}
+		if qos > 0 {
+			m.ID = c.nextID()
+		}
+		c.send(m.Append(nil, c.v))
+		if qos == 0 {
+			continue
+		}
+		if first, _, err := c.next(); err != nil || packet.TypeOf(first) != packet.PUBACK && packet.TypeOf(first) != packet.PUBREC {
+			c.t.Errorf("the flooder got % x, %v", first, err)
+			return
+		}
+		if qos == 2 {
+			c.send((&packet.Ack{Type: packet.PUBREL, ID: m.ID}).Append(nil, c.v))
+			c.next()
+		}
+	}
+}
