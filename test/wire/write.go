@@ -161,23 +161,28 @@ func appendProperties(dst []byte, v Version, all Properties) []byte {
 	if v != V5 {
 		return dst
 	}
-	var b []byte
-	for _, p := range all {
-		b = append(b, p.ID)
+	b := all.Append(nil)
+	return append(appendVariable(dst, uint32(len(b))), b...)
+}
+
+// Append appends the properties to dst, without their length.
+func (ps Properties) Append(dst []byte) []byte {
+	for _, p := range ps {
+		dst = append(dst, p.ID)
 		switch kinds[p.ID].form {
 		case oneByte:
-			b = append(b, byte(p.Value))
+			dst = append(dst, byte(p.Value))
 		case twoBytes:
-			b = binary.BigEndian.AppendUint16(b, uint16(p.Value))
+			dst = binary.BigEndian.AppendUint16(dst, uint16(p.Value))
 		case fourBytes:
-			b = binary.BigEndian.AppendUint32(b, p.Value)
+			dst = binary.BigEndian.AppendUint32(dst, p.Value)
 		case variable:
-			b = appendVariable(b, p.Value)
+			dst = appendVariable(dst, p.Value)
 		case text, binaryData:
-			b = appendText(b, p.Text)
+			dst = appendText(dst, p.Text)
 		case pair:
-			b = appendText(appendText(b, p.Name), p.Text)
+			dst = appendText(appendText(dst, p.Name), p.Text)
 		}
 	}
-	return append(appendVariable(dst, uint32(len(b))), b...)
+	return dst
 }

@@ -11,6 +11,7 @@ import (
 
 	"midge/internal/packet"
 	"midge/test/conformance/mqtt3"
+	"midge/test/wire"
 )
 
 // Client speaks MQTT 5.0 over a socket. Its methods end the test on any
@@ -39,20 +40,20 @@ func Connect(t *testing.T, addr string, p packet.Connect) *Client {
 	return c
 }
 
-// Decoder is a packet that can be decoded.
-type Decoder interface {
-	Decode(v packet.Version, first byte, body []byte) error
-}
-
-// Decode reads the next packet, which must be of type t. What p gets is its own.
-func (c *Client) Decode(t packet.Type, p Decoder) {
+// Decode reads the next packet, which must be of type t, into p, a pointer to
+// the packet's struct or nil. What p gets is its own. The bytes are read by
+// package wire, which is strict: what a server must not send ends the test.
+func (c *Client) Decode(t packet.Type, p any) {
 	c.t.Helper()
 	b := c.Next()
-	first, body, _, _ := packet.Split(b, packet.MaxSize)
-	if packet.TypeOf(first) != t {
+	w, size, err := wire.Read(b, wire.V5)
+	if err != nil || size != len(b) {
+		c.t.Fatalf("got % x: %v", b, err)
+	}
+	if packet.Type(w.Type) != t {
 		c.t.Fatalf("got % x, want %v", b, t)
 	}
-	if err := p.Decode(packet.V5, first, body); err != nil {
+	if err := fill(p, &w); err != nil {
 		c.t.Fatalf("got % x: %v", b, err)
 	}
 }
@@ -159,7 +160,7 @@ func (c *Client) Unsubscribe(filter string) {
 }
 
 // await is Decode that lets PUBLISH packets pass: they come again with Next.
-func (c *Client) await(t packet.Type, p Decoder) {
+func (c *Client) await(t packet.Type, p any) {
 	c.t.Helper()
 	var passed [][]byte
 	for {
@@ -236,7 +237,7 @@ func (c *Client) PublishWith(p packet.Publish) {
 func (c *Client) PingAmong() {
 	c.t.Helper()
 	c.Send(mqtt3.Pingreq())
-	c.await(packet.PINGRESP, packet.Pingresp{})
+	c.await(packet.PINGRESP, nil)
 }
 
 // Message reads the next packet, a PUBLISH, and does not acknowledge it.
