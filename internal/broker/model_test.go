@@ -33,8 +33,6 @@ import (
 // known has what clients may do that shows a fault of the broker which is not
 // mended yet, and where it is described. The model leaves it out.
 var known = map[string]string{
-	"large messages":                "issue 8, 9: a message that is too large to be read ahead holds up what follows",
-	"vanish":                        "issue 8, 11: a member of a group whose session ends",
 	"wills after a crash":           "a will that comes after a crash comes to its own client although it has set No Local",
 	"identifiers of ended sessions": "the identifier of a QoS 2 message stays on disk if its session ends while the message goes there, until the next start",
 }

@@ -9,24 +9,33 @@ import (
 
 var errShort = errors.New("ends too early")
 
-// Read reads the packet that b begins with, one that a server sends to a client
-// of version v. size is 0 while bytes are missing.
-func Read(b []byte, v Version) (p Packet, size int, err error) {
+// Split finds the packet that b begins with, and what is behind its fixed
+// header. size is 0 while bytes are missing.
+func Split(b []byte) (body []byte, size int, err error) {
 	if len(b) == 0 {
-		return p, 0, nil
+		return nil, 0, nil
 	}
 	r := reader{b: b[1:]}
 	length, err := r.variable("remaining length")
 	switch {
 	case errors.Is(err, errShort):
-		return p, 0, nil
+		return nil, 0, nil
 	case err != nil:
-		return p, 0, fmt.Errorf("%v: %w", Type(b[0]>>4), err)
+		return nil, 0, fmt.Errorf("%v: %w", Type(b[0]>>4), err)
 	case int(length) > len(r.b):
-		return p, 0, nil
+		return nil, 0, nil
 	}
-	size = len(b) - len(r.b) + int(length)
-	r.b = r.b[:length]
+	return r.b[:length], len(b) - len(r.b) + int(length), nil
+}
+
+// Read reads the packet that b begins with, one that a server sends to a client
+// of version v. size is 0 while bytes are missing.
+func Read(b []byte, v Version) (p Packet, size int, err error) {
+	body, size, err := Split(b)
+	if err != nil || size == 0 {
+		return p, 0, err
+	}
+	r := reader{b: body}
 	p.Type = Type(b[0] >> 4)
 	if err := r.packet(&p, b[0]&15, v); err != nil {
 		return p, size, fmt.Errorf("%v: %w", p.Type, err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/test/wire"
 )
 
 // patience is how long a test waits for what must come. It only runs out where
@@ -92,7 +93,7 @@ func (c *Client) Read() ([]byte, error) {
 
 func (c *Client) readNew() ([]byte, error) {
 	for {
-		_, _, size, err := packet.Split(c.in, packet.MaxSize)
+		_, size, err := wire.Split(c.in)
 		if err != nil {
 			return nil, err
 		}
@@ -255,7 +256,8 @@ type Message struct {
 func (c *Client) Message() (m Message) {
 	c.t.Helper()
 	p := c.Next()
-	first, body, _, _ := packet.Split(p, packet.MaxSize)
+	first := p[0]
+	body, _, _ := wire.Split(p)
 	if packet.TypeOf(first) != packet.PUBLISH {
 		c.t.Fatalf("got % x, want PUBLISH", p)
 	}
