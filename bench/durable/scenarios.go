@@ -218,8 +218,10 @@ func (r *runner) queue() scenario {
 		about: fmt.Sprintf("%d messages of %d B waiting for one session, which is resumed and drained; meanwhile another client publishes at QoS 0 to itself every %v; busy: while one pair of clean sessions at QoS 1 with 100 in flight keeps broker and generator busy instead",
 			r.backlog, payload, pingPace),
 		contenders: []string{midgeCommit, mosquittoExit},
-		figures: []string{"fill msgs/s", "fill broker µs/msg", "fill written B/msg", "B RSS/waiting msg", "drain msgs/s", "drain broker µs/msg", "RSS MiB before", "RSS MiB growth",
-			"ping idle p50 µs", "ping idle p99 µs", "ping busy p50 µs", "ping busy p99 µs", "ping drain p50 µs", "ping drain p99 µs", "ping drain max µs", pingSlower},
+		figures: []string{
+			"fill msgs/s", "fill broker µs/msg", "fill written B/msg", "B RSS/waiting msg", "drain msgs/s", "drain broker µs/msg", "RSS MiB before", "RSS MiB growth",
+			"ping idle p50 µs", "ping idle p99 µs", "ping busy p50 µs", "ping busy p99 µs", "ping drain p50 µs", "ping drain p99 µs", "ping drain max µs", pingSlower,
+		},
 		targets: []target{
 			{about: "MiB that resident memory grows by during the drain", figure: "RSS MiB growth", of: midgeCommit, most: 64},
 			{about: "times slower a ping is during the drain than beside a busy pair, 99th percentile", figure: pingSlower, of: midgeCommit, shown: true},

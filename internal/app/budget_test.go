@@ -76,12 +76,31 @@ func TestPressure(t *testing.T) {
 		used int64
 		want string // what the broker is told
 	}{
-		{0, "0"}, {799, "0"}, {800, "1"}, {760, "1"}, {899, "1"}, {900, "2"}, {850, "2"}, {849, "1"}, {750, "1"},
-		{900, "2"}, {1000, "3 shed 100"}, {950, "3 shed 50"}, {949, "2"}, {1200, "3 shed 300"}, {749, "0"},
-		{950, "2"}, {0, "0"}, // the same episode: it was calm for a moment only
+		{0, "0"},
+		{799, "0"},
+		{800, "1"},
+		{760, "1"},
+		{899, "1"},
+		{900, "2"},
+		{850, "2"},
+		{849, "1"},
+		{750, "1"},
+		{900, "2"},
+		{1000, "3 shed 100"},
+		{950, "3 shed 50"},
+		{949, "2"},
+		{1200, "3 shed 300"},
+		{749, "0"},
+		{950, "2"},
+		{0, "0"}, // the same episode: it was calm for a moment only
 		{1, "0"},
-		{1000, "3 shed 100"}, {0, "0"}, {1, "0"},
-		{800, "1"}, {801, "1 shed 101"}, {802, "1"}, {801, "1 shed 101"}, // pressure that lasts
+		{1000, "3 shed 100"},
+		{0, "0"},
+		{1, "0"},
+		{800, "1"},
+		{801, "1 shed 101"},
+		{802, "1"},
+		{801, "1 shed 101"}, // pressure that lasts
 	} {
 		if core.calls, used = nil, tt.used; used%10 == 1 { // time passes
 			now += calmAfter

@@ -25,8 +25,10 @@ func TestComeBack(t *testing.T) {
 				if got, _ := read(t, watcher); got != packet.SUBACK {
 					t.Fatalf("got %v, want SUBACK", got)
 				}
-				connect := &packet.Connect{Version: v, ClientID: []byte("twin"), CleanStart: true, HasWill: true,
-					Will: packet.Will{Topic: []byte("will"), Payload: []byte("a false will")}}
+				connect := &packet.Connect{
+					Version: v, ClientID: []byte("twin"), CleanStart: true, HasWill: true,
+					Will: packet.Will{Topic: []byte("will"), Payload: []byte("a false will")},
+				}
 				for i := range rounds {
 					c := hello(t, address, connect)
 					m := packet.Publish{Topic: []byte("t"), Payload: fmt.Append(nil, i)}

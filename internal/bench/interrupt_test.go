@@ -98,37 +98,55 @@ func TestInterruptedPhases(t *testing.T) {
 		note  string
 		check func(r *Result) bool
 	}{
-		{"connecting", named("conn-tcp-1K-100", nil), 5005 * time.Millisecond, nil, "interrupted after 5s, with 501 of 1000 clients connected: nothing else was measured",
+		{
+			"connecting", named("conn-tcp-1K-100", nil), 5005 * time.Millisecond, nil, "interrupted after 5s, with 501 of 1000 clients connected: nothing else was measured",
 			func(r *Result) bool {
 				return r.Connects.Clients == 501 && r.Connects.Time.Count == 501 && r.Seconds == 0
-			}},
-		{"settling", named("idle-10", nil), 2 * time.Second, nil, "interrupted after 2s, with 10 of 10 clients connected: nothing else was measured",
-			func(r *Result) bool { return r.Connects.Clients == 10 && r.Seconds == 0 }},
-		{"warming up", named("p2p-2-2-2-100", nil), 500 * time.Millisecond, nil, "interrupted after 500ms, while warming up: nothing was measured",
-			func(r *Result) bool { return r.Received.Messages == 0 && r.Seconds == 0 && r.Latency == nil }},
-		{"a closed loop", named("throughput-2", func(s *Scenario) { s.Window = 1 }), 3 * time.Second, slowed(10 * time.Millisecond), "interrupted after 3s, of which it measured for 2s instead of 10s",
+			},
+		},
+		{
+			"settling", named("idle-10", nil), 2 * time.Second, nil, "interrupted after 2s, with 10 of 10 clients connected: nothing else was measured",
+			func(r *Result) bool { return r.Connects.Clients == 10 && r.Seconds == 0 },
+		},
+		{
+			"warming up", named("p2p-2-2-2-100", nil), 500 * time.Millisecond, nil, "interrupted after 500ms, while warming up: nothing was measured",
+			func(r *Result) bool { return r.Received.Messages == 0 && r.Seconds == 0 && r.Latency == nil },
+		},
+		{
+			"a closed loop", named("throughput-2", func(s *Scenario) { s.Window = 1 }), 3 * time.Second, slowed(10 * time.Millisecond), "interrupted after 3s, of which it measured for 2s instead of 10s",
 			func(r *Result) bool {
 				return r.Received.Messages > 300 && r.Received.Messages <= 400 && math.Abs(r.Seconds-2) < 0.001
-			}},
-		{"a closed loop whose broker stalls", named("throughput-2", nil), 3 * time.Second, dropAll, "interrupted after 3s, of which",
-			func(r *Result) bool { return strings.Contains(r.Notes[1], "20 messages were under way") }},
-		{"churn", named("churn-50", func(s *Scenario) { s.Wills = true }), 3 * time.Second, nil, "interrupted after 3s, of which",
+			},
+		},
+		{
+			"a closed loop whose broker stalls", named("throughput-2", nil), 3 * time.Second, dropAll, "interrupted after 3s, of which",
+			func(r *Result) bool { return strings.Contains(r.Notes[1], "20 messages were under way") },
+		},
+		{
+			"churn", named("churn-50", func(s *Scenario) { s.Wills = true }), 3 * time.Second, nil, "interrupted after 3s, of which",
 			func(r *Result) bool {
 				return r.Churned.Connections == 150 && math.Abs(r.Churned.PerSecond-50) < 0.1 && r.Churned.WillsReceived == 150
-			}},
-		{"a number of messages", named("latency-1-4", nil), 8 * time.Second, slowed(3 * time.Second), "interrupted after 8s, before all messages were sent",
+			},
+		},
+		{
+			"a number of messages", named("latency-1-4", nil), 8 * time.Second, slowed(3 * time.Second), "interrupted after 8s, before all messages were sent",
 			func(r *Result) bool {
 				return r.LastReceipt.Count == 2 && r.Latency.Count == 8 && r.Received.Messages == 8
-			}},
-		{"messages for those who are away", named("persistent-4-10K", nil), 10 * time.Millisecond, nil, "interrupted after ",
+			},
+		},
+		{
+			"messages for those who are away", named("persistent-4-10K", nil), 10 * time.Millisecond, nil, "interrupted after ",
 			func(r *Result) bool {
 				return r.Resumed == nil && r.Published.Messages > 0 && r.Published.PerSecond > 0 && r.Seconds > 0
-			}},
-		{"after the last message", func() Scenario { s := pairs(1); s.Drain = Duration(time.Minute); return s }(), 10 * time.Second, dropAll,
+			},
+		},
+		{
+			"after the last message", func() Scenario { s := pairs(1); s.Drain = Duration(time.Minute); return s }(), 10 * time.Second, dropAll,
 			"interrupted after 10s, while the last messages were under way",
 			func(r *Result) bool {
 				return r.Published.Messages == 100 && r.Seconds == 1 && strings.Contains(r.Notes[1], "100 messages were under way")
-			}},
+			},
+		},
 	} {
 		for _, v := range []packet.Version{packet.V311, packet.V5} {
 			t.Run(test.name, func(t *testing.T) {

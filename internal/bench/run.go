@@ -97,8 +97,10 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 		return nil, fmt.Errorf("address %q: %w", target.Address, err)
 	}
 	target.Name = cmp.Or(target.Name, target.Address)
-	p := &plan{Scenario: s, Run: runID(), Epoch: time.Now(), Version: version, Username: target.Username, Password: target.Password,
-		Peer: peer, TLSOn: d.transport == "tls" || d.transport == "wss", TLS: target.TLS, Host: d.host, WebSocket: d.webSocket, network: o.network}
+	p := &plan{
+		Scenario: s, Run: runID(), Epoch: time.Now(), Version: version, Username: target.Username, Password: target.Password,
+		Peer: peer, TLSOn: d.transport == "tls" || d.transport == "wss", TLS: target.TLS, Host: d.host, WebSocket: d.webSocket, network: o.network,
+	}
 	c := &coordinator{target: target, options: o, plan: p, started: p.Epoch, interruption: make(chan struct{})}
 	var notes [2]string
 	n := s.connections()
@@ -114,10 +116,14 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 	if p.Sources, notes[1], err = sources(o.Sources, peer.Addr(), n); err != nil {
 		return nil, err
 	}
-	c.result = &Result{Scenario: s, Broker: target.Name, Address: target.Address, MQTT: versionName(version), Transport: d.transport,
+	c.result = &Result{
+		Scenario: s, Broker: target.Name, Address: target.Address, MQTT: versionName(version), Transport: d.transport,
 		Started: p.Epoch.UTC(), Command: o.Command,
-		Environment: Environment{OS: runtime.GOOS, Arch: runtime.GOARCH, Kernel: kernel(), CPU: cpuModel(), Cores: runtime.NumCPU(),
-			Go: runtime.Version(), Build: o.Build, Procs: p.Procs}}
+		Environment: Environment{
+			OS: runtime.GOOS, Arch: runtime.GOARCH, Kernel: kernel(), CPU: cpuModel(), Cores: runtime.NumCPU(),
+			Go: runtime.Version(), Build: o.Build, Procs: p.Procs,
+		},
+	}
 	for _, note := range notes {
 		if note != "" {
 			c.note(note)

@@ -140,10 +140,19 @@ func (s Scenario) Validate() error {
 		name      string
 		n, lo, hi int
 	}{
-		{"publishers", s.Publishers, 0, 1 << 20}, {"subscribers", s.Subscribers, 0, 1 << 20}, {"clients", s.Clients, 0, 1 << 20},
-		{"topics", s.Topics, 1, 1 << 20}, {"filters", s.Filters, 0, 1 << 24}, {"qos", s.QoS, 0, 2}, {"subscriber_qos", s.SubQoS, 0, 2},
-		{"size", s.Size, MinPayload, 200 << 20}, {"window", s.Window, 0, 1 << 20}, {"inflight", s.Inflight, 1, 65535},
-		{"messages", s.Messages, 0, 1 << 30}, {"slow_readers", s.SlowReaders, 0, s.Subscribers}, {"slow_rate", s.SlowRate, 0, 1 << 30},
+		{"publishers", s.Publishers, 0, 1 << 20},
+		{"subscribers", s.Subscribers, 0, 1 << 20},
+		{"clients", s.Clients, 0, 1 << 20},
+		{"topics", s.Topics, 1, 1 << 20},
+		{"filters", s.Filters, 0, 1 << 24},
+		{"qos", s.QoS, 0, 2},
+		{"subscriber_qos", s.SubQoS, 0, 2},
+		{"size", s.Size, MinPayload, 200 << 20},
+		{"window", s.Window, 0, 1 << 20},
+		{"inflight", s.Inflight, 1, 65535},
+		{"messages", s.Messages, 0, 1 << 30},
+		{"slow_readers", s.SlowReaders, 0, s.Subscribers},
+		{"slow_rate", s.SlowRate, 0, 1 << 30},
 	} {
 		fault(n.n < n.lo || n.n > n.hi, "%s: %d is outside %d to %d", n.name, n.n, n.lo, n.hi)
 	}

@@ -94,8 +94,10 @@ type worker struct {
 }
 
 func newWorker(p *plan, orders <-chan order, reports chan<- report) (*worker, error) {
-	w := &worker{layout: newLayout(p), orders: orders, reports: reports, started: time.Now(), phase: "connecting",
-		latency: newHistogram(), ackTime: newHistogram(), lag: newHistogram(), connectTime: newHistogram(), churnTime: newHistogram()}
+	w := &worker{
+		layout: newLayout(p), orders: orders, reports: reports, started: time.Now(), phase: "connecting",
+		latency: newHistogram(), ackTime: newHistogram(), lag: newHistogram(), connectTime: newHistogram(), churnTime: newHistogram(),
+	}
 	w.offset = w.started.Sub(p.Epoch)
 	if w.s.Messages > 0 {
 		w.end = never // also for what comes before this worker knows when the others began
@@ -227,9 +229,6 @@ func (w *worker) stalled(d time.Duration) bool {
 	}
 	return w.now()-w.progressAt > d
 }
-
-// over tells that an interrupted run has come to its end.
-func (w *worker) over() bool { return w.interrupted > 0 && w.now() >= w.interrupted }
 
 // hear takes an order, if there is one.
 func (w *worker) hear() error {

@@ -155,8 +155,13 @@ func (r *Result) writeLatencies(w io.Writer) error {
 	rows := []struct {
 		name string
 		l    *Latency
-	}{{"due to received", r.Latency}, {"due to last receipt", r.LastReceipt}, {"written to acknowledged", r.AckLatency},
-		{"connecting", r.Connects.Time}, {"bench's own lag", r.Lag}}
+	}{
+		{"due to received", r.Latency},
+		{"due to last receipt", r.LastReceipt},
+		{"written to acknowledged", r.AckLatency},
+		{"connecting", r.Connects.Time},
+		{"bench's own lag", r.Lag},
+	}
 	if r.Churned != nil {
 		rows[3].l = r.Churned.Time
 	}

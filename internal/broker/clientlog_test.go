@@ -36,41 +36,63 @@ func TestLogSaysWhatHappensToClients(t *testing.T) {
 		want want
 	}{
 		{"connects", nil, func(w *world) { w.connect(packet.V5, "a") }, want{`msg="client connected"`, "client=a", "remote=", "version=v5"}},
-		{"disconnects", nil, func(w *world) { w.connect(packet.V311, "a").bytes([]byte{0xE0, 0}) },
-			want{`msg="client disconnected"`, "client=a", `reason="DISCONNECT from the client`}},
-		{"is lost", nil, func(w *world) {
-			p := w.connect(packet.V5, "a")
-			w.b.shards[p.shard].Closed(p, io.ErrUnexpectedEOF)
-			p.told, p.closed = true, true
+		{
+			"disconnects", nil, func(w *world) { w.connect(packet.V311, "a").bytes([]byte{0xE0, 0}) },
+			want{`msg="client disconnected"`, "client=a", `reason="DISCONNECT from the client`},
 		},
-			want{`msg="client disconnected"`, "client=a", `reason="the connection was lost: unexpected EOF"`}},
-		{"breaks the standard", nil, func(w *world) { w.connect(packet.V5, "a").bytes([]byte{0xF0, 0}) },
-			want{`msg="client closed"`, "level=WARN", "client=a", "clause=v5/"}},
-		{"breaks it before CONNECT", nil, func(w *world) { w.dial(packet.V5).bytes([]byte{0xC0, 0}) },
-			want{`msg="client refused"`, "level=WARN", `client=""`, "clause=v5/MQTT-3.1.0-1"}},
-		{"is taken over", nil, func(w *world) { w.connect(packet.V5, "a"); w.connect(packet.V5, "a") },
-			want{`msg="client closed"`, "level=INFO", "client=a", `code="0x8E `, "another connection"}},
+		{
+			"is lost", nil, func(w *world) {
+				p := w.connect(packet.V5, "a")
+				w.b.shards[p.shard].Closed(p, io.ErrUnexpectedEOF)
+				p.told, p.closed = true, true
+			},
+			want{`msg="client disconnected"`, "client=a", `reason="the connection was lost: unexpected EOF"`},
+		},
+		{
+			"breaks the standard", nil, func(w *world) { w.connect(packet.V5, "a").bytes([]byte{0xF0, 0}) },
+			want{`msg="client closed"`, "level=WARN", "client=a", "clause=v5/"},
+		},
+		{
+			"breaks it before CONNECT", nil, func(w *world) { w.dial(packet.V5).bytes([]byte{0xC0, 0}) },
+			want{`msg="client refused"`, "level=WARN", `client=""`, "clause=v5/MQTT-3.1.0-1"},
+		},
+		{
+			"is taken over", nil, func(w *world) { w.connect(packet.V5, "a"); w.connect(packet.V5, "a") },
+			want{`msg="client closed"`, "level=INFO", "client=a", `code="0x8E `, "another connection"},
+		},
 		{"is silent", nil, func(w *world) {
 			w.connect(packet.V5, "a", func(c *packet.Connect) { c.KeepAlive = 1 })
 			w.pass(3 * time.Second)
 		}, want{`msg="client closed"`, "client=a", `code="0x8D `, "clause=v5/MQTT-3.1.2-22"}},
-		{"says nothing", nil, func(w *world) { w.dial(packet.V5); w.pass(time.Minute) },
-			want{`msg="client refused"`, "limits.connect_timeout"}},
+		{
+			"says nothing", nil, func(w *world) { w.dial(packet.V5); w.pass(time.Minute) },
+			want{`msg="client refused"`, "limits.connect_timeout"},
+		},
 		{"is one too many", few, func(w *world) {
 			for i := range 3 {
 				w.dial(packet.V5).bytes(connectOf(fmt.Sprint(i)))
 			}
 		}, want{`msg="client refused"`, "level=WARN", "limits.connections"}},
-		{"has no right to connect", deny, func(w *world) { w.dial(packet.V5).bytes(connectOf("no")) },
-			want{`msg="client refused"`, "client=no", `code="0x87 `}},
-		{"has no right to publish", deny, func(w *world) { w.connect(packet.V5, "a").publish("secret", "x", 1, false) },
-			want{`msg="client limited"`, "client=a", "PUBLISH", "no right", `code="0x87 `}},
-		{"has no right to subscribe", deny, func(w *world) { w.connect(packet.V5, "a").subscribe("secret", 1) },
-			want{`msg="client limited"`, "client=a", "SUBSCRIBE secret", `code="0x87 `}},
-		{"subscribes too much", few, func(w *world) { c := w.connect(packet.V5, "a"); c.subscribe("a", 1); c.subscribe("b", 1) },
-			want{`msg="client limited"`, "client=a", "SUBSCRIBE b", `code="0x97 `}},
-		{"publishes too deep", few, func(w *world) { w.connect(packet.V5, "a").publish("a/b/c/d", "x", 1, false) },
-			want{`msg="client limited"`, "client=a", "limits.topic_levels"}},
+		{
+			"has no right to connect", deny, func(w *world) { w.dial(packet.V5).bytes(connectOf("no")) },
+			want{`msg="client refused"`, "client=no", `code="0x87 `},
+		},
+		{
+			"has no right to publish", deny, func(w *world) { w.connect(packet.V5, "a").publish("secret", "x", 1, false) },
+			want{`msg="client limited"`, "client=a", "PUBLISH", "no right", `code="0x87 `},
+		},
+		{
+			"has no right to subscribe", deny, func(w *world) { w.connect(packet.V5, "a").subscribe("secret", 1) },
+			want{`msg="client limited"`, "client=a", "SUBSCRIBE secret", `code="0x87 `},
+		},
+		{
+			"subscribes too much", few, func(w *world) { c := w.connect(packet.V5, "a"); c.subscribe("a", 1); c.subscribe("b", 1) },
+			want{`msg="client limited"`, "client=a", "SUBSCRIBE b", `code="0x97 `},
+		},
+		{
+			"publishes too deep", few, func(w *world) { w.connect(packet.V5, "a").publish("a/b/c/d", "x", 1, false) },
+			want{`msg="client limited"`, "client=a", "limits.topic_levels"},
+		},
 		{"retains too much", few, func(w *world) {
 			c := w.connect(packet.V5, "a")
 			c.publish("a", "x", 1, true)
@@ -107,7 +129,7 @@ func connectOf(id string) []byte {
 }
 
 // denying has rights for nobody named "no", and none for "secret".
-type denying struct{ allowAll }
+type denying struct{}
 
 func (denying) Connect(r Request, _ func(packet.ReasonCode)) (packet.ReasonCode, bool) {
 	if r.ClientID == "no" {

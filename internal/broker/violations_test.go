@@ -10,13 +10,12 @@ import (
 // violation is something that a client must not do, in a state that makes it
 // wrong or does not, and what comes of it.
 type violation struct {
-	name    string
-	from    packet.Version // of the standard's versions, the first that knows it
-	connect func(*packet.Connect)
-	before  func(w *world, p *peer)
-	send    func(v packet.Version) []byte
-	code    packet.ReasonCode                       // of DISCONNECT; 0: the connection goes on, and
-	answer  func(v packet.Version, b []byte) string // tells what is wrong with the answer
+	name   string
+	from   packet.Version // of the standard's versions, the first that knows it
+	before func(w *world, p *peer)
+	send   func(v packet.Version) []byte
+	code   packet.ReasonCode                       // of DISCONNECT; 0: the connection goes on, and
+	answer func(v packet.Version, b []byte) string // tells what is wrong with the answer
 }
 
 // delivered makes the broker send a message of a QoS, with identifier 1.

@@ -258,10 +258,7 @@ func TestWalkMeanwhile(t *testing.T) {
 }
 
 // clumsy is an Access with a fault.
-type clumsy struct {
-	allowAll
-	at string
-}
+type clumsy struct{ at string }
 
 func (c *clumsy) fail(at string) {
 	if c.at == at {

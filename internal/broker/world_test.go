@@ -319,8 +319,10 @@ func (p *peer) want(payload string) packet.Publish {
 	return m
 }
 
-var _ engine.Conn = (*peer)(nil)
-var _ engine.Runner = (*world)(nil)
+var (
+	_ engine.Conn   = (*peer)(nil)
+	_ engine.Runner = (*world)(nil)
+)
 
 // matches returns the retained messages that a filter matches.
 func (w *world) matches(filter string) []*message.Message {

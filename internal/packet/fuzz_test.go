@@ -62,8 +62,10 @@ func FuzzPublish(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first byte, body []byte) {
 		first = byte(PUBLISH)<<4 | first&0x0f
 		var fresh Publish
-		used := Publish{ID: 9, Properties: PublishProperties{Forward: []byte("old"), HasExpiry: true, TopicAlias: 1,
-			SubscriptionIDs: []uint32{4}, gathered: []byte("older")}}
+		used := Publish{ID: 9, Properties: PublishProperties{
+			Forward: []byte("old"), HasExpiry: true, TopicAlias: 1,
+			SubscriptionIDs: []uint32{4}, gathered: []byte("older"),
+		}}
 		err := fresh.Decode(V5, first, body)
 		if code(err) != code(used.Decode(V5, first, body)) {
 			t.Fatal("a used struct decodes differently")

@@ -150,9 +150,14 @@ func TestReasonCodes(t *testing.T) {
 		want byte
 		ok   bool
 	}{
-		{Success, 0, true}, {UnsupportedProtocolVersion, 1, true}, {ClientIdentifierNotValid, 2, true},
-		{ServerBusy, 3, true}, {BadUserNameOrPassword, 4, true}, {NotAuthorized, 5, true},
-		{MalformedPacket, 0, false}, {PacketTooLarge, 0, false},
+		{Success, 0, true},
+		{UnsupportedProtocolVersion, 1, true},
+		{ClientIdentifierNotValid, 2, true},
+		{ServerBusy, 3, true},
+		{BadUserNameOrPassword, 4, true},
+		{NotAuthorized, 5, true},
+		{MalformedPacket, 0, false},
+		{PacketTooLarge, 0, false},
 	} {
 		if got, ok := tt.code.ReturnCode(); got != tt.want || ok != tt.ok {
 			t.Errorf("%v: return code %d, %v; want %d, %v", tt.code, got, ok, tt.want, tt.ok)

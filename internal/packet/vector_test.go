@@ -32,8 +32,10 @@ func with(p Properties, ids ...PropertyID) Properties {
 
 // forward is what receivers get unaltered, all of it.
 func forward() []byte {
-	p := with(Properties{PayloadFormat: 1, ContentType: []byte("text/plain"), ResponseTopic: []byte("re/ply"),
-		CorrelationData: []byte{0, 1, 2}, User: user("k", "v", "k", "w")},
+	p := with(Properties{
+		PayloadFormat: 1, ContentType: []byte("text/plain"), ResponseTopic: []byte("re/ply"),
+		CorrelationData: []byte{0, 1, 2}, User: user("k", "v", "k", "w"),
+	},
 		PropPayloadFormat, PropContentType, PropResponseTopic, PropCorrelationData)
 	return p.AppendWire(nil)
 }
@@ -50,8 +52,10 @@ func vectors(v Version) []vector {
 	topic := []byte("a/b")
 	vs := []vector{
 		{"CONNECT, only what must be", connect{&Connect{Version: v, CleanStart: true, ClientID: id}}},
-		{"CONNECT with everything but properties", connect{&Connect{Version: v, KeepAlive: 60, ClientID: id, UserName: []byte("me"), Password: []byte("secret"),
-			HasWill: true, Will: Will{QoS: 2, Retain: true, Topic: []byte("gone"), Payload: []byte("bye")}}}},
+		{"CONNECT with everything but properties", connect{&Connect{
+			Version: v, KeepAlive: 60, ClientID: id, UserName: []byte("me"), Password: []byte("secret"),
+			HasWill: true, Will: Will{QoS: 2, Retain: true, Topic: []byte("gone"), Payload: []byte("bye")},
+		}}},
 		{"CONNACK, accepted", &Connack{}},
 		{"CONNACK, session present", &Connack{SessionPresent: v != V31}},
 		{"CONNACK, not authorized", &Connack{Code: NotAuthorized}},
@@ -75,30 +79,42 @@ func vectors(v Version) []vector {
 	auth := with(Properties{AuthMethod: []byte("SCRAM"), AuthData: []byte{1, 2}}, PropAuthMethod, PropAuthData)
 	return append(vs,
 		vector{"UNSUBACK, one unknown", &Unsuback{ID: 6, Properties: why, Codes: []ReasonCode{Success, NoSubscriptionExisted}}},
-		vector{"CONNECT with every property", connect{&Connect{Version: V5, ClientID: id, HasWill: true,
-			Properties: with(Properties{SessionExpiry: 3600, AuthMethod: []byte("SCRAM"), AuthData: []byte{1}, RequestProblemInfo: true,
-				RequestResponseInfo: true, ReceiveMaximum: 20, TopicAliasMaximum: 10, MaximumPacketSize: 1 << 20, User: user("a", "b")},
+		vector{"CONNECT with every property", connect{&Connect{
+			Version: V5, ClientID: id, HasWill: true,
+			Properties: with(Properties{
+				SessionExpiry: 3600, AuthMethod: []byte("SCRAM"), AuthData: []byte{1}, RequestProblemInfo: true,
+				RequestResponseInfo: true, ReceiveMaximum: 20, TopicAliasMaximum: 10, MaximumPacketSize: 1 << 20, User: user("a", "b"),
+			},
 				PropSessionExpiry, PropAuthMethod, PropAuthData, PropRequestProblemInfo, PropRequestResponseInfo, PropReceiveMaximum,
 				PropTopicAliasMaximum, PropMaximumPacketSize),
-			Will: Will{Topic: []byte("gone"), Delay: 5, Properties: PublishProperties{Forward: forward(), HasExpiry: true, MessageExpiry: 9}}}}},
-		vector{"CONNACK with every property", &Connack{Properties: with(Properties{SessionExpiry: 1, AssignedClientID: []byte("x"), ServerKeepAlive: 30,
+			Will: Will{Topic: []byte("gone"), Delay: 5, Properties: PublishProperties{Forward: forward(), HasExpiry: true, MessageExpiry: 9}},
+		}}},
+		vector{"CONNACK with every property", &Connack{Properties: with(Properties{
+			SessionExpiry: 1, AssignedClientID: []byte("x"), ServerKeepAlive: 30,
 			AuthMethod: []byte("SCRAM"), AuthData: []byte{1}, ResponseInfo: []byte("r/"), ServerReference: []byte("other"), ReasonString: []byte("why"),
 			ReceiveMaximum: 2, TopicAliasMaximum: 3, MaximumQoS: 1, RetainAvailable: true, User: user("a", "b"), MaximumPacketSize: 4,
-			WildcardAvailable: true, SharedAvailable: true},
+			WildcardAvailable: true, SharedAvailable: true,
+		},
 			PropSessionExpiry, PropAssignedClientID, PropServerKeepAlive, PropAuthMethod, PropAuthData, PropResponseInfo, PropServerReference,
 			PropReasonString, PropReceiveMaximum, PropTopicAliasMaximum, PropMaximumQoS, PropRetainAvailable, PropMaximumPacketSize,
 			PropWildcardAvailable, PropSubscriptionIDsUsable, PropSharedAvailable)}},
-		vector{"PUBLISH with every property", &Publish{QoS: 1, ID: 7, Topic: topic, Payload: []byte("hi"), Properties: PublishProperties{Forward: forward(),
-			HasExpiry: true, MessageExpiry: 60, TopicAlias: 3, SubscriptionIDs: []uint32{1, 268435455}}}},
+		vector{"PUBLISH with every property", &Publish{QoS: 1, ID: 7, Topic: topic, Payload: []byte("hi"), Properties: PublishProperties{
+			Forward:   forward(),
+			HasExpiry: true, MessageExpiry: 60, TopicAlias: 3, SubscriptionIDs: []uint32{1, 268435455},
+		}}},
 		vector{"PUBLISH by topic alias", &Publish{Payload: []byte("hi"), Properties: PublishProperties{TopicAlias: 3}}},
 		vector{"PUBACK with a reason code", &Ack{Type: PUBACK, ID: 1, Code: NoMatchingSubscribers}},
 		vector{"PUBREC with properties", &Ack{Type: PUBREC, ID: 1, Code: QuotaExceeded, ReasonString: []byte("full"), User: user("a", "b")}},
 		vector{"PUBREL, unknown packet identifier", &Ack{Type: PUBREL, ID: 1, Code: PacketIdentifierNotFound}},
-		vector{"SUBSCRIBE with every option", &Subscribe{ID: 8, Properties: Properties{SubscriptionIDs: []uint32{128}},
-			Subscriptions: []Subscription{{Filter: topic, QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: SendNoRetained}}}},
+		vector{"SUBSCRIBE with every option", &Subscribe{
+			ID: 8, Properties: Properties{SubscriptionIDs: []uint32{128}},
+			Subscriptions: []Subscription{{Filter: topic, QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: SendNoRetained}},
+		}},
 		vector{"DISCONNECT with will", &Disconnect{Code: DisconnectWithWill}},
-		vector{"DISCONNECT with properties", &Disconnect{Code: ServerMoved, Properties: with(Properties{SessionExpiry: 5, ServerReference: []byte("there"),
-			ReasonString: []byte("moved")}, PropSessionExpiry, PropServerReference, PropReasonString)}},
+		vector{"DISCONNECT with properties", &Disconnect{Code: ServerMoved, Properties: with(Properties{
+			SessionExpiry: 5, ServerReference: []byte("there"),
+			ReasonString: []byte("moved"),
+		}, PropSessionExpiry, PropServerReference, PropReasonString)}},
 		vector{"AUTH, success without properties", &Auth{}},
 		vector{"AUTH, continue", &Auth{Code: ContinueAuthentication, Properties: auth}},
 	)

@@ -29,8 +29,10 @@ func TestFormat(t *testing.T) {
 		{"%I %U", "2026-02-03T04:05:06+0100 1770087906.007000000", "2026-02-03T04:05:06+0100 1770087906.007000000"},
 		{"@Y-@m-@d @H:@M:@S.@N @@ @j", "2026-02-03 04:05:06.007000000 @ 034", "2026-02-03 04:05:06.007000000 @ 034"},
 		{`%%\\\n\t\r\0\a\e\v`, "%\\\n\t\r\x00\a\x1b\v", "%\\\n\t\r\x00\a\x1b\v"},
-		{"%j", `{"tst":"2026-02-03T04:05:06.007000+0100","topic":"a/é","qos":1,"retain":1,"payloadlen":3,"mid":7,"properties":{"payload-format-indicator":1,"message-expiry-interval":60,"content-type":"text","response-topic":"r","correlation-data":"c","subscription-identifiers":[3,4],"topic-alias":9,"user-properties":{"k":"v","l":"w"}},"payload_base64":"aGn/"}`,
-			`{"tst":"2026-02-03T04:05:06.007000+0100","topic":"t","qos":0,"retain":0,"payloadlen":0,"payload":""}`},
+		{
+			"%j", `{"tst":"2026-02-03T04:05:06.007000+0100","topic":"a/é","qos":1,"retain":1,"payloadlen":3,"mid":7,"properties":{"payload-format-indicator":1,"message-expiry-interval":60,"content-type":"text","response-topic":"r","correlation-data":"c","subscription-identifiers":[3,4],"topic-alias":9,"user-properties":{"k":"v","l":"w"}},"payload_base64":"aGn/"}`,
+			`{"tst":"2026-02-03T04:05:06.007000+0100","topic":"t","qos":0,"retain":0,"payloadlen":0,"payload":""}`,
+		},
 	} {
 		f, err := ParseFormat(tt.format)
 		if err != nil {

@@ -141,8 +141,10 @@ func FuzzSession(f *testing.F) {
 	f.Fuzz(func(t *testing.T, ops []byte, v5 bool) {
 		cfg := &Config{ReceiveMaximum: 4, MaxInflight: 4, TopicAliasMaximum: 2, AliasesOut: 2, QueueMessages: 6, QueueBytes: 1 << 10}
 		s := New(cfg, 0)
-		p := &peer{t: t, v: packet.V311, cfg: cfg, s: &s, seen: map[string]int{},
-			qos: map[packet.ID]uint8{}, text: map[packet.ID]string{}, recd: map[packet.ID]bool{}, exactly: map[string]bool{}}
+		p := &peer{
+			t: t, v: packet.V311, cfg: cfg, s: &s, seen: map[string]int{},
+			qos: map[packet.ID]uint8{}, text: map[packet.ID]string{}, recd: map[packet.ID]bool{}, exactly: map[string]bool{},
+		}
 		if v5 {
 			p.v = packet.V5
 		}

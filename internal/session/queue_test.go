@@ -123,14 +123,14 @@ func TestQueueModel(t *testing.T) {
 					model = slices.DeleteFunc(model, func(e entry) bool { return e.via != nil && gone(e) })
 				case op == 14 && len(model) > 0:
 					i := r.IntN(min(len(model), ahead))
-					if k := model[i].key; k == 0 {
-						break
-					} else if r.IntN(2) == 0 {
+					switch k := model[i].key; {
+					case k == 0:
+					case r.IntN(2) == 0:
 						if e, found := q.lose(k); !found || e != model[i] {
 							t.Fatalf("lost %+v, want %+v", e, model[i])
 						}
 						model = slices.Delete(model, i, i+1)
-					} else {
+					default:
 						model[i].m = &message.Message{Expires: seconds(model[i].expires)}
 						q.supply(k, model[i].m)
 					}

@@ -169,8 +169,10 @@ func FuzzStoredSession(f *testing.F) {
 			StoredMessages: 6, StoredBytes: 1 << 10, Journal: d, PendingBytes: 64,
 		}
 		s := New(cfg, 1)
-		p := &peer{t: t, v: packet.V311, cfg: cfg, s: &s, seen: map[string]int{}, old: map[string]bool{},
-			qos: map[packet.ID]uint8{}, text: map[packet.ID]string{}, recd: map[packet.ID]bool{}, exactly: map[string]bool{}, kept: d}
+		p := &peer{
+			t: t, v: packet.V311, cfg: cfg, s: &s, seen: map[string]int{}, old: map[string]bool{},
+			qos: map[packet.ID]uint8{}, text: map[packet.ID]string{}, recd: map[packet.ID]bool{}, exactly: map[string]bool{}, kept: d,
+		}
 		if v5 {
 			p.v = packet.V5
 		}

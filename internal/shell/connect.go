@@ -130,11 +130,16 @@ func disconnectCommand() command {
 		short: "Disconnect a client, or the current one",
 		long:  "The client that was used before becomes the current one.",
 		options: []option{
-			{name: "all", help: "disconnect all clients",
-				set: func(r *request, v string) error { return toSwitch(&r.all, v) }},
-			{name: "abort", help: "close the connection without DISCONNECT, as if the client crashed: the broker publishes the will",
-				set: func(r *request, v string) error { return toSwitch(&r.abort, v) }},
-			{name: "with-will", help: "have the broker publish the will (reason code 0x04; 5.0)",
+			{
+				name: "all", help: "disconnect all clients",
+				set: func(r *request, v string) error { return toSwitch(&r.all, v) },
+			},
+			{
+				name: "abort", help: "close the connection without DISCONNECT, as if the client crashed: the broker publishes the will",
+				set: func(r *request, v string) error { return toSwitch(&r.abort, v) },
+			},
+			{
+				name: "with-will", help: "have the broker publish the will (reason code 0x04; 5.0)",
 				set: func(r *request, v string) error {
 					with := false
 					err := toSwitch(&with, v)
@@ -143,11 +148,16 @@ func disconnectCommand() command {
 						r.disconnection.Reason = packet.DisconnectWithWill
 					}
 					return err
-				}},
-			{name: "session-expiry", short: 'x', value: "SECONDS", help: "change how long the session is kept (5.0)",
-				set: func(r *request, v string) error { return toExpiry(&r.disconnection.SessionExpiry, v) }},
-			{name: "user-property", short: 'D', value: "KEY=VALUE", help: "user property; repeatable (5.0)",
-				set: func(r *request, v string) error { return toProperty(&r.disconnection.UserProperties, v) }},
+				},
+			},
+			{
+				name: "session-expiry", short: 'x', value: "SECONDS", help: "change how long the session is kept (5.0)",
+				set: func(r *request, v string) error { return toExpiry(&r.disconnection.SessionExpiry, v) },
+			},
+			{
+				name: "user-property", short: 'D', value: "KEY=VALUE", help: "user property; repeatable (5.0)",
+				set: func(r *request, v string) error { return toProperty(&r.disconnection.UserProperties, v) },
+			},
 		},
 		noDefaults: true,
 		examples:   []string{"disconnect", "disconnect alice", "disconnect alice --abort", "disconnect --all"},
@@ -333,8 +343,10 @@ func available(c client.Connected) string {
 		there bool
 		name  string
 	}{
-		{c.RetainAvailable, "retain"}, {c.WildcardsAvailable, "wildcards"},
-		{c.IDsAvailable, "subscription identifiers"}, {c.SharedAvailable, "shared subscriptions"},
+		{c.RetainAvailable, "retain"},
+		{c.WildcardsAvailable, "wildcards"},
+		{c.IDsAvailable, "subscription identifiers"},
+		{c.SharedAvailable, "shared subscriptions"},
 	} {
 		if f.there {
 			all = append(all, f.name)

@@ -24,8 +24,10 @@ func pubCommand() command {
 another in front), or the name of a packet that 'packet save' saved. In quotes it is always text. The options change
 those of a saved packet. The command ends when the broker has acknowledged the message.`,
 		options: append(messageOptions(),
-			option{name: "topic-alias", value: "N", help: "send this topic alias with the topic (5.0)",
-				set: func(r *request, v string) error { return toNumber(&r.message.TopicAlias, v, 1, math.MaxUint16) }},
+			option{
+				name: "topic-alias", value: "N", help: "send this topic alias with the topic (5.0)",
+				set: func(r *request, v string) error { return toNumber(&r.message.TopicAlias, v, 1, math.MaxUint16) },
+			},
 			clientOption(), answerTimeout()),
 		examples: []string{
 			"pub sensors/kitchen 21.5",

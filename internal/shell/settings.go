@@ -22,38 +22,50 @@ type setting struct {
 func settings() []setting {
 	onOff := []string{"on", "off"}
 	return []setting{
-		{"color", "on|off", "color messages", onOff,
+		{
+			"color", "on|off", "color messages", onOff,
 			func(s *Shell) string { return onOrOff(s.look().color) },
 			func(s *Shell, v string) error {
 				return s.changeLook(func(l *look) error { return toOnOff(&l.color, v) })
-			}},
-		{"history", "on|off", "keep the lines that are typed", onOff,
+			},
+		},
+		{
+			"history", "on|off", "keep the lines that are typed", onOff,
 			func(s *Shell) string { return onOrOff(!s.history.off) },
 			func(s *Shell, v string) error {
 				on := false
 				err := toOnOff(&on, v)
 				s.history.off = !on
 				return err
-			}},
-		{"limit", "BYTES", "show so much of a payload", nil,
+			},
+		},
+		{
+			"limit", "BYTES", "show so much of a payload", nil,
 			func(s *Shell) string { return fmt.Sprint(s.look().limit) },
 			func(s *Shell, v string) error {
 				return s.changeLook(func(l *look) error { return toNumber(&l.limit, v, 0, math.MaxInt32) })
-			}},
-		{"payload", "text|hex|base64|none", "show payloads this way", []string{"text", "hex", "base64", "none"},
+			},
+		},
+		{
+			"payload", "text|hex|base64|none", "show payloads this way",
+			[]string{"text", "hex", "base64", "none"},
 			func(s *Shell) string { return s.look().payload },
 			func(s *Shell, v string) error {
 				if !slices.Contains([]string{"text", "hex", "base64", "none"}, v) {
 					return errors.New("it can be text, hex, base64 or none")
 				}
 				return s.changeLook(func(l *look) error { l.payload = v; return nil })
-			}},
-		{"time", "on|off", "begin each message with the time", onOff,
+			},
+		},
+		{
+			"time", "on|off", "begin each message with the time", onOff,
 			func(s *Shell) string { return onOrOff(s.look().time) },
 			func(s *Shell, v string) error {
 				return s.changeLook(func(l *look) error { return toOnOff(&l.time, v) })
-			}},
-		{"timeout", "TIME", "wait so long for answers and messages", nil,
+			},
+		},
+		{
+			"timeout", "TIME", "wait so long for answers and messages", nil,
 			func(s *Shell) string { return s.timeout.String() },
 			func(s *Shell, v string) error {
 				d, err := parseTimeout(v)
@@ -61,7 +73,8 @@ func settings() []setting {
 					s.timeout = d
 				}
 				return err
-			}},
+			},
+		},
 	}
 }
 

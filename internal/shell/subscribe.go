@@ -18,11 +18,16 @@ func subCommand() command {
 the other members of the group.`,
 		options: []option{
 			qosOption("highest quality of service wanted"),
-			{name: "no-local", help: "nothing that this client publishes itself (5.0)",
-				set: func(r *request, v string) error { return toSwitch(&r.subscription.NoLocal, v) }},
-			{name: "retain-as-published", help: "keep the retain flag of messages as their publisher set it (5.0)",
-				set: func(r *request, v string) error { return toSwitch(&r.subscription.RetainAsPublished, v) }},
-			{name: "retain-handling", value: "WHEN", help: "send retained messages always, only if the subscription is new, or never (5.0)",
+			{
+				name: "no-local", help: "nothing that this client publishes itself (5.0)",
+				set: func(r *request, v string) error { return toSwitch(&r.subscription.NoLocal, v) },
+			},
+			{
+				name: "retain-as-published", help: "keep the retain flag of messages as their publisher set it (5.0)",
+				set: func(r *request, v string) error { return toSwitch(&r.subscription.RetainAsPublished, v) },
+			},
+			{
+				name: "retain-handling", value: "WHEN", help: "send retained messages always, only if the subscription is new, or never (5.0)",
 				choices: oneOf("always", "new", "never"),
 				set: func(r *request, v string) error {
 					handling, known := map[string]packet.RetainHandling{
@@ -33,9 +38,12 @@ the other members of the group.`,
 						return errors.New("it can be always, new or never")
 					}
 					return nil
-				}},
-			{name: "id", value: "N", help: "subscription identifier, which messages then carry (5.0)",
-				set: func(r *request, v string) error { return toNumber(&r.subscription.ID, v, 1, 268_435_455) }},
+				},
+			},
+			{
+				name: "id", value: "N", help: "subscription identifier, which messages then carry (5.0)",
+				set: func(r *request, v string) error { return toNumber(&r.subscription.ID, v, 1, 268_435_455) },
+			},
 			userOption("subscription"), clientOption(), answerTimeout(),
 		},
 		examples: []string{"sub sensors/#", "sub sensors/+/state --qos 1", "sub '$share/workers/jobs/#' --qos 1", "sub a b c --id 7"},

@@ -62,17 +62,25 @@ func expectCommand() command {
 described: its topic matches TOPIC, which may have wildcards, its payload is PACKET, and QoS, flags and properties are
 those of the options. What isn't named isn't checked. --none is for the opposite: it fails if a message comes.`,
 		options: append(messageOptions(),
-			option{name: "dup", help: "the message is marked as sent again",
-				set: func(r *request, v string) error { return toSwitch(&r.message.Dup, v) }},
-			option{name: "id", value: "N", help: "it carries this subscription identifier (5.0)",
+			option{
+				name: "dup", help: "the message is marked as sent again",
+				set: func(r *request, v string) error { return toSwitch(&r.message.Dup, v) },
+			},
+			option{
+				name: "id", value: "N", help: "it carries this subscription identifier (5.0)",
 				set: func(r *request, v string) error {
 					r.message.SubscriptionIDs = append(r.message.SubscriptionIDs, 0)
 					return toNumber(&r.message.SubscriptionIDs[len(r.message.SubscriptionIDs)-1], v, 1, 268_435_455)
-				}},
-			option{name: "lost", help: "no message comes, and the connection ends other than by disconnect",
-				set: func(r *request, v string) error { return toSwitch(&r.lost, v) }},
-			option{name: "none", help: "no message comes until the time is over",
-				set: func(r *request, v string) error { return toSwitch(&r.none, v) }},
+				},
+			},
+			option{
+				name: "lost", help: "no message comes, and the connection ends other than by disconnect",
+				set: func(r *request, v string) error { return toSwitch(&r.lost, v) },
+			},
+			option{
+				name: "none", help: "no message comes until the time is over",
+				set: func(r *request, v string) error { return toSwitch(&r.none, v) },
+			},
 			clientOption(), timeoutOption("wait at most this long")),
 		noDefaults: true,
 		examples: []string{

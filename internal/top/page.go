@@ -155,9 +155,12 @@ func (v *view) body(width int) (all []line) {
 
 func (v *view) clients(width int) []line {
 	l := v.facts(width, "clients", []fact{
-		{"connected", "clients/connected", count}, {"away", "clients/disconnected", count},
-		{"most", "clients/maximum", count}, {"expired", "clients/expired", count},
-		{"subscriptions", "subscriptions/count", count}, {"shared", "shared_subscriptions/count", count},
+		{"connected", "clients/connected", count},
+		{"away", "clients/disconnected", count},
+		{"most", "clients/maximum", count},
+		{"expired", "clients/expired", count},
+		{"subscriptions", "subscriptions/count", count},
+		{"shared", "shared_subscriptions/count", count},
 	})
 	if room := width - nameWidth; len(l) > 0 && room >= 10 && len(v.history["clients/connected"]) > 1 {
 		l = append(l, line{{pad("", nameWidth), label}, {spark(v.history["clients/connected"], room), chart}})
@@ -188,8 +191,11 @@ func (v *view) reasons(below string, zero bool) (all []fact) {
 
 func (v *view) kept(width int) []line {
 	return v.facts(width, "messages kept", []fact{
-		{"retained", "retained messages/count", count}, {"all stored", "store/messages/count", count}, {"", "store/messages/bytes", bytes},
-		{"queued on disk", "store/queued/count", count}, {"", "store/queued/bytes", bytes},
+		{"retained", "retained messages/count", count},
+		{"all stored", "store/messages/count", count},
+		{"", "store/messages/bytes", bytes},
+		{"queued on disk", "store/queued/count", count},
+		{"", "store/queued/bytes", bytes},
 	})
 }
 
@@ -199,13 +205,17 @@ func (v *view) store(width int) []line {
 	}
 	micros := func(n float64) string { return count(n/1000) + " ms" }
 	all := v.facts(width, "disk", []fact{
-		{"commits/s", "store/commits", nil}, {"turns each", "store/commits/turns", count},
-		{"syncs/s", "store/syncs", nil}, {"last sync", "store/syncs/last", micros},
+		{"commits/s", "store/commits", nil},
+		{"turns each", "store/commits/turns", count},
+		{"syncs/s", "store/syncs", nil},
+		{"last sync", "store/syncs/last", micros},
 		{"backlog", "store/backlog/bytes", bytes},
 	})
 	all = append(all, v.facts(width, "", []fact{
-		{"files", "store/disk/bytes", bytes}, {"log", "store/disk/log/bytes", bytes},
-		{"damaged", "store/damaged", count}, {"quarantines", "store/quarantines", count},
+		{"files", "store/disk/bytes", bytes},
+		{"log", "store/disk/log/bytes", bytes},
+		{"damaged", "store/damaged", count},
+		{"quarantines", "store/quarantines", count},
 	})...)
 	status := span{v.text("store/status"), good}
 	if status.text != "ok" {

@@ -95,17 +95,25 @@ func (v *view) plain(now time.Time) string {
 	var b strings.Builder
 	b.WriteString("time=" + now.Format(time.RFC3339))
 	for _, f := range []struct{ key, topic string }{
-		{"clients", "clients/connected"}, {"away", "clients/disconnected"}, {"subscriptions", "subscriptions/count"},
-		{"retained", "retained messages/count"}, {"dropped", dropped}, {"backlog_bytes", "store/backlog/bytes"},
+		{"clients", "clients/connected"},
+		{"away", "clients/disconnected"},
+		{"subscriptions", "subscriptions/count"},
+		{"retained", "retained messages/count"},
+		{"dropped", dropped},
+		{"backlog_bytes", "store/backlog/bytes"},
 	} {
 		if n, ok := number(v.values, f.topic); ok {
 			fmt.Fprintf(&b, " %s=%.0f", f.key, n)
 		}
 	}
 	for _, f := range []struct{ key, topic string }{
-		{"messages_in", "publish/messages/received"}, {"messages_out", "publish/messages/sent"},
-		{"bytes_in", "bytes/received"}, {"bytes_out", "bytes/sent"}, {"drops", dropped},
-		{"commits", "store/commits"}, {"syncs", "store/syncs"},
+		{"messages_in", "publish/messages/received"},
+		{"messages_out", "publish/messages/sent"},
+		{"bytes_in", "bytes/received"},
+		{"bytes_out", "bytes/sent"},
+		{"drops", dropped},
+		{"commits", "store/commits"},
+		{"syncs", "store/syncs"},
 	} {
 		if rate, ok := v.rates[f.topic]; ok {
 			fmt.Fprintf(&b, " %s_per_s=%.1f", f.key, rate)

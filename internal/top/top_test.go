@@ -147,8 +147,12 @@ func TestLinesGoOn(t *testing.T) {
 		o := options("mqtt://b", &out)
 		go func() { ended <- lines(ctx, &o, events) }()
 		for i, e := range []event{
-			{topic: "clients/connected", text: "1"}, {lost: io.ErrUnexpectedEOF}, {lost: errors.New("nothing listens there")},
-			{topic: "clients/connected", text: "2"}, {lost: errors.New("again")}, {topic: "clients/connected", text: "3"},
+			{topic: "clients/connected", text: "1"},
+			{lost: io.ErrUnexpectedEOF},
+			{lost: errors.New("nothing listens there")},
+			{topic: "clients/connected", text: "2"},
+			{lost: errors.New("again")},
+			{topic: "clients/connected", text: "3"},
 		} {
 			events <- e
 			time.Sleep(time.Duration(i+1) * time.Minute) // of the bubble

@@ -106,14 +106,6 @@ func (s *nodes) is(n *node, level []byte) bool {
 	return string(n.text[:n.size]) == string(level)
 }
 
-// appendLevel appends the level that a node stands for.
-func (s *nodes) appendLevel(dst []byte, n *node) []byte {
-	if n.size == outside {
-		return append(dst, *s.long.at(n.longID())...)
-	}
-	return append(dst, n.text[:n.size]...)
-}
-
 // add makes a child that find hasn't found.
 func (s *nodes) add(parent uint32, level []byte) uint32 {
 	id := s.alloc(parent)

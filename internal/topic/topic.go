@@ -77,8 +77,10 @@ func ValidName(b []byte, lim Limits) error {
 		case '/':
 			levels++
 		case '+', '#':
-			return &Error{"v5/MQTT-4.7.0-1", "v311/MQTT-4.7.1-1",
-				fmt.Sprintf("wildcard %q at byte %d of a topic name", c, i)}
+			return &Error{
+				"v5/MQTT-4.7.0-1", "v311/MQTT-4.7.1-1",
+				fmt.Sprintf("wildcard %q at byte %d of a topic name", c, i),
+			}
 		case 0:
 			return errNull(i)
 		}
@@ -110,13 +112,17 @@ func ValidFilter(s string, lim Limits) error {
 			levels++
 		case '#':
 			if i != len(s)-1 || !startsLevel(s, i) {
-				return &Error{"v5/MQTT-4.7.1-1", "v311/MQTT-4.7.1-2",
-					fmt.Sprintf("'#' at byte %d is not the whole last level", i)}
+				return &Error{
+					"v5/MQTT-4.7.1-1", "v311/MQTT-4.7.1-2",
+					fmt.Sprintf("'#' at byte %d is not the whole last level", i),
+				}
 			}
 		case '+':
 			if !startsLevel(s, i) || i+1 < len(s) && s[i+1] != '/' {
-				return &Error{"v5/MQTT-4.7.1-2", "v311/MQTT-4.7.1-3",
-					fmt.Sprintf("'+' at byte %d is not a whole level", i)}
+				return &Error{
+					"v5/MQTT-4.7.1-2", "v311/MQTT-4.7.1-3",
+					fmt.Sprintf("'+' at byte %d is not a whole level", i),
+				}
 			}
 		case 0:
 			return errNull(i)

@@ -117,10 +117,14 @@ midge pub $AT -V $v -t t -q 1 -m "over $v"; wait $!; cat out; done`
 		{"WebSocket by URL", `AT="-L ws://127.0.0.1:$WS/any"; ` + round, all},
 		{"secure WebSocket", `AT="-h localhost -p $WSS --ws --cafile $CA"; ` + round, all},
 		{"password", `AT="-h 127.0.0.1 -p $LOCKED -u me -P secret"; ` + round, all},
-		{"wrong password", `midge pub -h 127.0.0.1 -p $LOCKED -u me -P wrong -t t -m x 2>&1 || echo $?; midge pub -h 127.0.0.1 -p $LOCKED -V 311 -t t -m x 2>&1 || echo $?`,
-			"midge: connect to mqtt://127.0.0.1:$LOCKED: refused: not authorized (0x87)\n1\nmidge: connect to mqtt://127.0.0.1:$LOCKED: refused: not authorized (0x87)\n1\n"},
-		{"unknown authority", `midge pub -h localhost -p $TLS --tls-use-os-certs -t t -m x 2>&1 || echo $?`,
-			"midge: connect to mqtts://localhost:$TLS: tls: failed to verify certificate: x509: certificate signed by unknown authority (name the authority's file with --cafile, or accept anything with --insecure)\n1\n"},
+		{
+			"wrong password", `midge pub -h 127.0.0.1 -p $LOCKED -u me -P wrong -t t -m x 2>&1 || echo $?; midge pub -h 127.0.0.1 -p $LOCKED -V 311 -t t -m x 2>&1 || echo $?`,
+			"midge: connect to mqtt://127.0.0.1:$LOCKED: refused: not authorized (0x87)\n1\nmidge: connect to mqtt://127.0.0.1:$LOCKED: refused: not authorized (0x87)\n1\n",
+		},
+		{
+			"unknown authority", `midge pub -h localhost -p $TLS --tls-use-os-certs -t t -m x 2>&1 || echo $?`,
+			"midge: connect to mqtts://localhost:$TLS: tls: failed to verify certificate: x509: certificate signed by unknown authority (name the authority's file with --cafile, or accept anything with --insecure)\n1\n",
+		},
 		{"no client certificate", `(midge pub -h localhost -p $MUTUAL --cafile $CA -t t -m x || true) 2>&1 | grep -c 'refused the TLS connection: tls: certificate required'`, "1\n"},
 		{"TLS expected", `(midge pub -h localhost -p $TLS -t t -m x || true) 2>&1 | grep -cE 'it speaks TLS; use mqtts|or expect TLS'`, "1\n"},
 		{"TLS not expected", `(midge pub -h localhost -p $PORT --cafile $CA -t t -m x || true) 2>&1 | grep -cE 'it may not speak TLS|does not speak TLS'`, "1\n"},

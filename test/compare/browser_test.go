@@ -33,9 +33,11 @@ func visit(t *testing.T, file string, width int, dark bool) (picture image.Image
 	t.Helper()
 	dir := t.TempDir()
 	shot := filepath.Join(dir, "page.png")
-	args := []string{"--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking",
+	args := []string{
+		"--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking",
 		"--disable-component-update", "--force-color-profile=srgb", "--force-device-scale-factor=1", "--user-data-dir=" + filepath.Join(dir, "profile"),
-		fmt.Sprintf("--window-size=%d,2400", width), "--enable-logging=stderr", "--screenshot=" + shot}
+		fmt.Sprintf("--window-size=%d,2400", width), "--enable-logging=stderr", "--screenshot=" + shot,
+	}
 	if dark {
 		args = append(args, "--blink-settings=preferredColorScheme=0")
 	}

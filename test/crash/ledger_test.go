@@ -81,8 +81,10 @@ func newLedger(v *verdict) *ledger {
 
 // addReceiver adds a subscription that the broker has acknowledged.
 func (l *ledger) addReceiver(name string, qos packet.QoS, shared bool, matches func(topic string) bool) *receiver {
-	r := &receiver{name: name, qos: qos, shared: shared, matches: matches,
-		got: map[flow]*receipts{}, news: make(chan struct{}, 1)}
+	r := &receiver{
+		name: name, qos: qos, shared: shared, matches: matches,
+		got: map[flow]*receipts{}, news: make(chan struct{}, 1),
+	}
 	l.mu.Lock()
 	l.receivers = append(l.receivers, r)
 	l.mu.Unlock()

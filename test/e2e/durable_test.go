@@ -320,8 +320,10 @@ func TestBannerSaysWhatIsPromised(t *testing.T) {
 		want []string
 	}{
 		{nil, []string{"commit: what is acknowledged is on disk, and survives kill -9 and power loss", "midge-data"}},
-		{[]string{"--set", "durability=interval", "--set", "durability_interval=3s"},
-			[]string{"interval: synced every 3s; a power cut loses what was acknowledged in that time", "midge-data"}},
+		{
+			[]string{"--set", "durability=interval", "--set", "durability_interval=3s"},
+			[]string{"interval: synced every 3s; a power cut loses what was acknowledged in that time", "midge-data"},
+		},
 		{[]string{"--memory"}, []string{"none: all state is in memory, and ends with this process"}},
 	} {
 		p := serve(t, tt.args...)

@@ -148,8 +148,13 @@ func TestFilledPartition(t *testing.T) {
 		publishers int
 		restart    syscall.Signal // by this; 0: none
 	}{
-		{"commit", 1, 0}, {"commit", 8, 0}, {"interval", 8, 0},
-		{"commit", 1, syscall.SIGKILL}, {"commit", 8, syscall.SIGKILL}, {"commit", 1, syscall.SIGTERM}, {"interval", 8, syscall.SIGTERM},
+		{"commit", 1, 0},
+		{"commit", 8, 0},
+		{"interval", 8, 0},
+		{"commit", 1, syscall.SIGKILL},
+		{"commit", 8, syscall.SIGKILL},
+		{"commit", 1, syscall.SIGTERM},
+		{"interval", 8, syscall.SIGTERM},
 	} {
 		t.Run(fmt.Sprintf("%s, %d publishers, %v", test.durability, test.publishers, test.restart), func(t *testing.T) {
 			dir := partition(t, 24)

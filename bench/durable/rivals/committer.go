@@ -60,7 +60,7 @@ func commitAll(db *pebble.DB, o options) (map[string]float64, error) {
 	batch := db.NewBatch()
 	value := make([]byte, o.size)
 	var pending []record
-	var counts = make([]int, o.clients)
+	counts := make([]int, o.clients)
 	var appended, batches uint64
 	var latency []time.Duration
 	var start time.Time

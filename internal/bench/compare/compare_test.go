@@ -22,11 +22,15 @@ import (
 func planOf(t *testing.T, behaviours ...string) *Plan {
 	t.Helper()
 	t.Setenv("TMPDIR", t.TempDir())
-	p := &Plan{Name: "plan.toml", Title: "test", Rounds: 1, Ready: 20 * time.Second, Stop: 20 * time.Second,
-		Scenarios: []Scenario{{Name: "s", Scenario: bench.Scenario{Name: "s", Publishers: 1}}}}
+	p := &Plan{
+		Name: "plan.toml", Title: "test", Rounds: 1, Ready: 20 * time.Second, Stop: 20 * time.Second,
+		Scenarios: []Scenario{{Name: "s", Scenario: bench.Scenario{Name: "s", Publishers: 1}}},
+	}
 	for _, how := range behaviours {
-		p.Brokers = append(p.Brokers, Broker{Name: how, Command: []string{os.Args[0], "{port}"}, Env: []string{behaviour + "=" + how},
-			Target: bench.Target{Address: "127.0.0.1:{port}"}})
+		p.Brokers = append(p.Brokers, Broker{
+			Name: how, Command: []string{os.Args[0], "{port}"}, Env: []string{behaviour + "=" + how},
+			Target: bench.Target{Address: "127.0.0.1:{port}"},
+		})
 	}
 	p.Base = p.Brokers[0].Name
 	return p

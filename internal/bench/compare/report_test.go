@@ -50,8 +50,10 @@ func latencyOf(t *testing.T, micros ...int64) *bench.Latency {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &bench.Latency{Count: uint64(h.TotalCount()), Min: h.Min(), Mean: int64(h.Mean()), P50: h.ValueAtQuantile(50), P90: h.ValueAtQuantile(90),
-		P99: h.ValueAtQuantile(99), P999: h.ValueAtQuantile(99.9), Max: h.Max(), Histogram: string(encoded)}
+	return &bench.Latency{
+		Count: uint64(h.TotalCount()), Min: h.Min(), Mean: int64(h.Mean()), P50: h.ValueAtQuantile(50), P90: h.ValueAtQuantile(90),
+		P99: h.ValueAtQuantile(99), P999: h.ValueAtQuantile(99.9), Max: h.Max(), Histogram: string(encoded),
+	}
 }
 
 // example is a comparison of two brokers under two scenarios, the second
@@ -147,9 +149,11 @@ func TestReportsShout(t *testing.T) {
 		if name == "picture" {
 			continue
 		}
-		for _, want := range []string{"round 1, pairs, old", "3 messages LOST", "a PUBACK for nothing", "round 1, idle, new", "and 2 more, in the JSON file",
+		for _, want := range []string{
+			"round 1, pairs, old", "3 messages LOST", "a PUBACK for nothing", "round 1, idle, new", "and 2 more, in the JSON file",
 			"signal: aborted", "panic: out of ideas",
-			"see the top: figures of old are those of a broker", "figures of new are those"} {
+			"see the top: figures of old are those of a broker", "figures of new are those",
+		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: no %q", name, want)
 			}
@@ -168,9 +172,11 @@ func TestReportsStateTheirOrigin(t *testing.T) {
 	for name, text := range map[string]string{
 		"markdown": written(t, func(w io.Writer) error { return c.WriteMarkdown(w, "", "") }), "page": written(t, c.WriteHTML),
 	} {
-		for _, want := range []string{"A processor, 2 cores, linux/amd64 6.1", "2026-01-02 03:04 UTC, 1m5s", "abc123", "midge bench compare example.toml",
+		for _, want := range []string{
+			"A processor, 2 cores, linux/amd64 6.1", "2026-01-02 03:04 UTC, 1m5s", "abc123", "midge bench compare example.toml",
 			"example.toml", "old 1.0", "version unknown", "midge 1.2.3", "0.10 0.20 0.30", "2.10 0.20", "new --port {port}", "fast true",
-			"a figure spreads over 10 % of its median", "3, interleaved"} {
+			"a figure spreads over 10 % of its median", "3, interleaved",
+		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: no %q", name, want)
 			}

@@ -123,8 +123,10 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"broker.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"broker.test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +263,9 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, cfg := range []Config{
-		{Address: address}, {Address: address, Goroutines: true}, {Address: address, TLS: &tls.Config{ServerName: "x"}},
+		{Address: address},
+		{Address: address, Goroutines: true},
+		{Address: address, TLS: &tls.Config{ServerName: "x"}},
 		{Address: address, WebSocket: "ws://" + address.String()},
 	} {
 		r := start(t, cfg)

@@ -66,7 +66,7 @@ func TestOtherProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid, said, end := otherProcess(t, dir)
+	_, said, end := otherProcess(t, dir)
 	if want := fmt.Sprintf("another process uses it, with the id %d", os.Getpid()); !strings.Contains(said, want) {
 		t.Errorf("beside a view another process says %q, want %q in it", said, want)
 	}
@@ -74,7 +74,7 @@ func TestOtherProcess(t *testing.T) {
 	if err := v.Close(); err != nil {
 		t.Fatal(err)
 	}
-	pid, said, end = otherProcess(t, dir)
+	pid, said, end := otherProcess(t, dir)
 	if said != "open" {
 		t.Fatalf("another process says %q", said)
 	}

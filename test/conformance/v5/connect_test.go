@@ -412,8 +412,10 @@ func keepAliveEnds(t *testing.T) {
 	topic := unique()
 	watcher.Subscribe(topic, 0)
 	start := time.Now()
-	c := connectWith(t, packet.Connect{CleanStart: true, KeepAlive: 1, HasWill: true,
-		Will: packet.Will{Topic: []byte(topic), Payload: []byte("gone")}})
+	c := connectWith(t, packet.Connect{
+		CleanStart: true, KeepAlive: 1, HasWill: true,
+		Will: packet.Will{Topic: []byte(topic), Payload: []byte("gone")},
+	})
 	if c.Connack.Properties.Has(packet.PropServerKeepAlive) {
 		t.Error("CONNACK has a server keep-alive")
 	}

@@ -60,8 +60,10 @@ func TestEnds(t *testing.T) {
 			watcher := connect(t)
 			watcher.Subscribe(topic, 0)
 			silence := newBarrier(watcher)
-			connectWith(t, packet.Connect{ClientID: []byte(unique()), HasWill: true,
-				Will: packet.Will{Topic: []byte(topic), Payload: []byte("will")}}).Disconnect()
+			connectWith(t, packet.Connect{
+				ClientID: []byte(unique()), HasWill: true,
+				Will: packet.Will{Topic: []byte(topic), Payload: []byte("will")},
+			}).Disconnect()
 			silence.Silent(connect(t))
 		}},
 	})

@@ -150,8 +150,10 @@ func pass(t *testing.T) {
 	topic := unique()
 	watcher := connect(t)
 	watcher.Subscribe(topic, 0)
-	connectWith(t, packet.Connect{ClientID: []byte(unique()), HasWill: true, Properties: sessionExpiry(3600),
-		Will: packet.Will{Topic: []byte(topic), Payload: []byte("x"), Delay: 2}}).Cut()
+	connectWith(t, packet.Connect{
+		ClientID: []byte(unique()), HasWill: true, Properties: sessionExpiry(3600),
+		Will: packet.Will{Topic: []byte(topic), Payload: []byte("x"), Delay: 2},
+	}).Cut()
 	watcher.ExpectMessage(topic, "x", 0)
 }
 

@@ -57,7 +57,7 @@ func connectPacket(flags int, properties []byte, payload ...any) []byte {
 
 // TestMalformedConnect sends a CONNECT that breaks the rules.
 func TestMalformedConnect(t *testing.T) {
-	var none = Properties()
+	none := Properties()
 	const will = cleanStart | hasWill
 	tests := []badTest{
 		{"v5/MQTT-1.5.4-1/client identifier is not UTF-8", connectPacket(cleanStart, none, notUTF8), malformed},
@@ -146,8 +146,10 @@ func TestMalformedConnect(t *testing.T) {
 		{"response topic", mqtt3.Join(0x08, "x")},
 		{"correlation data", mqtt3.Join(0x09, "x")},
 	} {
-		tests = append(tests, badTest{"v5/MQTT-3.1.4-1/twice in the will: " + p.name,
-			connectPacket(will, none, unique(), Properties(p.once, p.once), "a", "x"), protocol})
+		tests = append(tests, badTest{
+			"v5/MQTT-3.1.4-1/twice in the will: " + p.name,
+			connectPacket(will, none, unique(), Properties(p.once, p.once), "a", "x"), protocol,
+		})
 	}
 	for _, p := range []struct {
 		name     string

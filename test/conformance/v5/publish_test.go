@@ -134,8 +134,10 @@ func TestPublish(t *testing.T) {
 			c := connectSession(t, id)
 			c.Subscribe(topic, 1)
 			c.Disconnect()
-			connect(t).PublishWith(packet.Publish{Topic: []byte(topic), QoS: 1,
-				Properties: packet.PublishProperties{HasExpiry: true, MessageExpiry: 1}})
+			connect(t).PublishWith(packet.Publish{
+				Topic: []byte(topic), QoS: 1,
+				Properties: packet.PublishProperties{HasExpiry: true, MessageExpiry: 1},
+			})
 			connectWith(t, packet.Connect{CleanStart: true, KeepAlive: 1}).ExpectDisconnect(packet.KeepAliveTimeout) // 1.5 s
 			connectSession(t, id).Ping()
 		}},
