@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export CGO_ENABLED ?= 0
 BUILD := go build -trimpath -ldflags "-s -w"
 
-.PHONY: build run check test crashtest mutants fuzz bench microbench docs install-test-tools clean
+.PHONY: build run check test modeltest crashtest mutants fuzz bench microbench docs install-test-tools clean
 
 build: ## Build bin/midge.
 	$(BUILD) -o bin/midge ./cmd/midge
@@ -18,6 +18,13 @@ check: ## The fast checks: format, vet, other systems, tests without extras.
 test: ## Install what the tests need, and run all of them.
 	test/install-tools
 	test/run all
+
+modeltest: ## Run the model of the broker for MINUTES (10), and beside it kills under load, ROUNDS (50) on each engine.
+	MIDGE_MODEL_MINUTES=$(or $(MINUTES),10) go test -count 1 -timeout 0 -run 'TestModel$$' ./internal/broker & model=$$!; \
+	for engine in epoll goroutine; do \
+		go test -v -count 1 -timeout 0 -tags integration ./test/crash -rounds $(or $(ROUNDS),50) -engine $$engine || failed=1; \
+	done; \
+	wait $$model && test -z "$$failed"
 
 crashtest: ## Kill the broker under load, ROUNDS (50) times, and count losses. MIDGE_SEED repeats a run.
 	go test -v -count 1 -timeout 60m -tags integration ./test/crash -rounds $(or $(ROUNDS),50)

@@ -17,6 +17,7 @@ import (
 )
 
 var (
+	engine  = flag.String("engine", "auto", "what moves the bytes of midge: auto, epoll or goroutine")
 	rounds  = flag.Int("rounds", 6, "times to kill the broker, at least")
 	command = flag.String("broker", "", "command line of another broker; {dir} stands for the data directory, which is\n"+
 		"also the current one, and {port} for the port on 127.0.0.1")
@@ -27,7 +28,7 @@ var (
 func TestCrash(t *testing.T) {
 	line := strings.Fields(*command)
 	if len(line) == 0 {
-		line = midge(binary, "--data-dir", "{dir}", "--threads", "{threads}")
+		line = midge(binary, "--set", "engine="+*engine, "--data-dir", "{dir}", "--threads", "{threads}")
 	}
 	s := chooseSeed(t)
 	v := run(t, s, line, *rounds, 0)
@@ -42,7 +43,7 @@ func TestCrash(t *testing.T) {
 // TestCrashFindsLoss proves that the test finds a loss: in the memory of a broker
 // that keeps nothing else, all is lost.
 func TestCrashFindsLoss(t *testing.T) {
-	v := run(t, chooseSeed(t), midge(binary, "--memory"), 1, 0)
+	v := run(t, chooseSeed(t), midge(binary, "--set", "engine="+*engine, "--memory"), 1, 0)
 	if v.count(lost) == 0 {
 		t.Errorf("a broker without a disk has lost nothing: %q", v.found)
 	}
@@ -58,7 +59,7 @@ func TestCrashInterval(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	line := midge(binary, "--config", config, "--data-dir", "{dir}", "--threads", "{threads}")
+	line := midge(binary, "--set", "engine="+*engine, "--config", config, "--data-dir", "{dir}", "--threads", "{threads}")
 	for _, violation := range run(t, chooseSeed(t), line, max(2, *rounds/4), interval).found {
 		t.Error(violation)
 	}
