@@ -11,7 +11,7 @@ import (
 const (
 	// patience is how long the test waits for what must happen, when nothing
 	// moves. A test that needs it has failed.
-	patience = 5 * time.Minute
+	patience = time.Minute
 
 	window     = 32      // PUBLISH under way per publisher
 	maxPending = 1 << 20 // bytes that a client has not written yet
