@@ -14,6 +14,7 @@ type actor struct {
 	id      string
 	v       wire.Version
 	lasting bool   // its sessions outlive connections
+	took    bool   // it has been a member of it in this life of the broker
 	group   string // the shared subscription that it takes part in, else ""
 
 	line   *simLine // nil: none
@@ -41,6 +42,7 @@ type actor struct {
 	subID    uint16
 	unsubID  uint16
 
+	kept        map[string]bool // groups of which a session that it has given up may have messages at QoS 2
 	unsure      bool            // the session may be another than the client thinks
 	incoming    map[uint16]int  // QoS 2 that was received and not released
 	refused     map[uint16]bool // of these, those that are answered with a failure
@@ -60,7 +62,7 @@ const (
 
 func newActor(h *history, i int) *actor {
 	a := &actor{
-		h: h, id: fmt.Sprint("c", i), v: wire.V5, lasting: h.rand.IntN(4) > 0,
+		h: h, id: fmt.Sprint("c", i), v: wire.V5, kept: map[string]bool{}, lasting: h.rand.IntN(4) > 0,
 		incoming: map[uint16]int{}, refused: map[uint16]bool{}, everRefused: map[int]bool{}, unanswered: map[uint16]int{}, got: map[int]int{}, got2: map[int]int{}, fresh: map[int]int{},
 		last: map[string]int{},
 	}
@@ -174,6 +176,7 @@ func (a *actor) leave(served bool) {
 			h.owe(w)
 			w.acked = true
 			if !served { // who was connected is not any more
+				w.line = nil
 				for to, l := range w.due {
 					if l == 1 {
 						delete(w.due, to)
@@ -268,6 +271,9 @@ func (a *actor) connect(clean bool) {
 		a.will = a.makeWill(&c)
 	}
 	a.line = h.dial(a, rate)
+	if a.will != nil {
+		a.will.line = a.line
+	}
 	h.log("%s connects, clean %v, expiry %d, reads %d B/s", a.id, c.Clean, a.expiry, rate)
 	a.send(c.Append(nil))
 }
@@ -368,7 +374,7 @@ func (a *actor) subscribe() {
 	filters := [...]string{"t/0", "t/1", "t/+", "t/#", "#", "r/#", "w/#", "+/c1"}
 	filter := filters[h.rand.IntN(len(filters))]
 	if a.group != "" {
-		filter = a.group
+		filter, a.took = a.group, true
 	}
 	var mine []string
 	for _, t := range a.terms {
@@ -407,7 +413,6 @@ func (a *actor) subscribe() {
 		ps = wire.Properties{{ID: wire.SubscriptionID, Value: t.id}}
 	}
 	h.log("%s subscribes to %s QoS %d, no local %v, id %d", a.id, filter, t.QoS, t.NoLocal, t.id)
-	t.from = h.step
 	a.terms = append(a.terms, t)
 	a.asked = []*term{t}
 	a.changed()
@@ -505,7 +510,7 @@ func (a *actor) subscribed(p *wire.Packet) {
 				old.until = h.step
 			}
 		}
-		t.sure = true
+		t.sure, t.known = true, h.step
 	}
 	a.subID, a.asked = 0, nil
 }
@@ -541,6 +546,8 @@ func (a *actor) welcome(p *wire.Packet) {
 		a.release()
 	}
 	a.joined, a.promised, a.wiping = true, true, false
+	a.line.welcomed = true
+	clear(a.kept)
 	a.since, a.over = h.step, 0
 	for _, s := range h.sent {
 		if s.line == a.line {
@@ -582,12 +589,12 @@ func (a *actor) ack(p *wire.Packet) {
 			return
 		case p.Code >= 0x80:
 			h.fail("REFUSED: message %d of %s: 0x%02x", s.n, a.id, p.Code)
-		case p.Code == 0x10 && len(s.due)+len(s.groupDue) > 0:
+		case p.Code == 0x10 && s.wanted():
 			h.fail("message %d of %s is said to have no subscribers: %v", s.n, a.id, s)
 		case p.Type == wire.PUBACK && s.qos != 1, p.Type == wire.PUBREC && s.qos != 2:
 			h.fail("message %d of %s with QoS %d: %v", s.n, a.id, s.qos, p.Type)
 		}
-		s.acked = true
+		s.acked, s.since = true, h.step
 		if p.Type == wire.PUBREC {
 			a.releases = append(a.releases, p.ID)
 		}
@@ -597,19 +604,19 @@ func (a *actor) ack(p *wire.Packet) {
 	}
 }
 
-// retainedFull tells whether there may be as many retained messages as may be
-// when another comes.
+// retainedFull tells whether there may have been as many retained messages as may
+// be when another came: at some time since it was sent.
 func (h *history) retainedFull(another *sending) bool {
 	live := map[string]bool{}
 	for _, s := range h.sent {
 		if !s.retain || s.topic == another.topic {
 			continue
 		}
-		ended := s.mortal && s.life >= h.blind && h.up()-s.up > time.Duration(s.expiry)*time.Second+slack
+		ended := s.mortal && s.life >= h.blind && another.up-s.up > time.Duration(s.expiry)*time.Second+slack
 		switch {
 		case s.size > 0 && !ended:
 			live[s.topic] = true
-		case s.acked:
+		case s.acked && s.since < another.first:
 			delete(live, s.topic)
 		}
 	}

@@ -287,7 +287,9 @@ func (s *shard) Released(number uint64, k message.Key, id packet.ID) {
 func (s *shard) Ended(number uint64, k message.Key) { s.disk().DropOutgoing(number, k) }
 
 // Forgotten implements session.Journal.
-func (s *shard) Forgotten(number uint64, id packet.ID) { s.disk().DropIncoming(number, id) }
+func (s *shard) Forgotten(number uint64, id packet.ID, over bool) {
+	s.disk().DropIncoming(number, id, over)
+}
 
 // tend does what has to follow everything that changes what a session has under
 // way or waiting.

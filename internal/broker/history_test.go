@@ -170,6 +170,7 @@ func (h *history) clock() store.Reading {
 func (h *history) cut() {
 	h.log("CUT")
 	h.counted += h.drops()
+	h.loseMemory()
 	// Pebble works in the background: how often this rolls the dice is not for the seed to say.
 	luck := rand.New(rand.NewPCG(h.rand.Uint64(), 2))
 	clone := h.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: h.rand.IntN(101), RNG: luck})
@@ -402,7 +403,7 @@ func (h *history) drain() {
 			a.slow = false
 		}
 		if round < 2 {
-			h.pass(time.Second)
+			h.pass(mostWait) // so that everybody gets his turn to take over
 		}
 	}
 	h.compare(func(*actor) bool { return true })
@@ -413,10 +414,11 @@ func (h *history) drain() {
 // are under way for a while, and arrive in pieces.
 type simLine struct {
 	*peer
-	h       *history
-	of      *actor
-	way     []byte
-	hanging bool // what is under way is lost, and then the connection
+	h        *history
+	of       *actor
+	way      []byte
+	welcomed bool // CONNACK has come
+	hanging  bool // what is under way is lost, and then the connection
 }
 
 func (h *history) dial(a *actor, rate int) *simLine {

@@ -23,13 +23,14 @@ type sending struct {
 	mortal bool   // it ends within the test
 
 	id     uint16
-	line   *simLine      // that it was sent on last
+	line   *simLine      // that it was sent on last; of a will, whose end it tells of, nil if the broker is gone
 	sends  int           // times that it was sent
 	first  int           // step of the first PUBLISH; of a will, that of the end of its connection
 	at     time.Duration // when it was sent first, see history.now
 	up     time.Duration // when it was sent last, see history.up
 	life   int           // of the broker, at the first PUBLISH
 	acked  bool
+	since  int  // step at which it was
 	maybe  bool // its publisher's session ended: nothing is certain
 	will   bool
 	armed  bool // of a will: its connection has ended, and it was not cancelled
@@ -52,6 +53,30 @@ func (s *sending) String() string {
 	return text
 }
 
+// onItsWay tells that the broker may not have seen the message, or not the end of
+// the connection that a will tells of: it does not read from those who don't
+// read what they are owed, and a CONNECT that is to take over may have to wait.
+func (s *sending) onItsWay() bool {
+	l := s.line
+	return l != nil && !l.closed && (s.will || s.qos == 0 && len(l.way)+len(l.in) > 0)
+}
+
+// wanted tells whether somebody who is owed the message has a session for sure.
+// Others may have lost theirs before it was sent again.
+func (s *sending) wanted() bool {
+	for a := range s.due {
+		if a.sessionSure() {
+			return true
+		}
+	}
+	for group := range s.groupDue {
+		if s.from.h.groupSure(group) {
+			return true
+		}
+	}
+	return false
+}
+
 // level is what a client is owed of a message: nothing, or at least a QoS, plus 1.
 // A QoS 0 message is owed only to a connection that stays.
 type level byte
@@ -62,8 +87,8 @@ type term struct {
 	wire.Filter
 	id    uint32 // subscription identifier
 	sure  bool   // SUBACK has come
+	known int    // step at which it did, 0: not yet
 	ends  bool   // UNSUBSCRIBE was sent
-	from  int    // step of SUBSCRIBE
 	until int    // step at which it was over for sure, 0: it may be in force
 }
 
@@ -153,9 +178,11 @@ func (h *history) owe(s *sending) {
 	}
 	for _, a := range h.clients {
 		for _, t := range a.terms {
-			if group, filter := t.group(); group != "" && matches(filter, s.topic) && h.groupSure(group) {
-				s.groupDue[group] = true
+			group, filter := t.group()
+			if group == "" || !matches(filter, s.topic) || !h.groupSure(group) || s.qos == 2 && h.mayKeep(group) {
+				continue
 			}
+			s.groupDue[group] = true
 		}
 	}
 }
@@ -166,6 +193,28 @@ func (h *history) groupSure(group string) bool {
 	return slices.ContainsFunc(h.clients, func(a *actor) bool {
 		return a.lasting && a.sessionSure() && a.sure(group)
 	})
+}
+
+// loseMemory takes note that the broker ends without notice. What had gone to a
+// member without a lasting session is lost, or comes again if the disk has not
+// heard of it (docs/durability.md).
+func (h *history) loseMemory() {
+	for _, a := range h.clients {
+		if !a.lasting && a.took {
+			for _, s := range h.sent {
+				delete(s.groupDue, a.group)
+				delete(s.groupGot2, a.group)
+			}
+		}
+		a.took = false
+	}
+}
+
+// mayKeep tells whether a client has given up a session that the broker may not
+// have ended yet. It may still send it messages of a group, and what it sends at
+// QoS 2 goes to nobody else (MQTT-4.8.2-5).
+func (h *history) mayKeep(group string) bool {
+	return slices.ContainsFunc(h.clients, func(a *actor) bool { return a.kept[group] })
 }
 
 // changed takes note that the subscriptions of a client may be others from now
@@ -218,6 +267,7 @@ func (a *actor) unheard() {
 // release takes note that the session may have ended, and another begun.
 func (a *actor) release() {
 	a.promised = false
+	a.takeAlong()
 	for _, t := range a.terms {
 		t.sure = false
 	}
@@ -231,24 +281,31 @@ func (a *actor) release() {
 	a.h.checkGroups()
 }
 
-// forget gives up the session.
-func (a *actor) forget() {
-	twice := map[string]bool{} // groups in which it may have had messages of QoS 2
+// takeAlong takes note that the session has ended, or may have, and what it had
+// of groups at QoS 2 with it.
+func (a *actor) takeAlong() {
 	for _, t := range a.terms {
 		if group, _ := t.group(); group != "" && t.QoS == 2 {
-			twice[group] = true
+			a.kept[group] = true
 		}
 	}
+	for _, s := range a.h.sent {
+		for group := range a.kept {
+			if s.qos == 2 {
+				delete(s.groupDue, group)
+			}
+		}
+	}
+}
+
+// forget gives up the session.
+func (a *actor) forget() {
+	a.takeAlong()
 	a.open, a.releases, a.terms = nil, nil, nil
 	for _, s := range a.h.sent {
 		delete(s.due, a)
 		if s.from == a && !s.acked && !s.will {
 			s.maybe = true
-		}
-		for group := range twice {
-			if s.qos == 2 {
-				delete(s.groupDue, group)
-			}
 		}
 	}
 	a.h.checkGroups()
@@ -411,7 +468,8 @@ const slack = 3 * time.Second
 // Message Expiry Interval is what was sent less the time since.
 func (a *actor) checkExpiry(s *sending, p *wire.Packet) {
 	h := a.h
-	if s.mortal && s.life >= h.blind && a.got[s.n] == 0 && !p.Dup && !a.slow && h.up()-s.up > time.Duration(s.expiry)*time.Second+slack {
+	handled := s.line == nil || s.line.welcomed // else it may have waited behind CONNECT
+	if s.mortal && handled && s.life >= h.blind && a.got[s.n] == 0 && !p.Dup && !a.slow && h.up()-s.up > time.Duration(s.expiry)*time.Second+slack {
 		h.fail("ENDED: %s got message %d, %v after it was sent with an interval of %d s", a.id, s.n, h.up()-s.up, s.expiry)
 	}
 	if a.v != wire.V5 {
@@ -470,8 +528,8 @@ func (a *actor) checkOrder(s *sending, p *wire.Packet) {
 		return // it may have been away when the first came
 	}
 	for _, t := range a.terms {
-		if _, filter := t.group(); s.sends > 1 && t.from >= s.first && matches(filter, s.topic) {
-			return // it may be the second that comes, because nobody wanted the first
+		if _, filter := t.group(); s.sends > 1 && (t.known == 0 || t.known >= s.first) && matches(filter, s.topic) {
+			return // it may be the second that comes, because the first overtook SUBSCRIBE
 		}
 	}
 	if a.got[s.n] > 1 || a.group != "" || p.Retain || s.mortal || s.will {
@@ -512,7 +570,7 @@ func (h *history) bounds() {
 func (h *history) compare(could func(*actor) bool) {
 	lost, missing := 0, []string{}
 	for _, s := range h.sent {
-		if s.qos > 0 && !s.acked {
+		if s.qos > 0 && !s.acked || s.onItsWay() {
 			continue
 		}
 		n := 0

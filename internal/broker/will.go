@@ -50,8 +50,12 @@ func (s *shard) publishWill(cl *client) {
 		m.Expire(s.now, uint32(w.expiry/time.Second))
 	}
 	s.retain(&m)
+	from := cl
+	if now := s.clients[cl.id]; now != nil {
+		from = now // a will from before a crash has outlived its session; No Local goes by the client id (MQTT-3.8.3-3)
+	}
 	r, _ := s.routeOf(m.Topic)
-	s.route(&m, r, cl)
+	s.route(&m, r, from)
 }
 
 // setWill gives a client another will or none. Wills are on disk whatever the

@@ -217,7 +217,7 @@ func (mute) Finished(uint64, message.Stored)                    {}
 func (mute) Began(uint64, message.Key, packet.ID) (turn uint64) { return 0 }
 func (mute) Released(uint64, message.Key, packet.ID)            {}
 func (mute) Ended(uint64, message.Key)                          {}
-func (mute) Forgotten(uint64, packet.ID)                        {}
+func (mute) Forgotten(uint64, packet.ID, bool)                  {}
 
 // TestFullQueue proves that a message for a queue at its limit costs no more for
 // a long queue, and no memory, and that messages that have ended go first.

@@ -102,7 +102,7 @@ func (s *Session) Ack(out []byte, p *packet.Ack) []byte {
 			code = packet.Success
 			s.Link.settle()
 			if s.Number != 0 {
-				s.cfg.Journal.Forgotten(s.Number, p.ID)
+				s.cfg.Journal.Forgotten(s.Number, p.ID, false)
 			}
 		}
 		return s.Link.ack(out, packet.PUBCOMP, p.ID, code)

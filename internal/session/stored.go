@@ -25,8 +25,9 @@ type Journal interface {
 	Ended(session uint64, k message.Key)
 
 	// Forgotten tells that a QoS 2 message from the client counts as received
-	// no more.
-	Forgotten(session uint64, id packet.ID)
+	// no more, or that the session is over, which may be before the journal has
+	// all that the message changed.
+	Forgotten(session uint64, id packet.ID, over bool)
 }
 
 // finished tells the journal.
@@ -224,7 +225,7 @@ func (s *Session) Bury(most int) (more bool) {
 	}
 	s.sent, s.sentHead = nil, 0
 	for _, id := range s.received {
-		s.cfg.Journal.Forgotten(s.Number, id)
+		s.cfg.Journal.Forgotten(s.Number, id, true)
 	}
 	s.received = nil
 	for ; most > 0 && s.Waiting() > 0; most-- {

@@ -107,7 +107,7 @@ func (d *disk) Ended(_ uint64, k message.Key) {
 	delete(d.begun, k)
 }
 
-func (d *disk) Forgotten(_ uint64, id packet.ID) {
+func (d *disk) Forgotten(_ uint64, id packet.ID, _ bool) {
 	if !d.received[id] {
 		d.t.Fatalf("identifier %d forgotten, and was not received", id)
 	}

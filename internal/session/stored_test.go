@@ -30,7 +30,7 @@ func (j *journal) Ended(_ uint64, k message.Key) {
 	j.said = append(j.said, fmt.Sprint("ended ", k.Seq()))
 }
 
-func (j *journal) Forgotten(_ uint64, id packet.ID) {
+func (j *journal) Forgotten(_ uint64, id packet.ID, _ bool) {
 	j.said = append(j.said, fmt.Sprint("forgotten ", id))
 }
 

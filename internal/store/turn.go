@@ -144,10 +144,15 @@ func (t *Turn) PutIncoming(number uint64, id packet.ID, finally bool) {
 	}
 }
 
-// DropIncoming forgets that.
-func (t *Turn) DropIncoming(number uint64, id packet.ID) {
+// DropIncoming forgets that: with the changes of this turn, or when it is
+// complete, and then behind what PutIncoming has still to write.
+func (t *Turn) DropIncoming(number uint64, id packet.ID, finally bool) {
 	t.key = incomingKey(t.key[:0], number, id)
-	t.changes.Delete(t.key)
+	if finally {
+		t.finally.Delete(t.key)
+	} else {
+		t.changes.Delete(t.key)
+	}
 }
 
 // PutOutgoing writes the state of a QoS 2 exchange towards a client.
