@@ -87,7 +87,7 @@ func TestConfigCheck(t *testing.T) {
 	check(nil, 0, "no file (midge.toml does not exist here): no faults\nall settings have their defaults\n", "")
 	write("threads = 1\n[limits]\nconections = 5\npacket_size = \"1GiB\"\n")
 	check(nil, 1, "", "midge: midge.toml:3: limits.conections: unknown key; did you mean limits.connections?\n"+
-		"midge: midge.toml:4: limits.packet_size: 1GiB is outside 256B to 268435460B\n")
+		"midge: midge.toml:4: limits.packet_size: 1GiB is outside 50B to 268435460B\n")
 	write("threads = 1\n")
 	check([]string{"MIDGE_LOG_LEVEL=debug"}, 0, "midge.toml: no faults\nthreads = 1  # midge.toml:1\nlog.level = \"debug\"  # MIDGE_LOG_LEVEL\n", "")
 

@@ -113,7 +113,8 @@ func TestSubEndsWithItsReader(t *testing.T) {
 			publisher := connect(t, p, packet.V5, "publisher", nil)
 			m := packet.Publish{QoS: 1, ID: publisher.nextID(), Retain: true, Topic: []byte("t"), Payload: []byte("x")}
 			publisher.exchange(m)
-			cmd := exec.Command(binary, "sub", "-h", "127.0.0.1", "-p", strings.TrimPrefix(p.Addr, "127.0.0.1:"), "-t", "t")
+			// Whoever runs the tests may ignore SIGHUP, as nohup does, and so would sub.
+			cmd := exec.Command("env", "--default-signal=HUP", binary, "sub", "-h", "127.0.0.1", "-p", strings.TrimPrefix(p.Addr, "127.0.0.1:"), "-t", "t")
 			out, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)
