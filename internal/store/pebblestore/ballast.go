@@ -37,9 +37,10 @@ const (
 	ballastLeast = 2 << 20
 
 	// ballastTables is how many tables in memory the ballast has room for, at
-	// least. Without the piece for a start it must do for those that wait to be
-	// written, up to four, and for what is committed meanwhile.
-	ballastTables = 8
+	// least. One piece must do for those that wait to be written, up to four:
+	// after a crash the start writes them all before it removes their logs. The
+	// other pieces must do for them, too, and for what is committed meanwhile.
+	ballastTables = 4 * ballastPieces
 )
 
 // ballast are these files. Guarded by the mu of state.
@@ -102,6 +103,13 @@ func (b *ballast) give(starting bool) bool {
 	return false
 }
 
+// scarce reports whether a start may lack room: the ballast is not whole, or
+// there is less left than it takes, as far as that is known.
+func (b *ballast) scarce() bool {
+	usage, err := b.fs.GetDiskUsage(b.dir)
+	return err != nil || b.missing() > 0 || usage.AvailBytes < uint64(b.piece*ballastPieces)
+}
+
 // missing is the number of files that are not there.
 func (b *ballast) missing() (n int) {
 	if b == nil {
@@ -115,14 +123,21 @@ func (b *ballast) missing() (n int) {
 	return n
 }
 
-// make makes a file of the ballast, with blocks of its own on the disk.
+// make makes a file of the ballast, with blocks of its own on the disk. It is
+// synced: the start after a power cut needs it.
 func (b *ballast) make(i int, stop <-chan struct{}) (err error) {
 	f, err := b.fs.Create(b.name(i), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if err = errors.Join(err, f.Close()); err != nil {
+		if err == nil {
+			err = f.Sync()
+		}
+		if err = errors.Join(err, f.Close()); err == nil {
+			err = syncDir(b.fs, b.dir)
+		}
+		if err != nil {
 			err = errors.Join(err, b.fs.Remove(b.name(i)))
 		}
 	}()
@@ -203,6 +218,7 @@ func (k *keeper) run() {
 			k.deleted, k.avail = k.deletions.Load(), k.room()
 			k.compactions.hold(true)
 		}
+		k.fillFirst()
 		if k.compactIfWorth(starved); k.recovered() {
 			k.low = false
 			k.compactions.hold(false)
@@ -235,22 +251,40 @@ func (k *keeper) fill() bool {
 		return false
 	}
 	for i := range b.there {
-		k.d.mu.Lock()
-		there := b.there[i]
-		k.d.mu.Unlock()
-		if there {
-			continue
-		}
-		if err := b.make(i, k.d.closed); err != nil {
+		if err := k.make(i); err != nil {
 			k.complain(err)
 			return false
 		}
-		k.d.mu.Lock()
-		b.there[i] = true
-		k.d.mu.Unlock()
 	}
 	k.complained = false
 	return true
+}
+
+// fillFirst makes the piece for a start again, while the disk counts as full, as
+// soon as half of the room that is left does for it: so that the next start
+// after a crash has it, too.
+func (k *keeper) fillFirst() {
+	if room := k.room(); room >= 2*k.d.ballast.piece {
+		_ = k.make(0) // else later
+	}
+}
+
+// make makes a piece of the ballast, unless it is there.
+func (k *keeper) make(i int) error {
+	b := k.d.ballast
+	k.d.mu.Lock()
+	there := b.there[i] || b.piece == 0
+	k.d.mu.Unlock()
+	if there {
+		return nil
+	}
+	if err := b.make(i, k.d.closed); err != nil {
+		return err
+	}
+	k.d.mu.Lock()
+	b.there[i] = true
+	k.d.mu.Unlock()
+	return nil
 }
 
 // complain says once that there is no room for the ballast.

@@ -1,15 +1,19 @@
 package pebblestore_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -18,14 +22,19 @@ import (
 	"midge/internal/store/pebblestore"
 )
 
-// partition is a file system in memory with so much room and no more.
+// partition is a file system in memory with so much room and no more. A power
+// cut may bring back what was removed, but then its room was not given to
+// another file yet: file systems keep that order.
 type partition struct {
 	*vfs.MemFS
 	size int64
 	mu   *sync.Mutex
+	back *int64 // bytes of what a power cut may bring back, at most
 }
 
-func newPartition(fs *vfs.MemFS, size int64) partition { return partition{fs, size, new(sync.Mutex)} }
+func newPartition(fs *vfs.MemFS, size int64) partition {
+	return partition{fs, size, new(sync.Mutex), new(int64)}
+}
 
 func (p partition) used(dir string) (bytes int64) {
 	names, _ := p.List(dir)
@@ -52,7 +61,49 @@ func (p partition) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 	return bounded{f, p, name}, err
 }
 
+// remove removes the name of a file.
+func (p partition) remove(name string, do func() error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if info, err := p.MemFS.Stat(name); err == nil {
+		*p.back += info.Size()
+	}
+	return do()
+}
+
+func (p partition) Remove(name string) error {
+	return p.remove(name, func() error { return p.MemFS.Remove(name) })
+}
+
+func (p partition) Rename(from, to string) error {
+	return p.remove(from, func() error { return p.MemFS.Rename(from, to) })
+}
+
+// commit makes all removals last.
+func (p partition) commit(dir string) error {
+	names, err := p.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		name = p.PathJoin(dir, name)
+		if info, err := p.MemFS.Stat(name); err == nil && info.IsDir() {
+			if err := p.commit(name); err != nil {
+				return err
+			}
+		}
+	}
+	d, err := p.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
 func (p partition) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := p.remove(from, func() error { return nil }); err != nil {
+		return nil, err
+	}
 	f, err := p.MemFS.ReuseForWrite(from, to, c)
 	return bounded{f, p, to}, err
 }
@@ -72,6 +123,12 @@ type bounded struct {
 func (f bounded) take(bytes int64, write func() (int, error)) (int, error) {
 	f.p.mu.Lock()
 	defer f.p.mu.Unlock()
+	if used := f.p.used("data") + bytes; used <= f.p.size && used+*f.p.back > f.p.size {
+		if err := f.p.commit("data"); err != nil {
+			return 0, err
+		}
+		*f.p.back = 0
+	}
 	if f.p.used("data")+bytes > f.p.size {
 		return 0, &os.PathError{Op: "write", Path: f.name, Err: syscall.ENOSPC}
 	}
@@ -104,14 +161,40 @@ func ballastIn(t *testing.T, fs vfs.FS) (n int) {
 	return n
 }
 
+// chosenSeed is MIDGE_SEED, or one of chance. A test that fails says how to try
+// it again.
+func chosenSeed(t *testing.T) uint64 {
+	seed := rand.Uint64()
+	if text := os.Getenv("MIDGE_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("MIDGE_SEED: %v", err)
+		}
+	}
+	t.Logf("to try again: MIDGE_SEED=%d go test ./internal/store/pebblestore -run '^%s$'", seed, t.Name())
+	return seed
+}
+
+// ballastRounds is MIDGE_ROUNDS, or few.
+func ballastRounds(t *testing.T) int {
+	text := os.Getenv("MIDGE_ROUNDS")
+	if text == "" {
+		return 12
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("MIDGE_ROUNDS: %v", err)
+	}
+	return n
+}
+
 // TestBallast fills a small partition with records, and removes them all again:
 // the ballast makes room for that, and is made again. The power fails at a moment
 // of chance meanwhile, or does not; after the next start it is the same.
 func TestBallast(t *testing.T) {
 	step := watch(t)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	for round := range 12 {
+	seed := chosenSeed(t)
+	for round := range ballastRounds(t) {
 		step()
 		r := rand.New(rand.NewPCG(seed, uint64(round)))
 		fs := vfs.NewCrashableMem()
@@ -156,6 +239,9 @@ func TestBallast(t *testing.T) {
 				}
 				go s.Close() // its disk is gone
 				fs = next
+				if p := newPartition(fs, 8<<20); p.used("data") > p.size {
+					t.Fatalf("the power cut left %d bytes on a partition of %d", p.used("data"), p.size)
+				}
 				o := options(fs)
 				here := make(chan error, 1000)
 				o.Trouble = func(err error) { here <- err }
@@ -342,4 +428,105 @@ func TestRefusedOpen(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestStartOnFullPartition fills a partition until the commits wait, with the
+// piece for a start left of the ballast. The power fails then, and again at
+// moments of chance while the store starts. The last start ends by itself, with
+// everything that was committed, and everything can be removed.
+func TestStartOnFullPartition(t *testing.T) {
+	step := watch(t)
+	seed := chosenSeed(t)
+	for round := range ballastRounds(t) {
+		step()
+		r := rand.New(rand.NewPCG(seed, uint64(round)))
+		fs, n := fullPartition(t, r)
+		for range r.IntN(4) {
+			fs = cutStart(t, fs, r)
+		}
+		p := newPartition(fs, fullSize)
+		if used := p.used("data"); used > p.size {
+			t.Fatalf("round %d: the power cuts left %d bytes on a partition of %d", round, used, p.size)
+		}
+		o := pebblestore.Quick(small(p))
+		o.MemTableBytes = 0
+		s := open(t, "data", o)
+		have, err := load(t, s)
+		if err != nil || len(have) < n {
+			t.Fatalf("round %d: %d records after the start, want %d, %v", round, len(have), n, err)
+		}
+		for key := range have {
+			var c store.Changes
+			c.Delete([]byte(key))
+			if err := s.Commit(true, &c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+const fullSize = 8 << 20
+
+// fullPartition is a partition as a power cut leaves it while commits wait for
+// room, and how many of them were done.
+func fullPartition(t *testing.T, r *rand.Rand) (after *vfs.MemFS, done int) {
+	fs := vfs.NewCrashableMem()
+	p := newPartition(fs, fullSize)
+	o := pebblestore.Quick(small(p))
+	o.MemTableBytes = 0
+	s := open(t, "data", o)
+	var acked atomic.Int64
+	value := make([]byte, 1000+r.IntN(25_000))
+	for i := range value {
+		value[i] = byte(r.Uint32())
+	}
+	go func() {
+		for i := 0; ; i++ {
+			v := bytes.Clone(value)
+			for j := range v { // compresses to nothing less
+				v[j] ^= byte(rand.Uint32())
+			}
+			var c store.Changes
+			c.Set(fmt.Appendf(nil, "key %06d", i), v)
+			if s.Commit(true, &c) != nil {
+				return
+			}
+			acked.Add(1)
+		}
+	}()
+	for waited, before := 0, int64(-1); waited < 30; time.Sleep(time.Millisecond) {
+		if now := acked.Load(); now != before || ballastIn(t, fs) > 1 {
+			waited, before = 0, now
+			continue
+		}
+		waited++
+	}
+	done = int(acked.Load())
+	after = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: r.IntN(101), RNG: r})
+	go s.Close() // its disk is gone
+	return after, done
+}
+
+// cutStart cuts the power at a change of the disk during a start, or right after
+// it.
+func cutStart(t *testing.T, fs *vfs.MemFS, r *rand.Rand) *vfs.MemFS {
+	cut, percent, once := int64(r.IntN(60)), r.IntN(101), rand.New(rand.NewPCG(r.Uint64(), 0))
+	var n atomic.Int64
+	crash := sync.OnceValue(func() *vfs.MemFS {
+		return fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: once})
+	})
+	cutting := errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && n.Add(1)-1 == cut {
+			crash()
+		}
+		return nil
+	})
+	o := pebblestore.Quick(small(errorfs.Wrap(newPartition(fs, fullSize), cutting)))
+	o.MemTableBytes = 0
+	s := open(t, "data", o)
+	defer func() { go s.Close() }() // its disk is gone
+	return crash()
 }

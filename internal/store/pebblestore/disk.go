@@ -462,8 +462,10 @@ func (d *disk) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File
 }
 
 // syncDir makes what was created, renamed and removed in a directory last.
-func (d *disk) syncDir(name string) error {
-	f, err := d.OpenDir(name)
+func (d *disk) syncDir(name string) error { return syncDir(d, name) }
+
+func syncDir(fs vfs.FS, name string) error {
+	f, err := fs.OpenDir(name)
 	if err != nil {
 		return err
 	}

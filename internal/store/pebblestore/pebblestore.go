@@ -67,7 +67,7 @@ type Options struct {
 	CacheBytes int64
 	// MemTableBytes is the size of the tables in memory that collect changes
 	// before they go to a file; 0 is 4 MiB, or less on a partition of less than
-	// 512 MiB. Up to four exist at a time, while the disk is slower than the
+	// 1 GiB. Up to four exist at a time, while the disk is slower than the
 	// writes.
 	MemTableBytes int
 	// MaxOpenFiles is how many tables are open at a time, LeastOpenFiles to

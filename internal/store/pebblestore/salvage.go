@@ -35,6 +35,9 @@ func openOrSalvage(d *disk, dir string, o Options, report *Report) (*pebble.DB, 
 		damage = errors.New("reading found it damaged")
 	}
 	if damage == nil {
+		if d.ballast.scarce() {
+			removeLeftovers(d, path)
+		}
 		db, compactions, err := openPebble(d, path, o)
 		if err == nil {
 			return db, compactions, nil

@@ -1,0 +1,27 @@
+package pebblestore
+
+import "github.com/cockroachdb/pebble/v2/vfs"
+
+// removeLeftovers removes the tables and logs of a database that hold nothing
+// any more. A crash leaves those that a flush or a compaction was writing, and
+// may bring back what was removed shortly before. Pebble removes them at the end
+// of its start, which on a full disk can't come to that: it writes the logs to
+// tables first, and waits for the room.
+//
+// It removes nothing when the list of files can't be trusted.
+func removeLeftovers(fs vfs.FS, path string) {
+	names, err := fs.List(path)
+	if err != nil {
+		return
+	}
+	m, err := readManifest(fs, path, names)
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		num, kind := fileName(name)
+		if kind == "sst" && !m.has(num) || kind == "log" && num > 0 && num < m.minLog {
+			_ = fs.Remove(fs.PathJoin(path, name)) // Pebble tries again
+		}
+	}
+}
