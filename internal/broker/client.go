@@ -192,7 +192,11 @@ func (s *shard) endSession(cl *client) {
 	s.publishWill(cl)
 	e := &ending{number: cl.session.Number}
 	for sub := range cl.subs.all {
-		if cl.stored() {
+		switch {
+		case !cl.stored():
+		case sub.group != nil:
+			e.shares = append(e.shares, sub.filter)
+		default:
 			s.disk().DropSubscription(cl.session.Number, sub.filter)
 		}
 		s.drop(sub, e)
@@ -204,10 +208,8 @@ func (s *shard) endSession(cl *client) {
 	if e.sealed = true; e.any {
 		cl.expiry = 0 // so that a start ends it again
 		s.writeSession(cl, s.now)
-		e.finish(s)
-	} else {
-		s.disk().DropSession(e.number)
 	}
+	e.finish(s)
 	s.books.graves = append(s.books.graves, cl)
 }
 

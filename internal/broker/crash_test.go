@@ -89,3 +89,81 @@ func TestIdentifierOfEndedSession(t *testing.T) {
 		}
 	}
 }
+
+// TestHandOverAcrossCrash ends the session of a member of a shared subscription,
+// and the broker while the messages that it had are on their way to another
+// shard, at each step of that. A start goes on with it: the other member gets all
+// of them.
+func TestHandOverAcrossCrash(t *testing.T) {
+	for _, shared := range []bool{false, true} { // somebody else has had the messages, too
+		for steps := 1; steps < 5; steps++ { // turns and commits after the end
+			t.Run(fmt.Sprint("shared ", shared, " steps ", steps), func(t *testing.T) {
+				handOverAcrossCrash(t, shared, steps)
+			})
+		}
+	}
+}
+
+func handOverAcrossCrash(t *testing.T, shared bool, steps int) {
+	const share = "$share/g/t"
+	home := shardOf([]byte(groupName{"g", "t"}.queueID()), 2)
+	on := func(shard int, id string) string {
+		for shardOf([]byte(id), 2) != shard {
+			id += "x"
+		}
+		return id
+	}
+	backend := memstore.New()
+	w, st := onShards(t, backend, Config{Shards: 2}, true)
+	leaver := on(1-home, "leaver")
+	a, _, _ := w.join(leaver, expires(3600))
+	a.subscribe(share, 1)
+	var ear *peer
+	if shared {
+		ear, _, _ = w.join(on(home, "ear"), expires(3600))
+		ear.subscribe("t", 1)
+	}
+	pub := w.connect(packet.V5, on(home, "pub"))
+	for i := range 3 {
+		pub.publish("t", fmt.Sprint(i), 1, false)
+		if shared {
+			ear.want(fmt.Sprint(i))
+		}
+	}
+	other, _, _ := w.join(on(home, "other"), expires(3600))
+	other.subscribe(share, 1)
+	a.hang()
+	other.hang()
+	for range 4 {
+		w.turn()
+		st.Step()
+	}
+
+	again := w.dial(packet.V5)
+	again.in = append(again.in, (&packet.Connect{Version: packet.V5, ClientID: []byte(leaver), CleanStart: true}).Append(nil)...)
+	again.offer()
+	for i := range steps {
+		w.b.shards[(1-home+i)%2].Turn(w.now)
+		st.Step()
+	}
+
+	w, st = onShards(t, backend, Config{Shards: 2}, true) // after a crash
+	for range 8 {
+		w.turn()
+		st.Step()
+		st.StepReads()
+	}
+	other, _, _ = w.join(on(home, "other"), expires(3600))
+	got := map[string]bool{}
+	for range 20 {
+		for m, ok := other.message(); ok; m, ok = other.message() {
+			got[string(m.Payload)] = true
+		}
+		w.turn()
+		st.Step()
+		st.StepReads()
+	}
+	if len(got) != 3 {
+		t.Errorf("the other member got %v, want three messages", got)
+	}
+}

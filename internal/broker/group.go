@@ -444,7 +444,8 @@ func recordOf(m message.Stored) store.Record {
 // its groups. Its record stays until they have them.
 type ending struct {
 	number uint64
-	open   int // messages that are not passed on yet
+	shares []string // its shared subscriptions: without them a start would not know whose the messages are
+	open   int      // messages that are not passed on yet
 	any    bool
 	sealed bool // there will be no more
 }
@@ -468,8 +469,16 @@ func (e *ending) end(s *shard) {
 
 // finish forgets the session if nothing of it is left.
 func (e *ending) finish(s *shard) {
-	if e.sealed && e.open == 0 && e.number != 0 {
+	if !e.sealed || e.open > 0 || e.number == 0 {
+		return
+	}
+	for _, filter := range e.shares {
+		s.disk().FinallyDropSubscription(e.number, filter)
+	}
+	if e.any {
 		s.disk().FinallyDropSession(e.number)
+	} else {
+		s.disk().DropSession(e.number)
 	}
 }
 

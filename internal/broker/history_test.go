@@ -148,9 +148,9 @@ func (h *history) begin() {
 		})
 		cfg.Store = h.st
 	}
-	h.w = &world{t: h.t, b: New(cfg), posts: make(chan func(), 1024)}
+	h.w = &world{t: h.t, b: New(cfg), now: dawn, posts: make(chan func(), 1024)}
 	core = h.w.b
-	damaged, err := core.Load(0)
+	damaged, err := core.Load(dawn)
 	if err != nil || len(damaged) > 0 {
 		h.fail("load: %v, damaged %v", err, damaged)
 	}
@@ -158,10 +158,13 @@ func (h *history) begin() {
 	h.log("life %d with %d shards, the wall says %v", h.life, shards, h.wall.UTC())
 }
 
+// dawn is what the engine's clock shows when a broker starts: 0 is no time.
+const dawn = time.Millisecond
+
 // clock is a store.Clock.
 func (h *history) clock() store.Reading {
 	if h.w == nil { // a start
-		return store.Reading{Wall: h.wall}
+		return store.Reading{Engine: dawn, Wall: h.wall}
 	}
 	return store.Reading{Engine: h.w.now, Wall: h.wall.Add(h.w.now)}
 }
@@ -187,7 +190,7 @@ func (h *history) cut() {
 	h.lines = nil
 	off := time.Duration(h.rand.IntN(3)) * time.Second
 	h.age, h.wall, h.upBefore = h.now()+off, h.wall.Add(h.w.now+off), h.up()
-	h.w.now = 0
+	h.w.now = dawn
 	if does("clock steps") && h.rand.IntN(4) == 0 { // a board without a clock
 		h.ntp = h.ntp + h.wall.Sub(time.Unix(1000, 0))
 		h.wall = time.Unix(1000, 0)

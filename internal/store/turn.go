@@ -114,6 +114,13 @@ func (t *Turn) DropSubscription(number uint64, filter string) {
 	t.changes.Delete(t.key)
 }
 
+// FinallyDropSubscription forgets one when the turn is complete, as
+// FinallyDropSession.
+func (t *Turn) FinallyDropSubscription(number uint64, filter string) {
+	t.key = subscriptionKey(t.key[:0], number, filter)
+	t.finally.Delete(t.key)
+}
+
 // PutWill writes the will of a client.
 func (t *Turn) PutWill(w *Will) {
 	t.key, t.val = willKey(t.key[:0], w.Number), w.append(t.val[:0], t.times)
