@@ -23,7 +23,11 @@ type storm struct {
 // ping of another client is answered in the same turn, and in the end all is
 // done.
 func TestStorms(t *testing.T) {
-	const v, receivers, retained = packet.V5, 1000, 3000
+	const v = packet.V5
+	receivers, retained := 1000, 3000
+	if testing.Short() { // with the race detector it would take an hour
+		receivers, retained = 50, 150
+	}
 	filters := make([]packet.Subscription, 1000)
 	names := make([][]byte, len(filters))
 	for i := range filters {

@@ -56,6 +56,13 @@ func (d *testDisk) Commit(sync bool, lists ...*Changes) error {
 	return nil
 }
 
+// counted tells how much was written, and how often synced.
+func (d *testDisk) counted() (commits, syncs int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.commits, d.syncs
+}
+
 func (d *testDisk) apply(c Change) {
 	switch c.Op {
 	case OpSet:

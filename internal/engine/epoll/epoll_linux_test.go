@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ func TestEngine(t *testing.T) {
 		{"small buffer", epoll.Config{ReadBuffer: 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			var mu sync.Mutex // some tests of the suite run side by side
 			var engines []*epoll.Engine
 			enginetest.Run(t, func(t *testing.T, shards []engine.Shard) enginetest.Engine {
 				e, err := epoll.New(shards, tt.cfg)
@@ -41,6 +43,8 @@ func TestEngine(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				engines = append(engines, e)
 				return enginetest.Engine{Runner: e, Addr: addr.String(), Run: e.Run}
 			})
