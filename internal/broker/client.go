@@ -199,8 +199,10 @@ func (s *shard) endSession(cl *client) {
 		default:
 			s.disk().DropSubscription(cl.session.Number, sub.filter)
 		}
-		s.drop(sub, e)
+		s.drop(sub)
 	}
+	s.handOverAll(cl, e)
+	s.tellQueues(cl)
 	cl.subs = subscriptions{}
 	if !cl.stored() {
 		return

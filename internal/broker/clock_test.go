@@ -69,17 +69,10 @@ func (m *machine) read() store.Reading {
 // start starts a broker.
 func (m *machine) start() *world {
 	m.t.Helper()
-	var core *Broker
-	m.w = &world{t: m.t, now: time.Second, posts: make(chan func(), 1024)}
-	st := store.New(m.disk.open(m.t), store.Config{
-		Shards: 2, Clock: m.read, Released: func(shard int, turns uint64) { core.Released(shard, turns) },
-	})
-	core = New(Config{Shards: 2, Store: prompt{st}, Sys: -1})
-	m.w.b = core
-	if damaged, err := core.Load(m.w.now); err != nil || len(damaged) > 0 {
-		m.t.Fatalf("load: %v, damaged %v", err, damaged)
-	}
-	core.Start(m.w)
+	const now = time.Second
+	m.w = &world{now: now} // for read
+	m.w, _ = storedWorld(m.t, m.disk.open(m.t), Config{Shards: 2, Sys: -1}, store.Config{Clock: m.read}, now, true)
+	m.w.load(0)
 	m.w.turn()
 	return m.w
 }

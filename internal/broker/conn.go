@@ -45,10 +45,11 @@ const (
 type waits uint8
 
 const (
-	forAnswer waits = 1 << iota // CONNECT has no answer: Access thinks, or CONNACK waits for the disk; nothing is sent either
-	forRoom                     // a publisher, for mailboxes or the disk; see shard.stall
-	forTurn                     // it has used up its work in this turn; see turnWork
-	forWalk                     // it is owed retained messages; see walker
+	forAnswer  waits = 1 << iota // CONNECT has no answer: Access thinks, or CONNACK waits for the disk; nothing is sent either
+	forRoom                      // a publisher, for mailboxes or the disk; see shard.stall
+	forTurn                      // it has used up its work in this turn; see turnWork
+	forWalk                      // it is owed retained messages; see walker
+	forLetters                   // UNSUBSCRIBE, for what was routed before it; see afterLetters
 )
 
 // pause stops reading from a connection, for a reason.

@@ -92,7 +92,7 @@ func TestSysPage(t *testing.T) {
 		t.Errorf("%s is stale; run make docs", page)
 	}
 
-	w, _ := storedWorld(t, memstore.New(), 0)
+	w, _ := sysWorld(t, memstore.New(), 0)
 	w.pass(3 * time.Second)
 	n := 0
 	for _, m := range w.matches(sysPrefix + "#") {

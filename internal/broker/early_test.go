@@ -37,23 +37,14 @@ func (b *breakable) Commit(sync bool, lists ...*store.Changes) error {
 func newLateWorld(t testing.TB, access bool, interval time.Duration) *lateWorld {
 	t.Helper()
 	l := &lateWorld{backend: &breakable{Backend: memstore.New()}}
-	var core *Broker
 	cfg := Config{Shards: 2, Sys: -1}
-	l.st = store.New(l.backend, store.Config{
-		Shards: cfg.Shards, Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0), Interval: interval,
-		Released: func(shard int, turns uint64) { core.Released(shard, turns) },
-	})
-	cfg.Store = l.st
 	if access {
 		l.access = &lateAccess{}
 		cfg.Access = l.access
 	}
-	core = New(cfg)
-	l.world = &world{t: t, b: core, posts: make(chan func(), 1024)}
-	if damaged, err := core.Load(0); err != nil || len(damaged) > 0 {
-		t.Fatalf("load: %v, damaged %v", err, damaged)
-	}
-	core.Start(l.world)
+	stored := store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0), Interval: interval}
+	l.world, l.st = storedWorld(t, l.backend, cfg, stored, 0, false)
+	l.load(0)
 	return l
 }
 

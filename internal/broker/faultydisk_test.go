@@ -235,18 +235,9 @@ func (f *faultyDisk) start(fs vfs.FS, shards int) bool {
 
 // startOn starts a broker on a backend.
 func (f *faultyDisk) startOn(backend store.Backend, shards int) error {
-	var core *Broker
-	f.st = store.New(backend, store.Config{
-		Shards: shards, Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0),
-		Released: func(shard int, turns uint64) { core.Released(shard, turns) },
-	})
-	cfg := Config{Shards: shards, Store: f.st, Sys: -1}
-	if err := cfg.Validate(); err != nil {
-		f.t.Fatal(err)
-	}
-	f.w = &world{t: f.t, b: New(cfg), posts: make(chan func(), 1024)}
-	core = f.w.b
-	damaged, err := core.Load(0)
+	stored := store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0)}
+	f.w, f.st = storedWorld(f.t, backend, Config{Shards: shards, Sys: -1}, stored, 0, false)
+	damaged, err := f.w.b.Load(0)
 	if len(damaged) > 0 {
 		f.fail("damaged: %v", damaged)
 	}
@@ -256,7 +247,7 @@ func (f *faultyDisk) startOn(backend store.Backend, shards int) error {
 		}
 		return err
 	}
-	core.Start(f.w)
+	f.w.b.Start(f.w)
 	return nil
 }
 

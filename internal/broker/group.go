@@ -349,32 +349,49 @@ func (g *group) stored() bool {
 }
 
 // handOver gives the messages of a shared subscription that a client has not
-// got to others of the group. e is set if the session ends: then these are also
-// those that it has not acknowledged.
-func (s *shard) handOver(cl *client, g *group, e *ending) {
-	var missing []message.Stored
-	take := func(m session.Taken) {
-		e.begin()
-		if m.Message == nil {
-			missing = append(missing, m.Stored)
+// begun to get to others of the group. Without any, it may go on to get them (MQTT
+// 5.0 section 3.10.4).
+func (s *shard) handOver(cl *client, g *group) {
+	if g.over() {
+		return
+	}
+	var missing []session.Taken
+	cl.session.TakeShared(g, func(t session.Taken) { s.passOrMiss(t, &missing, nil) })
+	s.passMissing(missing, nil)
+	s.tend(cl)
+}
+
+// handOverAll gives the messages that a session leaves behind, of all its shared
+// subscriptions and those that it had before, to others of the groups: those that
+// it has not acknowledged too.
+func (s *shard) handOverAll(cl *client, e *ending) {
+	var missing []session.Taken
+	cl.session.TakeAllShared(func(t session.Taken) {
+		g := t.Group.(*group)
+		if g.over() { // another may have its name
+			g = s.b.interest.find(g.name)
+		}
+		if g == nil {
+			s.count.DroppedGroup++
+			if t.Stored.Key != 0 {
+				s.Finished(cl.session.Number, t.Stored)
+			}
 			return
 		}
-		s.passOn(g, m.Message, m.Stored, e)
+		t.Group = g
+		e.begin()
+		s.passOrMiss(t, &missing, e)
+	})
+	s.passMissing(missing, e)
+}
+
+// passOrMiss passes a message on, unless its contents must be read.
+func (s *shard) passOrMiss(t session.Taken, missing *[]session.Taken, e *ending) {
+	if t.Message == nil {
+		*missing = append(*missing, t)
+		return
 	}
-	if g.over() {
-		if e == nil {
-			return // it may go on to get what it has (MQTT 5.0 section 3.10.4)
-		}
-		take = func(m session.Taken) {
-			s.count.DroppedGroup++
-			if m.Stored.Key != 0 {
-				s.Finished(cl.session.Number, m.Stored)
-			}
-		}
-	}
-	cl.session.TakeShared(g, e != nil, take)
-	s.passMissing(g, missing, e)
-	s.tend(cl)
+	s.passOn(t.Group.(*group), t.Message, t.Stored, e)
 }
 
 // over tells that the group has no members any more.
@@ -382,6 +399,13 @@ func (g *group) over() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.ended
+}
+
+// find is the group of a name, nil if it has no members.
+func (n *interest) find(name groupName) *group {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.named[name]
 }
 
 // passRefused passes on what was too large for a client. It uses the memory that
@@ -393,23 +417,27 @@ func (s *shard) passRefused(d session.Drops) {
 }
 
 // passMissing passes on messages whose contents must be read, some at a time.
-func (s *shard) passMissing(g *group, missing []message.Stored, e *ending) {
+func (s *shard) passMissing(missing []session.Taken, e *ending) {
 	n := min(len(missing), 64)
 	if n == 0 {
 		return
 	}
-	s.read(missing[:n], func(results []store.Result) {
+	items := make([]message.Stored, n)
+	for i := range items {
+		items[i] = missing[i].Stored
+	}
+	s.read(items, func(results []store.Result) {
 		for i, r := range results {
 			if r.Err != nil {
 				s.lost(r)
-				s.disk().DropReceivers(recordOf(missing[i]))
-				s.count.gone(missing[i])
+				s.disk().DropReceivers(recordOf(items[i]))
+				s.count.gone(items[i])
 				e.end(s)
 				continue
 			}
-			s.passOn(g, r.Message, missing[i], e)
+			s.passOn(missing[i].Group.(*group), r.Message, items[i], e)
 		}
-		s.passMissing(g, missing[n:], e)
+		s.passMissing(missing[n:], e)
 	})
 }
 

@@ -94,14 +94,18 @@ func (s *shard) account(cl *client) {
 // tellQueues tells the queues of a client's groups that it has room.
 func (s *shard) tellQueues(cl *client) {
 	for sub := range cl.subs.all {
-		if sub.group != nil && sub.group.waits() {
+		if sub.group != nil {
 			s.tellQueue(sub.group)
 		}
 	}
 }
 
-// tellQueue makes the shard of a group look at its queue.
+// tellQueue makes the shard of a group look at its queue, if something waits there or
+// it must go.
 func (s *shard) tellQueue(g *group) {
+	if !g.waits() {
+		return
+	}
 	if g.home == s.index {
 		s.list(g)
 		return
@@ -371,7 +375,7 @@ func (s *shard) setOnline(cl *client, online bool) {
 	r.wanted.Store(0)
 	for sub := range cl.subs.all {
 		if sub.group != nil && sub.group.takesBack() {
-			s.handOver(cl, sub.group, nil)
+			s.handOver(cl, sub.group)
 		}
 	}
 	s.tellQueues(cl) // what waits for this one may go to another now

@@ -135,26 +135,21 @@ func (h *history) begin() {
 	cfg := Config{Shards: shards, Sys: -1, Logger: slog.New(h), Access: h.access}
 	cfg.Session.Inflight = 1 + h.rand.IntN(4)
 	cfg.Limits = Limits{PendingBytes: h.kind.pending, ConnectTimeout: time.Hour, RetainedMessages: h.kind.retained}
-	var core *Broker
 	if h.kind.durable {
 		backend, _, err := pebblestore.Open("data", pebblestore.Options{FS: h.fs, MemTableBytes: 256 << 10})
 		if err != nil {
 			h.fail("open: %v", err)
 		}
 		h.backend = backend
-		h.st = store.New(backend, store.Config{
-			Shards: shards, Clock: h.clock,
-			Released: func(shard int, turns uint64) { core.Released(shard, turns) },
-		})
-		cfg.Store = h.st
+		h.w, h.st = storedWorld(h.t, backend, cfg, store.Config{Clock: h.clock}, dawn, false)
+	} else {
+		h.w = &world{t: h.t, b: New(cfg), now: dawn, posts: make(chan func(), 1024)}
 	}
-	h.w = &world{t: h.t, b: New(cfg), now: dawn, posts: make(chan func(), 1024)}
-	core = h.w.b
-	damaged, err := core.Load(dawn)
+	damaged, err := h.w.b.Load(dawn)
 	if err != nil || len(damaged) > 0 {
 		h.fail("load: %v, damaged %v", err, damaged)
 	}
-	core.Start(h.w)
+	h.w.b.Start(h.w)
 	h.log("life %d with %d shards, the wall says %v", h.life, shards, h.wall.UTC())
 }
 
@@ -333,7 +328,7 @@ func (h *history) turn(s *shard) {
 	s.Turn(h.w.now)
 	for _, l := range h.lines {
 		if l.shard == s.index && len(l.pending) > 0 {
-			l.blocked = true
+			l.blocked, l.held = true, 0
 		}
 	}
 }
@@ -425,7 +420,10 @@ type simLine struct {
 }
 
 func (h *history) dial(a *actor, rate int) *simLine {
-	p := &peer{w: h.w, version: packet.Version(a.v), moveTo: -1, shard: h.rand.IntN(len(h.w.b.shards)), rate: rate, read: h.w.now}
+	p := &peer{
+		w: h.w, version: packet.Version(a.v), moveTo: -1, shard: h.rand.IntN(len(h.w.b.shards)),
+		rate: rate, read: h.w.now, holds: true,
+	}
 	l := &simLine{peer: p, h: h, of: a}
 	h.lines = append(h.lines, l)
 	h.w.b.shards[p.shard].Open(p)
@@ -466,7 +464,7 @@ func (l *simLine) move() {
 	if l.hanging {
 		l.closed = true
 	}
-	if l.closed && !l.told {
+	if l.closed && !l.told && l.held == 0 {
 		l.told = true
 		l.h.w.b.shards[l.shard].Closed(l.peer, nil)
 	}

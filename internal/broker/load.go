@@ -138,14 +138,24 @@ func (l *loader) Waiting(w store.Waiting) {
 			QoS: rc.QoS, Retain: rc.Retain, SubscriptionIDs: rc.IDs,
 			Sent: at.sent == 0 || w.Key.Seq() < at.sent,
 		}
-		if rc.Share != "" {
-			if sub := at.cl.subs.find(rc.Share); sub != nil && sub.group != nil {
-				r.Group = sub.group
-			}
+		if g := l.group(rc.Share); g != nil && at.cl.away != nil { // not the queue of a group
+			r.Group = g
 		}
 		r.ID, r.Released = rc.Begun.ID, rc.Begun.Released
 		at.cl.session.Restore(r)
 	}
+}
+
+// group is the shared subscription that a filter names, nil if it has no members.
+func (l *loader) group(share string) *group {
+	if share == "" {
+		return nil
+	}
+	name, filter, _, err := topic.ParseShared(share)
+	if err != nil {
+		return nil
+	}
+	return l.b.interest.find(groupName{name, filter})
 }
 
 // finish brings back wills, and lets time run.
@@ -195,9 +205,7 @@ func (l *loader) will(r *store.Will) {
 // a crash in between.
 func (l *loader) queue(at loaded) {
 	share, _ := store.QueueOf(at.cl.id)
-	name, filter, _, err := topic.ParseShared(share)
-	g := l.b.interest.named[groupName{name, filter}]
-	if err == nil && g != nil && g.queue == nil {
+	if g := l.group(share); g != nil && g.queue == nil {
 		g.queue = &queue{client: at.cl, group: g}
 		g.queue.note()
 		return

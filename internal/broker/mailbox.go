@@ -41,6 +41,7 @@ type batch struct {
 	size    int           // bytes, for the limit of the mailbox
 	durable bool          // a letter has a key
 	turns   []*store.Turn // that are complete only when these letters are on disk
+	then    func()        // what a shard has put off until it has read all before; see afterLetters
 }
 
 // put adds a message. *kept is the message as kept for other shards, if it has
@@ -93,7 +94,7 @@ func (p *batchPool) get() *batch {
 func (p *batchPool) put(b *batch) {
 	clear(b.letters)
 	clear(b.turns)
-	b.letters, b.arena, b.turns, b.size, b.durable = b.letters[:0], b.arena[:0], b.turns[:0], 0, false
+	*b = batch{letters: b.letters[:0], arena: b.arena[:0], turns: b.turns[:0]}
 	if cap(b.arena) <= 1<<20 {
 		p.Pool.Put(b)
 	}
@@ -166,6 +167,9 @@ func (s *shard) receive() (more bool) {
 		}
 		s.letterAt = 0
 		s.inbox.bytes.Add(-int64(b.size))
+		if b.then != nil {
+			b.then()
+		}
 		s.b.batches.put(b)
 	}
 	if waiting := s.inbox.waiting.Swap(0); waiting != 0 {
@@ -197,6 +201,24 @@ func (s *shard) readBatch(b *batch, most int) (done bool) {
 		s.deliverLocal(s.arrived(s.letter.Topic), &s.letter, nil, l.key)
 	}
 	return true
+}
+
+// afterLetters does something for a connection once what other shards have routed here
+// so far has reached its receivers: at once if nothing is left of it. The
+// connection is paused until then.
+func (s *shard) afterLetters(c *conn, then func()) {
+	if s.inbox.bytes.Load() == 0 {
+		then()
+		return
+	}
+	s.pause(c, forLetters)
+	b := s.b.batches.get()
+	b.size = 64 // what counts as empty has no bytes
+	b.then = func() {
+		then()
+		s.resume(c, forLetters)
+	}
+	s.inbox.post(b) // whoever posted before has woken this shard
 }
 
 // mail puts a message into the batch for another shard. It reports false if

@@ -8,23 +8,6 @@ import (
 	"midge/internal/packet"
 )
 
-// clientOn is a client id that lives on a shard.
-func clientOn(shard, shards int, prefix string) string {
-	for i := 0; ; i++ {
-		if id := fmt.Sprint(prefix, i); shardOf([]byte(id), shards) == shard {
-			return id
-		}
-	}
-}
-
-// offerOnly hands bytes to the shard and runs nothing else.
-func (p *peer) offerOnly(b []byte) {
-	p.in = append(p.in, b...)
-	if !p.paused {
-		p.offer()
-	}
-}
-
 func TestFullMailbox(t *testing.T) {
 	const shards = 2
 	w := newWorld(t, Config{Shards: shards, Sys: -1, Limits: Limits{MailboxBytes: 1000}})

@@ -4,37 +4,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"midge/internal/packet"
 	"midge/internal/store"
 	"midge/internal/store/memstore"
 )
-
-// onShards begins a broker with some shards on a backend. It commits at once, or
-// else by Step.
-func onShards(t *testing.T, backend store.Backend, cfg Config, atOnce bool) (*world, *store.Store) {
-	t.Helper()
-	var core *Broker
-	st := store.New(backend, store.Config{
-		Shards: cfg.Shards, Clock: store.NewClock(time.Unix(1_800_000_000, 0), time.Second),
-		Released: func(shard int, turns uint64) { core.Released(shard, turns) },
-	})
-	cfg.Sys = -1
-	if cfg.Store = st; atOnce {
-		cfg.Store = prompt{st}
-	}
-	if err := cfg.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	core = New(cfg)
-	w := &world{t: t, b: core, now: time.Second, posts: make(chan func(), 1024)}
-	if damaged, err := core.Load(w.now); err != nil || len(damaged) > 0 {
-		t.Fatalf("load: %v, damaged %v", err, damaged)
-	}
-	core.Start(w)
-	return w, st
-}
 
 // stirred runs what a random part of the broker has to do: the shards see each
 // other's work late, and the disk is later still.

@@ -6,37 +6,8 @@ import (
 	"time"
 
 	"midge/internal/packet"
-	"midge/internal/store"
 	"midge/internal/store/memstore"
 )
-
-// onStore begins a broker on a backend, at a time of the wall clock. It commits
-// at once, or else by Step.
-func onStore(t *testing.T, backend store.Backend, wall time.Time, atOnce bool, change ...func(*Config)) (*world, *store.Store) {
-	t.Helper()
-	var core *Broker
-	st := store.New(backend, store.Config{
-		Shards: 1, Clock: store.NewClock(wall, time.Second),
-		Released: func(shard int, turns uint64) { core.Released(shard, turns) },
-	})
-	cfg := Config{Shards: 1, Store: st, Sys: -1}
-	if atOnce {
-		cfg.Store = prompt{st}
-	}
-	for _, f := range change {
-		f(&cfg)
-	}
-	if err := cfg.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	core = New(cfg)
-	w := &world{t: t, b: core, now: time.Second, posts: make(chan func(), 1024)}
-	if damaged, err := core.Load(w.now); err != nil || len(damaged) > 0 {
-		t.Fatalf("load: %v, damaged %v", err, damaged)
-	}
-	core.Start(w)
-	return w, st
-}
 
 // join sends a CONNECT without Clean Start, and returns Session Present and the
 // reason code.

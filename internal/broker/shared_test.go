@@ -23,23 +23,10 @@ func sharedWorld(t *testing.T, durable bool, shards int, change ...func(*Config)
 	return w
 }
 
-// silent takes the next PUBLISH and does not answer it.
-func (p *peer) silent() (m packet.Publish, ok bool) {
-	p.w.t.Helper()
-	first, body, size, _ := packet.Split(p.out, packet.MaxSize)
-	if size == 0 || packet.TypeOf(first) != packet.PUBLISH {
-		return m, false
-	}
-	if err := m.Decode(p.version, first, append([]byte(nil), body...)); err != nil {
-		p.w.t.Fatal(err)
-	}
-	p.out = p.out[size:]
-	return m, true
-}
-
 // TestSharedInFlight ends the session of a member in every way there is, with
 // messages of all QoS under way to it: those of QoS 1 go to another member (MQTT
-// 5.0 section 4.8.2), those of QoS 2 must not (MQTT-4.8.2-5).
+// 5.0 section 4.8.2), those of QoS 2 must not (MQTT-4.8.2-5); so too if it has
+// unsubscribed before.
 func TestSharedInFlight(t *testing.T) {
 	ends := map[string]struct {
 		expiry uint32
@@ -56,38 +43,82 @@ func TestSharedInFlight(t *testing.T) {
 	for name, how := range ends {
 		for _, durable := range []bool{false, true} {
 			for _, shards := range []int{1, 3} {
-				t.Run(fmt.Sprintf("%s/durable=%v/shards=%d", name, durable, shards), func(t *testing.T) {
-					w := sharedWorld(t, durable, shards)
-					id := clientOn(0, shards, "first")
-					first := w.connect(packet.V5, id, expires(how.expiry), func(c *packet.Connect) { c.KeepAlive = 20 })
-					first.subscribe("$share/g/t", 2)
-					pub := w.connect(packet.V5, clientOn(shards-1, shards, "pub"))
-					for i := range 4 {
-						pub.publish("t", fmt.Sprint("one", i), 1, false)
-						pub.publish("t", fmt.Sprint("two", i), 2, false)
-						pub.bytes((&packet.Ack{Type: packet.PUBREL, ID: 9}).Append(nil, packet.V5))
-					}
-					pub.publish("t", "large"+string(make([]byte, 10_000)), 1, false)
-					for i := range 9 {
-						if m, ok := first.silent(); !ok {
-							t.Fatalf("message %d did not come", i)
-						} else if string(m.Payload) == "one0" {
-							first.bytes((&packet.Ack{Type: packet.PUBACK, ID: m.ID}).Append(nil, packet.V5))
-						}
-					}
-					second := w.connect(packet.V5, clientOn(shards-1, shards, "second"))
-					second.subscribe("$share/g/t", 2)
-					second.quiet()
-					how.end(w, first, id)
-					for _, want := range []string{"one1", "one2", "one3", "large"} {
-						m, ok := second.message()
-						if !ok || string(m.Payload[:min(len(m.Payload), len(want))]) != want || m.Dup {
-							t.Fatalf("got %.10q (DUP %v), want %s", m.Payload, m.Dup, want)
-						}
-					}
-					second.quiet()
-				})
+				for _, member := range []bool{true, false} {
+					t.Run(fmt.Sprintf("%s/durable=%v/shards=%d/member=%v", name, durable, shards, member), func(t *testing.T) {
+						w := sharedWorld(t, durable, shards)
+						id := clientOn(0, shards, "first")
+						first := w.connect(packet.V5, id, expires(how.expiry), func(c *packet.Connect) { c.KeepAlive = 20 })
+						second := sharedInFlight(t, w, first, member)
+						how.end(w, first, id)
+						wantShared(t, second)
+					})
+				}
 			}
+		}
+	}
+}
+
+// sharedInFlight sends messages to the first member of a group, which does not answer
+// most of them. Another one joins. The first may leave the group.
+func sharedInFlight(t *testing.T, w *world, first *peer, stays bool) (second *peer) {
+	t.Helper()
+	shards := len(w.b.shards)
+	first.subscribe("$share/g/t", 2)
+	pub := w.connect(packet.V5, clientOn(shards-1, shards, "pub"))
+	for i := range 4 {
+		pub.publish("t", fmt.Sprint("one", i), 1, false)
+		pub.publish("t", fmt.Sprint("two", i), 2, false)
+		pub.bytes((&packet.Ack{Type: packet.PUBREL, ID: 9}).Append(nil, packet.V5))
+	}
+	pub.publish("t", "large"+string(make([]byte, 10_000)), 1, false)
+	for i := range 9 {
+		if m, ok := first.silent(); !ok {
+			t.Fatalf("message %d did not come", i)
+		} else if string(m.Payload) == "one0" {
+			first.bytes((&packet.Ack{Type: packet.PUBACK, ID: m.ID}).Append(nil, packet.V5))
+		}
+	}
+	second = w.connect(packet.V5, clientOn(shards-1, shards, "second"), expires(3600))
+	second.subscribe("$share/g/t", 2)
+	if !stays {
+		first.bytes((&packet.Unsubscribe{ID: 8, Filters: [][]byte{[]byte("$share/g/t")}}).Append(nil, packet.V5))
+		first.next(packet.UNSUBACK)
+	}
+	second.quiet()
+	return second
+}
+
+// wantShared takes what sharedInFlight has left.
+func wantShared(t *testing.T, p *peer) {
+	t.Helper()
+	for _, want := range []string{"one1", "one2", "one3", "large"} {
+		m, ok := p.message()
+		if !ok || string(m.Payload[:min(len(m.Payload), len(want))]) != want || m.Dup {
+			t.Fatalf("got %.10q (DUP %v), want %s", m.Payload, m.Dup, want)
+		}
+	}
+	p.quiet()
+}
+
+// TestSharedInFlightAcrossCrash ends the session of a member, or of one that was, after a
+// crash of the broker.
+func TestSharedInFlightAcrossCrash(t *testing.T) {
+	for _, shards := range []int{1, 3} {
+		for _, member := range []bool{true, false} {
+			t.Run(fmt.Sprintf("shards=%d/member=%v", shards, member), func(t *testing.T) {
+				backend := memstore.New()
+				w, _ := onShards(t, backend, Config{Shards: shards}, true)
+				first := w.connect(packet.V5, clientOn(0, shards, "first"), expires(3600))
+				sharedInFlight(t, w, first, member)
+				w, _ = onShards(t, backend, Config{Shards: shards}, true)
+				second, present, _ := w.join(clientOn(shards-1, shards, "second"), expires(3600))
+				if !present {
+					t.Fatal("no session")
+				}
+				second.quiet()
+				w.connect(packet.V5, clientOn(0, shards, "first")) // ends the session
+				wantShared(t, second)
+			})
 		}
 	}
 }

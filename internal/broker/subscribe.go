@@ -183,62 +183,67 @@ func (s *shard) share(sub *subscription, name groupName, existed bool) {
 		stored: cl.stored(), lasting: s.waitsInGroup(cl, sub.qos),
 	}
 	sub.group = s.b.interest.join(name, m, s.b.cfg.Session.Strategy, len(s.b.shards))
-	if sub.group.waits() {
-		s.tellQueue(sub.group)
-	}
+	s.tellQueue(sub.group)
 }
 
-// drop makes a subscription that ends unknown. What its session has not
-// delivered of a shared one goes to other members. e is set if the session ends.
-func (s *shard) drop(sub *subscription, e *ending) {
-	cl := sub.client
-	if sub.group == nil {
-		s.count.Subscriptions--
-		s.subscriptions.Remove(sub.ref)
-		s.changes.add(sub.filter)
-		if sub.client.stored() && sub.qos > 0 {
-			s.unstore(sub.filter)
-		}
-		if !s.hasSubscription(sub.filter) {
-			s.b.interest.remove(sub.filter, s.index)
-		}
+// drop makes a subscription that ends unknown.
+func (s *shard) drop(sub *subscription) {
+	if sub.group != nil {
+		s.count.SharedSubscriptions--
+		sub.client.rare.shared--
+		s.b.interest.leave(sub.group, sub.client)
 		return
 	}
-	s.count.SharedSubscriptions--
-	cl.rare.shared--
-	s.b.interest.leave(sub.group, cl)
-	s.handOver(cl, sub.group, e)
-	if sub.group.waits() {
-		s.tellQueue(sub.group)
+	s.count.Subscriptions--
+	s.subscriptions.Remove(sub.ref)
+	s.changes.add(sub.filter)
+	if sub.client.stored() && sub.qos > 0 {
+		s.unstore(sub.filter)
+	}
+	if !s.hasSubscription(sub.filter) {
+		s.b.interest.remove(sub.filter, s.index)
 	}
 }
 
 // handleUnsubscribe runs an UNSUBSCRIBE. Messages that the session has already
-// may still be sent (MQTT 5.0 section 3.10.4).
+// may still be sent (MQTT 5.0 section 3.10.4), and what other shards have routed
+// here before comes first: its publisher may know already that we have it.
 func (s *shard) handleUnsubscribe(c *conn, first byte, body []byte) error {
 	p := &s.unsubscribe
 	if err := p.Decode(c.version, first, body); err != nil {
 		return err
 	}
-	for _, f := range p.Filters {
+	filters := make([]string, len(p.Filters))
+	for i, f := range p.Filters {
 		if err := checkFilter(c.version, f); err != nil {
 			return err
 		}
+		filters[i] = string(f)
 	}
+	id, cl := p.ID, c.client
+	s.afterLetters(c, func() {
+		if c.client == cl { // it did not end meanwhile
+			s.removeSubscriptions(c, id, filters)
+		}
+	})
+	return nil
+}
+
+// removeSubscriptions ends subscriptions and answers.
+func (s *shard) removeSubscriptions(c *conn, id packet.ID, filters []string) {
 	s.intact = false
 	s.codes = s.codes[:0]
-	for _, f := range p.Filters {
-		s.codes = append(s.codes, s.removeSubscription(c.client, string(f)))
+	for _, f := range filters {
+		s.codes = append(s.codes, s.removeSubscription(c.client, f))
 	}
-	s.work += setupWork * len(p.Filters)
-	ack := packet.Unsuback{ID: p.ID, Codes: s.codes}
+	s.work += setupWork * len(filters)
+	ack := packet.Unsuback{ID: id, Codes: s.codes}
 	out := ack.AppendWithin(s.out[:0], c.version, s.most(c))
 	if c.client.stored() {
 		s.promiseBytes(c, out)
 	} else {
 		s.send(c, out)
 	}
-	return nil
 }
 
 func (s *shard) removeSubscription(cl *client, filter string) packet.ReasonCode {
@@ -248,7 +253,11 @@ func (s *shard) removeSubscription(cl *client, filter string) packet.ReasonCode 
 		if cl.stored() {
 			s.disk().DropSubscription(cl.session.Number, filter)
 		}
-		s.drop(sub, nil)
+		s.drop(sub)
+		if sub.group != nil {
+			s.handOver(cl, sub.group)
+			s.tellQueue(sub.group)
+		}
 		return packet.Success
 	}
 	return packet.NoSubscriptionExisted

@@ -10,39 +10,14 @@ import (
 	"midge/internal/store/memstore"
 )
 
-// prompt is a store that commits at once, unless it is in trouble.
-type prompt struct{ *store.Store }
-
-func (p prompt) Submit(shard int, t *store.Turn) uint64 {
-	n := p.Store.Submit(shard, t)
-	if p.Err() == nil {
-		p.Step()
-		p.StepReads()
-	}
-	return n
-}
-
-func (p prompt) Fetch(f *store.Fetch) {
-	p.Store.Fetch(f)
-	p.StepReads()
-}
-
-// storedWorld begins a broker on what backend has, with a disk of some figures.
-func storedWorld(t *testing.T, backend store.Backend, damaged int) (*world, prompt) {
+// sysWorld begins a broker on what backend has, with a disk of some figures.
+func sysWorld(t *testing.T, backend store.Backend, damaged int) (*world, *store.Store) {
 	t.Helper()
-	var core *Broker
-	st := prompt{store.New(backend, store.Config{
-		Shards: 2, Clock: store.NewClock(time.Now(), 0),
-		Released: func(shard int, turns uint64) { core.Released(shard, turns) },
-	})}
-	core = New(Config{Shards: 2, Store: st, Sys: time.Second, Disk: func() Disk {
+	cfg := Config{Shards: 2, Sys: time.Second, Disk: func() Disk {
 		return Disk{Bytes: 4711, LogBytes: 42, Quarantines: 1}
-	}})
-	w := &world{t: t, b: core, posts: make(chan func(), 1024)}
-	if records, err := core.Load(0); err != nil || len(records) != damaged {
-		t.Fatalf("load: %v, %v; want %d damaged records", records, err, damaged)
-	}
-	core.Start(w)
+	}}
+	w, st := storedWorld(t, backend, cfg, store.Config{Clock: store.NewClock(time.Now(), 0)}, 0, true)
+	w.load(damaged)
 	return w, st
 }
 
@@ -51,7 +26,7 @@ func storedWorld(t *testing.T, backend store.Backend, damaged int) (*world, prom
 func TestSysStore(t *testing.T) {
 	backend := memstore.New()
 	damaged := 0
-	begin := func() (*world, prompt) { return storedWorld(t, backend, damaged) }
+	begin := func() (*world, *store.Store) { return sysWorld(t, backend, damaged) }
 	says := func(w *world, name, want string) {
 		t.Helper()
 		w.pass(1100 * time.Millisecond)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -127,6 +128,8 @@ type peer struct {
 	read    time.Duration // until when it has read at that rate
 	sip     int           // or at most so many bytes in a turn, if not 0
 	taken   uint64        // bytes that it has read
+	holds   bool          // what is sent is held until the turn has ended
+	held    int           // bytes of pending that are
 	blocked bool
 	paused  bool
 	closed  bool
@@ -145,6 +148,9 @@ func (p *peer) Send(head, body []byte) {
 		return
 	}
 	p.pending = append(append(p.pending, head...), body...)
+	if p.holds {
+		p.held += len(head) + len(body)
+	}
 }
 func (p *peer) Pending() int   { return len(p.pending) }
 func (p *peer) Taken() uint64  { return p.taken }
@@ -164,7 +170,8 @@ func (p *peer) write() {
 		p.blocked = len(p.pending) > 0
 		return
 	}
-	n := len(p.pending)
+	ready := len(p.pending) - p.held
+	n := ready
 	if p.rate > 0 && !p.closed {
 		n = min(n, int((p.w.now-p.read)*time.Duration(p.rate)/time.Second))
 		p.read += time.Duration(n) * time.Second / time.Duration(p.rate)
@@ -172,14 +179,16 @@ func (p *peer) write() {
 	if p.sip > 0 {
 		n = min(n, p.sip)
 	}
-	if len(p.pending) == n {
+	if n == ready {
 		p.read = p.w.now // credit is not saved
 	}
 	p.out = append(p.out, p.pending[:n]...)
 	p.taken += uint64(n)
 	p.pending = p.pending[n:]
-	if len(p.pending) > 0 && !p.closed {
+	if n < ready && !p.closed {
 		p.blocked = true
+	}
+	if len(p.pending) > 0 {
 		return
 	}
 	p.pending = nil
@@ -221,8 +230,25 @@ func (p *peer) bytes(b []byte) {
 	p.w.turn()
 }
 
+// offerOnly hands bytes to the shard and runs nothing else.
+func (p *peer) offerOnly(b []byte) {
+	p.in = append(p.in, b...)
+	if !p.paused {
+		p.offer()
+	}
+}
+
 // hang ends the connection without DISCONNECT.
 func (p *peer) hang() { p.closed = true; p.w.turn() }
+
+// clientOn is a client id that lives on a shard.
+func clientOn(shard, shards int, prefix string) string {
+	for i := 0; ; i++ {
+		if id := fmt.Sprint(prefix, i); shardOf([]byte(id), shards) == shard {
+			return id
+		}
+	}
+}
 
 // connect connects a client and checks that it may.
 func (w *world) connect(v packet.Version, id string, change ...func(*packet.Connect)) *peer {
@@ -262,6 +288,15 @@ func (p *peer) next(want packet.Type) []byte {
 // message takes the next PUBLISH and answers it; ok is false if there is none.
 func (p *peer) message() (m packet.Publish, ok bool) {
 	p.w.t.Helper()
+	if m, ok = p.silent(); ok && m.QoS == 1 {
+		p.bytes((&packet.Ack{Type: packet.PUBACK, ID: m.ID}).Append(nil, p.version))
+	}
+	return m, ok
+}
+
+// silent is message without an answer.
+func (p *peer) silent() (m packet.Publish, ok bool) {
+	p.w.t.Helper()
 	first, body, size, _ := packet.Split(p.out, packet.MaxSize)
 	if size == 0 || packet.TypeOf(first) != packet.PUBLISH {
 		return m, false
@@ -270,9 +305,6 @@ func (p *peer) message() (m packet.Publish, ok bool) {
 		p.w.t.Fatal(err)
 	}
 	p.out = p.out[size:]
-	if m.QoS == 1 {
-		p.bytes((&packet.Ack{Type: packet.PUBACK, ID: m.ID}).Append(nil, p.version))
-	}
 	return m, true
 }
 

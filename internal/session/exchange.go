@@ -200,7 +200,7 @@ func (s *Session) again(out []byte, full int, now time.Duration) (_ []byte, d Dr
 			continue
 		}
 		if e.group() != nil && !s.mayHave(e) {
-			d.Refused = append(d.Refused, Refused{Group: e.group(), Taken: s.give(e)})
+			d.Refused = append(d.Refused, s.give(e))
 			continue
 		}
 		d.TooLarge++

@@ -132,7 +132,7 @@ type Drops struct {
 
 	// Refused are too large as well, and came by shared subscriptions: others
 	// may take them.
-	Refused []Refused
+	Refused []Taken
 }
 
 // New returns the session of a client that has none. number is its place in the

@@ -280,7 +280,7 @@ func TestQueue(t *testing.T) {
 			d.Group = group
 			s.Deliver(nil, d, 0)
 		}
-		s.TakeShared(group, false, func(m Taken) {
+		s.TakeShared(group, func(m Taken) {
 			s.Deliver(nil, Delivery{Message: Kept(m.Message), QoS: m.QoS}, 0)
 		})
 		if s.Waiting() != 2 || s.queue.bytes != 4 {
@@ -298,7 +298,7 @@ func TestQueue(t *testing.T) {
 			s.Deliver(nil, d, 0)
 		}
 		var taken []string
-		s.TakeShared(group, false, func(m Taken) { taken = append(taken, string(m.Message.Payload)) })
+		s.TakeShared(group, func(m Taken) { taken = append(taken, string(m.Message.Payload)) })
 		if fmt.Sprint(taken) != "[2]" || s.Waiting() != 1 {
 			t.Errorf("took %v and left %d, want 2 taken and 1 left", taken, s.Waiting())
 		}

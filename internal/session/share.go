@@ -13,13 +13,7 @@ type Taken struct {
 	Message *message.Message // nil if its content must be read
 	Stored  message.Stored
 	QoS     packet.QoS
-}
-
-// Refused is a message of a shared subscription that is larger than the client
-// takes.
-type Refused struct {
-	Group any
-	Taken
+	Group   any // the shared subscription it came by, nil if none
 }
 
 // group is the shared subscription that an entry came by, nil if none.
@@ -30,29 +24,42 @@ func (e *entry) group() any {
 	return e.via.group
 }
 
-func (e *entry) taken() Taken { return Taken{Message: e.m, Stored: e.stored(), QoS: e.qos()} }
+func (e *entry) taken() Taken {
+	return Taken{Message: e.m, Stored: e.stored(), QoS: e.qos(), Group: e.group()}
+}
 
 // TakeShared removes the messages of a shared subscription that the client has
 // not got, in order, and hands them to yield: others of the group shall have
 // them (MQTT 5.0 section 4.8.2). While the session goes on, these are the ones that were
-// not sent yet. If it ends, they are also those that were sent at QoS 1 and not
-// acknowledged. At QoS 2, what was sent goes to nobody else (MQTT-4.8.2-5).
-func (s *Session) TakeShared(group any, ends bool, yield func(Taken)) {
+// not sent yet.
+func (s *Session) TakeShared(group any, yield func(Taken)) {
+	s.takeShared(func(e *entry) bool { return e.group() == group }, false, yield)
+}
+
+// TakeAllShared is TakeShared for a session that ends, and all of its shared
+// subscriptions, also those that it had before: besides, it takes messages that
+// were sent at QoS 1 and not acknowledged. At QoS 2, what was sent goes to nobody
+// else (MQTT-4.8.2-5).
+func (s *Session) TakeAllShared(yield func(Taken)) {
+	s.takeShared(func(e *entry) bool { return e.group() != nil }, true, yield)
+}
+
+func (s *Session) takeShared(of func(*entry) bool, sent bool, yield func(Taken)) {
 	if s.flow == nil {
 		return
 	}
 	// yield may deliver to this session again, so that it must be right before.
 	var taken []Taken
-	if ends {
+	if sent {
 		for i := int(s.sentHead); i < len(s.sent); i++ {
-			if e := &s.sent[i]; e.state != done && e.group() == group && !s.mayHave(e) {
+			if e := &s.sent[i]; e.state != done && of(&e.entry) && !s.mayHave(e) {
 				taken = append(taken, s.give(e))
 			}
 		}
 		s.tidy()
 	}
 	s.queue.removeVia(func(e entry) bool {
-		if e.via.group != group {
+		if !of(&e) {
 			return false
 		}
 		taken = append(taken, e.taken())
@@ -90,8 +97,8 @@ func (s *Session) give(e *exchange) Taken {
 
 // refuse ends a message that is too large for the client, before it has begun.
 func (s *Session) refuse(e *entry, d *Drops) {
-	if g := e.group(); g != nil {
-		d.Refused = append(d.Refused, Refused{Group: g, Taken: e.taken()})
+	if e.group() != nil {
+		d.Refused = append(d.Refused, e.taken())
 		return
 	}
 	s.finished(e.stored())
