@@ -206,6 +206,42 @@ func TestRepeatedSubscribe(t *testing.T) {
 	}
 }
 
+// TestRepeatedFilter names one filter many times in a packet: each time takes the
+// place of the walk before, and the messages come once, but for the first few.
+func TestRepeatedFilter(t *testing.T) {
+	const retained, times = 1000, 100
+	w := newWorld(t, Config{Shards: 1, Sys: -1})
+	pub := w.connect(packet.V5, "pub")
+	for i := range retained {
+		pub.publish(fmt.Sprint("r/", i), "v", 0, true)
+	}
+	p := packet.Subscribe{ID: 1, Subscriptions: make([]packet.Subscription, times)}
+	for i := range p.Subscriptions {
+		p.Subscriptions[i].Filter = []byte("r/#")
+	}
+	sub := w.connect(packet.V5, "sub")
+	sub.offerOnly(p.Append(nil, packet.V5))
+	wk := w.b.shards[0].walkers[sub.state.(*conn).client]
+	if wk == nil || len(wk.order) != 1 {
+		t.Fatalf("the walk is %+v, want one that has begun anew", wk)
+	}
+	w.turn()
+	for range 20 {
+		w.now++
+		w.turn()
+	}
+	sub.next(packet.SUBACK)
+	got := map[string]int{}
+	n := 0
+	for m, ok := sub.message(); ok; m, ok = sub.message() {
+		got[string(m.Topic)]++
+		n++
+	}
+	if len(got) != retained || n > retained+peek {
+		t.Errorf("%d messages of %d topics, want one of each of %d, and %d at most that came before", n, len(got), retained, peek)
+	}
+}
+
 // TestWalkMeanwhile changes retained messages while a client is being sent them.
 func TestWalkMeanwhile(t *testing.T) {
 	w := newWorld(t, Config{Shards: 1, Sys: -1, Limits: Limits{PendingBytes: 4096}})
