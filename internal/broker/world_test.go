@@ -157,6 +157,7 @@ func (p *peer) Taken() uint64  { return p.taken }
 func (p *peer) Pause()         { p.paused = true }
 func (p *peer) Resume()        { p.paused = false }
 func (p *peer) Close()         { p.closed = true }
+func (p *peer) Abort()         { p.pending, p.closed = nil, true }
 func (p *peer) Move(shard int) { p.moveTo = shard }
 func (p *peer) Exhaust(then func()) {
 	p.w.exhausts = append(p.w.exhausts, exhaust{p, then})

@@ -57,6 +57,10 @@ type Conn interface {
 	// Data or Drained before it.
 	Close()
 
+	// Abort closes at once and forgets what is pending: for a peer whose output
+	// must not hold memory any longer. Closed comes as after Close.
+	Abort()
+
 	// Exhaust offers to Data what has arrived, as far as the shard takes it, until
 	// the system has no more, or MostExhausted bytes have been offered. Then it
 	// calls then, from a call of its own. A paused connection keeps then waiting

@@ -39,6 +39,7 @@ const (
 	lingering                   // Closed was called; output or the peer's end is outstanding
 	finished                    // lingering, and our end is shut down
 	deaf                        // lingering, and input is not read any more
+	aborted                     // Abort was called: it does not linger
 	dead                        // the record is not in use
 	armedIn                     // epoll reports input
 	armedOut                    // epoll reports room for output
@@ -98,6 +99,16 @@ func (c *conn) Resume() {
 
 // Close implements engine.Conn.
 func (c *conn) Close() { c.shard.doom(c, nil) }
+
+// Abort implements engine.Conn.
+func (c *conn) Abort() {
+	if c.has(closing | dead) {
+		return
+	}
+	c.shard.dropOutput(c)
+	c.flags |= aborted
+	c.shard.doom(c, nil)
+}
 
 // Exhaust implements engine.Conn.
 func (c *conn) Exhaust(then func()) {

@@ -368,7 +368,7 @@ func (s *shard) bury(c *conn, err error) {
 	s.handler.Closed(c, err)
 	c.state = nil
 	s.engine.counters.Open.Add(-1)
-	if err != nil || c.has(broken) || c.Pending() > engine.MostLingeringBytes {
+	if err != nil || c.has(broken|aborted) || c.Pending() > engine.MostLingeringBytes {
 		s.free(c)
 		return
 	}

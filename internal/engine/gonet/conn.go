@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ type conn struct {
 	resumed bool // offer is posted
 	owed    bool // the reader waits for an answer
 	closing bool
+	aborted bool
 	posted  bool     // flush is posted
 	then    []func() // to call when the input that has arrived was offered
 
@@ -41,14 +43,15 @@ type conn struct {
 	exhaust  atomic.Bool   // the reader is to tell when there is nothing to read
 
 	mu      sync.Mutex
-	queue   []byte // for the writer
-	spare   []byte // becomes queue
-	writing bool   // the writer runs
-	failed  error  // of the writer, which never runs again
-	last    bool   // no output follows queue
-	written bool   // nor is any left
-	linger  bool   // the socket stays open until the peer closes its end
-	heard   bool   // it has, or is not listened to any more
+	queue   []byte   // for the writer, which takes it as a whole
+	more    [][]byte // goes on behind queue
+	spare   []byte   // becomes out
+	writing bool     // the writer runs
+	failed  error    // of the writer, which never runs again
+	last    bool     // no output follows queue
+	written bool     // nor is any left
+	linger  bool     // the socket stays open until the peer closes its end
+	heard   bool     // it has, or is not listened to any more
 }
 
 // halfCloser is a net.Conn with directions that end one by one.
@@ -91,7 +94,7 @@ func (c *conn) Send(head, body []byte) {
 	if c.closing || len(head)+len(body) == 0 {
 		return
 	}
-	c.out = append(append(c.out, head...), body...)
+	c.out = append(append(slices.Grow(c.out, len(head)+len(body)), head...), body...)
 	if !c.posted {
 		c.posted = true
 		c.post(c.flush)
@@ -127,6 +130,12 @@ func (c *conn) Resume() {
 
 // Close implements engine.Conn.
 func (c *conn) Close() { c.end(nil) }
+
+// Abort implements engine.Conn.
+func (c *conn) Abort() {
+	c.out, c.aborted = nil, true
+	c.end(nil)
+}
 
 // Move implements engine.Conn.
 func (c *conn) Move(shard int) {
@@ -223,12 +232,20 @@ func (c *conn) flush() {
 		return
 	}
 	busy := c.writing
-	if len(c.queue) == 0 {
-		c.queue, c.out = c.out, c.spare[:0]
-		c.spare = nil
-	} else {
-		c.queue = append(c.queue, c.out...)
+	last := &c.queue
+	if len(c.more) > 0 {
+		last = &c.more[len(c.more)-1]
+	}
+	switch {
+	case len(*last) == 0:
+		c.queue = c.out
+		c.out, c.spare = c.spare[:0], nil
+	case n < ownPiece && len(*last)+n <= pieceBytes:
+		*last = append(*last, c.out...)
 		c.out = c.out[:0]
+	default:
+		c.more = append(c.more, c.out)
+		c.out = nil
 	}
 	c.writing = true
 	c.mu.Unlock()
@@ -249,7 +266,12 @@ func (c *conn) write() {
 	for {
 		c.mu.Lock()
 		b := c.queue
-		c.queue = nil
+		if c.queue = nil; len(c.more) > 0 {
+			c.queue, c.more[0] = c.more[0], nil
+			c.more = c.more[1:]
+		} else {
+			c.more = nil
+		}
 		if len(b) == 0 {
 			c.writing = false
 			last := c.last
@@ -265,11 +287,11 @@ func (c *conn) write() {
 			c.fail(err)
 			return
 		}
-		c.mu.Lock()
 		if cap(b) <= keptBytes {
+			c.mu.Lock()
 			c.spare = b[:0]
+			c.mu.Unlock()
 		}
-		c.mu.Unlock()
 		if c.inFlight.Load() == 0 && c.report.Swap(false) {
 			c.post(c.drained)
 		}
@@ -277,8 +299,12 @@ func (c *conn) write() {
 }
 
 // pieceBytes are written at once, so that it shows when a slow peer takes
-// something.
+// something. Output that waits is kept in pieces of that size too: what is
+// written is given back piece by piece, and nothing is moved to a larger place.
 const pieceBytes = 64 << 10
+
+// ownPiece and more of output in one turn are a piece as they are, uncopied.
+const ownPiece = 8 << 10
 
 func (c *conn) writeAll(b []byte) error {
 	for len(b) > 0 {
@@ -305,7 +331,7 @@ func (c *conn) drained() {
 // has. The writer counts as running for ever, so that nothing starts another one.
 func (c *conn) fail(err error) {
 	c.mu.Lock()
-	c.queue, c.failed = nil, err
+	c.queue, c.more, c.failed = nil, nil, err
 	last := c.last
 	c.mu.Unlock()
 	if half, ok := c.net.(halfCloser); ok && !last {
@@ -340,7 +366,7 @@ func (c *conn) end(err error) {
 // hangUp closes the socket: after the output if the end was in order, and, if
 // the shard wanted it, after the peer has closed its end.
 func (c *conn) hangUp(err error) {
-	if err != nil && err != io.EOF {
+	if c.aborted || err != nil && err != io.EOF {
 		c.release()
 		return
 	}
