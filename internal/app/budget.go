@@ -21,15 +21,20 @@ import (
 )
 
 // This file keeps the process within limits.memory. A sampler measures what is in
-// use and tells the broker how much pressure there is; docs/operations.md has
-// what happens then. The budget is also Go's soft limit, so that the garbage
-// collector works harder before anybody is refused.
+// use and tells the broker how much pressure there is, and how much the broker may
+// take on before it is measured again; docs/operations.md has what happens then.
+// The budget is also Go's soft limit, so that the garbage collector works harder
+// before anybody is refused.
 
 const (
 	// sampleEvery is how often memory is measured, and the length of a round of
 	// publishers under pressure. sampleSoon is it when half of the budget is used.
 	sampleEvery = 100 * time.Millisecond
 	sampleSoon  = 20 * time.Millisecond
+
+	// sampleRest is the least time between two measurements, if the broker asks
+	// for one.
+	sampleRest = 2 * time.Millisecond
 
 	// calmAfter without pressure ends an episode. Each level is logged once in one.
 	calmAfter = 5 * time.Second
@@ -70,8 +75,10 @@ func pressureAt(now broker.Pressure, used, budget int64) broker.Pressure {
 
 // presser is what the sampler tells; broker.Broker is one.
 type presser interface {
-	SetPressure(p broker.Pressure, used, budget int64)
+	SetPressure(p broker.Pressure, now broker.Memory)
 	Shed(bytes int64)
+	Shedding() bool
+	MemoryAsked() <-chan struct{}
 }
 
 // keeper keeps the process within its budget.
@@ -79,12 +86,19 @@ type keeper struct {
 	budget int64
 	core   presser
 	log    *slog.Logger
-	used   func() int64 // measures, and collects garbage if that is worth it
+	used   func(collect bool) usage // measures, and collects garbage if it must or if that is worth it
 	now    func() time.Duration
+	shed   bool // readers were closed: what they held is garbage
 	last   broker.Pressure
 	worst  broker.Pressure // of the episode that is on
 	felt   time.Duration   // when there was pressure last
 	eased  time.Duration   // when there was none last
+}
+
+// usage is how much memory is in use, in bytes.
+type usage struct {
+	live    int64 // what can't be collected, and what the runtime needs around it
+	garbage int64 // what may be, and gaps between objects
 }
 
 // run samples until ctx is cancelled.
@@ -92,32 +106,51 @@ func (k *keeper) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		asked := k.core.MemoryAsked()
+		if k.last >= broker.SlowPublishers {
+			asked = nil // rounds have their time
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		case <-asked:
 		}
+		pause := sampleEvery
 		if k.sample() > k.budget/2 {
-			timer.Reset(sampleSoon)
-		} else {
-			timer.Reset(sampleEvery)
+			pause = sampleSoon
 		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(sampleRest):
+		}
+		timer.Reset(pause - sampleRest)
 	}
 }
 
 // sample measures once, tells the broker, and logs each level once an episode.
 func (k *keeper) sample() (used int64) {
-	used = k.used()
+	busy := k.core.Shedding()
+	u := k.used(k.shed && !busy)
+	k.shed = k.shed && busy
+	used = u.live
 	p := pressureAt(k.last, used, k.budget)
 	k.last = p
-	k.core.SetPressure(p, used, k.budget)
+	k.core.SetPressure(p, broker.Memory{
+		Used: used, Budget: k.budget,
+		Slow: k.budget/100*levels[broker.SlowPublishers] - used - u.garbage, Full: k.budget - used - u.garbage,
+	})
 	switch now := k.now(); {
 	case p == broker.NoPressure:
 		k.eased = now
+	case k.shed: // that is on
 	case p == broker.CloseReaders:
 		k.core.Shed(used - k.budget/100*shedTo)
+		k.shed = true
 	case now-k.eased >= lastsAfter: // whoever holds it does not let go
 		k.core.Shed(used - k.budget/100*shedLastingTo)
+		k.shed = true
 		k.eased = now - lastsAfter + lastsAgain
 	}
 	for k.worst < p {
@@ -151,7 +184,7 @@ type gauge struct {
 func newGauge(budget int64) *gauge {
 	g := &gauge{budget: budget}
 	for _, name := range []string{
-		"/gc/heap/live:bytes", "/memory/classes/heap/objects:bytes", "/memory/classes/heap/stacks:bytes",
+		"/gc/heap/live:bytes", "/memory/classes/heap/objects:bytes", "/memory/classes/heap/unused:bytes", "/memory/classes/heap/stacks:bytes",
 		"/memory/classes/metadata/mcache/inuse:bytes", "/memory/classes/metadata/mspan/inuse:bytes",
 		"/memory/classes/metadata/other:bytes", "/memory/classes/other:bytes",
 	} {
@@ -166,39 +199,55 @@ const (
 	// Below half of the budget, collecting is the runtime's business.
 	collectAfter = 8
 
+	// collectAfterFull is it when the garbage itself is about to slow publishers.
+	collectAfterFull = 32
+
 	// collectAgain is when a collection is worth it although little was
 	// allocated: what keeps the pressure up may be gone.
 	collectAgain = 500 * time.Millisecond
 
-	// collectShare bounds the time that goes into this, to one part in so many.
-	collectShare = 10
+	// collectShare bounds the time that goes into this, to one part in so many,
+	// and collectShareFull does when there is little room.
+	collectShare     = 10
+	collectShareFull = 3
 )
 
-// used is what can't be collected, as of the last collection, and what the
-// runtime needs around it.
-func (g *gauge) used() int64 {
-	live, objects, other := g.read()
-	since := time.Since(g.collected)
-	if since < collectShare*g.took || objects+other < g.budget/2 {
-		return live + other
-	}
-	pressed := live+other >= g.budget/100*(levels[broker.RefuseConnects]-easeBy)
-	if objects-live > g.budget/collectAfter || pressed && since > collectAgain {
+// used is what is in use now. What is live is known as of the last collection.
+func (g *gauge) used(collect bool) usage {
+	live, objects, gaps, other := g.read()
+	if collect || g.worth(live, objects, other) {
 		begin := time.Now()
 		runtime.GC()
 		g.collected = time.Now()
 		g.took = g.collected.Sub(begin)
-		live, _, other = g.read()
+		live, objects, gaps, other = g.read()
 	}
-	return live + other
+	return usage{live + other, max(objects-live, 0) + gaps}
 }
 
-func (g *gauge) read() (live, objects, other int64) {
+// worth tells whether a collection is worth its time.
+func (g *gauge) worth(live, objects, other int64) bool {
+	since, garbage := time.Since(g.collected), objects-live
+	full := objects+other >= g.budget/100*levels[broker.RefuseConnects]
+	switch {
+	case objects+other < g.budget/2:
+		return false
+	case full && garbage > g.budget/collectAfterFull && since >= collectShareFull*g.took:
+		return true
+	case since < collectShare*g.took:
+		return false
+	}
+	pressed := live+other >= g.budget/100*(levels[broker.RefuseConnects]-easeBy)
+	return garbage > g.budget/collectAfter || pressed && since > collectAgain
+}
+
+func (g *gauge) read() (live, objects, gaps, other int64) {
 	metrics.Read(g.samples)
-	for _, s := range g.samples[2:] {
+	for _, s := range g.samples[3:] {
 		other += int64(s.Value.Uint64())
 	}
-	return int64(g.samples[0].Value.Uint64()), int64(g.samples[1].Value.Uint64()), other
+	first := func(i int) int64 { return int64(g.samples[i].Value.Uint64()) }
+	return first(0), first(1), first(2), other
 }
 
 // keepBudget keeps to the budget of the configuration until ctx is cancelled.

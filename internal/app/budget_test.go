@@ -57,10 +57,13 @@ func TestSystemMemory(t *testing.T) {
 // pressed takes note of what the keeper tells the broker.
 type pressed struct{ calls []string }
 
-func (p *pressed) SetPressure(level broker.Pressure, _, _ int64) {
+func (p *pressed) SetPressure(level broker.Pressure, _ broker.Memory) {
 	p.calls = append(p.calls, fmt.Sprint(level))
 }
-func (p *pressed) Shed(n int64) { p.calls = append(p.calls, fmt.Sprint("shed ", n)) }
+
+func (p *pressed) Shed(n int64)                 { p.calls = append(p.calls, fmt.Sprint("shed ", n)) }
+func (p *pressed) Shedding() bool               { return false }
+func (p *pressed) MemoryAsked() <-chan struct{} { return nil }
 
 // TestPressure goes up and down with a measure of the test's own: each level
 // begins where it should, ends below that, and is logged once an episode.
@@ -70,7 +73,7 @@ func TestPressure(t *testing.T) {
 	used, now := int64(0), time.Duration(0)
 	k := &keeper{
 		budget: 1000, core: core, log: slog.New(slog.NewTextHandler(&log, nil)),
-		used: func() int64 { return used }, now: func() time.Duration { return now },
+		used: func(bool) usage { return usage{live: used} }, now: func() time.Duration { return now },
 	}
 	for _, tt := range []struct {
 		used int64

@@ -44,6 +44,7 @@ func New(cfg Config) *Broker {
 	b.interest.init()
 	b.retained.init(b.cfg.Limits, b.cfg.Store)
 	b.gate.init(b.cfg.Limits)
+	b.memory.init()
 	b.clients.init(&b.cfg)
 	for i := range b.cfg.Shards {
 		b.shards = append(b.shards, newShard(b, i))

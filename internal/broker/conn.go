@@ -118,6 +118,7 @@ func (s *shard) Open(n engine.Conn) {
 	}
 	c.net = n
 	s.count.Connections++
+	s.charge(connBytes)
 	s.unconnected[c] = struct{}{}
 	if moved {
 		return
@@ -206,6 +207,14 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 		if size == 0 {
 			break
 		}
+		if s.shut && packet.TypeOf(first) == packet.PUBLISH {
+			s.pause(c, forRoom)
+			s.unserved = append(s.unserved, c)
+			s.count.PausedPublishers++
+			s.count.PausedMemory++
+			break
+		}
+		s.charge(2 * size) // what it was gathered in has grown to that size
 		if c.client == nil {
 			if !s.join(c, first, body) {
 				return used

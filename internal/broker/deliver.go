@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"time"
 
 	"midge/internal/message"
@@ -34,14 +35,16 @@ func (s *shard) lend(m *message.Message) {
 // stored.
 func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain bool, ids []uint32, g *group, key message.Key, sole bool) {
 	c := cl.online()
-	if c != nil && c.net.Pending() > s.pending {
-		if qos == 0 {
-			s.dropPending(c.net.Pending())
-			return
+	if c != nil {
+		if n := c.net.Pending(); n > s.pending && !passes(n, m) {
+			if qos == 0 {
+				s.dropPending(n)
+				return
+			}
+			s.hold(c)
 		}
-		s.hold(c)
 	}
-	if s.pressure == CloseReaders && qos > 0 && !cl.stored() && (c == nil || c.pace != inTime || cl.session.Waiting() > 0) {
+	if s.pressure == CloseReaders && qos > 0 && !cl.stored() && (c == nil || int64(c.net.Pending())+cl.session.WaitingBytes() > pendingUnderPressure) {
 		s.count.DroppedMemory++ // it would wait in memory
 		return
 	}
@@ -63,6 +66,8 @@ func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain b
 		s.count.DroppedSize++
 	case session.Full:
 		s.count.DroppedQueue++
+	case session.Queued:
+		s.charge(entryBytes)
 	}
 	if c != nil {
 		s.put(c, out)
@@ -148,12 +153,16 @@ func (s *shard) stuck(c *conn) bool {
 // turn: Drained tells only of what it did not take. It reports whether another
 // turn is needed to find out.
 func (s *shard) release() (more bool) {
-	if len(s.held) == 0 {
+	if len(s.held) == 0 || s.shut { // the next round wakes us
 		return false
 	}
 	list := s.held
 	s.held = s.stillHeld[:0]
-	for _, c := range list {
+	for i, c := range list {
+		if s.shut {
+			s.held = append(slices.Clone(list[i:]), s.held...) // it is their turn first
+			break
+		}
 		switch {
 		case c.closing || c.pace == inTime:
 		case c.net.Pending() == 0:
@@ -168,15 +177,18 @@ func (s *shard) release() (more bool) {
 	}
 	clear(list)
 	s.stillHeld = list[:0]
-	return len(s.held) > 0
+	return len(s.held) > 0 && !s.shut
 }
 
 // overdue disconnects a client that makes the broker pile up answers: it goes on
 // asking, and takes less than it asks for. Messages do not count, for they are
 // held back.
 func (s *shard) overdue(c *conn) bool {
-	most := s.b.cfg.Limits.PendingBytes
-	if c.closing || c.net.Pending() <= most {
+	most, pending := s.b.cfg.Limits.PendingBytes, c.net.Pending()
+	if s.pressure >= SlowPublishers && pending > pendingUnderPressure && !c.closing {
+		s.stall(c) // it gets no more answers than it asks for in a round
+	}
+	if c.closing || pending <= most {
 		return false
 	}
 	s.hold(c)
@@ -202,7 +214,7 @@ func (s *shard) pump(c *conn) {
 }
 
 // roomFor is how many bytes may be sent to a client before too much is pending.
-func (s *shard) roomFor(c *conn) int { return s.b.cfg.Limits.PendingBytes - c.net.Pending() }
+func (s *shard) roomFor(c *conn) int { return s.pending - c.net.Pending() }
 
 // pumped sends what a session wants to, and holds back what it has beyond the
 // room there was.

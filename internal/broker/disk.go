@@ -317,8 +317,8 @@ func (s *shard) written(cl *client, turn uint64) {
 
 // fetch reads the contents of messages that a client gets next.
 func (s *shard) fetch(cl *client) {
-	if cl.fetching || cl.online() == nil {
-		return
+	if cl.fetching || cl.online() == nil || s.shut && cl.conn.pace != inTime {
+		return // pump will come back when the client may go on
 	}
 	items := cl.session.Wanted(nil)
 	if len(items) == 0 {
@@ -353,6 +353,7 @@ func (s *shard) supply(cl *client, results []store.Result) {
 			}
 			continue
 		}
+		s.charge(r.Message.Size())
 		cl.session.Supply(r.Key, r.Message)
 	}
 	if c := cl.online(); c != nil && c.pace == inTime {

@@ -194,6 +194,7 @@ func (s *shard) readBatch(b *batch, most int) (done bool) {
 		s.work++
 		l := &b.letters[s.letterAt]
 		b.open(l, &s.letter)
+		s.charge(s.letter.Size())
 		if l.group != nil {
 			s.deliverMember(l, &s.letter)
 			continue
@@ -246,6 +247,7 @@ func (s *shard) mail(to int, m *message.Message, kept **message.Message, l lette
 			}
 		}
 	}
+	s.charge(m.Size() + entryBytes)
 	b.put(m, kept, l)
 	return waiting <= limit
 }
@@ -264,7 +266,7 @@ func (s *shard) stall(c *conn) {
 // the disk has caught up; otherwise the shard of that mailbox or the store will
 // wake this one.
 func (s *shard) unstall() {
-	if len(s.stalled) == 0 {
+	if len(s.stalled)+len(s.unserved) == 0 {
 		return
 	}
 	if s.pressure >= SlowPublishers && !s.round {
@@ -288,9 +290,13 @@ func (s *shard) unstall() {
 			return
 		}
 	}
+	for _, c := range s.unserved {
+		s.resume(c, forRoom)
+	}
 	for _, c := range s.stalled {
 		s.resume(c, forRoom)
 	}
+	clear(s.unserved)
 	clear(s.stalled)
-	s.stalled = s.stalled[:0]
+	s.unserved, s.stalled = s.unserved[:0], s.stalled[:0]
 }

@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"testing"
 
+	"midge/internal/message"
 	"midge/internal/packet"
 )
 
 // press sets the pressure, and lets the shards know.
 func (w *world) press(p Pressure) {
-	w.b.SetPressure(p, 50, 100)
+	w.b.SetPressure(p, Memory{Used: 50, Budget: 100, Slow: 1 << 40, Full: 1 << 40})
 	w.turn()
 }
 
@@ -184,4 +185,96 @@ func (w *world) connectAgain(t *testing.T) *client {
 	}
 	t.Fatal("no session")
 	return nil
+}
+
+// TestMemoryBetweenMeasurements floods readers that don't read, after memory was
+// measured once and is not again, as on a machine that is too busy for it: the
+// shards take on no more than they were told. Others are served in the meantime,
+// and all go on after the next measurement.
+func TestMemoryBetweenMeasurements(t *testing.T) {
+	const shards, readers, publishers, messages, size, room = 4, 90, 3, 40, 32 << 10, 8 << 20
+	for qos := range packet.QoS(3) {
+		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
+			w := newWorld(t, Config{Shards: shards, Sys: -1})
+			var all []*peer
+			for i := range readers {
+				r := w.connect(packet.V311, fmt.Sprint("reader", i))
+				r.subscribe("flood", qos)
+				r.deaf = true
+				all = append(all, r)
+			}
+			idle := w.connect(packet.V5, "idle")
+			idle.subscribe("pair", qos)
+			var flooders []*peer
+			for i := range publishers {
+				flooders = append(flooders, w.connect(packet.V311, fmt.Sprint("flooder", i)))
+			}
+			measure := func(p Pressure, room int64) {
+				w.b.SetPressure(p, Memory{Used: 50, Budget: 100, Slow: room, Full: room})
+				w.turn()
+			}
+			pending := func() (sum int) {
+				for _, r := range all {
+					sum += len(r.pending)
+				}
+				return sum
+			}
+			measure(NoPressure, room)
+			payload := make([]byte, size)
+			for i := range messages {
+				for _, f := range flooders {
+					m := packet.Publish{Topic: []byte("flood"), Payload: payload, QoS: qos}
+					if qos > 0 {
+						m.ID = packet.ID(i + 1)
+					}
+					f.offerOnly(m.Append(nil, packet.V311))
+					if qos == 2 {
+						f.offerOnly((&packet.Ack{Type: packet.PUBREL, ID: m.ID}).Append(nil, packet.V311))
+					}
+				}
+				w.turn()
+			}
+			// Each shard draws a little in advance, and ends with the message that is on.
+			most := room + shards*(drawBytes+size)
+			if n := pending(); n > most || n < room/2 {
+				t.Errorf("%d bytes are pending, want at most %d", n, most)
+			}
+			select {
+			case <-w.b.MemoryAsked():
+			default:
+				t.Error("nobody asks for a measurement")
+			}
+			if c := w.b.Counters(); c.PausedMemory == 0 {
+				t.Error("the publishers were not paused")
+			}
+			// A message that others have sent before is delivered although nothing is taken on.
+			for _, s := range w.b.shards {
+				if !s.shut {
+					t.Errorf("shard %d takes on more", s.index)
+				}
+				s.deliverLocal(s.arrived([]byte("pair")), &message.Message{Topic: []byte("pair"), Payload: []byte("small"), QoS: qos}, nil, 0)
+			}
+			w.turn()
+			idle.want("small")
+			// The budget is used up: a packet of each shard in a round.
+			before := pending()
+			for range 10 {
+				measure(CloseReaders, -1)
+			}
+			if n := pending() - before; n > 10*shards*(trickle+size+size/2) {
+				t.Errorf("%d bytes more are pending after 10 rounds", n)
+			}
+			for _, r := range all {
+				r.deaf = false
+			}
+			for range messages { // mailboxes have limits, too
+				measure(NoPressure, 1<<40)
+			}
+			for i, f := range flooders {
+				if len(f.in) > 0 || f.paused {
+					t.Errorf("flooder %d is still paused", i)
+				}
+			}
+		})
+	}
 }

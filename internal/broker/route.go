@@ -312,13 +312,14 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 		s.enqueue(c, m, 0, retain, nil, nil, 0, false)
 		return
 	}
-	if n := to.net.Pending(); n > s.pending {
+	if n := to.net.Pending(); n > s.pending && !passes(n, m) {
 		s.dropPending(n)
 		return
 	}
 	head := s.frame(m, to.version, retain)
 	size := len(head) + len(m.Payload)
 	to.net.Send(head, m.Payload)
+	s.charge(size)
 	s.count.PacketsSent++
 	s.count.PublishSent++
 	s.count.BytesSent += uint64(size)

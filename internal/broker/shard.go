@@ -51,7 +51,10 @@ type shard struct {
 	dealing       []*queue            // those that may have something for members with room
 	pressure      Pressure            // see Broker.SetPressure
 	round         bool                // publishers that wait for memory may go on for a packet, in this turn
-	pending       int                 // bytes that may wait for a client
+	pending       int                 // bytes that may wait for a client; -1: nothing may be sent that stays
+	credit        int                 // bytes that may be taken on; see draw
+	shut          bool                // the budget is used up: nothing is taken on in this round
+	unserved      []*conn             // publishers that wait for the next round, and had none in this
 	sys           sys                 // shard 0 only
 	logTimer      logTimer
 	sweeper       sweeper // shard 0 only
@@ -177,6 +180,7 @@ func (s *shard) put(c *conn, out []byte) {
 		c.net.Send(out, nil)
 		s.countSent(out)
 		s.work += len(out) >> 8
+		s.charge(len(out))
 	}
 	if cap(out) <= 64<<10 {
 		s.out = out[:0]

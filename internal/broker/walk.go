@@ -196,7 +196,7 @@ func (s *shard) queueRoom(cl *client) int {
 
 // roomInOutput tells whether a client's connection takes more of them now.
 func (s *shard) roomInOutput(cl *client) bool {
-	return cl.conn.net.Pending() < s.b.cfg.Limits.PendingBytes/2
+	return cl.conn.net.Pending() < s.pending/2
 }
 
 func (s *shard) deliverRetained(m *message.Message, sub *subscription) {

@@ -106,7 +106,7 @@ func limits() section {
 			reason: "Ten round trips over a poor mobile link; a connection that says nothing costs a descriptor for no longer.",
 		}, {
 			key: "limits.memory", at: func(c *Config) any { return &c.Limits.Memory }, min: 32 << 20, max: 1 << 50, zero: "half of what the machine, or the process's control group, has",
-			doc:    "Memory of the whole process. At 80 % new clients are refused (0x97; 3.1.1: 3), at 90 % publishers are slowed down and readers that are behind get no QoS 0 messages, and at 100 % the readers that are behind furthest are disconnected (0x97): see [operations](../operations.md#memory). It is also the soft limit of the Go runtime (GOMEMLIMIT), unless that is lower.",
+			doc:    "Memory of the whole process. At 80 % new clients are refused (0x97; 3.1.1: 3), at 90 % publishers are slowed down, and readers that are behind get no QoS 0 messages and have those of QoS 1 and 2 wait in their sessions; at 100 % the readers that are behind furthest are disconnected: see [operations](../operations.md#memory). It is also the soft limit of the Go runtime (GOMEMLIMIT), unless that is lower.",
 			reason: "The limits of single clients bound what one can do, not what all do together. The other half is for the system's buffers, the cache of the files, and other programs.",
 		}, {
 			key: "limits.packet_size", at: func(c *Config) any { return &c.Limits.PacketSize }, min: 50, max: 268_435_460,

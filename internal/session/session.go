@@ -154,6 +154,14 @@ func (s *Session) Waiting() int {
 	return s.queue.len()
 }
 
+// WaitingBytes is their size.
+func (s *Session) WaitingBytes() int64 {
+	if s.flow == nil {
+		return 0
+	}
+	return s.queue.bytes
+}
+
 // Inflight is the number of deliveries that have begun and not ended.
 func (s *Session) Inflight() int {
 	if s.flow == nil {

@@ -19,7 +19,7 @@ import (
 // budget far below what all of them together are allowed. Memory stays bounded,
 // others are served, and the counters and the log tell what was given up.
 func TestMemoryBudget(t *testing.T) {
-	const budget, readers, messages, publishers = 64 << 20, 300, 500, 3
+	const budget, readers, messages, publishers = 64 << 20, 500, 500, 3
 	eachEngine(t, func(t *testing.T, engine string) {
 		p := serve(t, "--memory", "--set", engine, "--set", "limits.memory=64MiB", "--set", "sys.interval=1s")
 		watchers := map[string]*client{}
@@ -52,7 +52,7 @@ func TestMemoryBudget(t *testing.T) {
 		}
 		peak := p.memory("VmHWM:")
 		t.Logf("peak of resident memory %d MiB, %d messages of others in the meantime", peak>>20, served)
-		if peak > budget*2 { // with the program, the stacks of the kernel's calls, and garbage
+		if peak > budget*3/2 { // the program itself is a third of the rest; the other is what the runtime does not give back at once
 			t.Errorf("the peak of resident memory was %d MiB with a budget of %d MiB", peak>>20, budget>>20)
 		}
 		if !strings.Contains(p.Log(), "90 % of limits.memory is used") {
@@ -67,7 +67,11 @@ func TestMemoryBudget(t *testing.T) {
 			}
 		}
 		// There is room again, now that nobody floods.
-		for deadline := time.Now().Add(patience); !strings.Contains(p.Log(), "there is room again"); time.Sleep(50 * time.Millisecond) {
+		calm := func() bool {
+			log := p.Log()
+			return strings.LastIndex(log, "there is room again") > strings.LastIndex(log, "of limits.memory is used")
+		}
+		for deadline := time.Now().Add(patience); !calm(); time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("the pressure does not end:\n%s", p.Log())
 			}
