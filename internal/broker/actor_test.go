@@ -128,8 +128,10 @@ func (a *actor) act() {
 		a.publish()
 	case n < 14 && ready:
 		a.subscribe()
-	default:
+	case !h.kind.rows:
 		a.answer(1 + r.IntN(3))
+	case r.IntN(6) == 0:
+		a.answer(len(a.answers))
 	}
 }
 
@@ -153,9 +155,10 @@ func (a *actor) disconnect() {
 	if !sure {
 		a.unheard()
 	}
-	if w := a.will; w != nil && sure {
-		w.banned = h.life
-		a.will = nil
+	if w := a.will; w != nil {
+		if a.will = nil; sure { // else nobody knows what the broker sees first
+			w.banned = h.life
+		}
 	}
 	a.raising = raise && sure
 	a.leave(true)
@@ -309,12 +312,22 @@ func (a *actor) takeID() uint16 {
 	}
 }
 
+// publish publishes a message, or a row of them.
 func (a *actor) publish() {
-	h := a.h
-	if len(a.open) >= 4 {
-		return
+	r := a.h.rand
+	n := 1
+	if a.h.kind.rows {
+		n += r.IntN(4)
 	}
-	s := h.message(a, fmt.Sprint("t/", h.rand.IntN(3)), byte(h.rand.IntN(3)))
+	for topic, qos := fmt.Sprint("t/", r.IntN(3)), byte(r.IntN(3)); n > 0 && len(a.open) < 4; n-- {
+		a.publishTo(topic, qos)
+	}
+}
+
+// publishTo publishes a message to a topic, unless it becomes one of another kind.
+func (a *actor) publishTo(topic string, qos byte) {
+	h := a.h
+	s := h.message(a, topic, qos)
 	switch n := h.rand.IntN(20); {
 	case h.kind.large && n < 4:
 		s.size = 4000 + h.rand.IntN(16_000)
@@ -356,7 +369,7 @@ func (a *actor) sendPublish(s *sending) {
 	if s.sends++; s.sends == 1 {
 		s.at = a.h.now()
 	}
-	s.line, s.up = a.line, a.h.up()
+	s.line, s.up, s.went = a.line, a.h.up(), a.h.up()
 	b := wire.AppendPublish(nil, a.v, &p)
 	a.h.largest = max(a.h.largest, len(b)+32) // with what the broker adds
 	a.send(b)
@@ -612,7 +625,7 @@ func (h *history) retainedFull(another *sending) bool {
 		if !s.retain || s.topic == another.topic {
 			continue
 		}
-		ended := s.mortal && s.life >= h.blind && another.up-s.up > time.Duration(s.expiry)*time.Second+slack
+		ended := s.mortal && s.life >= h.blind && another.went-s.up > time.Duration(s.expiry)*time.Second+slack
 		switch {
 		case s.size > 0 && !ended:
 			live[s.topic] = true

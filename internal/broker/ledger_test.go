@@ -27,7 +27,8 @@ type sending struct {
 	sends  int           // times that it was sent
 	first  int           // step of the first PUBLISH; of a will, that of the end of its connection
 	at     time.Duration // when it was sent first, see history.now
-	up     time.Duration // when it was sent last, see history.up
+	up     time.Duration // when it was sent last, or what it waited behind came to an end, see history.up
+	went   time.Duration // when it was sent last, in any case
 	life   int           // of the broker, at the first PUBLISH
 	acked  bool
 	since  int  // step at which it was
@@ -421,7 +422,7 @@ func (a *actor) take(n int, p *wire.Packet) bool {
 	}
 	if !known {
 		a.incoming[p.ID] = n
-		a.refused[p.ID] = a.v == wire.V5 && does("refuse") && h.rand.IntN(15) == 0
+		a.refused[p.ID] = a.v == wire.V5 && does("refuse") && h.rand.IntN(h.refuses()) == 0
 		a.everRefused[n] = a.everRefused[n] || a.refused[p.ID]
 	}
 	var code byte
@@ -430,6 +431,14 @@ func (a *actor) take(n int, p *wire.Packet) bool {
 	}
 	a.answers = append(a.answers, wire.AppendAck(nil, a.v, wire.PUBREC, p.ID, code))
 	return !known
+}
+
+// refuses is how many QoS 2 messages come to one that is refused.
+func (h *history) refuses() int {
+	if h.kind.rows {
+		return 4
+	}
+	return 15
 }
 
 // checkEntitled proves that the client has asked for a message.
@@ -526,6 +535,9 @@ func (a *actor) checkRepeated(s *sending, p *wire.Packet) {
 func (a *actor) checkOrder(s *sending, p *wire.Packet) {
 	if p.QoS == 0 && s.sends > 1 {
 		return // it may have been away when the first came
+	}
+	if s.sends > 1 && a.h.counted+a.h.drops() > 0 {
+		return // the first may have made room in a queue that was full
 	}
 	for _, t := range a.terms {
 		if _, filter := t.group(); s.sends > 1 && (t.known == 0 || t.known >= s.first) && matches(filter, s.topic) {

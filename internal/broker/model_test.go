@@ -112,6 +112,7 @@ type kind struct {
 	large    bool // some messages are as large as packets may be
 	slow     bool // some clients read slowly
 	late     bool // Access answers late
+	rows     bool // messages come in rows, and are acknowledged late, many at a time
 }
 
 // anyKind draws the kind of a history.
@@ -130,6 +131,7 @@ func anyKind(seed uint64) kind {
 	if does("large messages") && r.IntN(4) == 0 {
 		k.pending, k.large = 16<<10, true
 	}
+	k.rows = r.IntN(3) == 0
 	return k
 }
 
@@ -146,6 +148,9 @@ func (k kind) String() string {
 	}
 	if k.late {
 		words = append(words, "late access")
+	}
+	if k.rows {
+		words = append(words, "rows")
 	}
 	return strings.Join(words, ", ")
 }
