@@ -164,6 +164,57 @@ func TestSharedTooLarge(t *testing.T) {
 	}
 }
 
+// TestSharedAway lets a member go away whose session stays, with messages that
+// were too much for its connection: those that it has not begun to get go to
+// another member at once, and the others wait for it.
+func TestSharedAway(t *testing.T) {
+	const n = 20
+	for _, durable := range []bool{false, true} {
+		for _, shards := range []int{1, 3} {
+			for _, qos := range []packet.QoS{1, 2} {
+				t.Run(fmt.Sprintf("durable=%v/shards=%d/qos=%d", durable, shards, qos), func(t *testing.T) {
+					w := sharedWorld(t, durable, shards, func(c *Config) { c.Limits.PendingBytes = 4096 })
+					id := clientOn(0, shards, "first")
+					first := w.connect(packet.V5, id, expires(60))
+					first.subscribe("$share/g/t", qos)
+					first.deaf = true
+					pub := w.connect(packet.V5, clientOn(shards-1, shards, "pub"))
+					got := map[string]int{}
+					for i := range n {
+						pub.publish("t", fmt.Sprintf("%3d%1000s", i, ""), qos, false)
+						pub.bytes((&packet.Ack{Type: packet.PUBREL, ID: 9}).Append(nil, packet.V5))
+					}
+					second := w.connect(packet.V5, clientOn(shards-1, shards, "second"), expires(60))
+					second.subscribe("$share/g/t", qos)
+					second.quiet()
+					first.hang()
+					take := func(p *peer) (n int) {
+						for m, ok := p.silent(); ok; m, ok = p.silent() {
+							got[string(m.Payload[:3])]++
+							n++
+						}
+						return n
+					}
+					others := take(second)
+					if others < n/2 || others == n {
+						t.Errorf("the other member got %d of %d messages", others, n)
+					}
+					again, present, _ := w.join(id, expires(60))
+					if !present {
+						t.Fatal("no session")
+					}
+					take(again)
+					for i := range n {
+						if text := fmt.Sprintf("%3d", i); got[text] != 1 {
+							t.Errorf("message %d came %d times", i, got[text])
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
 // TestSharedLeave lets many members leave while a message is on its way to one
 // of them: however often it has to look for another, it gets there.
 func TestSharedLeave(t *testing.T) {
