@@ -12,6 +12,9 @@ import (
 // connectHead is CONNECT's variable header, with a keep-alive of an hour.
 func connectHead(flags int) []byte { return Join("MQIsdp", 3, flags, 0x0e, 0x10) }
 
+// hasty is a server that doesn't wait long for CONNECT.
+var hasty = Tuned{ConnectTimeout: time.Second}
+
 func TestConnect(t *testing.T) {
 	run(t, []test{
 		{"v31/MQTT31-2.1-2/characters beyond ASCII", func(t *testing.T) {
@@ -125,9 +128,9 @@ func TestConnect(t *testing.T) {
 			pub.Publish(topic, "new", 1)
 			b.Silent(pub)
 		}},
-		{"v31/MQTT31-3.1-7/no CONNECT", func(t *testing.T) { dial(t).ExpectEnd() }},
+		{"v31/MQTT31-3.1-7/no CONNECT", func(t *testing.T) { Dial(t, Serve(t, hasty)).ExpectEnd() }},
 		{"v31/MQTT31-3.1-7/half a CONNECT", func(t *testing.T) {
-			c := dial(t)
+			c := Dial(t, Serve(t, hasty))
 			c.Send(Packet(0x10, connectHead(CleanSession), unique())[:12])
 			c.ExpectEnd()
 		}},
