@@ -1,0 +1,217 @@
+package broker
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"midge/internal/packet"
+)
+
+// answerer is a client of a load: it takes what comes, and has the answers ready.
+type answerer struct {
+	*peer
+	answers []byte
+	got     int // PUBLISH packets
+}
+
+// Send implements engine.Conn. Packets are below 128 bytes.
+func (a *answerer) Send(head, body []byte) {
+	if len(body) > 0 {
+		a.got++ // QoS 0
+		return
+	}
+	for len(head) > 0 {
+		id := 2
+		if packet.TypeOf(head[0]) == packet.PUBLISH {
+			a.got++
+			id = 4 + int(head[3])
+		}
+		answer := byte(0)
+		switch head[0] >> 1 {
+		case byte(packet.PUBLISH)<<3 | 1:
+			answer = byte(packet.PUBACK) << 4
+		case byte(packet.PUBLISH)<<3 | 2:
+			answer = byte(packet.PUBREC) << 4
+		case byte(packet.PUBREC) << 3:
+			answer = byte(packet.PUBREL)<<4 | 2
+		case byte(packet.PUBREL)<<3 | 1:
+			answer = byte(packet.PUBCOMP) << 4
+		}
+		if answer != 0 {
+			a.answers = append(a.answers, answer, 2, head[id], head[id+1])
+		}
+		head = head[2+int(head[1]):]
+	}
+}
+
+// bench is a broker with one shard and its clients.
+type bench struct {
+	*world
+	s       *shard
+	clients []*answerer
+}
+
+func newBench(b *testing.B) *bench {
+	w := newWorld(b, Config{Sys: -1, Shards: 1})
+	return &bench{world: w, s: w.b.shards[0]}
+}
+
+// join connects a client, with a subscription if filter is not empty.
+func (l *bench) join(id, filter string, qos packet.QoS, clean bool) *answerer {
+	a := &answerer{peer: &peer{w: l.world, version: packet.V311, moveTo: -1}}
+	l.enter(a, id, filter, qos, clean)
+	return a
+}
+
+// enter is join with a peer that exists.
+func (l *bench) enter(a *answerer, id, filter string, qos packet.QoS, clean bool) {
+	l.s.Open(a)
+	a.says((&packet.Connect{Version: packet.V311, ClientID: []byte(id), CleanStart: clean}).Append(nil))
+	if filter != "" {
+		a.says((&packet.Subscribe{ID: 7, Subscriptions: []packet.Subscription{{Filter: []byte(filter), QoS: qos}}}).Append(nil, packet.V311))
+	}
+	l.s.Turn(0)
+	l.clients = append(l.clients, a)
+}
+
+// says hands the client's bytes to the shard, in turns if it wants that.
+func (a *answerer) says(in []byte) {
+	s := a.w.b.shards[0]
+	for {
+		in = in[s.Data(a, in):]
+		if len(in) == 0 {
+			return
+		}
+		s.Turn(0)
+	}
+}
+
+// settle takes the answers of all clients to the shard until there are none.
+func (l *bench) settle() {
+	for more := true; more; {
+		more = false
+		l.s.Turn(0)
+		for _, a := range l.clients {
+			if in := a.answers; len(in) > 0 {
+				a.answers = a.answers[len(in):]
+				a.says(in)
+				if len(a.answers) == 0 {
+					a.answers = in[:0]
+				}
+				more = true
+			}
+		}
+	}
+}
+
+func publishes(topic string, qos packet.QoS, n int) (all []byte) {
+	for i := range n {
+		all = (&packet.Publish{Topic: []byte(topic), Payload: make([]byte, 16), QoS: qos, ID: packet.ID(i + 1)}).Append(all, packet.V311)
+	}
+	return all
+}
+
+// BenchmarkFanOut is one message to 1,000 clients, with their answers.
+func BenchmarkFanOut(b *testing.B) {
+	for qos := range packet.QoS(3) {
+		b.Run(fmt.Sprint("qos=", qos), func(b *testing.B) {
+			l := newBench(b)
+			pub := l.join("pub", "", 0, true)
+			for i := range 1000 {
+				l.join(fmt.Sprint(i), "a/b", qos, true)
+			}
+			m := publishes("a/b", qos, 1)
+			b.ReportAllocs()
+			for b.Loop() {
+				pub.says(m)
+				l.settle()
+			}
+			if got := l.clients[1000].got; got != b.N {
+				b.Fatalf("%d of %d messages came", got, b.N)
+			}
+		})
+	}
+}
+
+// BenchmarkPairs is ten messages under way from a client to another.
+func BenchmarkPairs(b *testing.B) {
+	for qos := range packet.QoS(3) {
+		b.Run(fmt.Sprint("qos=", qos), func(b *testing.B) {
+			l := newBench(b)
+			pub, sub := l.join("pub", "", 0, true), l.join("sub", "a/b", qos, true)
+			m := publishes("a/b", qos, 10)
+			b.ReportAllocs()
+			for b.Loop() {
+				pub.says(m)
+				l.settle()
+			}
+			if sub.got != 10*b.N {
+				b.Fatalf("%d of %d messages came", sub.got, 10*b.N)
+			}
+		})
+	}
+}
+
+// BenchmarkPersistent is 100 messages for a client that is away, and comes
+// back for them.
+func BenchmarkPersistent(b *testing.B) {
+	for qos := packet.QoS(1); qos < 3; qos++ {
+		b.Run(fmt.Sprint("qos=", qos), func(b *testing.B) {
+			l := newBench(b)
+			pub, sub := l.join("pub", "", 0, true), l.join("sub", "a/b", qos, false)
+			m := publishes("a/b", qos, 100)
+			b.ReportAllocs()
+			for b.Loop() {
+				l.s.Closed(sub, nil)
+				pub.says(m)
+				l.clients = l.clients[:1]
+				l.settle()
+				sub = l.join("sub", "", 0, false)
+				l.settle()
+				if sub.got != 100 {
+					b.Fatalf("%d of 100 messages came", sub.got)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkConnect is a client that connects, subscribes, and leaves.
+func BenchmarkConnect(b *testing.B) {
+	l := newBench(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		a := l.join("a", "a/b", 0, true)
+		a.says([]byte{0xe0, 0})
+		l.s.Closed(a, nil)
+		l.clients = l.clients[:0]
+	}
+}
+
+// BenchmarkIdle is the memory of connections that do nothing, without that of
+// the engine and of the benchmark.
+func BenchmarkIdle(b *testing.B) {
+	const n = 5000
+	for b.Loop() {
+		l, m := newBench(b), [2]runtime.MemStats{}
+		peers := make([]answerer, n)
+		for i := range peers {
+			peers[i].peer = &peer{w: l.world, version: packet.V311, moveTo: -1}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&m[0])
+		for i := range peers {
+			l.enter(&peers[i], fmt.Sprint("client-", i), fmt.Sprint("topic/", i), 0, true)
+		}
+		l.clients = nil
+		made := m[1]
+		runtime.ReadMemStats(&made)
+		runtime.GC()
+		runtime.ReadMemStats(&m[1])
+		b.ReportMetric(float64(m[1].HeapAlloc-m[0].HeapAlloc)/n, "B/client")
+		b.ReportMetric(float64(made.TotalAlloc-m[0].TotalAlloc)/n, "allocated-B/client")
+		runtime.KeepAlive(peers)
+		runtime.KeepAlive(l)
+	}
+}
