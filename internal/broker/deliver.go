@@ -235,16 +235,17 @@ func (s *shard) handleAck(c *conn, first byte, body []byte) error {
 		return err
 	}
 	cl := c.client
-	if err := cl.session.CheckAck(p); err != nil {
-		return err
-	}
 	s.intact = false
-	out := cl.session.Ack(s.out[:0], p)
-	if cl.stored() && len(out) > 0 {
+	out, err := cl.session.Ack(s.out[:0], p)
+	switch {
+	case err != nil:
+		return err
+	case len(out) == 0:
+	case cl.stored():
 		// The client forgets what it is told to; so a crash must not undo what
 		// made us say so.
 		s.promiseBytes(c, out)
-	} else {
+	default:
 		s.send(c, out)
 	}
 	if c.pace == inTime && cl.session.Pending() {

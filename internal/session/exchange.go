@@ -101,14 +101,22 @@ func (s *Session) nextID() packet.ID {
 	}
 }
 
-// find returns the open exchange with an identifier. Acknowledgements come
-// mostly in order, so that it is the first or near it.
+// find returns the open exchange with an identifier. It looks first where it is
+// as long as each exchange has the next identifier after the one before.
 func (s *Session) find(id packet.ID) *exchange {
-	if s.flow == nil {
+	if s.flow == nil || len(s.begun()) == 0 {
 		return nil
 	}
-	for i := range s.begun() {
-		if e := &s.begun()[i]; e.id == id && e.state != done {
+	all := s.begun()
+	at := int(id) - int(all[0].id)
+	if at < 0 {
+		at += math.MaxUint16
+	}
+	if at < len(all) && all[at].id == id && all[at].state != done {
+		return &all[at]
+	}
+	for i := range all {
+		if e := &all[i]; e.id == id && e.state != done {
 			return e
 		}
 	}

@@ -58,29 +58,56 @@ func (s *Session) Acknowledge(out []byte, id packet.ID, qos packet.QoS, code pac
 	return l.ack(out, packet.PUBREC, id, code)
 }
 
-// CheckAck finds an acknowledgement that is none of the message with its packet
-// identifier: a PUBREC of QoS 1, a PUBACK of QoS 2, or a PUBCOMP before PUBREC
-// (MQTT 5.0 sections 4.3 and 4.13). The window would stay held for ever. The
-// error is a *packet.Fault. Identifiers that are not in use are no fault: an
-// earlier connection may have ended between two packets.
-func (s *Session) CheckAck(p *packet.Ack) error {
+// Ack takes a PUBACK, PUBREC, PUBREL or PUBCOMP from the client and appends
+// its answer, if it has one. Acknowledgements of identifiers that are not in use
+// are answered or passed over as the standard says: an earlier connection may
+// have ended between two packets. The error is a *packet.Fault; see takes. Pump
+// sends what there is room for then: the answer may have to wait for the disk,
+// and that must not.
+func (s *Session) Ack(out []byte, p *packet.Ack) ([]byte, error) {
 	if p.Type == packet.PUBREL {
-		return nil
+		return s.pubrel(out, p.ID), nil
 	}
 	e := s.find(p.ID)
-	if e == nil || e.state == writing || e.state == void || e.state == unsent && (e.first || p.Type == packet.PUBCOMP) {
-		return nil
-	}
-	detail := ""
 	switch {
-	case e.qos() == 1 && p.Type != packet.PUBACK:
-		detail = p.Type.String() + " for a message of QoS 1"
-	case e.qos() == 2 && p.Type == packet.PUBACK:
+	case e != nil && !e.takes(p.Type):
+		return out, s.wrong(e, p.Type)
+	case p.Type == packet.PUBREC:
+		return s.pubrec(out, e, p), nil
+	case e != nil && (e.state == published || e.state == released):
+		s.end(e)
+	}
+	return out, nil
+}
+
+// takes reports whether an acknowledgement may be one of the message with its
+// packet identifier. A PUBREC of QoS 1, a PUBACK of QoS 2 and a PUBCOMP before
+// PUBREC are none (MQTT 5.0 sections 4.3 and 4.13): the window would stay held
+// for ever. Of a message that was not sent on this connection, the client may
+// know nothing.
+func (e *exchange) takes(t packet.Type) bool {
+	switch e.state {
+	case writing, void:
+		return true
+	case unsent:
+		if e.first || t == packet.PUBCOMP {
+			return true
+		}
+	}
+	if e.qos() == 1 {
+		return t == packet.PUBACK
+	}
+	return t == packet.PUBREC || t == packet.PUBCOMP && e.state != published
+}
+
+// wrong is the fault of an acknowledgement that a message does not take.
+func (s *Session) wrong(e *exchange, t packet.Type) error {
+	detail := "PUBCOMP before PUBREC"
+	switch {
+	case e.qos() == 1:
+		detail = t.String() + " for a message of QoS 1"
+	case t == packet.PUBACK:
 		detail = "PUBACK for a message of QoS 2"
-	case p.Type == packet.PUBCOMP && e.state == published:
-		detail = "PUBCOMP before PUBREC"
-	default:
-		return nil
 	}
 	clause := "4.8"
 	if s.Link.Version == packet.V5 {
@@ -89,37 +116,19 @@ func (s *Session) CheckAck(p *packet.Ack) error {
 	return &packet.Fault{Code: packet.ProtocolError, Clause: s.Link.Version.String() + "/" + clause, Detail: detail}
 }
 
-// Ack takes a PUBACK, PUBREC, PUBREL or PUBCOMP from the client and appends
-// its answer, if it has one. Acknowledgements of unknown identifiers are answered
-// or passed over as the standard says; see CheckAck for those that are wrong. Pump
-// sends what there is room for then: the answer may have to wait for the disk, and
-// that must not.
-func (s *Session) Ack(out []byte, p *packet.Ack) []byte {
-	switch p.Type {
-	case packet.PUBREL:
-		code := packet.PacketIdentifierNotFound
-		if s.flow != nil && s.received.remove(p.ID) {
-			code = packet.Success
-			s.Link.settle()
-			if s.Number != 0 {
-				s.cfg.Journal.Forgotten(s.Number, p.ID, false)
-			}
+func (s *Session) pubrel(out []byte, id packet.ID) []byte {
+	code := packet.PacketIdentifierNotFound
+	if s.flow != nil && s.received.remove(id) {
+		code = packet.Success
+		s.Link.settle()
+		if s.Number != 0 {
+			s.cfg.Journal.Forgotten(s.Number, id, false)
 		}
-		return s.Link.ack(out, packet.PUBCOMP, p.ID, code)
-	case packet.PUBREC:
-		return s.pubrec(out, p)
 	}
-	e := s.find(p.ID)
-	if e == nil || e.state == unsent || e.state == writing ||
-		p.Type == packet.PUBACK && e.qos() != 1 || p.Type == packet.PUBCOMP && e.state != released {
-		return out
-	}
-	s.end(e)
-	return out
+	return s.Link.ack(out, packet.PUBCOMP, id, code)
 }
 
-func (s *Session) pubrec(out []byte, p *packet.Ack) []byte {
-	e := s.find(p.ID)
+func (s *Session) pubrec(out []byte, e *exchange, p *packet.Ack) []byte {
 	if e == nil || e.qos() != 2 || e.state == writing {
 		if p.Code.Failed() {
 			return out
