@@ -139,16 +139,25 @@ func (s *shard) limited(c *conn, code packet.ReasonCode, reason string) {
 	s.note(c, slog.LevelWarn, clientLimited, c.name(), code, reason, "")
 }
 
-// logConnection writes a line for each client that comes or goes. Without the
-// setting it is a line for debugging.
+// connectionLevel is that of the lines for clients that come or go. Without the
+// setting they are lines for debugging.
+func (l *clientLog) connectionLevel() slog.Level {
+	if l.connections {
+		return slog.LevelInfo
+	}
+	return slog.LevelDebug
+}
+
+// logsConnections tells whether logConnection writes anything.
+func (s *shard) logsConnections() bool {
+	l := &s.b.clients
+	return l.log.Enabled(context.Background(), l.connectionLevel())
+}
+
+// logConnection writes a line for a client that comes or goes.
 func (s *shard) logConnection(what, id string, attrs ...slog.Attr) {
-	l, level := &s.b.clients, slog.LevelInfo
-	if !l.connections {
-		level = slog.LevelDebug
-	}
-	if l.log.Enabled(context.Background(), level) {
-		l.log.LogAttrs(context.Background(), level, what, append([]slog.Attr{slog.String("client", id)}, attrs...)...)
-	}
+	l := &s.b.clients
+	l.log.LogAttrs(context.Background(), l.connectionLevel(), what, append([]slog.Attr{slog.String("client", id)}, attrs...)...)
 }
 
 // codeText is a reason code as the standard writes it.

@@ -171,7 +171,9 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 	delete(s.joining, c)
 	delete(s.behind, c)
 	if cl := c.client; cl != nil {
-		s.logConnection(clientDisconnect, cl.id, slog.String("reason", why))
+		if s.logsConnections() {
+			s.logConnection(clientDisconnect, cl.id, slog.String("reason", why))
+		}
 		c.client, c.route = nil, nil
 		s.detach(cl, will)
 	}
@@ -438,6 +440,10 @@ func (s *shard) handleDisconnect(c *conn, first byte, body []byte) error {
 		s.setExpiry(cl, s.capExpiry(d.Properties.SessionExpiry))
 	}
 	c.net.Close()
-	s.abandon(c, d.Code != packet.NormalDisconnection, "DISCONNECT from the client, "+codeText(d.Code))
+	why := ""
+	if s.logsConnections() {
+		why = "DISCONNECT from the client, " + codeText(d.Code)
+	}
+	s.abandon(c, d.Code != packet.NormalDisconnection, why)
 	return nil
 }

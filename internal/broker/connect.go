@@ -57,7 +57,7 @@ func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
 		return true
 	}
 	id := string(p.ClientID)
-	if answer, _ := s.connack(s.out[:0], p, assigned, false); len(answer) == 0 {
+	if s.cantAnswer(p, assigned) {
 		s.count.RefusedSize++
 		s.note(c, slog.LevelWarn, clientRefused, id, packet.PacketTooLarge, "its Maximum Packet Size is too small for CONNACK", "v5/MQTT-3.1.2-24")
 		s.close(c, "Maximum Packet Size is too small for CONNACK")
@@ -268,8 +268,10 @@ func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
 			s.welcome(c, link, later)
 		}})
 	}
-	s.logConnection(clientConnects, id, slog.String("remote", remoteText(c.net.Remote())), slog.String("version", c.version.String()),
-		slog.Bool("session_present", present), slog.Int("keep_alive", int(c.keepAlive)))
+	if s.logsConnections() {
+		s.logConnection(clientConnects, id, slog.String("remote", remoteText(c.net.Remote())), slog.String("version", c.version.String()),
+			slog.Bool("session_present", present), slog.Int("keep_alive", int(c.keepAlive)))
+	}
 }
 
 // numberFor is the place in the store of the new session that a CONNECT begins.
@@ -332,14 +334,25 @@ func (s *shard) keepAlive(p *packet.Connect, ack *packet.Connack) time.Duration 
 // in force. It appends nothing if the client takes no packet as large as that
 // (MQTT-3.1.2-24).
 func (s *shard) connack(out []byte, p *packet.Connect, assigned string, present bool) (_ []byte, keepAlive time.Duration) {
-	ack := packet.Connack{SessionPresent: present}
-	keepAlive = s.keepAlive(p, &ack)
-	s.connackProperties(p, assigned, &ack)
+	ack := &s.accepted
+	*ack = packet.Connack{SessionPresent: present}
+	keepAlive = s.keepAlive(p, ack)
+	s.connackProperties(p, assigned, ack)
 	most := uint32(packet.MaxSize)
 	if p.Version == packet.V5 {
 		most = cmp.Or(p.Properties.MaximumPacketSize, most)
 	}
 	return ack.AppendWithin(out, p.Version, int(most)), keepAlive
+}
+
+// cantAnswer tells that the client takes no packet as large as the CONNACK that
+// accepts it.
+func (s *shard) cantAnswer(p *packet.Connect, assigned string) bool {
+	if p.Version != packet.V5 || p.Properties.MaximumPacketSize == 0 {
+		return false
+	}
+	answer, _ := s.connack(s.out[:0], p, assigned, false)
+	return len(answer) == 0
 }
 
 // connackProperties tells a 5.0 client where the broker differs from what an

@@ -245,7 +245,7 @@ func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *cli
 		}
 		retain := m.Retain && g.rap
 		qos := min(m.QoS, g.qos)
-		if key == 0 && rc.client.stored() {
+		if qos > 0 && key == 0 && rc.client.stored() {
 			// Above QoS 0 nobody has stored the message: when it was routed, the
 			// client had no subscription above QoS 0. So it gets what that one
 			// granted; MQTT-3.8.4-4 wants nothing lost when it is replaced.
@@ -262,16 +262,22 @@ func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *cli
 // frames are the encoded forms of a QoS 0 message without its payload, built
 // once for all receivers.
 type frames struct {
-	heads [4][]byte // by 5.0 or not, and retained or not; empty means not built
+	heads [4][]byte // by 5.0 or not, and retained or not
+	built [4]bool   // heads that are of this message
+	large bool      // one of them is over keptFrame
 }
 
 func (f *frames) reset() {
+	f.built = [4]bool{}
+	if !f.large {
+		return
+	}
 	for i := range f.heads {
 		if cap(f.heads[i]) > keptFrame {
 			f.heads[i] = nil
 		}
-		f.heads[i] = f.heads[i][:0]
 	}
+	f.large = false
 }
 
 // keptFrame is the size in bytes of an encoded form whose memory is used again. Heads
@@ -287,12 +293,14 @@ func (s *shard) frame(m *message.Message, v packet.Version, retain bool) []byte 
 		i++
 	}
 	head := &s.frames.heads[i]
-	if len(*head) == 0 {
+	if !s.frames.built[i] {
 		p := &s.frame0
 		*p = packet.Publish{Topic: m.Topic, Payload: m.Payload, Retain: retain}
 		p.Properties.Forward = m.Properties
 		p.Properties.MessageExpiry, p.Properties.HasExpiry = m.Remaining(s.now)
-		*head, _ = p.AppendHead(*head, v)
+		*head, _ = p.AppendHead((*head)[:0], v)
+		s.frames.built[i] = true
+		s.frames.large = s.frames.large || cap(*head) > keptFrame
 	}
 	return *head
 }

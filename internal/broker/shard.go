@@ -75,8 +75,10 @@ type shard struct {
 	publish     packet.Publish
 	frame0      packet.Publish
 	connect     packet.Connect
+	accepted    packet.Connack
 	ack         packet.Ack
 	subscribe   packet.Subscribe
+	suback      packet.Suback
 	unsubscribe packet.Unsubscribe
 	disconnect  packet.Disconnect
 	auth        packet.Auth
@@ -193,14 +195,18 @@ func (s *shard) put(c *conn, out []byte) {
 func (s *shard) countSent(out []byte) {
 	s.count.BytesSent += uint64(len(out))
 	for len(out) > 0 {
-		first, body, size, err := packet.Split(out, packet.MaxSize)
-		if err != nil || size == 0 {
-			return
+		n, size := int(out[1]), 2+int(out[1])
+		if n > 0x7f { // its length has more than a byte
+			var body []byte
+			if _, body, size, _ = packet.Split(out, packet.MaxSize); size == 0 {
+				return
+			}
+			n = len(body)
 		}
 		s.count.PacketsSent++
-		if packet.TypeOf(first) == packet.PUBLISH {
+		if packet.TypeOf(out[0]) == packet.PUBLISH {
 			s.count.PublishSent++
-			s.count.PublishBytesSent += uint64(len(body))
+			s.count.PublishBytesSent += uint64(n)
 		}
 		out = out[size:]
 	}

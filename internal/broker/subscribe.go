@@ -51,8 +51,8 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 			wanted[i].newest = newest
 		}
 	}
-	ack := packet.Suback{ID: p.ID, Codes: s.codes}
-	out := ack.AppendWithin(s.out[:0], c.version, s.most(c))
+	s.suback = packet.Suback{ID: p.ID, Codes: s.codes}
+	out := s.suback.AppendWithin(s.out[:0], c.version, s.most(c))
 	if !c.client.stored() {
 		s.subscribed(c, out, wanted)
 		return nil
