@@ -142,6 +142,38 @@ func TestLoadAll(t *testing.T) {
 	}
 }
 
+// TestLoadCounts proves that a start gives no number again that a record has,
+// whatever record it is: a message with the number of a QoS 2 exchange, say, would
+// end when that one does.
+func TestLoadCounts(t *testing.T) {
+	m := testMessage()
+	own := message.NewKey(20, PartOwn)
+	for _, tt := range []struct {
+		name string
+		put  func(t *Turn)
+	}{
+		{"will", func(t *Turn) { t.PutWill(&Will{Number: 500, ClientID: "c1", Message: m}) }},
+		{"exchange", func(t *Turn) { t.PutOutgoing(1, message.NewKey(500, PartOwn), Outgoing{ID: 1, Released: true}) }},
+		{"undecided", func(t *Turn) { t.Undecided(500, true); t.Awaits++ }},
+		{"receivers", func(t *Turn) { receivers(t, message.NewKey(500, PartOwn), &m, 1) }},
+		{"receivers that are done", func(t *Turn) { receivers(t, own, &m, 1, 2); t.Done(own, 500, []uint64{1}) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newTestDisk()
+			s := newTestStore(d, 1)
+			sessions(s, 7)
+			s.put(0, tt.put)
+			s, _ = start(t, d, 1)
+			if n := s.NextSeq(); n <= 500 {
+				t.Errorf("number %d is given after 500", n)
+			}
+			if n := s.NextSession(); n != 8 {
+				t.Errorf("session %d is given after 7", n)
+			}
+		})
+	}
+}
+
 // TestLoadTidies proves that a start removes what belongs to nobody.
 func TestLoadTidies(t *testing.T) {
 	m, large := testMessage(), testMessage(func(m *message.Message) { m.Payload = make([]byte, Apart) })
