@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,20 +19,18 @@ type mutant struct {
 	number   int // set when it is chosen
 	file     string
 	line     int
-	function string
 	from, to int    // of the text that is changed, in bytes
-	what     string // in words
-	text     string // of the place
+	name     string // tells mutants apart, also when lines move
 	with     string // what stands there instead; %d is its number
+	seen     string // by which test, "" if none has
+	known    string // why none needs to see it, "" if one should
 }
 
-// name tells mutants apart, also when lines move.
-func (m *mutant) name() string {
-	return fmt.Sprintf("%s %s: %s: %s", filepath.ToSlash(m.file), m.function, m.what, m.text)
-}
+// on is what switches it on.
+func (m *mutant) on() string { return "MIDGE_MUTANT=" + strconv.Itoa(m.number) }
 
 // find lists all mutants, in the order of the files.
-func find(only string) (all []mutant, err error) {
+func find(only *regexp.Regexp) (all []mutant, err error) {
 	var packages []string
 	for pkg := range tested {
 		packages = append(packages, pkg)
@@ -55,7 +54,7 @@ func find(only string) (all []mutant, err error) {
 			if err != nil {
 				return nil, err
 			}
-			f := finder{file: file, text: text, tree: tree}
+			f := finder{file: file, text: text, tree: tree, same: map[string]int{}}
 			for _, d := range parsed.Decls {
 				if fn, ok := d.(*ast.FuncDecl); ok && fn.Body != nil {
 					f.function = fn.Name.Name
@@ -66,7 +65,7 @@ func find(only string) (all []mutant, err error) {
 		}
 	}
 	return slices.DeleteFunc(all, func(m mutant) bool {
-		return !strings.Contains(m.name(), only) && !strings.Contains(fmt.Sprintf("%s:%d", m.file, m.line), only)
+		return !only.MatchString(fmt.Sprintf("%s:%d: %s", m.file, m.line, m.name))
 	}), nil
 }
 
@@ -75,6 +74,7 @@ type finder struct {
 	text     []byte
 	tree     *token.FileSet
 	function string
+	same     map[string]int // how often a name was given
 	found    []mutant
 }
 
@@ -104,21 +104,42 @@ func (f *finder) visit(n ast.Node) bool {
 				f.add(v, "the other answer", "mutantFlip(%d, "+id.Name+")")
 			}
 		}
-	case *ast.BlockStmt:
-		for _, s := range n.List {
-			switch s := s.(type) {
-			case *ast.ExprStmt, *ast.IncDecStmt:
-				f.add(s, "left out", "if mutantKeep(%d) { "+f.of(s)+" }")
-			case *ast.AssignStmt:
-				if s.Tok != token.DEFINE {
-					f.add(s, "left out", "if mutantKeep(%d) { "+f.of(s)+" }")
+	case *ast.SwitchStmt:
+		if n.Tag == nil {
+			for _, c := range n.Body.List {
+				for _, cond := range c.(*ast.CaseClause).List {
+					f.flip(cond)
 				}
 			}
 		}
-	case *ast.FuncLit:
-		return true
+	case *ast.BlockStmt:
+		f.leaveOut(n.List)
+	case *ast.CaseClause:
+		f.leaveOut(n.Body)
+	case *ast.CommClause:
+		f.leaveOut(n.Body)
 	}
 	return true
+}
+
+// leaveOut leaves out statements, one at a time.
+func (f *finder) leaveOut(list []ast.Stmt) {
+	for _, s := range list {
+		switch s := s.(type) {
+		case *ast.ExprStmt:
+			if strings.HasPrefix(f.of(s), "panic(") {
+				continue // a function may end with it
+			}
+		case *ast.AssignStmt:
+			if s.Tok == token.DEFINE {
+				continue // what it declares is used
+			}
+		case *ast.IncDecStmt:
+		default:
+			continue
+		}
+		f.add(s, "left out", "if mutantKeep(%d) { "+f.of(s)+" }")
+	}
 }
 
 func (f *finder) flip(cond ast.Expr) { f.add(cond, "the opposite", "mutantFlip(%d, "+f.of(cond)+")") }
@@ -129,10 +150,12 @@ func (f *finder) of(n ast.Node) string {
 
 func (f *finder) add(n ast.Node, what, with string) {
 	at, text := f.tree.Position(n.Pos()), f.of(n)
-	f.found = append(f.found, mutant{
-		file: f.file, line: at.Line, function: f.function, from: at.Offset, to: at.Offset + len(text),
-		what: what, text: strings.Join(strings.Fields(text), " "), with: with,
-	})
+	name := fmt.Sprintf("%s %s: %s: %s", filepath.ToSlash(f.file), f.function, what, strings.Join(strings.Fields(text), " "))
+	f.same[name]++
+	if i := f.same[name]; i > 1 {
+		name += fmt.Sprintf(" (%d)", i)
+	}
+	f.found = append(f.found, mutant{file: f.file, line: at.Line, from: at.Offset, to: at.Offset + len(text), name: name, with: with})
 }
 
 // calls tells whether an expression calls a function, which might not do for
