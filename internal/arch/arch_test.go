@@ -42,15 +42,18 @@ var allowed = map[string]string{
 	// The core.
 	"broker": "engine message packet session store topic",
 
+	// Transports that clients and listeners share.
+	"websocket": "",
+
 	// The load generator: network loops, and what is measured over them.
-	"bench/loop": "",
+	"bench/loop": "websocket",
 	"bench":      "bench/loop packet",
 
 	// Brokers started and measured in turn, and the reports.
 	"bench/compare": "bench packet",
 
 	// The client side of the tools.
-	"client": "packet",
+	"client": "packet websocket",
 	"pubsub": "client packet topic",
 
 	// The wiring and the command line.
@@ -72,7 +75,7 @@ var outside = map[string]string{
 	"github.com/HdrHistogram/hdrhistogram-go": "internal/bench",
 	"github.com/cockroachdb/pebble/v2":        "internal/store/pebblestore",
 	"github.com/gdamore/tcell/v2":             "internal/top",
-	"github.com/gorilla/websocket":            "internal/client internal/bench/loop",
+	"github.com/gorilla/websocket":            "internal/websocket",
 	"github.com/eclipse/paho.golang":          "internal/client",
 	"github.com/eclipse/paho.mqtt.golang":     "internal/client",
 	"github.com/ncruces/go-strftime":          "internal/pubsub",

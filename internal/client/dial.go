@@ -5,16 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/url"
-	"time"
 
-	"github.com/gorilla/websocket"
 	"golang.org/x/net/proxy"
 
 	"midge/internal/packet"
+	"midge/internal/websocket"
 )
 
 // target is an address taken apart.
@@ -179,69 +176,5 @@ func upgrade(ctx context.Context, nc net.Conn, t target, v packet.Version) (net.
 	if v == packet.V31 {
 		protocol = "mqttv3.1"
 	}
-	open := func(context.Context, string, string) (net.Conn, error) { return nc, nil }
-	dialer := websocket.Dialer{NetDialContext: open, NetDialTLSContext: open, Subprotocols: []string{protocol}}
-	ws, answer, err := dialer.DialContext(ctx, t.url.String(), nil)
-	if err != nil {
-		nc.Close()
-		switch {
-		case answer != nil:
-			err = fmt.Errorf("no WebSocket at %s: it answered %d %s", t.url.Path, answer.StatusCode, http.StatusText(answer.StatusCode))
-		case ended(err):
-			err = errors.New("closed without an answer to the WebSocket request")
-		}
-		return nil, err
-	}
-	return &frames{Conn: ws}, nil
-}
-
-// frames makes a stream of a WebSocket's binary messages: MQTT packets may
-// begin and end anywhere in them [MQTT-6.0.0-2].
-type frames struct {
-	*websocket.Conn
-	current io.Reader // of the message being read, nil between messages
-}
-
-func (f *frames) Read(b []byte) (int, error) {
-	for {
-		if f.current == nil {
-			kind, r, err := f.NextReader()
-			if err != nil {
-				if websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived, websocket.CloseAbnormalClosure) {
-					err = io.EOF
-				}
-				return 0, err
-			}
-			if kind != websocket.BinaryMessage {
-				return 0, errors.New("the broker sent a text frame, not a binary one [MQTT-6.0.0-1]")
-			}
-			f.current = r
-		}
-		n, err := f.current.Read(b)
-		if err == io.EOF {
-			f.current, err = nil, nil
-		}
-		if n > 0 || err != nil {
-			return n, err
-		}
-	}
-}
-
-func (f *frames) Write(b []byte) (int, error) {
-	if err := f.WriteMessage(websocket.BinaryMessage, b); err != nil {
-		return 0, err
-	}
-	return len(b), nil
-}
-
-// SetDeadline is part of net.Conn.
-func (f *frames) SetDeadline(t time.Time) error {
-	return errors.Join(f.SetReadDeadline(t), f.SetWriteDeadline(t))
-}
-
-// Close says goodbye first.
-func (f *frames) Close() error {
-	goodbye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
-	_ = f.WriteControl(websocket.CloseMessage, goodbye, time.Now().Add(lastWords)) // the other side may be gone
-	return f.Conn.Close()
+	return websocket.Client(ctx, nc, t.url.String(), protocol)
 }

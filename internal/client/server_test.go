@@ -17,7 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
+	gorilla "github.com/gorilla/websocket"
+
+	"midge/internal/websocket"
 )
 
 // identity makes a certificate for 127.0.0.1 and localhost, which is its own
@@ -111,7 +113,7 @@ func unixRelay(t *testing.T, backend string) (path string) {
 // gateway takes WebSocket off, of /mqtt and both protocol names, in frames that
 // cut packets anywhere.
 func gateway(t *testing.T, backend string, certificate *tls.Certificate) (address string) {
-	upgrader := websocket.Upgrader{Subprotocols: []string{"mqtt", "mqttv3.1"}}
+	upgrader := gorilla.Upgrader{Subprotocols: []string{"mqtt", "mqttv3.1"}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/mqtt", func(w http.ResponseWriter, r *http.Request) {
 		ws, err := upgrader.Upgrade(w, r, nil)
@@ -120,9 +122,9 @@ func gateway(t *testing.T, backend string, certificate *tls.Certificate) (addres
 			return
 		}
 		if ws.Subprotocol() == "" {
-			t.Errorf("the client asks for the protocols %q", websocket.Subprotocols(r))
+			t.Errorf("the client asks for the protocols %q", gorilla.Subprotocols(r))
 		}
-		join(t, cutter{&frames{Conn: ws}}, backend)
+		join(t, cutter{websocket.New(ws)}, backend)
 	})
 	s := httptest.NewUnstartedServer(mux)
 	if certificate != nil {
@@ -136,11 +138,11 @@ func gateway(t *testing.T, backend string, certificate *tls.Certificate) (addres
 }
 
 // cutter writes small pieces.
-type cutter struct{ *frames }
+type cutter struct{ *websocket.Conn }
 
 func (c cutter) Write(b []byte) (written int, err error) {
 	for len(b) > 0 {
-		n, err := c.frames.Write(b[:min(len(b), 333)])
+		n, err := c.Conn.Write(b[:min(len(b), 333)])
 		if err != nil {
 			return written, err
 		}

@@ -21,7 +21,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
+	gorilla "github.com/gorilla/websocket"
+
+	"midge/internal/websocket"
 )
 
 // limit bounds each test; none comes near it.
@@ -96,9 +98,9 @@ func networks(t *testing.T, serve func(net.Conn)) []network {
 	tcp := listen(net.Listen("tcp", "127.0.0.1:0"))
 	secure := listen(tls.Listen("tcp", "127.0.0.1:0", server))
 	upgrade := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		u := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
+		u := gorilla.Upgrader{Subprotocols: []string{"mqtt"}}
 		if ws, err := u.Upgrade(w, r, nil); err == nil && ws.Subprotocol() == "mqtt" {
-			serve(&frames{Conn: ws})
+			serve(websocket.New(ws))
 		}
 	})
 	web := httptest.NewServer(upgrade)
@@ -231,9 +233,6 @@ func TestPacketLargerThanBuffers(t *testing.T) {
 func TestEndings(t *testing.T) {
 	for _, n := range networks(t, func(c net.Conn) {
 		_, _ = c.Write([]byte("good-bye"))
-		if ws, ok := c.(*frames); ok {
-			_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(limit))
-		}
 		_ = c.Close()
 	}) {
 		t.Run(n.name, func(t *testing.T) {
