@@ -45,12 +45,15 @@ var allowed = map[string]string{
 	// Transports that clients and listeners share.
 	"websocket": "",
 
+	// What Linux says of processes, for the bench and the tests.
+	"proc": "",
+
 	// The load generator: network loops, and what is measured over them.
 	"bench/loop": "websocket",
-	"bench":      "bench/loop packet",
+	"bench":      "bench/loop packet proc",
 
 	// Brokers started and measured in turn, and the reports.
-	"bench/compare": "bench packet",
+	"bench/compare": "bench packet proc",
 
 	// The client side of the tools.
 	"client": "packet websocket",

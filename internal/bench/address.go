@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"midge/internal/proc"
 )
 
 // destination is a Target's address, taken apart.
@@ -69,7 +71,7 @@ func sources(given []string, peer netip.Addr, connections int) (all []netip.Addr
 		}
 		all = append(all, a)
 	}
-	have := max(1, len(all)) * localPorts()
+	have := max(1, len(all)) * proc.LocalPorts()
 	switch {
 	case connections <= have*9/10:
 		return all, "", nil
@@ -96,7 +98,7 @@ const maxProcs = 64
 
 // processes is how many workers the limit of open files asks for.
 func processes(asked, connections int) (procs int, note string, err error) {
-	limit, err := ownOpenFiles()
+	limit, err := proc.OwnOpenFiles()
 	if err != nil {
 		return 0, "", err
 	}
@@ -122,7 +124,7 @@ func checkBroker(pid, connections int) error {
 	if pid == 0 {
 		return nil
 	}
-	limit, err := openFiles(pid)
+	limit, err := proc.OpenFiles(pid)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"midge/internal/proc"
 )
 
 func TestAddress(t *testing.T) {
@@ -33,7 +35,7 @@ func TestAddress(t *testing.T) {
 // TestLimits proves that a run which the machine can't carry is refused before
 // it starts, or spread.
 func TestLimits(t *testing.T) {
-	limit, err := ownOpenFiles()
+	limit, err := proc.OwnOpenFiles()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +76,7 @@ func TestLimits(t *testing.T) {
 
 func TestSources(t *testing.T) {
 	loopback, far := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("192.0.2.1")
-	many := localPorts() * 3
+	many := proc.LocalPorts() * 3
 	for _, test := range []struct {
 		given       []string
 		peer        netip.Addr

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/internal/proc"
 )
 
 // coordinator runs workers and gathers what they report.
@@ -120,7 +121,7 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 		Scenario: s, Broker: target.Name, Address: target.Address, MQTT: versionName(version), Transport: d.transport,
 		Started: p.Epoch.UTC(), Command: o.Command,
 		Environment: Environment{
-			OS: runtime.GOOS, Arch: runtime.GOARCH, Kernel: kernel(), CPU: cpuModel(), Cores: runtime.NumCPU(),
+			OS: runtime.GOOS, Arch: runtime.GOARCH, Kernel: proc.Kernel(), CPU: proc.CPUModel(), Cores: runtime.NumCPU(),
 			Go: runtime.Version(), Build: o.Build, Procs: p.Procs,
 		},
 	}
@@ -131,7 +132,7 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 	}
 	found := false
 	if c.target.PID == 0 {
-		c.target.PID, found = listener(peer)
+		c.target.PID, found = proc.Listener(peer)
 	}
 	if err := c.openBroker(n); err != nil && !found {
 		return nil, err
@@ -151,7 +152,7 @@ func (c *coordinator) openBroker(connections int) error {
 		return err
 	}
 	c.result.BrokerUse = &Usage{}
-	if c.result.BrokerUse.EmptyRSS, err = processRSS(c.target.PID); err != nil {
+	if c.result.BrokerUse.EmptyRSS, err = proc.RSS(c.target.PID); err != nil {
 		return err
 	}
 	return checkBroker(c.target.PID, connections)
@@ -338,7 +339,7 @@ func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 		return fmt.Errorf("interrupted after %v, before any client was connected", tenths(c.interrupted))
 	}
 	if c.broker != nil && r.Connects.Clients > 0 && c.interrupted == 0 {
-		rss, err := processRSS(c.target.PID)
+		rss, err := proc.RSS(c.target.PID)
 		if err != nil {
 			return err
 		}

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"os"
 	"time"
-)
 
-// defaultPorts is the number of ports for outgoing connections that Linux has
-// if nobody changed it: 32768 to 60999.
-const defaultPorts = 28232
+	"midge/internal/proc"
+)
 
 // meter measures what a process uses over a stretch of time. Its zero value
 // measures nothing.
@@ -29,10 +27,10 @@ func selfMeter() meter {
 
 func (m *meter) restart() error {
 	var err error
-	if m.cpu, err = processCPU(m.pid); err != nil && !m.silent {
+	if m.cpu, err = proc.CPU(m.pid); err != nil && !m.silent {
 		return err
 	}
-	m.written, _ = processWritten(m.pid) // another user's process doesn't tell
+	m.written, _ = proc.Written(m.pid) // another user's process doesn't tell
 	m.start = time.Now()
 	return nil
 }
@@ -42,7 +40,7 @@ func (m *meter) read() Usage {
 		return Usage{}
 	}
 	wall := time.Since(m.start)
-	cpu, err := processCPU(m.pid)
+	cpu, err := proc.CPU(m.pid)
 	if err != nil {
 		return Usage{}
 	}
@@ -50,9 +48,9 @@ func (m *meter) read() Usage {
 	if wall > 0 {
 		u.CPUPercent = 100 * u.CPUSeconds / wall.Seconds()
 	}
-	u.RSS, _ = processRSS(m.pid)
-	u.Threads, _ = processThreads(m.pid)
-	if written, err := processWritten(m.pid); err == nil {
+	u.RSS, _ = proc.RSS(m.pid)
+	u.Threads, _ = proc.Threads(m.pid)
+	if written, err := proc.Written(m.pid); err == nil {
 		u.WrittenBytes = written - m.written
 	}
 	return u
@@ -61,7 +59,7 @@ func (m *meter) read() Usage {
 // openMeter begins to measure a broker; the error says why it can't.
 func openMeter(pid int) (*meter, error) {
 	m := &meter{pid: pid}
-	_, rss := processRSS(pid)
-	_, threads := processThreads(pid)
+	_, rss := proc.RSS(pid)
+	_, threads := proc.Threads(pid)
 	return m, errors.Join(m.restart(), rss, threads)
 }

@@ -3,15 +3,14 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
+	"midge/internal/proc"
 	"midge/test/process"
 )
 
@@ -72,24 +71,17 @@ func (p *broker) wait(limit time.Duration) int {
 }
 
 // rss is the resident memory of the process in bytes.
-func (p *broker) rss() int { return p.memory("VmRSS:") }
+func (p *broker) rss() int { return p.memory("VmRSS") }
 
 // memory is a field of the process's status, in bytes.
 func (p *broker) memory(field string) int {
 	p.t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
+	n, err := proc.Memory(p.Cmd.Process.Pid, field)
+	if runtime.GOOS != "linux" {
+		p.t.Skipf("left out: %v", err)
+	}
 	if err != nil {
-		p.t.Skipf("left out: resident memory is read from /proc: %v", err)
+		p.t.Fatal(err)
 	}
-	for line := range strings.Lines(string(status)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == field {
-			kib, err := strconv.Atoi(f[1])
-			if err != nil {
-				p.t.Fatal(err)
-			}
-			return kib << 10
-		}
-	}
-	p.t.Fatalf("no %s in\n%s", field, status)
-	return 0
+	return int(n)
 }

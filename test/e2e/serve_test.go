@@ -213,7 +213,7 @@ func TestFootprint(t *testing.T) {
 		for _, durability := range []string{"none", "commit"} {
 			p := serve(t, "--set", engine, "--set", "durability="+durability)
 			newPair(t, p, "p").served(10)
-			own, all := p.memory("RssAnon:"), p.rss()
+			own, all := p.memory("RssAnon"), p.rss()
 			t.Logf("durability = %s: %d bytes of resident memory, %d allocated", durability, all, own)
 			if own > 6e6 || all > 24e6 {
 				t.Errorf("durability = %s: %d bytes of resident memory, %d allocated; more than 24 and 6 MB", durability, all, own)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"midge/internal/bench"
+	"midge/internal/proc"
 )
 
 // Measure measures a broker under a scenario, as bench.Run does.
@@ -131,7 +132,7 @@ func Do(ctx context.Context, p *Plan, o Options) (c *Comparison, err error) {
 	case err != nil:
 		return nil, err
 	}
-	d.result.Ended, d.result.LoadAfter = d.options.now().UTC(), loadAverage()
+	d.result.Ended, d.result.LoadAfter = d.options.now().UTC(), proc.LoadAverage()
 	return d.result, nil
 }
 
@@ -156,7 +157,7 @@ func (d *doing) prepare(ctx context.Context) error {
 	p, o := d.plan, d.options
 	d.result = &Comparison{
 		Title: p.Title, About: p.About, Plan: filepath.Base(p.Name), PlanText: p.Text, Command: o.Command, Build: o.Build,
-		Commit: o.Commit, Started: o.now().UTC(), Load: loadAverage(), Rounds: p.Rounds, Base: p.Base,
+		Commit: o.Commit, Started: o.now().UTC(), Load: proc.LoadAverage(), Rounds: p.Rounds, Base: p.Base,
 	}
 	for i := range p.Scenarios {
 		s := &p.Scenarios[i]

@@ -360,14 +360,3 @@ func fileName(text string) string {
 		return '_'
 	}, text)
 }
-
-// loadAverage is how busy the machine has been for one, five and fifteen
-// minutes; empty where the system doesn't tell.
-func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	f := strings.Fields(string(text))
-	if err != nil || len(f) < 3 {
-		return ""
-	}
-	return strings.Join(f[:3], " ")
-}

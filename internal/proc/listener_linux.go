@@ -1,4 +1,4 @@
-package bench
+package proc
 
 import (
 	"bufio"
@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// listener finds the process that listens on an address of this machine; ok is
+// Listener finds the process that listens on an address of this machine; ok is
 // false if it is not here, is not ours to look at, or is this one.
-func listener(at netip.AddrPort) (pid int, ok bool) {
+func Listener(at netip.AddrPort) (pid int, ok bool) {
 	if !ownAddress(at.Addr()) {
 		return 0, false
 	}

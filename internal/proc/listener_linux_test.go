@@ -1,4 +1,4 @@
-package bench
+package proc
 
 import (
 	"bufio"
@@ -37,7 +37,7 @@ func TestListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := netip.MustParseAddrPort(line[:len(line)-1])
-	if pid, ok := listener(at); !ok || pid != other.Process.Pid {
+	if pid, ok := Listener(at); !ok || pid != other.Process.Pid {
 		t.Errorf("process %d, %v; want %d", pid, ok, other.Process.Pid)
 	}
 	own, err := net.Listen("tcp", "127.0.0.1:0")
@@ -46,7 +46,7 @@ func TestListener(t *testing.T) {
 	}
 	defer own.Close()
 	for _, nobody := range []string{own.Addr().String(), "192.0.2.1:1883", "127.0.0.1:1"} {
-		if pid, ok := listener(netip.MustParseAddrPort(nobody)); ok {
+		if pid, ok := Listener(netip.MustParseAddrPort(nobody)); ok {
 			t.Errorf("%s: process %d", nobody, pid)
 		}
 	}
