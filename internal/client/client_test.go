@@ -14,6 +14,7 @@ import (
 	"midge/internal/app/apptest"
 	"midge/internal/config"
 	"midge/internal/packet"
+	"midge/test/certificate"
 )
 
 // broker runs Midge until the test ends, and returns its address.
@@ -57,7 +58,8 @@ func take[T any](t *testing.T, from <-chan T) T {
 // under way at once arrive once and in order.
 func TestRoundTrip(t *testing.T) {
 	plain := broker(t)
-	authority, certificate := identity(t)
+	pair := certificate.New(t, "localhost", "127.0.0.1")
+	authority, certificate := pair.Pool(), pair.TLS
 	config := &tls.Config{RootCAs: authority, Certificates: []tls.Certificate{certificate}}
 	backend := strings.TrimPrefix(plain, "mqtt://")
 	for _, transport := range []struct{ name, address string }{

@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/test/certificate"
 )
 
 // TestWrongTargets proves that what can't work fails at once, and says why.
 func TestWrongTargets(t *testing.T) {
 	plain := strings.TrimPrefix(broker(t), "mqtt://")
-	authority, certificate := identity(t)
+	pair := certificate.New(t, "localhost", "127.0.0.1")
+	authority, certificate := pair.Pool(), pair.TLS
 	web := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(web.Close)
 	webAddress := web.Listener.Addr().String()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"midge/internal/bench"
+	"midge/test/certificate"
 	"midge/test/process"
 )
 
@@ -33,7 +34,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{dir: t.TempDir(), addresses: map[string][]string{}}
-	process.Certificate(t, w.dir, "broker.test")
+	certificate.New(t, "broker.test").Write(t, filepath.Join(w.dir, "cert.pem"), filepath.Join(w.dir, "key.pem"))
 	secured := fmt.Sprintf("cafile %[1]s/cert.pem\ncertfile %[1]s/cert.pem\nkeyfile %[1]s/key.pem\n", w.dir)
 	broker, ports := process.Mosquitto(t, "allow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 100000\n"+
 		"listener {tcp} 127.0.0.1\nlistener {tls} 127.0.0.1\n"+secured+

@@ -3,20 +3,13 @@
 package clients
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"maps"
-	"math/big"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
-	"time"
 
+	"midge/test/certificate"
 	"midge/test/process"
 )
 
@@ -43,55 +36,16 @@ func mosquitto(t *testing.T) map[string]string {
 	return known
 }
 
-// certificates writes an authority, a server's and a client's certificate.
+// certificates writes an authority, also to a directory of authorities, a
+// server's certificate and a client's.
 func certificates(t *testing.T, dir string) {
 	t.Helper()
-	authority := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	authority.Subject.CommonName = "authority"
-	key := write(t, dir, "ca", authority, authority, nil)
-	if err := os.Mkdir(filepath.Join(dir, "authorities"), 0o755); err != nil {
+	authority := certificate.New(t)
+	authority.Write(t, dir+"/ca.pem", dir+"/ca.key")
+	if err := os.Mkdir(dir+"/authorities", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(dir + "/ca.pem")
-	if err == nil {
-		err = os.WriteFile(dir+"/authorities/ca.pem", text, 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, name := range []string{"server", "client"} {
-		c := &x509.Certificate{
-			SerialNumber: big.NewInt(int64(i + 2)), NotAfter: authority.NotAfter, DNSNames: []string{"localhost"}, KeyUsage: x509.KeyUsageDigitalSignature,
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		}
-		c.Subject.CommonName = name
-		write(t, dir, name, c, authority, key)
-	}
-}
-
-// write signs a certificate with the parent's key, by itself if there is none,
-// and writes name.pem and name.key.
-func write(t *testing.T, dir, name string, c, parent *x509.Certificate, signer *ecdsa.PrivateKey) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if signer == nil {
-		signer = key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(filepath.Join(dir, name+file), pem.EncodeToMemory(block), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return key
+	authority.Write(t, dir+"/authorities/ca.pem", dir+"/ca.key")
+	authority.Sign(t, "localhost").Write(t, dir+"/server.pem", dir+"/server.key")
+	authority.Sign(t).Write(t, dir+"/client.pem", dir+"/client.key")
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"midge/test/process"
+	"midge/test/certificate"
 )
 
 // scripts are those of the package, with the transcripts that they must give
@@ -79,7 +79,7 @@ func TestStatus(t *testing.T) {
 // Mosquitto wants them.
 func TestSecurity(t *testing.T) {
 	dir := t.TempDir()
-	process.Certificate(t, dir, "127.0.0.1")
+	certificate.New(t, "127.0.0.1").Write(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
 	passwords := filepath.Join(dir, "passwords")
 	if out, err := exec.Command("mosquitto_passwd", "-b", "-c", passwords, "alice", "open sesame").CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_passwd: %v\n%s", err, out)

@@ -3,15 +3,11 @@ package loop
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +20,7 @@ import (
 	gorilla "github.com/gorilla/websocket"
 
 	"midge/internal/websocket"
+	"midge/test/certificate"
 )
 
 // limit bounds each test; none comes near it.
@@ -76,9 +73,9 @@ type network struct {
 // serve.
 func networks(t *testing.T, serve func(net.Conn)) []network {
 	t.Helper()
-	pair, roots := certificate(t)
-	server := &tls.Config{Certificates: []tls.Certificate{pair}}
-	client := &tls.Config{RootCAs: roots, ServerName: "broker.test"}
+	pair := certificate.New(t, "broker.test")
+	server := &tls.Config{Certificates: []tls.Certificate{pair.TLS}}
+	client := &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test"}
 	listen := func(l net.Listener, err error) netip.AddrPort {
 		if err != nil {
 			t.Fatal(err)
@@ -117,29 +114,6 @@ func networks(t *testing.T, serve func(net.Conn)) []network {
 		{"ws", Config{Address: at(web), WebSocket: "ws://" + at(web).String() + "/mqtt"}},
 		{"wss", Config{Address: at(secureWeb), TLS: client, WebSocket: "wss://" + at(secureWeb).String() + "/mqtt"}},
 	}
-}
-
-func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"broker.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(parsed)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
 }
 
 func echo(c net.Conn) {
