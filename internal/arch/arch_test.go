@@ -48,12 +48,15 @@ var allowed = map[string]string{
 	// What Linux says of processes, for the bench and the tests.
 	"proc": "",
 
+	// Brokers and others as processes, for comparisons and the tests.
+	"program": "",
+
 	// The load generator: network loops, and what is measured over them.
 	"bench/loop": "websocket",
 	"bench":      "bench/loop packet proc",
 
 	// Brokers started and measured in turn, and the reports.
-	"bench/compare": "bench packet proc",
+	"bench/compare": "bench packet proc program",
 
 	// The client side of the tools.
 	"client": "packet websocket",

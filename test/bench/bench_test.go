@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"midge/internal/bench"
+	"midge/internal/program"
 	"midge/test/certificate"
 	"midge/test/process"
 )
@@ -175,7 +176,7 @@ func (w *world) outputs(t *testing.T) {
 
 // errors proves that mistakes are told clearly, at once, and by the exit status.
 func (w *world) errors(t *testing.T) {
-	free, err := process.Port()
+	free, err := program.Port()
 	if err != nil {
 		t.Fatal(err)
 	}

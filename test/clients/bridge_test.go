@@ -15,6 +15,7 @@ import (
 
 	"midge/internal/client"
 	"midge/internal/packet"
+	"midge/internal/program"
 	"midge/test/process"
 )
 
@@ -52,7 +53,7 @@ type bridge struct {
 func newBridge(t *testing.T, version string) *bridge {
 	b := &bridge{t: t, dir: t.TempDir()}
 	for _, port := range []*string{&b.midgePort, &b.port} {
-		free, err := process.Port()
+		free, err := program.Port()
 		if err != nil {
 			t.Fatal(err)
 		}

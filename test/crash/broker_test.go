@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/internal/program"
 	"midge/test/process"
 )
 
@@ -33,7 +34,7 @@ func midge(binary string, args ...string) []string {
 
 // launch starts a process. It does not wait until the broker listens.
 func (b *broker) launch() error {
-	port, err := process.Port()
+	port, err := program.Port()
 	if err != nil {
 		return err
 	}

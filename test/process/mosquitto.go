@@ -4,33 +4,15 @@ package process
 
 import (
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
-)
 
-// Port returns a port of 127.0.0.1 on which nobody listens, for a server that
-// must be told one. It is below those that systems give to outgoing connections
-// and to listeners that take any, 32768 and more, so that hardly anybody can take
-// it before the server does.
-func Port() (string, error) {
-	var err error
-	for range 100 {
-		port := strconv.Itoa(10_000 + rand.IntN(20_000))
-		var l net.Listener
-		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
-			return port, l.Close()
-		}
-	}
-	return "", fmt.Errorf("find a free port: %w", err)
-}
+	"midge/internal/program"
+)
 
 var (
 	placeholder = regexp.MustCompile(`\{\w+\}`)
@@ -49,7 +31,7 @@ const mosquittoBasics = "user root\nlog_type error\nlog_type warning\nlog_type i
 // of the test; then its log is shown if the test has failed.
 func Mosquitto(t *testing.T, config string) (p *Process, ports map[string]string) {
 	t.Helper()
-	return mosquitto(t, config, Port)
+	return mosquitto(t, config, program.Port)
 }
 
 // mosquitto is Mosquitto with a choice of ports. When somebody takes one before

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"midge/internal/program"
 )
 
 // patience is how long a test waits for what must happen. It is far above what
@@ -24,17 +26,26 @@ const patience = 5 * time.Minute
 // Main is for TestMain: it builds midge, tells binary its path, runs the tests
 // of a package and returns the exit status.
 func Main(m *testing.M, binary *string) (status int) {
+	return Built(func(path string) int {
+		*binary = path
+		return m.Run()
+	})
+}
+
+// Built builds midge, calls do with its path, and returns the exit status.
+func Built(do func(binary string) (status int)) (status int) {
 	dir, err := os.MkdirTemp("", "midge-binary-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if *binary, err = build(dir); err != nil {
+	binary, err := build(dir)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	return do(binary)
 }
 
 // build builds midge in dir, stripped as for a release, and returns its path.
@@ -67,28 +78,25 @@ func Run(t *testing.T, limit time.Duration, cmd *exec.Cmd) (status int, stdout, 
 
 // Process is a running broker, and what it prints.
 type Process struct {
-	Cmd  *exec.Cmd
+	*program.Program
 	Addr string // host:port of the first listener of midge, after Listening
 
 	mu       sync.Mutex
 	out, log strings.Builder // standard output and standard error
 	more     chan struct{}   // has an item after something was printed
-	done     chan struct{}   // closed when the process has ended
 }
 
 // Start starts a broker; midge prints its banner. The caller must Kill it, unless
 // it ends by itself.
 func Start(cmd *exec.Cmd) (*Process, error) {
 	cmd.Env = append(cmd.Environ(), "MIDGE_LOG_BANNER=always")
-	p := &Process{Cmd: cmd, more: make(chan struct{}, 1), done: make(chan struct{})}
+	p := &Process{more: make(chan struct{}, 1)}
 	cmd.Stdout, cmd.Stderr = stream{p, &p.out}, stream{p, &p.log}
-	if err := cmd.Start(); err != nil {
+	var err error
+	p.Program, err = program.Start(cmd)
+	if err != nil {
 		return nil, err
 	}
-	go func() {
-		cmd.Wait() //nolint:errcheck // the status is in ProcessState
-		close(p.done)
-	}()
 	return p, nil
 }
 
@@ -120,7 +128,7 @@ func (p *Process) until(limit time.Duration, is func() bool) error {
 		}
 		select {
 		case <-p.more:
-		case <-p.done:
+		case <-p.Done():
 			ended = true // and all of its output is here
 		case <-timeout.C:
 			return fmt.Errorf("%s does not listen within %v\n%s", filepath.Base(p.Cmd.Path), limit, p.Log())
@@ -162,15 +170,6 @@ func (p *Process) Log() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.log.String()
-}
-
-// Done is closed when the process has ended.
-func (p *Process) Done() <-chan struct{} { return p.done }
-
-// Kill ends the process with SIGKILL, if it still runs, and waits for its end.
-func (p *Process) Kill() {
-	p.Cmd.Process.Kill() //nolint:errcheck // it may have ended meanwhile
-	<-p.done
 }
 
 // Serve runs a command line of midge serve and returns when it listens. Its

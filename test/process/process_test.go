@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"midge/internal/program"
 )
 
 // TestMosquittoTakesAnotherPort proves that a port that is taken between the
@@ -29,7 +31,7 @@ func TestMosquittoTakesAnotherPort(t *testing.T) {
 				if asked++; asked == 2 {
 					return taken, nil
 				}
-				return Port()
+				return program.Port()
 			})
 			if asked != 4 || len(ports) != 2 || ports["two"] == taken {
 				t.Errorf("asked for %d ports, and has %v where %s is taken", asked, ports, taken)

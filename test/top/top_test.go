@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"midge/internal/program"
 	"midge/test/process"
 	"midge/test/terminal"
 )
@@ -37,7 +38,7 @@ func serve(t *testing.T, port string, more ...string) (*process.Process, string)
 // TestTerminal is a session of a user, over a restart of the broker.
 func TestTerminal(t *testing.T) {
 	dir := t.TempDir()
-	port, err := process.Port() // one that is still free when the broker comes back
+	port, err := program.Port() // one that is still free when the broker comes back
 	if err != nil {
 		t.Fatal(err)
 	}

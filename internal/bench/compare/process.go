@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"midge/internal/bench"
+	"midge/internal/program"
 )
 
 // buildLimit bounds building a broker, and askLimit asking for its version or
@@ -29,17 +29,14 @@ const (
 // the end.
 const outputShown = 4000
 
-// server is a broker process of one run. It is owned by the goroutine that
-// started it.
+// server is a broker of one run. It is owned by the goroutine that started it.
 type server struct {
-	name    string
+	broker  *Broker
 	address string
 	dir     string // temporary, of this run
 	holders map[string]string
-	cmd     *exec.Cmd
 	log     *os.File
-	ended   chan struct{} // closed when the process has ended
-	status  error         // of Wait; set before ended is closed
+	program *program.Program
 }
 
 // start starts a broker in a directory of its own and waits until it answers.
@@ -58,22 +55,13 @@ func (d *doing) start(ctx context.Context, b *Broker) (*server, error) {
 			return nil, err
 		}
 	}
-	s := &server{name: b.Name, address: fill(b.Target.Address, holders), dir: dir, holders: holders, ended: make(chan struct{})}
-	if s.cmd, err = command(b, fillAll(b.Command, holders)); err != nil {
-		return nil, err
-	}
+	s := &server{broker: b, address: fill(b.Target.Address, holders), dir: dir, holders: holders}
 	if s.log, err = os.Create(filepath.Join(dir, "output.log")); err != nil {
 		return nil, fmt.Errorf("keep the output of the broker: %w", err)
 	}
-	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = dir, s.log, s.log
-	ownGroup(s.cmd)
-	if err := s.cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start: %w", err), s.log.Close())
+	if err := s.launch(); err != nil {
+		return nil, errors.Join(err, s.log.Close())
 	}
-	go func() {
-		s.status = s.cmd.Wait()
-		close(s.ended)
-	}()
 	if err := s.ready(ctx, d.plan.Ready); err != nil {
 		output := s.output()
 		return nil, errors.Join(withOutput(err, output), s.stop(d.plan.Stop), s.remove())
@@ -81,19 +69,32 @@ func (d *doing) start(ctx context.Context, b *Broker) (*server, error) {
 	return s, nil
 }
 
+// launch starts the process.
+func (s *server) launch() error {
+	cmd, err := command(s.broker, fillAll(s.broker.Command, s.holders))
+	if err != nil {
+		return err
+	}
+	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, s.log, s.log
+	if s.program, err = program.StartGroup(cmd); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	return nil
+}
+
 // ready waits until the broker answers a CONNECT.
 func (s *server) ready(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer to CONNECT on %s within %v", s.address, limit))
 	defer cancel()
-	const pause = 20 * time.Millisecond
+	const pause = 5 * time.Millisecond
 	var last error
 	for {
 		if last = answers(ctx, s.address); last == nil {
 			return nil
 		}
 		select {
-		case <-s.ended:
-			return fmt.Errorf("the broker ended before it answered: %s", s.exit())
+		case <-s.program.Done():
+			return fmt.Errorf("the broker ended before it answered: %s", s.program.Exit())
 		case <-ctx.Done():
 			return fmt.Errorf("%w; last: %w", context.Cause(ctx), last)
 		case <-time.After(pause):
@@ -110,7 +111,7 @@ func (s *server) during(ctx context.Context, f func(context.Context) (*bench.Res
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		select {
-		case <-s.ended:
+		case <-s.program.Done():
 			cancel()
 		case <-returned:
 		}
@@ -119,11 +120,11 @@ func (s *server) during(ctx context.Context, f func(context.Context) (*bench.Res
 	close(returned)
 	watch.Wait()
 	select {
-	case <-s.ended:
+	case <-s.program.Done():
 		if result != nil && result.Interrupted > 0 {
 			result = nil // a part of a run is nothing to compare
 		}
-		return result, fmt.Errorf("the broker ended in the middle of the run: %s", s.exit())
+		return result, fmt.Errorf("the broker ended in the middle of the run: %s", s.program.Exit())
 	default:
 		return result, err
 	}
@@ -132,25 +133,11 @@ func (s *server) during(ctx context.Context, f func(context.Context) (*bench.Res
 // stop ends the broker and all processes of its group: SIGTERM, and SIGKILL
 // after limit. Having to kill it is an error.
 func (s *server) stop(limit time.Duration) error {
-	var errs []error
-	select {
-	case <-s.ended:
-	default:
-		if err := terminate(s.cmd.Process); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			errs = append(errs, fmt.Errorf("stop process %d: %w", s.cmd.Process.Pid, err))
-		}
-		kill := time.NewTimer(limit)
-		defer kill.Stop()
-		select {
-		case <-s.ended:
-		case <-kill.C:
-			errs = append(errs, fmt.Errorf("the broker ignored SIGTERM for %v and was killed", limit))
-			killGroup(s.cmd.Process)
-			<-s.ended
-		}
+	err := s.program.Stop(limit)
+	if err != nil {
+		err = fmt.Errorf("stop the broker: %w", err)
 	}
-	killGroup(s.cmd.Process) // what it may have left behind
-	return errors.Join(append(errs, s.log.Close())...)
+	return errors.Join(err, s.log.Close())
 }
 
 // remove removes the directory of the run, the output included.
@@ -159,14 +146,6 @@ func (s *server) remove() error {
 		return fmt.Errorf("remove what the broker has written: %w", err)
 	}
 	return nil
-}
-
-// exit says how the process ended; call it only after that.
-func (s *server) exit() string {
-	if s.status == nil {
-		return "exit status 0"
-	}
-	return s.status.Error()
 }
 
 // output returns the end of what the broker has printed.
@@ -195,7 +174,7 @@ func withOutput(err error, output string) error {
 // pid is the process to measure.
 func (d *doing) pid(ctx context.Context, b *Broker, s *server) (int, error) {
 	if len(b.PID) == 0 {
-		return s.cmd.Process.Pid, nil
+		return s.program.PID(), nil
 	}
 	text, err := output(ctx, b, fillAll(b.PID, s.holders), askLimit)
 	if err != nil {
@@ -250,13 +229,14 @@ func output(ctx context.Context, b *Broker, words []string, limit time.Duration)
 	}
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text
-	ownGroup(cmd)
-	if err := cmd.Start(); err != nil {
+	p, err := program.StartGroup(cmd)
+	if err != nil {
 		return "", fmt.Errorf("run %s: %w", words[0], err)
 	}
-	stop := context.AfterFunc(ctx, func() { killGroup(cmd.Process) })
+	stop := context.AfterFunc(ctx, p.Kill)
 	defer stop()
-	if err := cmd.Wait(); err != nil {
+	<-p.Done()
+	if err := p.Err(); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
@@ -296,7 +276,7 @@ func (d *doing) holders(dir string) (map[string]string, error) {
 		return nil, err
 	}
 	h := map[string]string{"{dir}": dir, "{tmp}": d.temporary, "{plan}": plan, "{midge}": d.options.Midge}
-	ports, err := freePorts(9)
+	ports, err := program.Ports(9)
 	if err != nil {
 		return nil, err
 	}
@@ -322,23 +302,6 @@ func fillAll(words []string, holders map[string]string) []string {
 		filled[i] = fill(w, holders)
 	}
 	return filled
-}
-
-// freePorts returns n different ports of 127.0.0.1 that nobody listens on.
-func freePorts(n int) (ports []string, err error) {
-	for range n {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer l.Close() // only at the end, so that no port comes twice
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		ports = append(ports, port)
-	}
-	return ports, nil
 }
 
 func writeFile(name, text string) error {

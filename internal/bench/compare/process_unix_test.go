@@ -22,11 +22,11 @@ func TestStubborn(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = s.stop(50 * time.Millisecond)
-	if err == nil || err.Error() != "the broker ignored SIGTERM for 50ms and was killed" {
+	if err == nil || err.Error() != "stop the broker: it ignored SIGTERM for 50ms and was killed" {
 		t.Error(err)
 	}
-	if s.exit() != "signal: killed" {
-		t.Error(s.exit())
+	if s.program.Exit() != "signal: killed" {
+		t.Error(s.program.Exit())
 	}
 	if err := answers(t.Context(), s.address); err == nil {
 		t.Error("it still answers")
@@ -48,16 +48,16 @@ func TestFamily(t *testing.T) {
 			break
 		}
 		select {
-		case <-s.ended:
-			t.Fatal(s.exit(), s.output())
+		case <-s.program.Done():
+			t.Fatal(s.program.Exit(), s.output())
 		case <-time.After(time.Millisecond):
 		}
 	}
 	if err := s.stop(20 * time.Second); err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(s.exit(), "terminated") {
-		t.Error(s.exit())
+	if !strings.Contains(s.program.Exit(), "terminated") {
+		t.Error(s.program.Exit())
 	}
 	f, err := os.Open(lock)
 	if err != nil {
