@@ -46,6 +46,16 @@ type Target struct {
 	Username string
 	Password string
 	TLS      TLS
+	// Restart, if not nil, ends the broker, with SIGKILL or with SIGTERM, and
+	// starts it again at the same address, for scenarios that ask for it.
+	Restart func(ctx context.Context, kill bool) (Restarting, error)
+}
+
+// Restarting is how a broker was ended and started again.
+type Restarting struct {
+	PID   int           // of the new process; 0 if it can't be measured
+	Stop  time.Duration // from SIGTERM or SIGKILL to the end of the process
+	Start time.Duration // from the start to the first CONNACK
 }
 
 // TLS is how a broker is trusted and how clients show who they are. It is
@@ -77,6 +87,9 @@ type Options struct {
 	// Log, if not nil, gets a line for each thing that the user should know
 	// while a run is on: workers started, an interruption.
 	Log io.Writer
+	// Discard tells that nobody uses the broker after the run, so that nothing
+	// has to be left in order there.
+	Discard bool
 	// Command is the command line that the result mentions.
 	Command string
 	// Build is the version of this program that the result mentions.

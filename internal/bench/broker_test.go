@@ -30,6 +30,8 @@ type testBroker struct {
 	greeting string
 	// refuse makes the SUBACK refuse.
 	refuse bool
+	// sessions, if not nil, are kept for clients that don't ask for a clean one.
+	sessions map[string]*testSession
 
 	mu       sync.Mutex
 	conns    map[*testConn]bool
@@ -50,8 +52,16 @@ type delivery struct {
 	hangUp bool // close the subscribers' connections
 }
 
+// testSession is what is kept for a client: messages only while it is away.
+type testSession struct {
+	filters []packet.Subscription
+	waiting []packet.Publish
+	here    bool
+}
+
 type testConn struct {
 	net.Conn
+	session *testSession // nil for a clean one
 	id      string
 	filters []packet.Subscription
 	will    *packet.Will
@@ -94,6 +104,9 @@ func (b *testBroker) serve(c *testConn) {
 	}
 	b.mu.Lock()
 	delete(b.conns, c)
+	if c.session != nil {
+		c.session.filters, c.session.here = c.filters, false
+	}
 	will := c.will
 	b.mu.Unlock()
 	_ = c.Close()
@@ -168,16 +181,39 @@ func (b *testBroker) connect(c *testConn, first byte, body []byte) bool {
 		w.Topic, w.Payload = slices.Clone(w.Topic), slices.Clone(w.Payload)
 		c.will = &w
 	}
+	var answer packet.Connack
+	var waiting []packet.Publish
+	if b.sessions != nil {
+		answer.SessionPresent, waiting = b.keep(c, &p)
+	}
 	b.mu.Unlock()
 	if b.greeting != "" {
 		c.send([]byte(b.greeting))
 		return false
 	}
-	var answer packet.Connack
 	if b.greet == nil || b.greet(n, &answer) {
 		c.send(answer.Append(nil, p.Version))
 	}
+	for i := range waiting {
+		b.deliver(c, waiting[i].QoS, &delivery{Publish: waiting[i], copies: 1})
+	}
 	return true
+}
+
+// keep finds or makes the session of a client.
+func (b *testBroker) keep(c *testConn, p *packet.Connect) (present bool, waiting []packet.Publish) {
+	s := b.sessions[c.id]
+	if p.CleanStart {
+		delete(b.sessions, c.id)
+		return false, nil
+	}
+	if present = s != nil; !present {
+		s = &testSession{}
+		b.sessions[c.id] = s
+	}
+	waiting, s.waiting, s.here = s.waiting, nil, true
+	c.session, c.filters = s, s.filters
+	return present, waiting
 }
 
 func (b *testBroker) publish(c *testConn, p packet.Publish) {
@@ -237,6 +273,15 @@ func (b *testBroker) route(n int, d *delivery) {
 				} else {
 					targets = append(targets, to)
 				}
+			}
+		}
+	}
+	for _, s := range b.sessions {
+		for _, f := range s.filters {
+			if !s.here && matches(string(f.Filter), string(d.Topic)) {
+				p := d.Publish
+				p.QoS = min(p.QoS, f.QoS)
+				s.waiting = append(s.waiting, p)
 			}
 		}
 	}

@@ -179,6 +179,9 @@ func (w *worker) isReady(c *client) {
 	}
 	w.readyCount++
 	w.progress++
+	if c.role == subscriber && w.s.Offline {
+		w.disconnect(c) // its session is all that was wanted
+	}
 }
 
 // disconnect says good-bye and closes.

@@ -90,13 +90,6 @@ func (w *worker) connect(ctx context.Context) error {
 	if err := w.connectThose(ctx, listens); err != nil {
 		return err
 	}
-	if w.s.Offline {
-		for i := range w.clients {
-			if w.clients[i].role == subscriber {
-				w.disconnect(&w.clients[i])
-			}
-		}
-	}
 	err := w.connectThose(ctx, func(c *client) bool { return !listens(c) && c.role != comer })
 	w.connectedAll = true
 	return err

@@ -53,6 +53,23 @@ func (w *worker) drain(ctx context.Context, sent []uint32) error {
 // busyComers tells whether some of those that come and go are still here.
 func (w *worker) busyComers() bool { return len(w.freeComers) < w.comers() }
 
+// settleAcknowledgements waits until the broker has taken all messages for
+// clients that are away. If it is to be started again, all others leave too.
+func (w *worker) settleAcknowledgements(ctx context.Context) error {
+	for w.inflight > 0 && !w.stalled(time.Duration(w.s.Drain)) {
+		if err := w.turn(ctx, never); err != nil {
+			return err
+		}
+	}
+	w.out.PublishEnd = w.now()
+	for i := range w.clients {
+		if c := &w.clients[i]; w.s.Restart != RestartNone && c.stage == ready {
+			w.disconnect(c)
+		}
+	}
+	return nil
+}
+
 // expected is how many messages are to arrive here in all.
 func (w *worker) expected(sent []uint32) (n uint64) {
 	if w.s.shared() {
@@ -64,7 +81,7 @@ func (w *worker) expected(sent []uint32) (n uint64) {
 		return n
 	}
 	for i := range w.clients {
-		if c := &w.clients[i]; c.role == subscriber {
+		if c := &w.clients[i]; c.role == subscriber && w.returns(c.n) {
 			w.wanted(c.n, func(f int) { n += uint64(sent[f]) })
 		}
 	}
@@ -76,13 +93,13 @@ func (w *worker) resume(ctx context.Context) error {
 	w.resumedAt = w.now()
 	begun, total := 0, 0
 	for i := range w.clients {
-		if w.clients[i].role == subscriber {
+		if c := &w.clients[i]; c.role == subscriber && w.returns(c.n) {
 			total++
 		}
 	}
 	for i := 0; w.returnedCount+w.lostClients < total && w.interrupted == 0; {
 		for ; i < len(w.clients) && begun-w.returnedCount < connectBatch; i++ {
-			if c := &w.clients[i]; c.role == subscriber {
+			if c := &w.clients[i]; c.role == subscriber && w.returns(c.n) {
 				c.back = true
 				w.dial(c, w.now())
 				begun++
@@ -155,7 +172,7 @@ func (w *worker) sum(sent []uint32) error {
 }
 
 func (w *worker) missing(c *client, sent []uint32) {
-	if c.role != subscriber {
+	if c.role != subscriber || !w.returns(c.n) {
 		return
 	}
 	w.wanted(c.n, func(f int) {
@@ -191,7 +208,7 @@ func (w *worker) forgetPartial() {
 		whole[f] = uint32(w.s.Messages)
 	}
 	for i := range w.clients {
-		if c := &w.clients[i]; c.role == subscriber && !c.slow {
+		if c := &w.clients[i]; c.role == subscriber && !c.slow && w.returns(c.n) {
 			w.wanted(c.n, func(f int) { whole[f] = min(whole[f], w.tracker[w.track(c.n, f)].next) })
 		}
 	}
@@ -207,7 +224,7 @@ func (w *worker) forgetPartial() {
 func (w *worker) leave(ctx context.Context) error {
 	w.leaving = true
 	for _, f := range w.sends {
-		if c := w.flow[f].pub; w.s.Retain && c.stage == ready {
+		if c := w.flow[f].pub; w.s.Retain && !w.Discard && c.stage == ready {
 			p := packet.Publish{Retain: true, Topic: w.flow[f].topic}
 			c.conn.Out = p.Append(c.conn.Out, w.Version)
 			w.loop.Touch(&c.conn)
@@ -216,7 +233,8 @@ func (w *worker) leave(ctx context.Context) error {
 	if err := w.turn(ctx, w.now()); err != nil {
 		return err
 	}
-	clean := w.s.Keep && (w.Version == packet.V311 || w.interrupted > 0) // who is away can't say good-bye
+	someAway := w.interrupted > 0 || w.s.Offline && w.s.Returning < w.s.Subscribers // who can't say good-bye
+	clean := w.s.Keep && !w.Discard && (w.Version == packet.V311 || someAway)
 	for i := range w.clients {
 		c := &w.clients[i]
 		if c.stage == gone {

@@ -42,6 +42,9 @@ func (l *layout) hasSubscriber(n int) bool {
 	return l.mine(n)
 }
 
+// returns reports whether a subscriber that left comes back.
+func (l *layout) returns(subscriber int) bool { return !l.s.Offline || subscriber < l.s.Returning }
+
 // local is the index of a subscriber among those of this worker.
 func (l *layout) local(subscriber int) int {
 	if l.s.shared() {

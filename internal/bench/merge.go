@@ -142,10 +142,13 @@ func (c *coordinator) use(sum *partial) {
 	if n > 0 {
 		r.BenchUse.MicrosPerMsg = r.BenchUse.CPUSeconds * 1e6 / n
 	}
-	if u := r.BrokerUse; u != nil {
-		if n > 0 {
-			u.MicrosPerMsg = u.CPUSeconds * 1e6 / n
-		}
+	if u := r.BrokerUse; u != nil && n > 0 {
+		u.MicrosPerMsg = u.CPUSeconds * 1e6 / n
+		u.WrittenPerMsg = float64(u.WrittenBytes) / n
+	}
+	if r.Resumed != nil && r.Resumed.Messages > 0 {
+		r.Resumed.MicrosPerMsg = c.resume.cpu.Seconds() * 1e6 / float64(r.Resumed.Messages)
+		r.Resumed.RSSGrowth = c.resume.growth
 	}
 }
 

@@ -32,6 +32,7 @@ type plan struct {
 	TLS       TLS
 	Host      string // for TLS
 	WebSocket string
+	Discard   bool // leave nothing in order at the broker
 
 	network network // not for other processes
 }

@@ -31,6 +31,7 @@ type Result struct {
 	Churned   *Churned   `json:"churned,omitempty"`
 	SlowReads *SlowReads `json:"slow_readers,omitempty"`
 	Resumed   *Resumed   `json:"resumed,omitempty"`
+	Restarted *Restarted `json:"restarted,omitempty"`
 
 	BrokerUse *Usage `json:"broker_use,omitempty"` // with Target.PID
 	BenchUse  Usage  `json:"bench_use"`            // of all workers
@@ -116,6 +117,19 @@ type Resumed struct {
 	Messages  uint64  `json:"messages"`
 	Seconds   float64 `json:"seconds"` // from the first reconnection to the last message
 	PerSecond float64 `json:"per_second"`
+	// Of the broker, as far as it can be measured: CPU time per message, and
+	// by how much its memory grew meanwhile, at most.
+	MicrosPerMsg float64 `json:"cpu_us_per_message,omitempty"`
+	RSSGrowth    int64   `json:"rss_bytes_growth,omitempty"`
+}
+
+// Restarted is how the broker was ended and started again while messages waited.
+type Restarted struct {
+	How          Restart `json:"how"`
+	StopSeconds  float64 `json:"stop_seconds"`                    // until it had ended
+	StartSeconds float64 `json:"start_seconds"`                   // from the start to the first CONNACK
+	RSS          int64   `json:"rss_bytes,omitempty"`             // when it had settled
+	RSSPerClient float64 `json:"rss_bytes_per_session,omitempty"` // above that of the empty broker, with all that waits for it
 }
 
 // Latency summarizes durations, in nanoseconds.
@@ -135,7 +149,8 @@ type Latency struct {
 }
 
 // Usage is what processes used while measuring. Memory and threads are as at
-// the end of measuring.
+// the end of measuring; of a broker whose clients are away it ends when the
+// last message was taken and the time to settle is over.
 type Usage struct {
 	CPUSeconds    float64 `json:"cpu_seconds"`
 	CPUPercent    float64 `json:"cpu_percent"` // of one core
@@ -144,6 +159,8 @@ type Usage struct {
 	EmptyRSS      int64   `json:"rss_bytes_before,omitempty"`         // before the first client connected
 	RSSPerConn    float64 `json:"rss_bytes_per_connection,omitempty"` // above EmptyRSS, when all were connected and had settled
 	Threads       int     `json:"threads"`
-	WrittenBytes  int64   `json:"written_bytes,omitempty"`      // to files
-	ConnectMicros float64 `json:"cpu_us_per_connect,omitempty"` // CPU time of connecting, per client
+	WrittenBytes  int64   `json:"written_bytes,omitempty"` // to files
+	WrittenPerMsg float64 `json:"written_bytes_per_message,omitempty"`
+	RSSPerMsg     float64 `json:"rss_bytes_per_message,omitempty"` // of those that wait for clients that are away
+	ConnectMicros float64 `json:"cpu_us_per_connect,omitempty"`    // CPU time of connecting, per client
 }

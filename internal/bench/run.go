@@ -21,6 +21,8 @@ type coordinator struct {
 	plan    *plan
 	members []*member
 	broker  *meter // nil without a process id
+	rss     int64  // of the broker when all clients were connected
+	resume  resumption
 	result  *Result
 	latest  []tick // by worker
 	shown   time.Time
@@ -89,6 +91,9 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 	if s.shared() && version != packet.V5 {
 		return nil, errors.New("shared subscriptions need MQTT 5.0")
 	}
+	if s.Restart != RestartNone && target.Restart == nil {
+		return nil, errors.New("restart: only 'midge bench compare' can start the broker again")
+	}
 	d, err := parseAddress(target.Address)
 	if err != nil {
 		return nil, err
@@ -100,7 +105,8 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 	target.Name = cmp.Or(target.Name, target.Address)
 	p := &plan{
 		Scenario: s, Run: runID(), Epoch: time.Now(), Version: version, Username: target.Username, Password: target.Password,
-		Peer: peer, TLSOn: d.transport == "tls" || d.transport == "wss", TLS: target.TLS, Host: d.host, WebSocket: d.webSocket, network: o.network,
+		Peer: peer, TLSOn: d.transport == "tls" || d.transport == "wss", TLS: target.TLS, Host: d.host, WebSocket: d.webSocket, Discard: o.Discard,
+		network: o.network,
 	}
 	c := &coordinator{target: target, options: o, plan: p, started: p.Epoch, interruption: make(chan struct{})}
 	var notes [2]string
@@ -281,10 +287,16 @@ func (c *coordinator) steer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.phase = draining
+	defer c.resume.stop()
+	if c.plan.Scenario.Offline && c.interrupted == 0 {
+		if err := c.away(ctx, sent); err != nil {
+			return err
+		}
+	}
 	for _, m := range c.members {
 		m.orders <- order{Sent: sent}
 	}
-	c.phase = draining
 	finals := make([]*partial, len(c.members))
 	if err := c.each(ctx, func(i int, r report) bool {
 		finals[i] = r.Final
@@ -292,7 +304,12 @@ func (c *coordinator) steer(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if c.broker != nil && c.plan.Scenario.Messages > 0 && (c.interrupted == 0 || c.interrupted > start) {
+	switch {
+	case c.broker == nil:
+	case c.resume.end != nil:
+		c.resume.stop()
+		c.resume.cpu = time.Duration(c.broker.read().CPUSeconds * float64(time.Second))
+	case c.plan.Scenario.Messages > 0 && (c.interrupted == 0 || c.interrupted > start):
 		c.brokerUsed()
 	}
 	return c.merge(finals, start)
@@ -330,11 +347,7 @@ func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 	if c.broker != nil {
 		r.BrokerUse.ConnectMicros = c.broker.read().CPUSeconds * 1e6 / float64(max(1, r.Connects.Clients))
 	}
-	select {
-	case <-time.After(time.Duration(c.plan.Scenario.Settle)):
-	case <-ctx.Done():
-		c.interrupt()
-	}
+	c.settle(ctx)
 	if r.Connects.Clients == 0 && c.interrupted > 0 && c.plan.Scenario.Churn == 0 {
 		return fmt.Errorf("interrupted after %v, before any client was connected", tenths(c.interrupted))
 	}
@@ -343,9 +356,19 @@ func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 		if err != nil {
 			return err
 		}
+		c.rss = rss
 		r.BrokerUse.RSSPerConn = float64(max(0, rss-r.BrokerUse.EmptyRSS)) / float64(r.Connects.Clients)
 	}
 	return nil
+}
+
+// settle gives the broker time to settle.
+func (c *coordinator) settle(ctx context.Context) {
+	select {
+	case <-time.After(time.Duration(c.plan.Scenario.Settle)):
+	case <-ctx.Done():
+		c.interrupt()
+	}
 }
 
 // meterBroker measures the broker while the workers measure: from the end of

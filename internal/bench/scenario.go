@@ -38,6 +38,8 @@ type Scenario struct {
 	Messages    int      `json:"messages,omitempty"`
 	Keep        bool     `json:"persistent,omitempty"`
 	Offline     bool     `json:"offline,omitempty"`
+	Returning   int      `json:"returning,omitempty"`
+	Restart     Restart  `json:"restart,omitempty"`
 	ConnectRate float64  `json:"connect_rate,omitempty"`
 	KeepAlive   Duration `json:"keep_alive"`
 	Churn       float64  `json:"churn,omitempty"`
@@ -61,6 +63,17 @@ const (
 	FilterAll      Filter = "all"      // all topics, each by name
 	FilterWildcard Filter = "wildcard" // all topics, by one filter with "#"
 	FilterShared   Filter = "shared"   // all topics, by one shared subscription with "#"
+)
+
+// Restart says what happens to the broker while messages wait for sessions
+// whose clients are away.
+type Restart string
+
+// The kinds of restart. What was acknowledged must survive both.
+const (
+	RestartNone Restart = ""
+	RestartStop Restart = "stop" // SIGTERM, and a new start
+	RestartKill Restart = "kill" // SIGKILL, and a new start
 )
 
 // Duration is a time.Duration that is written as Go does, such as "1m30s".
@@ -103,6 +116,7 @@ func (s Scenario) withDefaults() Scenario {
 	}
 	if s.Offline {
 		s.Keep = true
+		s.Returning = cmp.Or(s.Returning, s.Subscribers)
 	}
 	return s
 }
@@ -118,6 +132,9 @@ func (s *Scenario) flows() int {
 // connections is the number of connections that are open at a time, at most.
 func (s *Scenario) connections() int {
 	n := s.Publishers + s.Subscribers + s.Clients
+	if s.Offline { // the others have only made their sessions
+		n = s.Publishers + max(s.Returning, min(s.Subscribers, connectBatch)) + s.Clients
+	}
 	if s.Churn > 0 {
 		n += churnRoom(s.Churn) + 1
 	}
@@ -151,6 +168,7 @@ func (s Scenario) Validate() error {
 		{"window", s.Window, 0, 1 << 20},
 		{"inflight", s.Inflight, 1, 65535},
 		{"messages", s.Messages, 0, 1 << 30},
+		{"returning", s.Returning, 0, s.Subscribers},
 		{"slow_readers", s.SlowReaders, 0, s.Subscribers},
 		{"slow_rate", s.SlowRate, 0, 1 << 30},
 	} {
@@ -165,10 +183,18 @@ func (s Scenario) Validate() error {
 	fault(s.Offline && s.SubQoS == 0, "offline: subscriber_qos must be 1 or 2, or nothing is kept")
 	fault(s.Offline && s.Subscribers == 0, "offline: needs subscribers")
 	fault(s.Offline && s.shared(), "offline: not with shared subscriptions")
+	fault(s.Returning > 0 && !s.Offline, "returning: needs offline")
+	fault(s.Restart != RestartNone && !s.Offline, "restart: needs offline, or nothing is asked of the broker afterwards")
+	fault(s.Restart != RestartNone && s.Churn > 0, "restart: not with churn")
 	fault(s.Filters > 0 && s.Clients == 0, "filters: needs clients that subscribe to them")
 	fault(s.Wills && s.Churn == 0, "wills: needs churn")
 	fault(s.KeepAlive < 0 || time.Duration(s.KeepAlive) > 65535*time.Second, "keep_alive: %v is outside 0s to 18h12m15s", s.KeepAlive)
 	fault(s.WarmUp < 0 || s.Duration <= 0 || s.Drain <= 0 || s.Settle < 0, "warm_up, duration, drain and settle must be positive")
+	switch s.Restart {
+	case RestartNone, RestartStop, RestartKill:
+	default:
+		fault(true, "restart: %q is none of stop, kill", s.Restart)
+	}
 	switch s.Filter {
 	case FilterTopic, FilterPlus, FilterAll, FilterWildcard, FilterShared:
 	default:

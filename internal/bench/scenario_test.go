@@ -82,15 +82,20 @@ func TestTable(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	for text, want := range map[string]string{
-		"publishers = 1\nfoo = 2\nqos = 3\nsize = 4\nduration = \"x\"": "foo: no such setting|duration: \"x\" is no time",
-		"publishers = 1\nqos = 3\nsize = 4":                            "qos: 3 is outside 0 to 2|size: 4 is outside 16",
-		"publishers = 1\nrate = 5\nwindow = 2":                         "choose one",
-		"qos = 1":                                                      "no clients",
-		"publishers = 1\nwindow = 1\nqos = 0":                          "closed loop at QoS 0 needs subscribers",
-		"publishers = [1]":                                             "publishers: ",
-		"publishers = ":                                                "line 1",
-		"clients = 1\nfilter = \"x\"":                                  "filter: \"x\" is none of",
-		"publishers = 1\nsubscribers = 1\noffline = true\nqos = 0":     "offline: subscriber_qos must be",
+		"publishers = 1\nfoo = 2\nqos = 3\nsize = 4\nduration = \"x\"":                            "foo: no such setting|duration: \"x\" is no time",
+		"publishers = 1\nqos = 3\nsize = 4":                                                       "qos: 3 is outside 0 to 2|size: 4 is outside 16",
+		"publishers = 1\nrate = 5\nwindow = 2":                                                    "choose one",
+		"qos = 1":                                                                                 "no clients",
+		"publishers = 1\nwindow = 1\nqos = 0":                                                     "closed loop at QoS 0 needs subscribers",
+		"publishers = [1]":                                                                        "publishers: ",
+		"publishers = ":                                                                           "line 1",
+		"clients = 1\nfilter = \"x\"":                                                             "filter: \"x\" is none of",
+		"publishers = 1\nsubscribers = 1\noffline = true\nqos = 0":                                "offline: subscriber_qos must be",
+		"publishers = 1\nsubscribers = 1\nreturning = 1":                                          "returning: needs offline",
+		"publishers = 1\nsubscribers = 1\nqos = 1\noffline = true\nreturning = 2":                 "returning: 2 is outside 0 to 1",
+		"publishers = 1\nsubscribers = 1\nrestart = \"stop\"":                                     "restart: needs offline",
+		"publishers = 1\nsubscribers = 1\nqos = 1\noffline = true\nrestart = \"halt\"":            "restart: \"halt\" is none of stop, kill",
+		"publishers = 1\nsubscribers = 1\nqos = 1\noffline = true\nchurn = 1\nrestart = \"kill\"": "restart: not with churn",
 	} {
 		table, err := DecodeTable([]byte(text))
 		if err == nil {

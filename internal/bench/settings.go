@@ -16,6 +16,9 @@ type Setting struct {
 	Key   string // in a TOML file; a flag has "-" for "_"
 	Usage string // a word in backquotes names the value
 	Bool  bool
+	// Plan tells that the setting is for plans of package compare alone,
+	// which starts the broker.
+	Plan bool
 }
 
 // setting adds where the value goes.
@@ -58,6 +61,8 @@ func settings() []setting {
 		number("messages", "`number` of messages of each flow; the run ends when all have arrived", func(s *Scenario) any { return &s.Messages }),
 		yes("persistent", "subscribers have sessions that outlive the connection", func(s *Scenario) any { return &s.Keep }),
 		yes("offline", "subscribers leave before the publishers begin, and return for their messages at the end", func(s *Scenario) any { return &s.Offline }),
+		number("returning", "`number` of subscribers that return, of those that left (all)", func(s *Scenario) any { return &s.Returning }),
+		{Setting{Key: "restart", Usage: "before they return, the broker is ended and started again: stop (SIGTERM) or kill (SIGKILL)", Plan: true}, func(s *Scenario) any { return &s.Restart }},
 		number("connect_rate", "connections per second at which clients connect; a `number` (as fast as the broker goes)", func(s *Scenario) any { return &s.ConnectRate }),
 		number("keep_alive", "keep-alive `time` of all clients", func(s *Scenario) any { return &s.KeepAlive }),
 		number("churn", "clients per second that connect, subscribe and leave meanwhile; a `number`", func(s *Scenario) any { return &s.Churn }),
@@ -67,7 +72,7 @@ func settings() []setting {
 		number("warm_up", "`time` before measuring begins", func(s *Scenario) any { return &s.WarmUp }),
 		number("duration", "`time` of measuring", func(s *Scenario) any { return &s.Duration }),
 		number("drain", "`time` without any progress after which messages under way count as lost", func(s *Scenario) any { return &s.Drain }),
-		number("settle", "`time` between connecting and publishing", func(s *Scenario) any { return &s.Settle }),
+		number("settle", "`time` between connecting and publishing, and before subscribers that left return", func(s *Scenario) any { return &s.Settle }),
 		yes("allow_loss", "losses are counted, but are no fault", func(s *Scenario) any { return &s.AllowLoss }),
 	}
 }
@@ -93,6 +98,8 @@ func assign(field any, value string) (err error) {
 		*p = value
 	case *Filter:
 		*p = Filter(value)
+	case *Restart:
+		*p = Restart(value)
 	case *int:
 		*p, err = number(value)
 	case *float64:

@@ -150,6 +150,11 @@ func (w *worker) run(ctx context.Context) error {
 	if err := w.publishAll(ctx); err != nil {
 		return err
 	}
+	if w.s.Offline {
+		if err := w.settleAcknowledgements(ctx); err != nil {
+			return err
+		}
+	}
 	w.reports <- report{Sent: w.sentTable()}
 	finish, err := w.await(ctx)
 	if err != nil {

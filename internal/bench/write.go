@@ -122,8 +122,15 @@ func (r *Result) WriteTable(w io.Writer) error {
 	if s := r.SlowReads; s != nil {
 		fmt.Fprintf(t, "slow readers\t%d received %d, lost %d, %d disconnected\n", s.Readers, s.Received, s.Lost, s.Disconnected)
 	}
+	if s := r.Restarted; s != nil {
+		fmt.Fprintf(t, "restarted\t%s in %.2f s, first CONNACK after %.2f s\n", s.How, s.StopSeconds, s.StartSeconds)
+	}
 	if s := r.Resumed; s != nil {
-		fmt.Fprintf(t, "resumed\t%d sessions, %d messages in %.2f s, %.0f/s\n", s.Sessions, s.Messages, s.Seconds, s.PerSecond)
+		fmt.Fprintf(t, "resumed\t%d sessions, %d messages in %.2f s, %.0f/s", s.Sessions, s.Messages, s.Seconds, s.PerSecond)
+		if s.MicrosPerMsg > 0 {
+			fmt.Fprintf(t, ", %.2f µs of the broker's CPU each", s.MicrosPerMsg)
+		}
+		fmt.Fprintln(t)
 	}
 	for _, u := range []struct {
 		name string

@@ -119,7 +119,7 @@ func (o *benchOptions) flags(f *pflag.FlagSet) {
 	f.StringVarP(&o.output, "output", "o", "table", "print the result in this `form`: table, json, or go (for benchstat)")
 	f.BoolVar(&o.progress, "progress", false, "tell on standard error how it gets on, also where that isn't a terminal")
 	f.StringVarP(&o.file, "file", "f", "", "read settings of the scenario from a TOML `file`; its key \"scenario\" may name one to begin with")
-	for _, s := range bench.Settings() {
+	for _, s := range flagSettings() {
 		name := flagOfSetting(s.Key)
 		if s.Bool {
 			f.Bool(name, false, s.Usage)
@@ -127,6 +127,11 @@ func (o *benchOptions) flags(f *pflag.FlagSet) {
 			f.String(name, "", s.Usage)
 		}
 	}
+}
+
+// flagSettings are the settings of a scenario that are flags.
+func flagSettings() []bench.Setting {
+	return slices.DeleteFunc(bench.Settings(), func(s bench.Setting) bool { return s.Plan })
 }
 
 func flagOfSetting(key string) string { return strings.ReplaceAll(key, "_", "-") }
@@ -147,7 +152,7 @@ func (o *benchOptions) scenario(f *pflag.FlagSet, args []string) (bench.Scenario
 	if len(args) > 0 {
 		table["scenario"] = args[0]
 	}
-	for _, s := range bench.Settings() {
+	for _, s := range flagSettings() {
 		if flag := f.Lookup(flagOfSetting(s.Key)); flag.Changed {
 			table[s.Key] = flag.Value.String()
 		}

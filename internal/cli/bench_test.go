@@ -47,7 +47,7 @@ func TestBenchHelp(t *testing.T) {
 			t.Errorf("no %s, such as %s", n.Pattern, n.Example)
 		}
 	}
-	for _, s := range bench.Settings() {
+	for _, s := range flagSettings() {
 		if !strings.Contains(help, "--"+flagOfSetting(s.Key)+" ") {
 			t.Errorf("no --%s", flagOfSetting(s.Key))
 		}

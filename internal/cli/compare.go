@@ -139,7 +139,7 @@ func (o *compareOptions) measure(cmd *cobra.Command, w World, name string) (*com
 	revision := cmp.Or(o.commit, strings.TrimPrefix(strings.Trim(commit(), " ()"), "commit "))
 	command := strings.Join(append([]string{"midge"}, w.Args...), " ")
 	live := &progressLine{out: cmd.ErrOrStderr(), terminal: isTerminal(w.Stderr)}
-	runOptions := bench.Options{Worker: []string{program, "bench", "worker"}, Command: command, Build: build()}
+	runOptions := bench.Options{Discard: true, Worker: []string{program, "bench", "worker"}, Command: command, Build: build()}
 	if live.terminal {
 		runOptions.Progress = live.show
 	}

@@ -80,6 +80,7 @@ type Run struct {
 	Round    int           `json:"round"` // from 1
 	Scenario string        `json:"scenario"`
 	Broker   string        `json:"broker"`
+	Sync     float64       `json:"sync_seconds,omitempty"` // that the disk takes for a small write, just before the run
 	Result   *bench.Result `json:"result,omitempty"`
 	Error    string        `json:"error,omitempty"`  // why there is no result, or what the broker did besides
 	Output   string        `json:"output,omitempty"` // the end of what the broker printed; only with an error
@@ -224,21 +225,27 @@ type turn struct {
 
 // least is the time that the plan takes if brokers start and stop at once.
 func (p *Plan) least() (sum time.Duration) {
-	for i := range p.Scenarios {
-		s := &p.Scenarios[i].Scenario
-		sum += time.Duration(s.WarmUp + s.Duration + s.Settle)
+	for _, t := range p.order() {
+		s := &t.scenario.Scenario
+		if sum += time.Duration(s.Settle); s.Messages == 0 {
+			sum += time.Duration(s.WarmUp + s.Duration)
+		}
 		if s.ConnectRate > 0 {
 			sum += time.Duration(float64(s.Publishers+s.Subscribers+s.Clients) / s.ConnectRate * float64(time.Second))
 		}
 	}
-	return (sum * time.Duration(p.Rounds*len(p.Brokers))).Round(time.Second)
+	return sum.Round(time.Second)
 }
 
-// order lists the runs: A B A B for each scenario, round by round.
+// order lists the runs: A B A B for each scenario, round by round, without the
+// brokers that a scenario leaves out.
 func (p *Plan) order() (all []turn) {
 	for round := range p.Rounds {
 		for s := range p.Scenarios {
 			for b := range p.Brokers {
+				if !p.Scenarios[s].has(p.Brokers[b].Name) {
+					continue
+				}
 				all = append(all, turn{round + 1, &p.Scenarios[s], &p.Brokers[b]})
 			}
 		}
@@ -248,7 +255,7 @@ func (p *Plan) order() (all []turn) {
 
 // run measures one scenario against a new process of one broker.
 func (d *doing) run(ctx context.Context, round int, s *Scenario, b *Broker) Run {
-	run := Run{Round: round, Scenario: s.Name, Broker: b.Name}
+	run := Run{Round: round, Scenario: s.Name, Broker: b.Name, Sync: syncTime(d.temporary).Seconds()}
 	server, err := d.start(ctx, b)
 	if err != nil {
 		run.Error = err.Error()
@@ -258,6 +265,13 @@ func (d *doing) run(ctx context.Context, round int, s *Scenario, b *Broker) Run 
 	if err == nil {
 		target := b.Target
 		target.Name, target.Address, target.PID = b.Name, server.address, pid
+		target.Restart = func(ctx context.Context, kill bool) (bench.Restarting, error) {
+			r, err := server.restart(ctx, kill, d.plan)
+			if err == nil {
+				r.PID, err = d.pid(ctx, b, server)
+			}
+			return r, err
+		}
 		run.Result, err = server.during(ctx, func(ctx context.Context) (*bench.Result, error) {
 			return d.options.Measure(ctx, target, s.Scenario)
 		})

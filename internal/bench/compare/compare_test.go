@@ -180,6 +180,104 @@ func TestDeath(t *testing.T) {
 	tidy(t)
 }
 
+// TestRestart proves that a broker that is ended on purpose in the middle of a
+// run and started again is another process at the same place, that nobody takes
+// it for one that has died, and that a death after it is noticed.
+func TestRestart(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		for _, dies := range []bool{false, true} {
+			p := planOf(t, "good")
+			p.Brokers[0].Files = []File{{"kept", "text"}}
+			c, err := Do(t.Context(), p, Options{Measure: func(ctx context.Context, target bench.Target, _ bench.Scenario) (*bench.Result, error) {
+				r, err := target.Restart(ctx, kill)
+				if err != nil || r.PID == target.PID || r.PID == 0 || r.Start <= 0 || r.Stop <= 0 {
+					t.Errorf("%+v, %v; it was process %d", r, err, target.PID)
+				}
+				if err := answers(ctx, target.Address); err != nil {
+					t.Error(err)
+				}
+				if p, err := os.FindProcess(r.PID); err == nil && dies {
+					p.Kill() //nolint:errcheck // the context tells
+					<-ctx.Done()
+				}
+				return &bench.Result{}, ctx.Err()
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := ""
+			if dies {
+				want = "the broker ended in the middle of the run: signal: killed"
+			}
+			if c.Runs[0].Error != want {
+				t.Errorf("kill %v, dies %v: %q", kill, dies, c.Runs[0].Error)
+			}
+			tidy(t)
+		}
+	}
+}
+
+// TestSomeBrokers proves that a scenario takes only the brokers that it names,
+// and that the report and the choice of brokers get on with it.
+func TestSomeBrokers(t *testing.T) {
+	const text = `
+[[broker]]
+name = "a"
+command = ["a"]
+[[broker]]
+name = "b"
+command = ["b"]
+[[scenario]]
+scenario = "throughput-1"
+[[scenario]]
+scenario = "throughput-2"
+brokers = ["b"]
+`
+	p, err := Parse("p.toml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Rounds = 1
+	var order []string
+	c := &Comparison{Base: "a", Rounds: 1, Brokers: []Contender{{Name: "a"}, {Name: "b"}}}
+	for _, s := range p.Scenarios {
+		c.Scenarios = append(c.Scenarios, Load{Name: s.Name, Headline: "rate", Scenario: s.Scenario})
+	}
+	for _, turn := range p.order() {
+		order = append(order, turn.scenario.Name+" "+turn.broker.Name)
+		c.Runs = append(c.Runs, Run{Round: 1, Scenario: turn.scenario.Name, Broker: turn.broker.Name, Sync: 0.002, Result: &bench.Result{
+			Received: bench.Count{Messages: 1, PerSecond: 1000}, BrokerUse: &bench.Usage{WrittenBytes: 5},
+		}})
+	}
+	if want := []string{"throughput-1 a", "throughput-1 b", "throughput-2 b"}; !slices.Equal(order, want) {
+		t.Errorf("order %v", order)
+	}
+	var b strings.Builder
+	if err := c.WriteMarkdown(&b, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| received | 1,000 msg/s | 1,000 msg/s ≈ ×1.00 |", "| received | – | 1,000 msg/s |", "- Disk: an fsync after 4 KiB appended took 2 ms"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if err := c.WriteHTML(&b); err != nil {
+		t.Error(err)
+	}
+	if err := c.WriteSVG(&b); err != nil {
+		t.Error(err)
+	}
+	if err := p.Choose([]string{"a"}, nil); err != nil || len(p.Scenarios) != 1 {
+		t.Errorf("%d scenarios are left to a, %v", len(p.Scenarios), err)
+	}
+	if err := p.Choose(nil, []string{"throughput-2"}); err == nil {
+		t.Error("nothing is left, and that is no error")
+	}
+	if _, err := Parse("p.toml", []byte(strings.Replace(text, `brokers = ["b"]`, `brokers = ["c"]`, 1))); err == nil || err.Error() != "p.toml:12: brokers: there is no broker c" {
+		t.Error(err)
+	}
+}
+
 // TestFaults proves that what the bench reports fails the comparison.
 func TestFaults(t *testing.T) {
 	for _, tt := range []struct {

@@ -33,6 +33,9 @@ func figures() []Figure {
 		{"rate", "received", "msg/s", 1, func(r *bench.Result) (float64, bool) {
 			return r.Received.PerSecond, r.Received.Messages > 0
 		}},
+		{"published", "published for clients that are away", "msg/s", 1, func(r *bench.Result) (float64, bool) {
+			return r.Published.PerSecond, r.Scenario.Offline && r.Published.Messages > 0
+		}},
 		{"resumed", "delivered to resumed sessions", "msg/s", 1, func(r *bench.Result) (float64, bool) {
 			if r.Resumed == nil {
 				return 0, false
@@ -66,8 +69,22 @@ func figures() []Figure {
 			return whenIdle(func(r *bench.Result) (float64, bool) { return latency(r.Connects.Time, p99) })(r)
 		}},
 		{"cpu", "broker CPU per message", "s", -1, ofBroker(func(u *bench.Usage) float64 { return u.MicrosPerMsg / 1e6 })},
+		{"cpu-resumed", "broker CPU per message to resumed sessions", "s", -1, ofResumed(func(u *bench.Resumed) float64 { return u.MicrosPerMsg / 1e6 })},
+		{"written", "written to disk per message", "B", -1, ofBroker(func(u *bench.Usage) float64 { return u.WrittenPerMsg })},
+		{"restart", "start to first CONNACK, after the restart", "s", -1, ofRestart(func(s *bench.Restarted) float64 { return s.StartSeconds })},
+		{"stop", "end of the process, before the restart", "s", -1, ofRestart(func(s *bench.Restarted) float64 { return s.StopSeconds })},
 		{"cpu-connect", "broker CPU per connection made", "s", -1, whenIdle(ofBroker(func(u *bench.Usage) float64 { return u.ConnectMicros / 1e6 }))},
 		{"memory", "broker memory", "B", -1, ofBroker(func(u *bench.Usage) float64 { return float64(u.RSS) })},
+		{"memory-empty", "memory of the broker without clients", "B", -1, whenIdle(ofBroker(func(u *bench.Usage) float64 { return float64(u.EmptyRSS) }))},
+		{"memory-session", "memory per session", "B", -1, func(r *bench.Result) (float64, bool) {
+			if r.BrokerUse == nil || !r.Scenario.Offline {
+				return 0, false
+			}
+			return r.BrokerUse.RSSPerConn, r.BrokerUse.RSSPerConn > 0
+		}},
+		{"memory-message", "memory per waiting message", "B", -1, ofBroker(func(u *bench.Usage) float64 { return u.RSSPerMsg })},
+		{"memory-growth", "growth of memory while sessions get their messages", "B", -1, ofResumed(func(u *bench.Resumed) float64 { return float64(u.RSSGrowth) })},
+		{"memory-restart", "memory per session after the restart", "B", -1, ofRestart(func(s *bench.Restarted) float64 { return s.RSSPerClient })},
 		{"memory-connection", "memory per connection", "B", -1, whenIdle(ofBroker(func(u *bench.Usage) float64 { return u.RSSPerConn }))},
 		{"bench-cpu", "bench CPU per message", "s", 0, func(r *bench.Result) (float64, bool) {
 			return r.BenchUse.MicrosPerMsg / 1e6, r.BenchUse.MicrosPerMsg > 0
@@ -83,6 +100,28 @@ func ofBroker(pick func(*bench.Usage) float64) func(*bench.Result) (float64, boo
 			return 0, false
 		}
 		v := pick(r.BrokerUse)
+		return v, v > 0
+	}
+}
+
+// ofResumed picks from what sessions got that were resumed; 0 means not measured.
+func ofResumed(pick func(*bench.Resumed) float64) func(*bench.Result) (float64, bool) {
+	return func(r *bench.Result) (float64, bool) {
+		if r.Resumed == nil {
+			return 0, false
+		}
+		v := pick(r.Resumed)
+		return v, v > 0
+	}
+}
+
+// ofRestart picks from the restart of the broker; 0 means not measured.
+func ofRestart(pick func(*bench.Restarted) float64) func(*bench.Result) (float64, bool) {
+	return func(r *bench.Result) (float64, bool) {
+		if r.Restarted == nil {
+			return 0, false
+		}
+		v := pick(r.Restarted)
 		return v, v > 0
 	}
 }
@@ -116,6 +155,8 @@ func figureKeys() (keys []string) {
 // headline is the key of the figure that a scenario is about.
 func headline(s bench.Scenario) string {
 	switch {
+	case s.Restart != bench.RestartNone:
+		return "restart"
 	case s.Offline:
 		return "resumed"
 	case s.Churn > 0:

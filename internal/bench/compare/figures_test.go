@@ -112,6 +112,9 @@ func TestHeadlines(t *testing.T) {
 		if _, ok := figureOf(got); !ok || got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
+		if s.Restart = bench.RestartKill; headline(s) != "restart" {
+			t.Errorf("%s with a restart: %s", name, headline(s))
+		}
 	}
 	for _, n := range bench.Names() {
 		s, err := bench.Parse(n.Example)
@@ -139,21 +142,35 @@ func TestFigures(t *testing.T) {
 		Connects: bench.Connects{Clients: 10, PerSecond: 5, Time: &bench.Latency{P99: 2e6}},
 		Received: bench.Count{Messages: 1, PerSecond: 3},
 		Latency:  &bench.Latency{P50: 1e3, P99: 2e3, P999: 3e3, Max: 4e3}, LastReceipt: &bench.Latency{P50: 5e3, Max: 6e3},
-		AckLatency: &bench.Latency{P50: 7e3, P99: 8e3}, Lag: &bench.Latency{P99: 9e3}, Resumed: &bench.Resumed{PerSecond: 11},
-		BrokerUse: &bench.Usage{MicrosPerMsg: 12, ConnectMicros: 13, RSS: 14, RSSPerConn: 15}, BenchUse: bench.Usage{MicrosPerMsg: 16},
+		AckLatency: &bench.Latency{P50: 7e3, P99: 8e3}, Lag: &bench.Latency{P99: 9e3}, Resumed: &bench.Resumed{PerSecond: 11, MicrosPerMsg: 17, RSSGrowth: 18},
+		BrokerUse: &bench.Usage{MicrosPerMsg: 12, ConnectMicros: 13, RSS: 14, RSSPerConn: 15, WrittenPerMsg: 19, RSSPerMsg: 20, EmptyRSS: 21}, BenchUse: bench.Usage{MicrosPerMsg: 16},
+		Restarted: &bench.Restarted{StopSeconds: 22, StartSeconds: 23, RSSPerClient: 24}, Published: bench.Count{Messages: 1, PerSecond: 25},
 	}
 	for key, want := range map[string]float64{
 		"rate": 3, "resumed": 11, "p50": 1e-6, "p99": 2e-6, "p99.9": 3e-6, "max": 4e-6, "last": 5e-6, "last-max": 6e-6, "ack-p50": 7e-6,
 		"ack-p99": 8e-6, "connects": 5, "connect-p99": 2e-3, "cpu": 12e-6, "cpu-connect": 13e-6, "memory": 14, "memory-connection": 15,
-		"bench-cpu": 16e-6, "lag": 9e-6,
+		"bench-cpu": 16e-6, "lag": 9e-6, "cpu-resumed": 17e-6, "memory-growth": 18, "written": 19, "memory-message": 20, "memory-empty": 21,
+		"stop": 22, "restart": 23, "memory-restart": 24,
 	} {
 		f, known := figureOf(key)
 		if got, ok := f.of(full); !known || !ok || math.Abs(got-want) > want*1e-9 {
 			t.Errorf("%s: %v, want %v", key, got, want)
 		}
 	}
-	full.Scenario.Publishers = 1
-	for _, key := range []string{"connects", "connect-p99", "cpu-connect", "memory-connection"} {
+	for _, key := range []string{"published", "memory-session"} {
+		f, _ := figureOf(key)
+		if _, ok := f.of(full); ok {
+			t.Errorf("%s: nobody is away", key)
+		}
+	}
+	full.Scenario.Publishers, full.Scenario.Offline = 1, true
+	for key, want := range map[string]float64{"published": 25, "memory-session": 15} {
+		f, _ := figureOf(key)
+		if got, ok := f.of(full); !ok || got != want {
+			t.Errorf("%s: %v, want %v", key, got, want)
+		}
+	}
+	for _, key := range []string{"connects", "connect-p99", "cpu-connect", "memory-connection", "memory-empty"} {
 		f, _ := figureOf(key)
 		if _, ok := f.of(full); ok {
 			t.Errorf("%s: messages blur it", key)

@@ -243,6 +243,7 @@ func (c *Comparison) facts() (all []fact) {
 	}
 	add("Rounds", fmt.Sprintf("%d, interleaved; a new broker process for each run", c.Rounds))
 	add("Load average", c.loadText())
+	add("Disk", c.disk())
 	add("Noise", c.noise())
 	return all
 }

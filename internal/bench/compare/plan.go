@@ -55,8 +55,14 @@ type File struct {
 type Scenario struct {
 	Name     string
 	About    string
-	Headline string // key of the figure that matters most; empty for what the scenario suggests
+	Headline string   // key of the figure that matters most; empty for what the scenario suggests
+	Brokers  []string // that take part; empty for all
 	Scenario bench.Scenario
+}
+
+// has reports whether a broker takes part.
+func (s *Scenario) has(broker string) bool {
+	return len(s.Brokers) == 0 || slices.Contains(s.Brokers, broker)
 }
 
 // Placeholders explains what the texts of a broker may contain.
@@ -96,7 +102,7 @@ func ReadFile(name string) (*Plan, error) {
 
 // Parse reads a plan. All its faults are joined, each with file and line.
 func Parse(name string, text []byte) (*Plan, error) {
-	r := &planReader{plan: &Plan{Name: name, Text: string(text), Rounds: defaultRounds, Ready: defaultReady, Stop: defaultStop}}
+	r := &planReader{brokersLine: map[string]int{}, plan: &Plan{Name: name, Text: string(text), Rounds: defaultRounds, Ready: defaultReady, Stop: defaultStop}}
 	doc, err := readTables(text)
 	if err != nil {
 		r.errs = append(r.errs, locate(name, err))
@@ -117,7 +123,9 @@ func Parse(name string, text []byte) (*Plan, error) {
 type planReader struct {
 	plan     *Plan
 	baseLine int
-	errs     []error
+	// brokersLine is where a scenario says which brokers take part.
+	brokersLine map[string]int
+	errs        []error
 }
 
 func (r *planReader) fault(line int, format string, args ...any) {
@@ -248,6 +256,9 @@ func (r *planReader) scenario(t table) {
 		case "about":
 			r.text(e, &s.About)
 			continue
+		case "brokers":
+			r.words(e, &s.Brokers)
+			continue
 		case "headline":
 			r.text(e, &s.Headline)
 			if _, ok := figureOf(s.Headline); !ok {
@@ -282,6 +293,7 @@ func (r *planReader) scenario(t table) {
 	if slices.ContainsFunc(r.plan.Scenarios, func(other Scenario) bool { return other.Name == s.Name }) {
 		r.fault(cmp.Or(line["name"], t.line), "scenario %s: there is one of that name before; set name", s.Name)
 	}
+	r.brokersLine[s.Name] = line["brokers"]
 	r.plan.Scenarios = append(r.plan.Scenarios, s)
 }
 
@@ -301,7 +313,14 @@ func (r *planReader) check() {
 	if p.Base == "" && len(p.Brokers) > 0 {
 		p.Base = p.Brokers[0].Name
 	}
-	if p.Base != "" && !slices.ContainsFunc(p.Brokers, func(b Broker) bool { return b.Name == p.Base }) {
+	for _, s := range p.Scenarios {
+		for _, name := range s.Brokers {
+			if !p.knows(name) {
+				r.fault(r.brokersLine[s.Name], "brokers: there is no broker %s", name)
+			}
+		}
+	}
+	if p.Base != "" && !p.knows(p.Base) {
 		r.fault(r.baseLine, "base: there is no broker %s", p.Base)
 	}
 }
@@ -362,10 +381,16 @@ func (r *planReader) holders(line int, key string, texts ...string) {
 	}
 }
 
-// Choose leaves only the brokers and scenarios named; none named means all.
+// knows reports whether there is a broker of that name.
+func (p *Plan) knows(broker string) bool {
+	return slices.ContainsFunc(p.Brokers, func(b Broker) bool { return b.Name == broker })
+}
+
+// Choose leaves only the brokers and scenarios named; none named means all. A
+// scenario of which no broker is left goes too.
 func (p *Plan) Choose(brokers, scenarios []string) error {
 	for _, name := range brokers {
-		if !slices.ContainsFunc(p.Brokers, func(b Broker) bool { return b.Name == name }) {
+		if !p.knows(name) {
 			return fmt.Errorf("plan %s: no broker %s", p.Name, name)
 		}
 	}
@@ -382,6 +407,12 @@ func (p *Plan) Choose(brokers, scenarios []string) error {
 	}
 	if len(scenarios) > 0 {
 		p.Scenarios = slices.DeleteFunc(p.Scenarios, func(s Scenario) bool { return !slices.Contains(scenarios, s.Name) })
+	}
+	p.Scenarios = slices.DeleteFunc(p.Scenarios, func(s Scenario) bool {
+		return !slices.ContainsFunc(p.Brokers, func(b Broker) bool { return s.has(b.Name) })
+	})
+	if len(p.Scenarios) == 0 {
+		return fmt.Errorf("plan %s: no scenario is left for these brokers", p.Name)
 	}
 	return nil
 }

@@ -37,6 +37,11 @@ type server struct {
 	holders map[string]string
 	log     *os.File
 	program *program.Program
+
+	// Of during.
+	gone      context.CancelFunc
+	unwatched chan struct{}
+	watcher   sync.WaitGroup
 }
 
 // start starts a broker in a directory of its own and waits until it answers.
@@ -103,31 +108,63 @@ func (s *server) ready(ctx context.Context, limit time.Duration) error {
 }
 
 // during calls f, whose context ends when the broker does. A broker that ends
-// meanwhile is an error, whatever f has made of it.
+// meanwhile, unless restart has ended it, is an error, whatever f has made of it.
 func (s *server) during(ctx context.Context, f func(context.Context) (*bench.Result, error)) (*bench.Result, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	returned := make(chan struct{})
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		select {
-		case <-s.program.Done():
-			cancel()
-		case <-returned:
-		}
-	})
+	ctx, s.gone = context.WithCancel(ctx)
+	defer s.gone()
+	s.watch()
 	result, err := f(ctx)
-	close(returned)
-	watch.Wait()
-	select {
-	case <-s.program.Done():
+	if s.unwatch(); s.program.Ended() {
 		if result != nil && result.Interrupted > 0 {
 			result = nil // a part of a run is nothing to compare
 		}
 		return result, fmt.Errorf("the broker ended in the middle of the run: %s", s.program.Exit())
-	default:
-		return result, err
 	}
+	return result, err
+}
+
+// watch calls gone when the broker ends, until unwatch.
+func (s *server) watch() {
+	s.unwatched = make(chan struct{})
+	s.watcher.Go(func() {
+		select {
+		case <-s.program.Done():
+			s.gone()
+		case <-s.unwatched:
+		}
+	})
+}
+
+func (s *server) unwatch() {
+	close(s.unwatched)
+	s.watcher.Wait()
+}
+
+// restart ends the broker, with SIGKILL or SIGTERM, and starts it again in the
+// same directory and on the same ports. It is called by f of during.
+func (s *server) restart(ctx context.Context, kill bool, p *Plan) (bench.Restarting, error) {
+	s.unwatch()
+	defer s.watch()
+	if s.program.Ended() {
+		return bench.Restarting{}, errors.New("it has ended already")
+	}
+	var r bench.Restarting
+	begin := time.Now()
+	if kill {
+		s.program.Kill()
+	} else if err := s.program.Stop(p.Stop); err != nil {
+		return r, fmt.Errorf("stop it: %w", err)
+	}
+	r.Stop = time.Since(begin)
+	begin = time.Now()
+	if err := s.launch(); err != nil {
+		return r, err
+	}
+	if err := s.ready(ctx, p.Ready); err != nil {
+		return r, err
+	}
+	r.Start = time.Since(begin)
+	return r, nil
 }
 
 // stop ends the broker and all processes of its group: SIGTERM, and SIGKILL
