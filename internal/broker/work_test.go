@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"midge/internal/packet"
 )
@@ -390,4 +391,21 @@ func TestPanic(t *testing.T) {
 			}
 		})
 	}
+}
+
+// expire implements expirer.
+func (c *clumsy) expire(*shard) { c.fail("turn") }
+
+// TestPanicInTurn lets a turn meet a fault of the broker, which ends the process
+// with a line that says where.
+func TestPanicInTurn(t *testing.T) {
+	w := newWorld(t, Config{Shards: 2, Sys: -1})
+	c := &clumsy{at: "turn"}
+	w.b.shards[1].timers.start(&timer{owner: c}, w.now+tick)
+	defer func() {
+		if v, want := recover(), "midge: shard 1: in its turn: clumsy"; v != want {
+			t.Errorf("the process ended with %v, want %s", v, want)
+		}
+	}()
+	w.pass(time.Second)
 }
