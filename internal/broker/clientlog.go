@@ -51,6 +51,7 @@ const (
 	clientDelayed    = "client delayed"      // see contest
 	clientConnects   = "client connected"    // see clientLog.connections
 	clientDisconnect = "client disconnected" // the same
+	connectionEnds   = "connection ended"    // that was no client's
 )
 
 func (l *clientLog) init(cfg *Config) {
@@ -158,6 +159,14 @@ func (s *shard) logsConnections() bool {
 func (s *shard) logConnection(what, id string, attrs ...slog.Attr) {
 	l := &s.b.clients
 	l.log.LogAttrs(context.Background(), l.connectionLevel(), what, append([]slog.Attr{slog.String("client", id)}, attrs...)...)
+}
+
+// logEnd writes a line for debugging about a connection that ends before it is a
+// client's.
+func (s *shard) logEnd(c *conn, why string) {
+	if l := &s.b.clients; l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug(connectionEnds, "remote", remoteText(c.net.Remote()), "reason", why)
+	}
 }
 
 // codeText is a reason code as the standard writes it.

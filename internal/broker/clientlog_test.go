@@ -140,6 +140,73 @@ func (denying) Connect(r Request, _ func(packet.ReasonCode)) (packet.ReasonCode,
 func (denying) Publish(_ string, topic []byte) bool    { return string(topic) != "secret" }
 func (denying) Subscribe(_ string, filter string) bool { return filter != "secret" }
 
+// TestDebugSaysEachEnd ends connections in every way, before and after CONNECT:
+// for each there is one line with the reason, with and without lines for clients
+// that come and go.
+func TestDebugSaysEachEnd(t *testing.T) {
+	loses := func(err error) func(w *world, p *peer) {
+		return func(w *world, p *peer) {
+			p.told, p.closed = true, true
+			w.b.shards[p.shard].Closed(p, err)
+		}
+	}
+	sends := func(b ...byte) func(w *world, p *peer) { return func(_ *world, p *peer) { p.bytes(b) } }
+	passes := func(d time.Duration) func(w *world, p *peer) { return func(w *world, _ *peer) { w.pass(d) } }
+	const never, lost = "the peer closed the connection", "the connection was lost: unexpected EOF"
+	for _, tt := range []struct {
+		name   string
+		client bool // after CONNECT
+		end    func(w *world, p *peer)
+		reason string
+	}{
+		{"the peer leaves", false, loses(nil), never},
+		{"the network breaks", false, loses(io.ErrUnexpectedEOF), lost},
+		{"garbage", false, sends([]byte("GET / HTTP/1.1\r\n\r\n")...), "the first packet is not CONNECT"},
+		{"no right", false, sends(connectOf("no")...), "access was denied"},
+		{"half a CONNECT", false, func(w *world, p *peer) { p.bytes(connectOf("half")[:5]); w.pass(time.Minute) }, "no CONNECT in time"},
+		{"too small for CONNACK", false, func(_ *world, p *peer) {
+			c := packet.Connect{Version: packet.V5, ClientID: []byte("small"), CleanStart: true}
+			mostBytes(2)(&c)
+			p.bytes(c.Append(nil))
+		}, "Maximum Packet Size is too small for CONNACK"},
+		{"the peer leaves", true, loses(nil), never},
+		{"the network breaks", true, loses(io.ErrUnexpectedEOF), lost},
+		{"DISCONNECT", true, sends(0xE0, 0), "DISCONNECT from the client"},
+		{"a fault", true, sends(0xF0, 0), "AUTH"},
+		{"silence", true, passes(time.Minute), "silent for longer"},
+		{"another one", true, func(w *world, _ *peer) { w.dial(packet.V5).bytes(connectOf("it")) }, "another connection uses the client id"},
+	} {
+		for _, quiet := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/client=%t/quiet=%t", tt.name, tt.client, quiet), func(t *testing.T) {
+				lines := &bytes.Buffer{}
+				w := newWorld(t, Config{
+					Shards: 1, Sys: -1, QuietConnections: quiet, Access: denying{},
+					Logger: slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
+				})
+				var p *peer
+				what := `msg="connection ended"`
+				if tt.client {
+					what = `msg="client disconnected" client=it`
+					p = w.connect(packet.V5, "it", func(c *packet.Connect) { c.KeepAlive = 10 })
+				} else {
+					p = w.dial(packet.V5)
+				}
+				tt.end(w, p)
+				w.turn()
+				found := 0
+				for line := range strings.Lines(lines.String()) {
+					if strings.Contains(line, what) && strings.Contains(line, tt.reason) {
+						found++
+					}
+				}
+				if found != 1 || !p.closed {
+					t.Errorf("%d lines with %s and %q, closed %t, in\n%s", found, what, tt.reason, p.closed, lines)
+				}
+			})
+		}
+	}
+}
+
 // TestLogInAStorm refuses thousands of connections of one address and some of
 // another, and counts lines.
 func TestLogInAStorm(t *testing.T) {

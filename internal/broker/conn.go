@@ -170,13 +170,16 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 	delete(s.unconnected, c)
 	delete(s.joining, c)
 	delete(s.behind, c)
-	if cl := c.client; cl != nil {
-		if s.logsConnections() {
-			s.logConnection(clientDisconnect, cl.id, slog.String("reason", why))
-		}
-		c.client, c.route = nil, nil
-		s.detach(cl, will)
+	cl := c.client
+	if cl == nil {
+		s.logEnd(c, why)
+		return
 	}
+	if s.logsConnections() {
+		s.logConnection(clientDisconnect, cl.id, slog.String("reason", why))
+	}
+	c.client, c.route = nil, nil
+	s.detach(cl, will)
 }
 
 // Data implements engine.Shard.
