@@ -26,6 +26,7 @@ func logged(t *testing.T, cfg Config) (*world, *bytes.Buffer) {
 func TestLogSaysWhatHappensToClients(t *testing.T) {
 	type want []string
 	deny := func(c *Config) { c.Access = denying{} }
+	slow := func(c *Config) { c.Limits.PendingBytes = 4096 }
 	few := func(c *Config) {
 		c.Limits.Connections, c.Limits.Subscriptions, c.Limits.TopicLevels, c.Limits.RetainedMessages = 2, 1, 3, 1
 	}
@@ -99,6 +100,37 @@ func TestLogSaysWhatHappensToClients(t *testing.T) {
 			c.next(packet.PUBACK)
 			c.publish("b", "x", 1, true)
 		}, want{`msg="client limited"`, "client=a", `code="0x97 `}},
+		{"reads nothing", slow, func(w *world) {
+			p := w.connect(packet.V5, "a")
+			p.subscribe("t", 1)
+			p.deaf = true
+			pub := w.connect(packet.V5, "b")
+			for range 10 {
+				pub.publish("t", string(make([]byte, 1000)), 1, false)
+			}
+			w.pass(2 * slowPatience)
+		}, want{`msg="client closed"`, "level=WARN", "client=a", "read nothing for too long", `code="0x97 `}},
+		{"asks and does not read", slow, func(w *world) {
+			p := w.connect(packet.V5, "a")
+			p.deaf = true
+			for range 3000 { // 2,048 answers are as many as may wait, and as many again are asked for
+				p.bytes([]byte{0xC0, 0, 0xC0, 0})
+			}
+		}, want{`msg="client closed"`, "level=WARN", "client=a", "too much output", `code="0x97 `}},
+		{"comes while memory is short", nil, func(w *world) {
+			w.press(RefuseConnects)
+			w.dial(packet.V5).bytes(connectOf("late"))
+		}, want{`msg="client refused"`, "level=WARN", "client=late", "limits.memory", `code="0x97 `}},
+		{"takes an id from another", nil, func(w *world) {
+			w.connect(packet.V5, "a")
+			w.connect(packet.V5, "a")
+			w.dial(packet.V5).bytes(connectOf("a"))
+		}, want{`msg="client delayed"`, "level=WARN", "client=a", "clause=MQTT-3.1.4-3"}},
+		{"takes no CONNACK", nil, func(w *world) {
+			c := packet.Connect{Version: packet.V5, ClientID: []byte("small"), CleanStart: true}
+			mostBytes(2)(&c)
+			w.dial(packet.V5).bytes(c.Append(nil))
+		}, want{`msg="client refused"`, "level=WARN", "client=small", "Maximum Packet Size", "clause=v5/"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := Config{Shards: 2, Sys: -1}
