@@ -417,6 +417,7 @@ type simLine struct {
 	way      []byte
 	welcomed bool // CONNACK has come
 	hanging  bool // what is under way is lost, and then the connection
+	slow     bool // its client reads slowly at first
 }
 
 func (h *history) dial(a *actor, rate int) *simLine {
@@ -424,7 +425,7 @@ func (h *history) dial(a *actor, rate int) *simLine {
 		w: h.w, version: packet.Version(a.v), moveTo: -1, shard: h.rand.IntN(len(h.w.b.shards)),
 		rate: rate, read: h.w.now, holds: true,
 	}
-	l := &simLine{peer: p, h: h, of: a}
+	l := &simLine{peer: p, h: h, of: a, slow: rate > 0}
 	h.lines = append(h.lines, l)
 	h.w.b.shards[p.shard].Open(p)
 	return l

@@ -477,7 +477,8 @@ const slack = 3 * time.Second
 // Message Expiry Interval is what was sent less the time since.
 func (a *actor) checkExpiry(s *sending, p *wire.Packet) {
 	h := a.h
-	handled := s.line == nil || s.line.welcomed // else it may have waited behind CONNECT
+	// Else it may have waited behind CONNECT, or until its publisher has read what it is owed.
+	handled := s.line == nil || s.line.welcomed && !s.line.slow
 	if s.mortal && handled && s.life >= h.blind && a.got[s.n] == 0 && !p.Dup && !a.slow && h.up()-s.up > time.Duration(s.expiry)*time.Second+slack {
 		h.fail("ENDED: %s got message %d, %v after it was sent with an interval of %d s", a.id, s.n, h.up()-s.up, s.expiry)
 	}
@@ -592,8 +593,10 @@ func (h *history) compare(could func(*actor) bool) {
 			}
 		}
 		for group := range s.groupDue {
-			absent := func(a *actor) bool { return a.group == group && len(a.terms) > 0 && !could(a) }
-			if !slices.ContainsFunc(h.clients, absent) { // one who is away may have it under way
+			// One who is away may have it in flight, also if it wants another session: it has
+			// that only with CONNACK.
+			absent := func(a *actor) bool { return a.group == group && (len(a.terms) > 0 || a.wiping) && !could(a) }
+			if !slices.ContainsFunc(h.clients, absent) {
 				n++
 			}
 		}
