@@ -8,6 +8,19 @@ import (
 	"time"
 )
 
+// TestQoSByDefault proves that a run of one's own compares with the throughput
+// scenarios: it publishes and subscribes at their QoS.
+func TestQoSByDefault(t *testing.T) {
+	named, err := Parse("throughput-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, named := Default().withDefaults(), named.withDefaults()
+	if own.QoS != named.QoS || own.SubQoS != named.SubQoS {
+		t.Errorf("QoS %d and %d, those of %s are %d and %d", own.QoS, own.SubQoS, named.Name, named.QoS, named.SubQoS)
+	}
+}
+
 func TestNames(t *testing.T) {
 	base := func(change func(*Scenario)) Scenario {
 		s := Default()
