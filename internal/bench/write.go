@@ -238,6 +238,12 @@ func (s Scenario) Describe() string {
 	if s.Subscribers > 0 {
 		add("%s (%s)", count(s.Subscribers, "subscriber", "s"), s.Filter)
 	}
+	if s.Offline {
+		add("of which %d come back for what waited", s.Returning)
+	}
+	if s.Restart != RestartNone {
+		add("a restart (%s) before that", s.Restart)
+	}
 	if s.Clients > 0 {
 		if s.Publishers+s.Subscribers > 0 {
 			add("%s", count(s.Clients, "other client", "s"))

@@ -147,6 +147,65 @@ func TestCompareFails(t *testing.T) {
 	}
 }
 
+// TestCompareRestarts proves that sessions and messages survive a stop and, with
+// Midge, a kill, and that a broker that keeps them in memory is found out.
+func TestCompareRestarts(t *testing.T) {
+	const plan = `
+rounds = 1
+
+[[broker]]
+name = "midge"
+command = ["{midge}", "serve", "--listen", "tcp://127.0.0.1:{port}", "--data-dir", "{dir}/data", "--set", "durability=commit"]
+
+[[broker]]
+name = "mosquitto"
+command = ["mosquitto", "-c", "{dir}/mosquitto.conf"]
+files = { "mosquitto.conf" = "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {dir}/\n" }
+
+[[scenario]]
+scenario = "persistent-200-5"
+name = "stopped"
+restart = "stop"
+returning = 30
+
+[[scenario]]
+scenario = "persistent-200-5"
+name = "killed"
+restart = "kill"
+`
+	prefix, output, status := compareWith(t, plan)
+	if status != 1 || strings.Count(output, "LOST 200 sessions") != 1 || !strings.Contains(output, "FAULT in round 1, killed, mosquitto: LOST ") ||
+		strings.Contains(output, ", stopped, mosquitto:") || strings.Contains(output, ", midge:") {
+		t.Errorf("exit status %d:\n%s", status, output)
+	}
+	var results struct {
+		Runs []struct {
+			Scenario, Broker string
+			Result           struct {
+				Resumed   struct{ Messages int }
+				Restarted struct {
+					How   string
+					Start float64 `json:"start_seconds"`
+					RSS   int     `json:"rss_bytes"`
+				}
+			}
+		}
+	}
+	text, err := os.ReadFile(prefix + ".json")
+	if err == nil {
+		err = json.Unmarshal(text, &results)
+	}
+	if err != nil || len(results.Runs) != 4 {
+		t.Fatalf("%d runs: %v", len(results.Runs), err)
+	}
+	want := []int{150, 150, 1000, 0}
+	for i, r := range results.Runs {
+		if got := r.Result; got.Resumed.Messages != want[i] || got.Restarted.Start <= 0 || got.Restarted.RSS < 1<<20 {
+			t.Errorf("%s, %s: %+v", r.Scenario, r.Broker, got)
+		}
+	}
+}
+
 // TestCompareMistakes proves that mistakes show at once and tell where.
 func TestCompareMistakes(t *testing.T) {
 	for _, tt := range []struct{ name, plan, want string }{

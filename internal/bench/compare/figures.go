@@ -31,7 +31,7 @@ func figures() []Figure {
 	p99 := func(l *bench.Latency) int64 { return l.P99 }
 	return []Figure{
 		{"rate", "received", "msg/s", 1, func(r *bench.Result) (float64, bool) {
-			return r.Received.PerSecond, r.Received.Messages > 0
+			return r.Received.PerSecond, r.Received.Messages > 0 && !r.Scenario.Offline // see resumed
 		}},
 		{"published", "published for clients that are away", "msg/s", 1, func(r *bench.Result) (float64, bool) {
 			return r.Published.PerSecond, r.Scenario.Offline && r.Published.Messages > 0

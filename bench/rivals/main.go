@@ -1,11 +1,9 @@
 //go:build linux
 
-// Command rivals is what durable measures Midge against and what needs modules that Midge does without: a NATS server,
-// a generator of load in NATS's own protocol, and the bare committer, which is Pebble with nothing around it.
-//
-//	rivals nats -listen 127.0.0.1:1883 -native 127.0.0.1:4222 -data DIR
-//	rivals jetstream -native 127.0.0.1:4222 -pid PID
-//	rivals committer -data DIR
+// Command rivals is what Midge's durability is compared with and what needs
+// modules that Midge does without: a NATS server, which plans start, a generator
+// of load in NATS's own protocol, and the bare committer, which is Pebble with
+// nothing around it. bench/README.md has the commands.
 package main
 
 import (
@@ -21,7 +19,7 @@ type options struct {
 	listen  string
 	native  string
 	data    string
-	pid     int
+	pid     int // of the server that jetstream measures
 	clients int
 	window  int
 	size    int
@@ -46,9 +44,8 @@ func run() error {
 	var o options
 	flags := flag.NewFlagSet(os.Args[1], flag.ContinueOnError)
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:1883", "`address` where nats listens for MQTT")
-	flags.StringVar(&o.native, "native", "127.0.0.1:4222", "`address` where nats listens for its own protocol, and jetstream connects to")
-	flags.StringVar(&o.data, "data", "", "`directory` of data")
-	flags.IntVar(&o.pid, "pid", 0, "process `id` of the server that jetstream measures")
+	flags.StringVar(&o.native, "native", "127.0.0.1:4222", "`address` where nats listens for its own protocol")
+	flags.StringVar(&o.data, "data", "", "`directory` of data, which must be empty")
 	flags.IntVar(&o.clients, "clients", 100, "`number` of publishers or writers")
 	flags.IntVar(&o.window, "window", 1, "`messages` or records in flight for each of them")
 	flags.IntVar(&o.size, "size", 200, "`bytes` of payload or record")
@@ -63,7 +60,7 @@ func run() error {
 	case "nats":
 		return serveNATS(o)
 	case "jetstream":
-		figures, err = jetStream(o)
+		figures, err = withServer(o, jetStream)
 	case "committer":
 		figures, err = committer(o)
 	default:

@@ -6,12 +6,12 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
-	"syscall"
 	"time"
-	"unsafe"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"midge/internal/proc"
 )
 
 // setUpLimit bounds the time that making streams and consumers may take.
@@ -24,7 +24,7 @@ type pair struct {
 	received chan struct{}       // a token for each message that came
 }
 
-// jetStream does in NATS's own protocol what load does in MQTT: publishers that keep a window in flight, each with a
+// jetStream does in NATS's own protocol what midge bench does in MQTT: publishers that keep a window in flight, each with a
 // durable consumer that acknowledges each message. A message is in flight until the stream has acknowledged it and the
 // consumer has it.
 func jetStream(o options) (map[string]float64, error) {
@@ -51,12 +51,12 @@ func jetStream(o options) (map[string]float64, error) {
 	}
 	time.Sleep(warmUp)
 	before, start := total.Load(), time.Now()
-	cpu, err := cpuTime(o.pid)
+	cpu, err := proc.CPU(o.pid)
 	if err != nil {
 		return nil, err
 	}
 	time.Sleep(o.measure)
-	used, err := cpuTime(o.pid)
+	used, err := proc.CPU(o.pid)
 	if err != nil {
 		return nil, err
 	}
@@ -126,16 +126,4 @@ func (p *pair) publish(payload []byte) error {
 			return fmt.Errorf("publish: %w", err)
 		}
 	}
-}
-
-// cpuTime reads a process's CPU clock, user and system, all threads.
-func cpuTime(pid int) (time.Duration, error) {
-	const schedClock = 2 // CPUCLOCK_SCHED of linux/posix-timers.h
-	clock := int32(^pid)<<3 | schedClock
-	var ts syscall.Timespec
-	_, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, uintptr(clock), uintptr(unsafe.Pointer(&ts)), 0)
-	if errno != 0 {
-		return 0, fmt.Errorf("read CPU clock of process %d: %w", pid, errno)
-	}
-	return time.Duration(ts.Nano()), nil
 }

@@ -9,10 +9,11 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"midge/internal/proc"
 )
 
 // A record is what one writer asks the committer for: to append sequence number seq, or to delete it.
@@ -67,7 +68,11 @@ func commitAll(db *pebble.DB, o options) (map[string]float64, error) {
 	var cpu time.Duration
 	for begin := time.Now(); ; {
 		if start.IsZero() && time.Since(begin) >= warmUp {
-			start, cpu, appended, batches = time.Now(), selfCPU(), 0, 0
+			var err error
+			if cpu, err = proc.CPU(os.Getpid()); err != nil {
+				return nil, err
+			}
+			start, appended, batches = time.Now(), 0, 0
 		}
 		if !start.IsZero() && time.Since(start) >= o.measure {
 			break
@@ -100,7 +105,16 @@ func commitAll(db *pebble.DB, o options) (map[string]float64, error) {
 			}
 		}
 	}
-	wall, used := time.Since(start), selfCPU()-cpu
+	wall := time.Since(start)
+	used, err := proc.CPU(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	used -= cpu
+	resident, err := proc.RSS(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
 	if err := batch.Close(); err != nil {
 		return nil, fmt.Errorf("close batch: %w", err)
 	}
@@ -110,7 +124,7 @@ func commitAll(db *pebble.DB, o options) (map[string]float64, error) {
 		"msgs/s":         n / wall.Seconds(),
 		"broker µs/msg":  float64(used.Microseconds()) / n,
 		"records/commit": n / float64(batches),
-		"broker MB":      float64(resident()) / 1e6,
+		"broker MB":      float64(resident) / 1e6,
 	}
 	if len(latency) > 0 {
 		figures["commit p50 ms"] = latency[len(latency)/2].Seconds() * 1000
@@ -159,24 +173,4 @@ func put(batch *pebble.Batch, r record, value []byte) error {
 		return batch.SingleDelete(key[:], nil) // it was set once
 	}
 	return batch.Set(key[:], value, nil)
-}
-
-func selfCPU() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0 // cannot fail for RUSAGE_SELF
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-func resident() (bytes int64) {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	var size, pages int64
-	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
 }

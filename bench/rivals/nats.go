@@ -7,13 +7,19 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"midge/internal/program"
 )
+
+// stopLimit is how long the server may take to end.
+const stopLimit = 20 * time.Second
 
 // serveNATS runs a NATS server on its own, with JetStream on disk, synced at each write, until SIGINT or SIGTERM.
 func serveNATS(o options) error {
@@ -45,6 +51,34 @@ func serveNATS(o options) error {
 	s.Shutdown()
 	s.WaitForShutdown()
 	return nil
+}
+
+// withServer calls measure while a NATS server runs as a process of its own.
+func withServer(o options, measure func(options) (map[string]float64, error)) (figures map[string]float64, err error) {
+	ports, err := program.Ports(2)
+	if err != nil {
+		return nil, err
+	}
+	o.listen, o.native = "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1]
+	cmd := exec.Command(os.Args[0], "nats", "-listen", o.listen, "-native", o.native, "-data", o.data)
+	cmd.Stderr = os.Stderr
+	p, err := program.StartGroup(cmd)
+	if err != nil {
+		return nil, fmt.Errorf("start NATS: %w", err)
+	}
+	defer func() { err = errors.Join(err, p.Stop(stopLimit)) }()
+	for {
+		if c, err := net.Dial("tcp", o.listen); err == nil { // the last port that it opens
+			c.Close()
+			o.pid = p.PID()
+			return measure(o)
+		}
+		select {
+		case <-p.Done():
+			return nil, fmt.Errorf("NATS ended: %s", p.Exit())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 func split(address string) (string, int, error) {
