@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 
 	"midge/internal/packet"
+	"midge/internal/store"
+	"midge/internal/store/memstore"
 )
 
 // answerer is a client of a load: it takes what comes, and has the answers ready.
@@ -15,13 +18,13 @@ type answerer struct {
 	got     int // PUBLISH packets
 }
 
-// Send implements engine.Conn. Packets are below 128 bytes.
+// Send implements engine.Conn. Packets to be answered are below 128 bytes.
 func (a *answerer) Send(head, body []byte) {
 	if len(body) > 0 {
 		a.got++ // QoS 0
 		return
 	}
-	for len(head) > 0 {
+	for len(head) > 0 && head[1] < 0x80 {
 		id := 2
 		if packet.TypeOf(head[0]) == packet.PUBLISH {
 			a.got++
@@ -50,11 +53,19 @@ type bench struct {
 	*world
 	s       *shard
 	clients []*answerer
+	turns   int // without an answer, until all is done: what waits for a store takes some
 }
 
 func newBench(b *testing.B) *bench {
 	w := newWorld(b, Config{Sys: -1, Shards: 1})
-	return &bench{world: w, s: w.b.shards[0]}
+	return &bench{world: w, s: w.b.shards[0], turns: 1}
+}
+
+// newStoredBench is newBench with a store.
+func newStoredBench(b *testing.B) *bench {
+	w, _ := storedWorld(b, memstore.New(), Config{Sys: -1, Shards: 1}, store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), time.Second)}, time.Second, true)
+	w.load(0)
+	return &bench{world: w, s: w.b.shards[0], turns: 4}
 }
 
 // join connects a client, with a subscription if filter is not empty.
@@ -68,11 +79,14 @@ func (l *bench) join(id, filter string, qos packet.QoS, clean bool) *answerer {
 func (l *bench) enter(a *answerer, id, filter string, qos packet.QoS, clean bool) {
 	l.s.Open(a)
 	a.says((&packet.Connect{Version: packet.V311, ClientID: []byte(id), CleanStart: clean}).Append(nil))
+	for range l.turns {
+		l.s.Turn(l.now)
+	}
 	if filter != "" {
 		a.says((&packet.Subscribe{ID: 7, Subscriptions: []packet.Subscription{{Filter: []byte(filter), QoS: qos}}}).Append(nil, packet.V311))
 	}
-	l.s.Turn(0)
 	l.clients = append(l.clients, a)
+	l.s.Turn(l.now)
 }
 
 // says hands the client's bytes to the shard, in turns if it wants that.
@@ -83,15 +97,17 @@ func (a *answerer) says(in []byte) {
 		if len(in) == 0 {
 			return
 		}
-		s.Turn(0)
+		s.Turn(a.w.now)
 	}
 }
 
 // settle takes the answers of all clients to the shard until there are none.
 func (l *bench) settle() {
-	for more := true; more; {
-		more = false
-		l.s.Turn(0)
+	for quiet := 0; quiet < l.turns; quiet++ {
+		for range len(l.posts) {
+			(<-l.posts)()
+		}
+		l.s.Turn(l.now)
 		for _, a := range l.clients {
 			if in := a.answers; len(in) > 0 {
 				a.answers = a.answers[len(in):]
@@ -99,7 +115,7 @@ func (l *bench) settle() {
 				if len(a.answers) == 0 {
 					a.answers = in[:0]
 				}
-				more = true
+				quiet = -1
 			}
 		}
 	}
@@ -137,19 +153,23 @@ func BenchmarkFanOut(b *testing.B) {
 // BenchmarkPairs is ten messages under way from a client to another.
 func BenchmarkPairs(b *testing.B) {
 	for qos := range packet.QoS(3) {
-		b.Run(fmt.Sprint("qos=", qos), func(b *testing.B) {
-			l := newBench(b)
-			pub, sub := l.join("pub", "", 0, true), l.join("sub", "a/b", qos, true)
-			m := publishes("a/b", qos, 10)
-			b.ReportAllocs()
-			for b.Loop() {
-				pub.says(m)
-				l.settle()
-			}
-			if sub.got != 10*b.N {
-				b.Fatalf("%d of %d messages came", sub.got, 10*b.N)
-			}
-		})
+		b.Run(fmt.Sprint("qos=", qos), func(b *testing.B) { newBench(b).pair(b, qos, true) })
+		if qos > 0 {
+			b.Run(fmt.Sprint("stored/qos=", qos), func(b *testing.B) { newStoredBench(b).pair(b, qos, false) })
+		}
+	}
+}
+
+func (l *bench) pair(b *testing.B, qos packet.QoS, clean bool) {
+	pub, sub := l.join("pub", "", 0, true), l.join("sub", "a/b", qos, clean)
+	m := publishes("a/b", qos, 10)
+	b.ReportAllocs()
+	for b.Loop() {
+		pub.says(m)
+		l.settle()
+	}
+	if sub.got != 10*b.N {
+		b.Fatalf("%d of %d messages came", sub.got, 10*b.N)
 	}
 }
 
@@ -157,23 +177,25 @@ func BenchmarkPairs(b *testing.B) {
 // back for them.
 func BenchmarkPersistent(b *testing.B) {
 	for qos := packet.QoS(1); qos < 3; qos++ {
-		b.Run(fmt.Sprint("qos=", qos), func(b *testing.B) {
-			l := newBench(b)
-			pub, sub := l.join("pub", "", 0, true), l.join("sub", "a/b", qos, false)
-			m := publishes("a/b", qos, 100)
-			b.ReportAllocs()
-			for b.Loop() {
-				l.s.Closed(sub, nil)
-				pub.says(m)
-				l.clients = l.clients[:1]
-				l.settle()
-				sub = l.join("sub", "", 0, false)
-				l.settle()
-				if sub.got != 100 {
-					b.Fatalf("%d of 100 messages came", sub.got)
-				}
-			}
-		})
+		b.Run(fmt.Sprint("qos=", qos), func(b *testing.B) { newBench(b).persistent(b, qos) })
+		b.Run(fmt.Sprint("stored/qos=", qos), func(b *testing.B) { newStoredBench(b).persistent(b, qos) })
+	}
+}
+
+func (l *bench) persistent(b *testing.B, qos packet.QoS) {
+	pub, sub := l.join("pub", "", 0, true), l.join("sub", "a/b", qos, false)
+	m := publishes("a/b", qos, 100)
+	b.ReportAllocs()
+	for b.Loop() {
+		l.s.Closed(sub, nil)
+		pub.says(m)
+		l.clients = l.clients[:1]
+		l.settle()
+		sub = l.join("sub", "", 0, false)
+		l.settle()
+		if sub.got != 100 {
+			b.Fatalf("%d of 100 messages came", sub.got)
+		}
 	}
 }
 
@@ -194,7 +216,7 @@ func BenchmarkConnect(b *testing.B) {
 func BenchmarkIdle(b *testing.B) {
 	const n = 5000
 	for b.Loop() {
-		l, m := newBench(b), [2]runtime.MemStats{}
+		l, m := newBench(b), [3]runtime.MemStats{}
 		peers := make([]answerer, n)
 		for i := range peers {
 			peers[i].peer = &peer{w: l.world, version: packet.V311, moveTo: -1}
@@ -205,13 +227,41 @@ func BenchmarkIdle(b *testing.B) {
 			l.enter(&peers[i], fmt.Sprint("client-", i), fmt.Sprint("topic/", i), 0, true)
 		}
 		l.clients = nil
-		made := m[1]
-		runtime.ReadMemStats(&made)
-		runtime.GC()
 		runtime.ReadMemStats(&m[1])
-		b.ReportMetric(float64(m[1].HeapAlloc-m[0].HeapAlloc)/n, "B/client")
-		b.ReportMetric(float64(made.TotalAlloc-m[0].TotalAlloc)/n, "allocated-B/client")
+		runtime.GC()
+		runtime.ReadMemStats(&m[2])
+		b.ReportMetric(float64(m[2].HeapAlloc-m[0].HeapAlloc)/n, "B/client")
+		b.ReportMetric(float64(m[1].TotalAlloc-m[0].TotalAlloc)/n, "allocated-B/client")
 		runtime.KeepAlive(peers)
+		runtime.KeepAlive(l)
+	}
+}
+
+// BenchmarkFilters is the memory of subscriptions, 500 for each client.
+func BenchmarkFilters(b *testing.B) {
+	const n, each = 40, 500
+	for b.Loop() {
+		l, m := newBench(b), [3]runtime.MemStats{}
+		subscribes := make([][]byte, n)
+		for i := range subscribes {
+			p := packet.Subscribe{ID: 7}
+			for j := range each {
+				p.Subscriptions = append(p.Subscriptions, packet.Subscription{Filter: fmt.Appendf(nil, "site/%d/+/device/%d/#", i, j)})
+			}
+			subscribes[i] = p.Append(nil, packet.V311)
+			l.join(fmt.Sprint(i), "", 0, true)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&m[0])
+		for i, p := range subscribes {
+			l.clients[i].says(p)
+		}
+		runtime.ReadMemStats(&m[1])
+		runtime.GC()
+		runtime.ReadMemStats(&m[2])
+		b.ReportMetric(float64(m[2].HeapAlloc-m[0].HeapAlloc)/n/each, "B/filter")
+		b.ReportMetric(float64(m[1].TotalAlloc-m[0].TotalAlloc)/n/each, "allocated-B/filter")
+		runtime.KeepAlive(subscribes)
 		runtime.KeepAlive(l)
 	}
 }

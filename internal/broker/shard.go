@@ -87,6 +87,7 @@ type shard struct {
 	letter      message.Message
 	frames      frames
 	found       []*message.Message
+	walker      *walker
 	keeper      session.Keeper
 	out         []byte
 }

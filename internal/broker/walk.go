@@ -17,7 +17,9 @@ type walker struct {
 	client *client
 	owed   map[string]uint32 // by the filter of a subscription: see retainedRequest.newest
 	order  []string          // the filters
-	cursor *topic.Cursor     // for the first of them; nil: it has not begun
+	first  [1]string         // memory of order, until there are more
+	cursor topic.Cursor      // for the first of them,
+	begun  bool              // if its walk has begun
 }
 
 const (
@@ -56,9 +58,16 @@ func (s *shard) requestRetained(r retainedRequest) {
 		}
 		return
 	}
-	w := &walker{client: cl, owed: map[string]uint32{filter: r.newest}, order: []string{filter}}
+	w := s.walker
+	if s.walker = nil; w == nil {
+		w = &walker{owed: map[string]uint32{}}
+	}
+	w.client, w.first[0], w.owed[filter] = cl, filter, r.newest
+	w.order = w.first[:]
 	spent, done := s.walk(w, peek)
 	if s.work += spent; done {
+		w.client, w.first[0] = nil, ""
+		s.walker = w
 		return
 	}
 	s.walkers[cl] = w
@@ -95,16 +104,16 @@ func (w *walker) compact(s *shard) {
 
 // begin makes the walk for the first filter begin anew.
 func (w *walker) begin(s *shard) {
-	if w.cursor != nil {
-		s.b.retained.leave(w.cursor)
-		w.cursor = nil
+	if w.begun {
+		s.b.retained.leave(&w.cursor)
+		w.begun = false
 	}
 }
 
 // next ends the walk for the first filter.
 func (w *walker) next() {
 	delete(w.owed, w.order[0])
-	w.order, w.cursor = w.order[1:], nil
+	w.order, w.begun = w.order[1:], false
 }
 
 // walk sends a client more of the retained messages that it is owed, after a
@@ -128,12 +137,13 @@ func (s *shard) walk(w *walker, most int) (spent int, done bool) {
 			s.pause(cl.conn, forWalk)
 			return spent, false
 		}
-		if w.cursor == nil {
-			w.cursor = topic.NewCursor(filter)
+		if !w.begun {
+			w.cursor.Reset(filter)
+			w.begun = true
 		}
 		var looked int
 		var more bool
-		s.found, looked, more = s.b.retained.step(s.found[:0], w.cursor, min(most-spent, s.queueRoom(cl)), w.owed[filter], s.now)
+		s.found, looked, more = s.b.retained.step(s.found[:0], &w.cursor, min(most-spent, s.queueRoom(cl)), w.owed[filter], s.now)
 		spent += looked + len(s.found)
 		for _, m := range s.found {
 			s.deliverRetained(m, sub)

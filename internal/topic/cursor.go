@@ -15,11 +15,25 @@ type Cursor struct {
 
 // NewCursor begins a walk for a valid filter.
 func NewCursor(filter string) *Cursor {
-	c := &Cursor{levels: strings.Split(filter, "/")}
+	c := &Cursor{}
+	c.Reset(filter)
+	return c
+}
+
+// Reset begins another walk, with the memory of one that is over.
+func (c *Cursor) Reset(filter string) {
+	*c = Cursor{levels: c.levels[:0]}
+	from := 0
+	for i := range len(filter) {
+		if filter[i] == '/' {
+			c.levels = append(c.levels, filter[from:i])
+			from = i + 1
+		}
+	}
+	c.levels = append(c.levels, filter[from:])
 	if last := len(c.levels) - 1; c.levels[last] == "#" {
 		c.levels, c.multi = c.levels[:last], true
 	}
-	return c
 }
 
 // any tells whether all children of a node at a depth may match.
