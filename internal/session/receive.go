@@ -137,7 +137,6 @@ func (s *Session) pubrec(out []byte, e *exchange, p *packet.Ack) []byte {
 	}
 	switch e.state {
 	case unsent: // the client has it from an earlier connection
-		e.state = published
 		s.unsent--
 	case void:
 		e.state = released

@@ -487,3 +487,24 @@ func TestKeepOnce(t *testing.T) {
 		t.Error("Keep does not keep once")
 	}
 }
+
+// TestProblemInformation: reason strings come unless the client says 0
+// (MQTT-3.1.2-29).
+func TestProblemInformation(t *testing.T) {
+	cfg := testConfig()
+	var c packet.Connect
+	asked := func(want bool, what string) {
+		t.Helper()
+		s := New(cfg, 0)
+		s.Attach(NewLink(&c, cfg))
+		if s.ProblemInformation() != want {
+			t.Errorf("%s: %v", what, !want)
+		}
+	}
+	c.Version = packet.V5
+	asked(true, "nothing said")
+	c.Properties.Set(packet.PropRequestProblemInfo)
+	asked(false, "0")
+	c.Properties.RequestProblemInfo = true
+	asked(true, "1")
+}

@@ -178,6 +178,21 @@ func TestJournal(t *testing.T) {
 		}
 		j.wants(t, "finished 3")
 	})
+	t.Run("v5/MQTT-3.3.2-5/Take passes over what has ended", func(t *testing.T) {
+		s, j := stored(0)
+		d := delivery(1, "a")
+		d.Message.Borrowed.Expires = 3 * time.Second
+		for i := range uint64(2) {
+			d.Key = message.NewKey(i+1, 0)
+			s.Deliver(nil, d, 0)
+		}
+		s.take(t, 3, 1, "b", Queued)
+		got, expired, ok := s.Take(4 * time.Second)
+		if !ok || got.Stored.Key.Seq() != 3 || expired != 2 {
+			t.Errorf("message %d, %v, after %d that have ended", got.Stored.Key.Seq(), ok, expired)
+		}
+		j.wants(t, "finished 1", "finished 2")
+	})
 	t.Run("v5/MQTT-3.1.2-25/what is too large is finished", func(t *testing.T) {
 		s, j := stored(0)
 		c := packet.Connect{Version: v}
@@ -379,8 +394,10 @@ func TestFetchWindow(t *testing.T) {
 		j.wants(t, "released 1 as 1", "finished 1")
 		out, _ := s.Pump(nil, plenty, 0)
 		expect(t, v, out, "PUBREL 1")
+		expect(t, v, s.take(t, 2, 1, "b", Sent), "PUBLISH 2 q1 b") // it holds nothing up
+		answer(s, packet.PUBACK, 2, 0)
 		answer(s, packet.PUBCOMP, 1, packet.PacketIdentifierNotFound)
-		if j.wants(t, "ended 1"); s.Inflight() != 0 {
+		if j.wants(t, "finished 2", "ended 1"); s.Inflight() != 0 || s.Pending() {
 			t.Errorf("%d under way", s.Inflight())
 		}
 	})
