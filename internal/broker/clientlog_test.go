@@ -94,6 +94,12 @@ func TestLogSaysWhatHappensToClients(t *testing.T) {
 			"publishes too deep", few, func(w *world) { w.connect(packet.V5, "a").publish("a/b/c/d", "x", 1, false) },
 			want{`msg="client limited"`, "client=a", "limits.topic_levels"},
 		},
+		{"takes no CONNACK", nil, func(w *world) {
+			c := packet.Connect{Version: packet.V5, ClientID: []byte("a")}
+			c.Properties.MaximumPacketSize = 3
+			c.Properties.Set(packet.PropMaximumPacketSize)
+			w.dial(packet.V5).bytes(c.Append(nil))
+		}, want{`msg="client refused"`, "level=WARN", "client=a", "clause=v5/MQTT-3.1.2-24"}},
 		{"retains too much", few, func(w *world) {
 			c := w.connect(packet.V5, "a")
 			c.publish("a", "x", 1, true)

@@ -344,3 +344,23 @@ func readIntervals(m *machine, seconds uint32, restarted bool) {
 	}
 	heir.quiet()
 }
+
+// TestEndedOnItsWay publishes messages that end before the other shard has them.
+// Nobody gets one, and each is counted.
+func TestEndedOnItsWay(t *testing.T) {
+	for _, qos := range []packet.QoS{0, 1, 2} {
+		w := newWorld(t, Config{Shards: 2, Sys: -1})
+		sub := w.connect(packet.V5, clientOn(1, 2, "sub"), expires(60))
+		sub.subscribe("a", qos)
+		pub := w.connect(packet.V5, clientOn(0, 2, "pub"))
+		m := packet.Publish{Topic: []byte("a"), Payload: []byte("x"), QoS: qos, ID: 1}
+		m.Properties.HasExpiry, m.Properties.MessageExpiry = true, 1
+		pub.offerOnly(m.Append(nil, packet.V5))
+		w.now += 2 * time.Second
+		w.turn()
+		sub.quiet()
+		if n := w.b.Counters().DroppedExpired; n != 1 {
+			t.Errorf("QoS %d: %d messages are counted as expired", qos, n)
+		}
+	}
+}

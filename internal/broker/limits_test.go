@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"fmt"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,6 +117,52 @@ func TestRefusedLate(t *testing.T) {
 		}
 		if n := w.b.Counters().Connections; n != 0 {
 			t.Errorf("%d connections are left", n)
+		}
+	}
+}
+
+// TestRetainedOff: a 5.0 client that sends RETAIN all the same was told not to
+// (MQTT-3.2.2-14); others can't know, and who listens gets their messages.
+func TestRetainedOff(t *testing.T) {
+	cfg := quietConfig
+	cfg.Limits.RetainedMessages = -1
+	w := newWorld(t, cfg)
+	sub := w.connect(packet.V311, "sub")
+	sub.subscribe("a", 0)
+	old := w.connect(packet.V311, "old")
+	old.publish("a", "x", 0, true)
+	sub.want("x")
+	if all := w.matches("#"); old.closed || len(all) > 0 {
+		t.Errorf("3.1.1: closed %v, %d messages retained", old.closed, len(all))
+	}
+	p := w.connect(packet.V5, "p")
+	p.publish("a", "y", 0, false)
+	sub.want("y")
+	p.publish("a", "z", 0, true)
+	if body := p.next(packet.DISCONNECT); len(body) == 0 || body[0] != byte(packet.RetainNotSupported) {
+		t.Errorf("DISCONNECT %x", body)
+	}
+	sub.quiet()
+}
+
+// TestValidate gives each limit a value that none can have: the fault names it.
+func TestValidate(t *testing.T) {
+	if err := (Config{}).Validate(); err != nil {
+		t.Error(err)
+	}
+	for _, part := range []string{"Limits", "Session"} {
+		all := reflect.ValueOf(Config{}).FieldByName(part).Type()
+		for i := range all.NumField() {
+			var cfg Config
+			field := reflect.ValueOf(&cfg).Elem().FieldByName(part).Field(i)
+			if !field.CanInt() {
+				continue
+			}
+			field.SetInt(-2)
+			name := part + "." + all.Field(i).Name
+			if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), name+":") {
+				t.Errorf("%s = -2: %v", name, err)
+			}
 		}
 	}
 }

@@ -124,10 +124,8 @@ func TestRoutesBounded(t *testing.T) {
 // all kinds come and go: each message goes to those that there are then, and
 // PUBACK says whether there are any.
 func TestRoutesFollow(t *testing.T) {
-	away := "away" // the id of a client on the other shard
-	for shardOf([]byte(away), 2) == shardOf([]byte("pub"), 2) {
-		away += "x"
-	}
+	home := shardOf([]byte("pub"), 2)
+	near, away := clientOn(home, 2, "near"), clientOn(1-home, 2, "away")
 	ends := map[string]func(sub *peer, filter string){
 		"UNSUBSCRIBE": func(sub *peer, filter string) {
 			sub.bytes((&packet.Unsubscribe{ID: 1, Filters: [][]byte{[]byte(filter)}}).Append(nil, packet.V5))
@@ -137,10 +135,11 @@ func TestRoutesFollow(t *testing.T) {
 	}
 	for name, end := range ends {
 		for _, filter := range []string{"a/b", "a/+", "#", "$share/g/a/b", "$share/g/a/#"} {
-			for _, id := range []string{"pub2", away} {
+			for _, id := range []string{near, away} {
+				other := clientOn(shardOf([]byte(id), 2), 2, "other")
 				t.Run(fmt.Sprint(name, " ", filter, " ", id), func(t *testing.T) {
 					w := newWorld(t, Config{Shards: 2, Sys: -1})
-					pub := w.connect(packet.V5, "pub")
+					pub, other := w.connect(packet.V5, "pub"), w.connect(packet.V5, other)
 					publish := func(payload string) (reached bool) {
 						pub.publish("a/b", payload, 1, false)
 						var ack packet.Ack
@@ -160,6 +159,9 @@ func TestRoutesFollow(t *testing.T) {
 							sub = w.connect(packet.V5, id)
 						}
 						sub.subscribe(filter, 1)
+						for i := range 40 { // more changes than are remembered
+							other.subscribe(fmt.Sprint("other/", i), 0)
+						}
 						for range 3 {
 							if !publish("x") {
 								t.Fatal("a message to a subscriber reaches nobody")

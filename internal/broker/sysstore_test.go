@@ -64,6 +64,12 @@ func TestSysStore(t *testing.T) {
 		t.Fatal("nothing was synced")
 	}
 
+	w.pass(1100 * time.Millisecond)
+	pub.publish("retained", "x", 1, true)
+	pub.next(packet.PUBACK)
+	says(w, "store/commits/turns", "1.0")
+	says(w, "store/commits/turns", "1.0") // while nothing is committed, that of the last time
+
 	full := errors.New("no room on the disk")
 	st.Trouble(full)
 	w.b.StoreChanged()
