@@ -23,7 +23,8 @@ import (
 //     start over later;
 //   - while no file can be opened, or the system is short of something else that
 //     comes back, what needs it waits likewise (lack);
-//   - a read that fails otherwise is tried again a few times;
+//   - a read that fails otherwise is tried again a few times; if it was a
+//     compaction's, the disk has failed then (unreadable);
 //   - the first other error of a change fails the disk for good. The kernel
 //     may have dropped what an fsync could not write, so trying again would
 //     acknowledge what is not there. From then on nothing changes any more,
@@ -657,6 +658,9 @@ func (f *file) ReadAt(p []byte, off int64) (n int, err error) {
 		n, err = f.File.ReadAt(p, off)
 		return err
 	})
+	if err != nil && !lasts(err) && f.d.hold && compacting() {
+		f.d.unreadable(fmt.Errorf("read %s: %w", f.name, err))
+	}
 	return n, err
 }
 

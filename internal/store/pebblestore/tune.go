@@ -45,9 +45,7 @@ func pebbleOptions(d *disk, o Options, compactions *scheduler) *pebble.Options {
 				o.Log.Warn("store: work in the background failed", "error", err)
 			}
 		},
-		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			o.Log.Error("store: damaged file", "file", info.Path, "error", info.Details)
-		},
+		DataCorruption: d.damaged,
 	}
 	for i := range opts.Levels {
 		opts.Levels[i].BlockSize = 8 << 10
