@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -17,7 +15,6 @@ import (
 
 	"midge/internal/packet"
 	"midge/internal/store"
-	"midge/internal/store/memstore"
 	"midge/internal/store/pebblestore"
 )
 
@@ -27,6 +24,7 @@ type diskFault struct {
 	err  error
 	kind func(op errorfs.Op) bool
 	once bool // one operation fails; otherwise all from there on, until repaired
+	used bool // the disk has messages that wait when the history begins, so that there is something to read
 }
 
 func isWrite(op errorfs.Op) bool { return op.Kind.ReadOrWrite() == errorfs.OpIsWrite }
@@ -41,15 +39,15 @@ func needsRoom(op errorfs.Op) bool {
 }
 
 var diskFaults = []diskFault{
-	{"one write", syscall.EIO, isWrite, true},
-	{"all writes", syscall.EIO, isWrite, false},
-	{"one sync", syscall.EIO, isSync, true},
-	{"all syncs", syscall.EIO, isSync, false},
-	{"one read", syscall.EIO, func(op errorfs.Op) bool { return op.Kind.ReadOrWrite() == errorfs.OpIsRead }, true},
-	{"all reads", syscall.EIO, func(op errorfs.Op) bool { return op.Kind == errorfs.OpFileReadAt }, false},
-	{"full", syscall.ENOSPC, needsRoom, false},
-	{"no descriptors", syscall.EMFILE, needsFile, false},
-	{"no memory", syscall.ENOMEM, func(op errorfs.Op) bool { return needsFile(op) || needsRoom(op) }, false},
+	{name: "one write", err: syscall.EIO, kind: isWrite, once: true},
+	{name: "all writes", err: syscall.EIO, kind: isWrite},
+	{name: "one sync", err: syscall.EIO, kind: isSync, once: true},
+	{name: "all syncs", err: syscall.EIO, kind: isSync},
+	{name: "one read", err: syscall.EIO, kind: func(op errorfs.Op) bool { return op.Kind.ReadOrWrite() == errorfs.OpIsRead }, once: true, used: true},
+	{name: "all reads", err: syscall.EIO, kind: func(op errorfs.Op) bool { return op.Kind == errorfs.OpFileReadAt }, used: true},
+	{name: "full", err: syscall.ENOSPC, kind: needsRoom},
+	{name: "no descriptors", err: syscall.EMFILE, kind: needsFile},
+	{name: "no memory", err: syscall.ENOMEM, kind: func(op errorfs.Op) bool { return needsFile(op) || needsRoom(op) }},
 }
 
 // needsFile tells of operations that take a descriptor.
@@ -101,18 +99,6 @@ func TestFaultyDisk(t *testing.T) {
 	}
 }
 
-func number(t *testing.T, name string) uint64 {
-	text := os.Getenv(name)
-	if text == "" {
-		return 0
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 // faultyDisk is a broker on such a disk, and what its clients know.
 type faultyDisk struct {
 	t     *testing.T
@@ -139,32 +125,6 @@ type faultyDisk struct {
 	retained int                     // the last retained message that was acknowledged
 }
 
-// listener is a client.
-type listener struct {
-	f        *faultyDisk
-	id       string
-	v        packet.Version
-	stored   bool
-	p        *peer
-	joined   bool
-	promised bool // the session
-	filter   bool // SUBACK has come, and did not refuse
-	nextID   packet.ID
-	open     map[packet.ID]*posting
-	got      map[int]int
-	incoming map[packet.ID]bool
-	granted  int // SUBACK that did not refuse
-	refused  int // PUBACK, PUBREC, SUBACK and CONNACK with Quota exceeded
-	pongs    int
-}
-
-// posting is a message that was sent and not acknowledged.
-type posting struct {
-	n      int
-	retain bool
-	owed   map[string]bool
-}
-
 func (f *faultyDisk) fail(format string, args ...any) {
 	f.t.Helper()
 	f.t.Fatalf("%s: %s", f.what, fmt.Sprintf(format, args...))
@@ -188,15 +148,23 @@ func runFaulty(t *testing.T, seed uint64, fault diskFault, at int64) (hit, notic
 		f.hits.Add(1)
 		return fmt.Errorf("%w: %s", fault.err, op.Path)
 	})
-	if fault.passes() { // a start that waits is not what this is about
-		f.repaired.Store(true)
+	disk := errorfs.Wrap(f.fs, inject)
+	f.repaired.Store(fault.passes() || fault.used) // a start that waits is not what this is about
+	begun := f.start(disk, 2)
+	if fault.used {
+		f.use()
+		f.repaired.Store(false)
+		begun = f.start(disk, 2)
 	}
-	if !f.start(errorfs.Wrap(f.fs, inject), 2) {
+	if !begun {
 		f.after()
 		return true, true
 	}
 	f.repaired.Store(false)
-	f.clients()
+	if f.mem == nil {
+		f.clients()
+	}
+	f.connect()
 	for range 60 {
 		f.act()
 	}
@@ -292,13 +260,17 @@ func (f *faultyDisk) listener(id string, v packet.Version, stored bool) *listene
 	}
 }
 
-// clients connects everybody.
+// clients makes everybody.
 func (f *faultyDisk) clients() {
 	f.mem = f.listener("memory", packet.V5, false)
 	f.pubs = []*listener{
 		f.listener("five", packet.V5, false), f.listener("three", packet.V311, false), f.listener("kept", packet.V5, true),
 	}
 	f.subs = []*listener{f.listener("one", packet.V5, true), f.listener("two", packet.V311, true)}
+}
+
+// connect connects everybody.
+func (f *faultyDisk) connect() {
 	for _, l := range f.all() {
 		l.connect()
 	}
@@ -307,6 +279,27 @@ func (f *faultyDisk) clients() {
 	f.subs[0].subscribe(1)
 	f.subs[1].subscribe(2)
 	f.commit()
+}
+
+// use runs a broker that leaves messages on the disk for clients that are away.
+func (f *faultyDisk) use() {
+	f.clients()
+	f.connect()
+	for _, l := range f.subs {
+		l.leave()
+	}
+	for i := range 8 {
+		f.pubs[0].publish(packet.QoS(1+i%2), false, i%3 == 0)
+	}
+	for range 3 {
+		f.commit()
+	}
+	for _, l := range f.pubs {
+		l.leave()
+	}
+	if err := f.backend.Close(); err != nil {
+		f.fail("close: %v", err)
+	}
 }
 
 // act lets a client do something.
@@ -347,6 +340,7 @@ func (f *faultyDisk) alive() {
 
 // failing proves that nothing durable is promised while nothing gets on disk.
 func (f *faultyDisk) failing() {
+	f.turn() // Pebble's goroutines may have noticed it just now
 	if f.st.Failed() {
 		for _, l := range f.pubs {
 			if l.v == packet.V5 && l.p != nil && len(l.open) > 0 {
@@ -520,375 +514,5 @@ func (f *faultyDisk) compare(old *faultyDisk) {
 	f.turn()
 	if m, ok := f.w.b.retained.messages.Get([]byte("r/x")); old.retained > 0 && (!ok || value(m.Payload) < old.retained) {
 		f.fail("LOST: retained message %d", old.retained)
-	}
-}
-
-func value(payload []byte) int {
-	n, _ := strconv.Atoi(string(payload[:min(len(payload), 6)]))
-	return n
-}
-
-func (l *listener) send(b []byte) {
-	if l.p != nil && !l.p.closed {
-		l.p.in = append(l.p.in, b...)
-		if !l.p.paused {
-			l.p.offer()
-		}
-	}
-}
-
-func (l *listener) connect() {
-	l.p = l.f.w.dial(l.v)
-	c := packet.Connect{Version: l.v, ClientID: []byte(l.id), CleanStart: !l.stored}
-	if l.stored && l.v == packet.V5 {
-		c.Properties.SessionExpiry = never
-		c.Properties.Set(packet.PropSessionExpiry)
-	}
-	l.joined = false
-	l.send(c.Append(nil))
-	l.f.turn()
-}
-
-func (l *listener) leave() {
-	l.read()
-	l.send((&packet.Disconnect{}).Append(nil, l.v))
-	l.f.w.turn()
-	l.p, l.joined = nil, false
-	clear(l.open)
-}
-
-func (l *listener) subscribe(qos packet.QoS) { l.subscribeTo("t/#", qos) }
-
-func (l *listener) subscribeTo(filter string, qos packet.QoS) {
-	if l.p != nil && l.joined {
-		s := packet.Subscribe{ID: 60_000, Subscriptions: []packet.Subscription{{Filter: []byte(filter), QoS: qos}}}
-		l.send(s.Append(nil, l.v))
-	}
-}
-
-func (l *listener) publish(qos packet.QoS, retain, large bool) int {
-	if retain && qos > 0 {
-		return l.publishTo("r/x", qos, true, large)
-	}
-	return l.publishTo("t/x", qos, false, large)
-}
-
-// publishTo publishes a message and returns its number.
-func (l *listener) publishTo(name string, qos packet.QoS, retain, large bool) int {
-	f := l.f
-	if l.p == nil || !l.joined || len(l.open) > 20 {
-		return 0
-	}
-	f.sent++
-	text := fmt.Sprintf("%06d", f.sent)
-	if large { // lies apart on disk
-		text += string(make([]byte, 20_000))
-	}
-	m := packet.Publish{QoS: qos, Retain: retain, Topic: []byte(name), Payload: []byte(text)}
-	if qos > 0 {
-		l.nextID++
-		m.ID = l.nextID
-		owed := map[string]bool{}
-		for _, to := range f.subs {
-			owed[to.id] = to.filter && name == "t/x"
-		}
-		l.open[m.ID] = &posting{f.sent, retain, owed}
-	}
-	l.send(m.Append(nil, l.v))
-	return f.sent
-}
-
-// read takes what has come, and answers it.
-func (l *listener) read() {
-	for l.p != nil && len(l.p.out) > 0 {
-		first, body, size, err := packet.Split(l.p.out, packet.MaxSize)
-		if err != nil || size == 0 {
-			l.f.fail("%s got % x", l.id, l.p.out)
-		}
-		body = append([]byte(nil), body...)
-		l.p.out = l.p.out[size:]
-		l.packet(first, body)
-		if l.p != nil && l.p.closed && len(l.p.out) == 0 {
-			l.p, l.joined = nil, false
-		}
-	}
-}
-
-func (l *listener) packet(first byte, body []byte) {
-	must := func(err error) {
-		if err != nil {
-			l.f.fail("%s: %v", l.id, err)
-		}
-	}
-	switch packet.TypeOf(first) {
-	case packet.CONNACK:
-		var c packet.Connack
-		must(c.Decode(l.v, first, body))
-		l.welcome(&c)
-	case packet.PUBLISH:
-		var m packet.Publish
-		must(m.Decode(l.v, first, body))
-		l.receive(&m)
-	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
-		var k packet.Ack
-		must(k.Decode(l.v, first, body))
-		l.ack(&k)
-	case packet.SUBACK:
-		var k packet.Suback
-		must(k.Decode(l.v, first, body))
-		if k.Codes[0].Failed() {
-			l.refused++
-		} else {
-			l.filter = true
-			l.granted++
-		}
-	case packet.PINGRESP:
-		l.pongs++
-	case packet.DISCONNECT:
-		var d packet.Disconnect
-		must(d.Decode(l.v, first, body))
-		if d.Code != packet.QuotaExceeded || !l.f.st.Failed() {
-			l.f.fail("%s: DISCONNECT %v although the disk says %v", l.id, d.Code, l.f.st.Err())
-		}
-	default:
-		l.f.fail("%s got %v % x", l.id, packet.TypeOf(first), body)
-	}
-}
-
-func (l *listener) welcome(c *packet.Connack) {
-	if c.Code != packet.Success {
-		if want := packet.QuotaExceeded; l.v == packet.V5 && c.Code != want || l.f.st.Err() == nil {
-			l.f.fail("%s: CONNACK %v although the disk says %v", l.id, c.Code, l.f.st.Err())
-		}
-		l.refused++
-		return
-	}
-	if l.promised && !c.SessionPresent {
-		l.f.fail("LOST: the session of %s", l.id)
-	}
-	l.joined, l.promised = true, l.stored
-}
-
-func (l *listener) receive(m *packet.Publish) {
-	if m.QoS == 2 {
-		l.send((&packet.Ack{Type: packet.PUBREC, ID: m.ID}).Append(nil, l.v))
-		if l.incoming[m.ID] {
-			return
-		}
-		l.incoming[m.ID] = true
-		if n := value(m.Payload); l.got[n] > 0 {
-			l.f.fail("TWICE: QoS 2 message %d came to %s again", n, l.id)
-		}
-	}
-	l.got[value(m.Payload)]++
-	if m.QoS == 1 {
-		l.send((&packet.Ack{Type: packet.PUBACK, ID: m.ID}).Append(nil, l.v))
-	}
-}
-
-func (l *listener) ack(k *packet.Ack) {
-	switch k.Type {
-	case packet.PUBREL:
-		delete(l.incoming, k.ID)
-		l.send((&packet.Ack{Type: packet.PUBCOMP, ID: k.ID}).Append(nil, l.v))
-		return
-	case packet.PUBCOMP:
-		return
-	}
-	s := l.open[k.ID]
-	delete(l.open, k.ID)
-	switch {
-	case s == nil:
-		l.f.fail("%s: %v %d for nothing", l.id, k.Type, k.ID)
-	case k.Code == packet.QuotaExceeded:
-		l.refused++
-	case k.Code.Failed():
-		l.f.fail("%s: %v with %v", l.id, k.Type, k.Code)
-	default:
-		l.f.owed[s.n] = s.owed
-		if s.retain {
-			l.f.retained = max(l.f.retained, s.n)
-		}
-		if k.Type == packet.PUBREC {
-			l.send((&packet.Ack{Type: packet.PUBREL, ID: k.ID}).Append(nil, l.v))
-		}
-	}
-}
-
-// unreadable is a store on which the contents of some messages can't be read.
-type unreadable struct {
-	store.Backend
-	err   error
-	reads int
-	bad   int // the number of the read that fails, as do those after it unless once is set
-	once  bool
-}
-
-func (b *unreadable) Get(dst, key []byte) ([]byte, error) {
-	b.reads++
-	if b.reads == b.bad || b.reads > b.bad && !b.once {
-		return dst, b.err
-	}
-	return b.Backend.Get(dst, key)
-}
-
-// waiting is a broker on such a store, on which messages wait for a client.
-func waiting(t *testing.T, b *unreadable, qos packet.QoS, messages int) (f *faultyDisk, sub *listener) {
-	f = &faultyDisk{
-		t: t, what: fmt.Sprintf("read %d, QoS %d, %v", b.bad, qos, b.err), rand: rand.New(rand.NewPCG(1, 1)), told: make(chan error, 1),
-		owed: map[int]map[string]bool{},
-	}
-	f.startOn(b, 2)
-	f.mem = f.listener("publisher", packet.V5, false)
-	sub = f.listener("sub", packet.V5, true)
-	f.subs = []*listener{sub}
-	f.mem.connect()
-	sub.connect()
-	f.commit()
-	sub.subscribe(qos)
-	f.commit()
-	sub.leave()
-	for i := range messages {
-		f.mem.publish(qos, false, i%4 == 3)
-		f.commit()
-	}
-	return f, sub
-}
-
-// TestDamagedMessages makes each read of a waiting message meet damage in turn.
-// The message is dropped and counted, the others come, and nothing of it stays on
-// disk.
-func TestDamagedMessages(t *testing.T) {
-	const messages = 12
-	for bad := 1; bad <= messages; bad++ {
-		for _, qos := range []packet.QoS{1, 2} {
-			backend := &unreadable{Backend: memstore.New(), err: fmt.Errorf("block 3: %w", store.ErrDamaged), bad: bad, once: true}
-			f, sub := waiting(t, backend, qos, messages)
-			sub.connect()
-			for range 3 * messages {
-				f.commit()
-			}
-			if len(sub.got) != messages-1 || f.w.b.Counters().DroppedDamaged != 1 {
-				f.fail("%d of %d messages came, %d dropped as damaged", len(sub.got), messages, f.w.b.Counters().DroppedDamaged)
-			}
-			n := f.mem.publish(qos, false, false)
-			for range 4 {
-				f.commit()
-			}
-			if sub.got[n] != 1 {
-				f.fail("the next message did not come")
-			}
-			f.st.Sync()
-			for _, kind := range "imrux" {
-				err := backend.Scan([]byte{byte(kind)}, []byte{byte(kind) + 1}, func(key, _ []byte) error {
-					return fmt.Errorf("record %q is left", key)
-				})
-				if err != nil {
-					f.fail("%v", err)
-				}
-			}
-		}
-	}
-}
-
-// TestUnreadableMessages has the disk read no more from each read of a waiting
-// message on, for a reason that says nothing about the message. None is dropped:
-// the store has failed, and after the next start all come that had not.
-func TestUnreadableMessages(t *testing.T) {
-	const messages = 12
-	for bad := 1; bad <= messages; bad++ {
-		for _, err := range []error{syscall.EIO, syscall.EMFILE, syscall.ENOMEM, pebblestore.ErrClosed} {
-			for _, qos := range []packet.QoS{1, 2} {
-				kept := memstore.New()
-				f, sub := waiting(t, &unreadable{Backend: kept, err: err, bad: bad}, qos, messages)
-				sub.connect()
-				for range 3 * messages {
-					f.commit()
-				}
-				if n := f.w.b.Counters().DroppedDamaged; n != 0 || len(sub.got) >= messages {
-					f.fail("%d messages came, %d dropped as damaged", len(sub.got), n)
-				}
-				if !f.st.Failed() || f.st.Err() == nil {
-					f.fail("the store does not say that it has failed")
-				}
-				next := &faultyDisk{t: t, what: f.what, rand: f.rand, told: make(chan error, 1), owed: map[int]map[string]bool{}}
-				next.startOn(kept, 3)
-				next.mem = next.listener("publisher", packet.V5, false)
-				again := next.listener("sub", packet.V5, true)
-				again.got, again.incoming, again.promised = maps.Clone(sub.got), maps.Clone(sub.incoming), true
-				next.subs = []*listener{again}
-				again.connect()
-				for range 3 * messages {
-					next.commit()
-				}
-				if len(again.got) != messages {
-					next.fail("LOST: %d of %d messages came", len(again.got), messages)
-				}
-			}
-		}
-	}
-}
-
-// TestUnreadableGroup does so to the messages of a shared subscription whose
-// member ends its session, and that go to another: those that cannot be read
-// stay where they are.
-func TestUnreadableGroup(t *testing.T) {
-	const messages = 8
-	for bad := 1; bad <= messages; bad++ {
-		for _, damaged := range []bool{false, true} {
-			kept := memstore.New()
-			backend := &unreadable{Backend: kept, err: syscall.EIO, bad: bad}
-			if damaged {
-				backend.err, backend.once = fmt.Errorf("block 3: %w", store.ErrDamaged), true
-			}
-			f := &faultyDisk{
-				t: t, what: fmt.Sprintf("read %d, %v", bad, backend.err), rand: rand.New(rand.NewPCG(1, 1)), told: make(chan error, 1),
-				owed: map[int]map[string]bool{},
-			}
-			f.startOn(backend, 2)
-			f.mem = f.listener("publisher", packet.V5, false)
-			one, two := f.listener("one", packet.V5, true), f.listener("two", packet.V5, true)
-			f.subs = []*listener{one, two}
-			f.mem.connect()
-			one.connect()
-			f.commit()
-			one.subscribeTo("$share/g/t/#", 1)
-			f.commit()
-			one.leave()
-			for i := range messages {
-				f.mem.publish(1, false, i%4 == 3)
-				f.commit()
-			}
-			two.connect()
-			f.commit()
-			two.subscribeTo("$share/g/t/#", 1)
-			f.commit()
-			clean := f.listener("one", packet.V5, false) // Clean Start: the session ends
-			f.subs = append(f.subs, clean)
-			clean.connect()
-			for range 3 * messages {
-				f.commit()
-			}
-			lost := 0
-			if damaged {
-				lost = 1
-			}
-			if n := f.w.b.Counters().DroppedDamaged; n != uint64(lost) {
-				f.fail("%d messages dropped as damaged, want %d", n, lost)
-			}
-			if f.st.Failed() == damaged {
-				f.fail("the store says failed: %v", !damaged)
-			}
-			if damaged {
-				if len(two.got) != messages-lost {
-					f.fail("%d of %d messages came", len(two.got), messages-lost)
-				}
-				continue
-			}
-			records := 0
-			if err := kept.Scan([]byte("r"), []byte("s"), func(_, _ []byte) error { records++; return nil }); err != nil || records != messages {
-				f.fail("%d of %d messages are left, %v", records, messages, err)
-			}
-		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,19 @@ var known = map[string]string{}
 func does(what string) bool {
 	also := os.Getenv("MIDGE_MODEL_ALSO")
 	return known[what] == "" || also == "all" || slices.Contains(strings.Split(also, ","), what)
+}
+
+// number is what a variable of the environment says, 0 if it is not set.
+func number(t *testing.T, name string) uint64 {
+	text := os.Getenv(name)
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // firstSeed is where histories begin. A run that explores takes seeds that no run
