@@ -145,3 +145,23 @@ func TestWrongTargets(t *testing.T) {
 		}
 	}
 }
+
+// TestSourcesOfSessions proves that sessions which outnumber the ports of an
+// address are made from several, although few are connected at a time.
+func TestSourcesOfSessions(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("left out: the number of ports is known on Linux alone")
+	}
+	s, err := Parse("persistent-100K-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Returning = 10
+	c, err := prepare(Target{Address: "127.0.0.1:1"}, s, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(c.plan.Sources); got*proc.LocalPorts() < 100_000 || c.plan.Procs != 1 {
+		t.Errorf("%d addresses, %d processes", got, c.plan.Procs)
+	}
+}

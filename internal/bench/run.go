@@ -120,7 +120,7 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 	if err := closedLoopFits(p); err != nil {
 		return nil, err
 	}
-	if p.Sources, notes[1], err = sources(o.Sources, peer.Addr(), n); err != nil {
+	if p.Sources, notes[1], err = sources(o.Sources, peer.Addr(), max(n, s.made())); err != nil {
 		return nil, err
 	}
 	c.result = &Result{

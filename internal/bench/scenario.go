@@ -141,6 +141,10 @@ func (s *Scenario) connections() int {
 	return n
 }
 
+// made is the number of connections that are made before the publishers begin:
+// each takes a port for a minute, also when it is closed at once.
+func (s *Scenario) made() int { return s.Publishers + s.Subscribers + s.Clients }
+
 // shared tells whether a message goes to one of the subscribers only.
 func (s *Scenario) shared() bool { return s.Filter == FilterShared }
 
