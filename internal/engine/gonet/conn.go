@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"midge/internal/engine"
@@ -34,13 +35,14 @@ type conn struct {
 	shard    atomic.Int32 // written by the shard that owns it
 	arriving atomic.Bool  // moved, and Open is still to be called
 	net      net.Conn
-	input    []byte        // what the reader has read
-	answer   chan struct{} // tells the reader to read on
-	gone     chan struct{} // closed when the connection ends for the shard
-	inFlight atomic.Int64  // bytes that the writer has not written
-	wrote    atomic.Uint64 // bytes that it has written
-	report   atomic.Bool   // Drained is due when inFlight is 0
-	exhaust  atomic.Bool   // the reader is to tell when there is nothing to read
+	raw      syscall.RawConn // of net, for writeNow; nil: it has none
+	input    []byte          // what the reader has read
+	answer   chan struct{}   // tells the reader to read on
+	gone     chan struct{}   // closed when the connection ends for the shard
+	inFlight atomic.Int64    // bytes that the writer has not written
+	wrote    atomic.Uint64   // bytes that it has written
+	report   atomic.Bool     // Drained is due when inFlight is 0
+	exhaust  atomic.Bool     // the reader is to tell when there is nothing to read
 
 	mu      sync.Mutex
 	queue   []byte   // for the writer, which takes it as a whole
@@ -218,13 +220,14 @@ func (c *conn) move() {
 	})
 }
 
-// flush hands the output of the turn to the writer.
+// flush writes the output of the turn, and hands what the system does not take to
+// the writer. A goroutine for each receiver of a message would make whoever is
+// next wait for all of them.
 func (c *conn) flush() {
 	c.posted = false
 	if len(c.out) == 0 {
 		return
 	}
-	n := len(c.out)
 	c.mu.Lock()
 	if c.failed != nil {
 		c.mu.Unlock()
@@ -232,6 +235,18 @@ func (c *conn) flush() {
 		return
 	}
 	busy := c.writing
+	if !busy {
+		c.mu.Unlock() // only flush makes a writer run
+		n := writeNow(c.raw, c.out)
+		c.wrote.Add(uint64(n))
+		if n == len(c.out) {
+			c.keepOut()
+			return
+		}
+		c.out = c.out[:copy(c.out, c.out[n:])]
+		c.mu.Lock()
+	}
+	n := len(c.out)
 	last := &c.queue
 	if len(c.more) > 0 {
 		last = &c.more[len(c.more)-1]
@@ -249,15 +264,20 @@ func (c *conn) flush() {
 	}
 	c.writing = true
 	c.mu.Unlock()
-	if cap(c.out) > keptBytes {
-		c.out = nil
-	}
+	c.keepOut()
 	if busy || n >= reportBytes {
 		c.report.Store(true)
 	}
 	c.inFlight.Add(int64(n))
 	if !busy {
 		c.server.writers.Go(c.write)
+	}
+}
+
+// keepOut empties the memory for the output of a turn, and keeps it if it is small.
+func (c *conn) keepOut() {
+	if c.out = c.out[:0]; cap(c.out) > keptBytes {
+		c.out = nil
 	}
 }
 

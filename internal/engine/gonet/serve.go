@@ -87,6 +87,7 @@ func (s *server) carry(nc net.Conn, shard int) {
 	c := &conn{
 		server: s,
 		net:    nc,
+		raw:    rawOf(nc),
 		answer: make(chan struct{}, 1),
 		gone:   make(chan struct{}),
 	}

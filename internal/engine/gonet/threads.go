@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,6 +115,13 @@ func (t *Threads) run(ctx context.Context, r *runner) {
 	for ctx.Err() == nil {
 		r.runPosts()
 		next := r.handler.Turn(t.Now())
+		if next <= t.Now() {
+			// There is more to do. What was sent is written first, and others have
+			// their turn: they would wait for a goroutine that is always ready.
+			r.runPosts()
+			runtime.Gosched()
+			continue
+		}
 		var due <-chan time.Time
 		if next != engine.Never {
 			timer.Reset(max(0, next-t.Now()))
