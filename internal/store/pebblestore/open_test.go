@@ -252,6 +252,11 @@ func TestMigrate(t *testing.T) {
 		if got := string(read(t, crash, "data/FORMAT")); got != "midge store 3\n" {
 			t.Errorf("after cut %d FORMAT is %q", cut, got)
 		}
+		for _, name := range []string{"two", "three"} {
+			if _, err := crash.Stat("data/" + name); err != nil {
+				t.Errorf("after cut %d a step is missing: %v", cut, err)
+			}
+		}
 		if have, err := load(t, s); err != nil || !maps.Equal(have, want) {
 			t.Errorf("after cut %d: %d records, %v; want %d", cut, len(have), err, len(want))
 		}
