@@ -32,7 +32,7 @@ crashtest: ## Kill the broker under load, ROUNDS (50) times, and count losses. M
 fuzz: ## Run each fuzz target on FUZZTIME inputs (50000x or 250000x, see test/run).
 	test/run fuzz
 
-mutants: ## Change N (200) small things, chosen by SEED (1), and see whether a test notices. An hour.
+mutants: ## Change N (200) small things, chosen by SEED (1), and see whether a test notices. Half an hour.
 	go run ./test/mutate -n $(or $(N),200) -seed $(or $(SEED),1)
 
 bench: build ## Compare Midge and Mosquitto, less than five minutes: bench/results/compare.*. PLAN, OUT and ARGS choose otherwise.
