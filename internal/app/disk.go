@@ -68,7 +68,7 @@ func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 	d.backend, d.report = backend, report
 	d.store = store.New(backend, store.Config{
 		Shards: shards, Clock: clocks(func() time.Duration { return d.now() }), Log: d.log, Interval: interval(cfg),
-		Backlog:  min(backend.Reserve()/4, 16<<20), // the ballast must have room for it, and for more than it
+		Backlog:  min(backend.Backlog(), 16<<20),
 		Released: func(shard int, turns uint64) { d.core.Load().Released(shard, turns) },
 		Failed:   changed,
 	})

@@ -31,23 +31,33 @@ const (
 
 	// ballastShare is the part of the partition that they take, ballastMost the
 	// most and ballastLeast the least, in bytes, where that is no more than
-	// twice the share. Guesses.
+	// twice the share. Guesses; with the most a table has 4 MiB.
 	ballastShare = 16
-	ballastMost  = 64 << 20
+	ballastMost  = ballastTables * 4 << 20
 	ballastLeast = 2 << 20
 
-	// ballastTables is how many tables in memory the ballast has room for, at
-	// least. One piece must do for those that wait to be written, up to four:
-	// after a crash the start writes them all before it removes their logs. The
-	// other pieces must do for them, too, and for what is committed meanwhile.
-	ballastTables = 4 * ballastPieces
+	// Sizes in tables in memory.
+	//
+	// firstTables is what a start needs on a disk without a byte left. It writes
+	// all that the logs hold to new tables, then a new list of files, the log
+	// and its options, and removes the old ones last. The logs hold up to three
+	// tables, a commit of Backlog bytes, and a fourth table: eight in all. One
+	// more is for what surrounds the records in a table of the disk, and one for
+	// the rest: the list begins anew at that size (MaxManifestFileSize).
+	//
+	// otherTables is each of the other pieces. Together they do for the tables
+	// that wait to be written, up to four, and for what is committed meanwhile.
+	firstTables   = 10
+	otherTables   = 4
+	ballastTables = firstTables + (ballastPieces-1)*otherTables
+	backlogTables = 4
 )
 
 // ballast are these files. Guarded by the mu of state.
 type ballast struct {
 	fs    vfs.FS
 	dir   string
-	piece int64 // bytes of each; 0: there is no ballast
+	table int64 // bytes; 0: there is no ballast
 	there [ballastPieces]bool
 }
 
@@ -67,18 +77,18 @@ func tableFor(ballast int64) int {
 	if ballast == 0 {
 		return 4 << 20
 	}
-	return int(min(max(ballast/ballastTables, 64<<10), 4<<20))
+	return int(min(max(ballast/ballastTables, 16<<10), 4<<20))
 }
 
 // findBallast looks which files are there.
 func findBallast(fs vfs.FS, dir string, size int64) *ballast {
-	b := &ballast{fs: fs, dir: dir, piece: size / ballastPieces &^ 4095}
+	b := &ballast{fs: fs, dir: dir, table: size / ballastTables}
 	for i := range b.there {
 		info, err := fs.Stat(b.name(i))
 		if err != nil {
 			continue
 		}
-		b.there[i] = info.Size() == b.piece && b.piece > 0
+		b.there[i] = info.Size() == b.size(i) && b.table > 0
 		if !b.there[i] {
 			_ = fs.Remove(b.name(i)) // of another size, or a crash came while it was made
 		}
@@ -87,6 +97,17 @@ func findBallast(fs vfs.FS, dir string, size int64) *ballast {
 }
 
 func (b *ballast) name(i int) string { return b.fs.PathJoin(b.dir, ballastName+strconv.Itoa(i+1)) }
+
+// size is that of a file, in bytes.
+func (b *ballast) size(i int) int64 {
+	if i == 0 {
+		return firstTables * b.table
+	}
+	return otherTables * b.table
+}
+
+// whole is the size of all of them.
+func (b *ballast) whole() int64 { return ballastTables * b.table }
 
 // give removes one of the files, the last that is there, and reports whether it
 // did. The first stays except during a start.
@@ -107,20 +128,20 @@ func (b *ballast) give(starting bool) bool {
 // there is less left than it takes, as far as that is known.
 func (b *ballast) scarce() bool {
 	usage, err := b.fs.GetDiskUsage(b.dir)
-	return err != nil || b.missing() > 0 || usage.AvailBytes < uint64(b.piece*ballastPieces)
+	return err != nil || b.missing() > 0 || usage.AvailBytes < uint64(b.whole())
 }
 
-// missing is the number of files that are not there.
-func (b *ballast) missing() (n int) {
+// missing is the size of the files that are not there.
+func (b *ballast) missing() (bytes int64) {
 	if b == nil {
 		return 0
 	}
-	for _, there := range b.there {
-		if !there && b.piece > 0 {
-			n++
+	for i, there := range b.there {
+		if !there {
+			bytes += b.size(i)
 		}
 	}
-	return n
+	return bytes
 }
 
 // make makes a file of the ballast, with blocks of its own on the disk. It is
@@ -141,19 +162,20 @@ func (b *ballast) make(i int, stop <-chan struct{}) (err error) {
 			err = errors.Join(err, b.fs.Remove(b.name(i)))
 		}
 	}()
-	from := b.piece - 1 // elsewhere Pebble's Preallocate does nothing
-	if err := f.Preallocate(0, b.piece); runtime.GOOS != "linux" || err != nil {
+	size := b.size(i)
+	from := size - 1 // elsewhere Pebble's Preallocate does nothing
+	if err := f.Preallocate(0, size); runtime.GOOS != "linux" || err != nil {
 		if isFull(err) {
 			return err
 		}
 		from = 0
 	}
-	block := make([]byte, min(64<<10, b.piece-from))
-	for at := from; at < b.piece; at += int64(len(block)) {
+	block := make([]byte, min(64<<10, size-from))
+	for at := from; at < size; at += int64(len(block)) {
 		for i := range block {
 			block[i] = byte(rand.Uint32()) // some file systems take no room for what they can compress
 		}
-		if _, err := f.WriteAt(block[:min(int64(len(block)), b.piece-at)], at); err != nil {
+		if _, err := f.WriteAt(block[:min(int64(len(block)), size-at)], at); err != nil {
 			return err
 		}
 		select {
@@ -246,7 +268,7 @@ func (k *keeper) fill() bool {
 	if missing == 0 {
 		return true
 	}
-	if room := k.room(); room >= 0 && room < int64(missing+ballastPieces)*b.piece {
+	if room := k.room(); room >= 0 && room < missing+b.whole() {
 		k.complain(fmt.Errorf("%d bytes are left", room))
 		return false
 	}
@@ -261,10 +283,10 @@ func (k *keeper) fill() bool {
 }
 
 // fillFirst makes the piece for a start again, while the disk counts as full, as
-// soon as half of the room that is left does for it: so that the next start
-// after a crash has it, too.
+// soon as another one would have room, too: so that the next start after a crash
+// has it.
 func (k *keeper) fillFirst() {
-	if room := k.room(); room >= 2*k.d.ballast.piece {
+	if room := k.room(); room >= k.d.ballast.size(0)+k.d.ballast.size(1) {
 		_ = k.make(0) // else later
 	}
 }
@@ -273,7 +295,7 @@ func (k *keeper) fillFirst() {
 func (k *keeper) make(i int) error {
 	b := k.d.ballast
 	k.d.mu.Lock()
-	there := b.there[i] || b.piece == 0
+	there := b.there[i] || b.table == 0
 	k.d.mu.Unlock()
 	if there {
 		return nil
@@ -293,7 +315,7 @@ func (k *keeper) complain(err error) {
 		return
 	}
 	k.complained = true
-	k.d.log.Warn("no room for the ballast, which would make room when the disk is full", "bytes", k.d.ballast.piece*ballastPieces, "error", err)
+	k.d.log.Warn("no room for the ballast, which would make room when the disk is full", "bytes", k.d.ballast.whole(), "error", err)
 }
 
 // compactIfWorth compacts what can be, if that may make room: something was

@@ -1,12 +1,16 @@
 package pebblestore
 
-import "github.com/cockroachdb/pebble/v2/vfs"
+import (
+	"strings"
 
-// removeLeftovers removes the tables and logs of a database that hold nothing
-// any more. A crash leaves those that a flush or a compaction was writing, and
-// may bring back what was removed shortly before. Pebble removes them at the end
-// of its start, which on a full disk can't come to that: it writes the logs to
-// tables first, and waits for the room.
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// removeLeftovers removes the files of a database that hold nothing any more. A
+// crash leaves tables that a flush or a compaction was writing and what a start
+// had begun anew, and may bring back what was removed shortly before. Pebble
+// removes them at the end of its start, which on a full disk can't come to that:
+// it writes the logs to tables first, and waits for the room.
 //
 // It removes nothing when the list of files can't be trusted.
 func removeLeftovers(fs vfs.FS, path string) {
@@ -18,9 +22,14 @@ func removeLeftovers(fs vfs.FS, path string) {
 	if err != nil {
 		return
 	}
+	options := newest(names, "OPTIONS-")
 	for _, name := range names {
 		num, kind := fileName(name)
-		if kind == "sst" && !m.has(num) || kind == "log" && num > 0 && num < m.minLog {
+		switch {
+		case kind == "sst" && !m.has(num), kind == "log" && num > 0 && num < m.minLog,
+			strings.HasSuffix(name, ".dbtmp"),
+			strings.HasPrefix(name, "MANIFEST-") && name != m.file,
+			strings.HasPrefix(name, "OPTIONS-") && name != options:
 			_ = fs.Remove(fs.PathJoin(path, name)) // Pebble tries again
 		}
 	}

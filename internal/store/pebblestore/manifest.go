@@ -76,16 +76,21 @@ var errDamage = errors.New("damaged")
 // manifestName is the manifest that the marker names, or the newest one there
 // is.
 func manifestName(fs vfs.FS, dir string, names []string) string {
-	newest := ""
-	for _, name := range names {
-		if strings.HasPrefix(name, "MANIFEST-") && (len(name) > len(newest) || len(name) == len(newest) && name > newest) {
-			newest = name
-		}
-	}
 	if name, err := atomicfs.ReadMarker(fs, dir, "manifest"); err == nil && name != "" {
 		return name
 	}
-	return newest
+	return newest(names, "MANIFEST-")
+}
+
+// newest is the one with the highest number of those names that begin with
+// prefix, or "".
+func newest(names []string, prefix string) (found string) {
+	for _, name := range names {
+		if strings.HasPrefix(name, prefix) && (len(name) > len(found) || len(name) == len(found) && name > found) {
+			found = name
+		}
+	}
+	return found
 }
 
 // placed is a table at a level. A table that moves is there twice for a while.

@@ -170,9 +170,9 @@ func fill(b *pebble.Batch, l *store.Changes) (deletions int, err error) {
 	return deletions, nil
 }
 
-// Reserve is the room that the store keeps for itself on the disk, in bytes: what
-// waits to be committed should stay well below it. 0 is unknown.
-func (s *Store) Reserve() int64 { return s.disk.ballast.piece * ballastPieces }
+// Backlog is how many bytes should wait to be committed at most, so that the
+// ballast does for them. 0 is unknown.
+func (s *Store) Backlog() int64 { return backlogTables * s.disk.ballast.table }
 
 // Get appends the value of a key to dst, or returns store.ErrNotFound.
 func (s *Store) Get(dst, key []byte) ([]byte, error) {

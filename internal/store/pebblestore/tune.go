@@ -32,6 +32,9 @@ func pebbleOptions(d *disk, o Options, compactions *scheduler) *pebble.Options {
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                o.MaxOpenFiles,
+		// The list of files goes on with what changes until it is so long; then,
+		// if most of it is changes, a new one begins.
+		MaxManifestFileSize: int64(o.MemTableBytes),
 		// One compaction as a rule, which leaves a core to the broker, and a
 		// second one when they fall behind.
 		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
