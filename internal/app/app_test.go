@@ -22,17 +22,17 @@ func TestShare(t *testing.T) {
 		tables, lingering int
 		warning string // its beginning
 	}{
-		{0, 20_000, true, true, 19_344, 256, 256, ""},
-		{0, 20_000, true, false, 19_632, 0, 256, ""},
+		{0, 20_000, true, true, 19_280, 256, 256, ""},
+		{0, 20_000, true, false, 19_568, 0, 256, ""},
 		{0, 1 << 62, true, true, 1_000_000, 256, 256, ""},
-		{0, 1024, true, true, 698, 74, 108, ""},
-		{0, 300, true, true, 110, 74, 18, "the limit of open files, 300, leaves room for 110 connections; raise it"},
-		{1000, 300, true, true, 110, 74, 18, "limits.connections is 1,000, but the limit of open files, 300, leaves room for 110, which is the limit in force; raise it (ulimit -n, or LimitNOFILE in systemd) to 1,656"},
+		{0, 1024, true, true, 634, 74, 108, ""},
+		{0, 300, true, true, 92, 74, 18, "the limit of open files, 300, leaves room for 92 connections; raise it"},
+		{1000, 300, true, true, 92, 74, 18, "limits.connections is 1,000, but the limit of open files, 300, leaves room for 92, which is the limit in force; raise it (ulimit -n, or LimitNOFILE in systemd) to 1,720"},
 		{0, 10, true, true, 1, 74, 8, "the limit of open files, 10, leaves room for 1 connections"},
 		{0, 0, false, true, 1_000_000, 0, 256, ""},
 		{500, 20_000, true, true, 500, 256, 256, ""},
-		{19_344, 20_000, true, true, 19_344, 256, 256, ""},
-		{19_345, 20_000, true, true, 19_344, 256, 256, "limits.connections is 19,345, but the limit of open files, 20,000, leaves room for 19,344, which"},
+		{19_280, 20_000, true, true, 19_280, 256, 256, ""},
+		{19_281, 20_000, true, true, 19_280, 256, 256, "limits.connections is 19,281, but the limit of open files, 20,000, leaves room for 19,280, which"},
 		{5_000_000, 0, false, true, 5_000_000, 0, 256, ""},
 	} {
 		d := share(tt.wanted, tt.limit, tt.known, 8, 2, tt.durable)
@@ -48,7 +48,7 @@ func TestShareFits(t *testing.T) {
 	for limit := uint64(180); limit < 70_000; limit += 1 + limit/50 {
 		for _, wanted := range []int{0, 100, 1 << 20} {
 			d := share(wanted, limit, true, 8, 2, true)
-			if all := d.connections + d.lingering + d.tables + pebblestore.OtherFiles + processFiles + 8 + 8; uint64(all) > limit {
+			if all := d.connections + d.refusing + d.lingering + d.tables + pebblestore.OtherFiles + processFiles + 8 + 8; uint64(all) > limit {
 				t.Errorf("%d descriptors of %d: %+v", all, limit, d)
 			}
 			if (d.connections < wanted) != strings.Contains(d.warning, "limits.connections is") {

@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 
+	"midge/internal/broker"
 	"midge/internal/engine"
 	"midge/internal/store/pebblestore"
 )
@@ -34,6 +35,7 @@ type descriptors struct {
 	known       bool   // whether there is one
 	tables      int    // of the store, open at a time (pebblestore.Options.MaxOpenFiles); 0: its default
 	lingering   int    // sockets that are closed and have output left
+	refusing    int    // connections over the limit that wait to be told (broker.Limits.Refusing)
 	connections int    // the limit in force
 	reserved    int    // all but connections
 	warning     string // what an operator should know, or ""
@@ -42,7 +44,7 @@ type descriptors struct {
 // share shares limit descriptors out; wanted is the number of connections that
 // the configuration asks for, 0 for as many as there is room for.
 func share(wanted int, limit uint64, known bool, shards, threads int, durable bool) descriptors {
-	d := descriptors{limit: limit, known: known, lingering: engine.MostLingering, connections: mostConnections}
+	d := descriptors{limit: limit, known: known, lingering: engine.MostLingering, refusing: broker.MostRefusing, connections: mostConnections}
 	if !known {
 		if wanted != 0 {
 			d.connections = wanted
@@ -57,7 +59,8 @@ func share(wanted int, limit uint64, known bool, shards, threads int, durable bo
 	}
 	left = max(left-own, 0)
 	d.lingering = min(max(left/8, shards), engine.MostLingering) // epoll wants one for each shard
-	d.reserved = own + d.lingering + min(left/8, acceptedFiles)
+	d.refusing = min(left/8, broker.MostRefusing)
+	d.reserved = own + d.lingering + d.refusing + min(left/8, acceptedFiles)
 	fit := min(max(int(min(limit, 1<<30))-d.reserved, 1), mostConnections)
 	d.connections = fit
 	switch {
@@ -66,7 +69,7 @@ func share(wanted int, limit uint64, known bool, shards, threads int, durable bo
 			grouped(limit), grouped(uint64(fit)))
 	case wanted != 0 && uint64(wanted)+uint64(d.reserved) > limit:
 		d.warning = fmt.Sprintf("limits.connections is %s, but the limit of open files, %s, leaves room for %s, which is the limit in force; raise it (ulimit -n, or LimitNOFILE in systemd) to %s",
-			grouped(uint64(wanted)), grouped(limit), grouped(uint64(fit)), grouped(uint64(wanted+processFiles+shards+threadFiles*threads+pebblestore.MostOpenFiles+pebblestore.OtherFiles+engine.MostLingering+acceptedFiles)))
+			grouped(uint64(wanted)), grouped(limit), grouped(uint64(fit)), grouped(uint64(wanted+processFiles+shards+threadFiles*threads+pebblestore.MostOpenFiles+pebblestore.OtherFiles+engine.MostLingering+broker.MostRefusing+acceptedFiles)))
 	case wanted != 0:
 		d.connections = wanted
 	}

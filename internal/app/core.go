@@ -9,7 +9,7 @@ import (
 func (b *Broker) coreConfig(version string) broker.Config {
 	return broker.Config{
 		Shards:  b.shards(),
-		Limits:  coreLimits(&b.cfg.Limits, b.files.connections),
+		Limits:  coreLimits(&b.cfg.Limits, b.files),
 		Session: coreSession(&b.cfg.Session),
 		Strict:  broker.Strict(b.cfg.Strict),
 		Sys:     orOff(b.cfg.Sys.Interval),
@@ -20,9 +20,10 @@ func (b *Broker) coreConfig(version string) broker.Config {
 	}
 }
 
-func coreLimits(l *config.Limits, connections int) broker.Limits {
+func coreLimits(l *config.Limits, files descriptors) broker.Limits {
 	core := broker.Limits{
-		Connections:      connections,
+		Connections:      files.connections,
+		Refusing:         orOff(files.refusing),
 		ConnectionsPerIP: l.ConnectionsPerIP,
 		ConnectTimeout:   l.ConnectTimeout,
 		PacketSize:       int(l.PacketSize),

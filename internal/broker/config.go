@@ -54,6 +54,12 @@ type Limits struct {
 	// Connections at one time; 0 means no limit but the operating system's.
 	Connections int
 
+	// Refusing is how many connections over these limits are kept at one time
+	// until they have sent CONNECT, which CONNACK can then refuse; 0 means
+	// MostRefusing, negative means none. A flood fills them, and costs no more
+	// descriptors; what is over is closed at once.
+	Refusing int
+
 	// ConnectionsPerIP at one time; 0 means no limit, because a gateway puts
 	// all its clients behind one address.
 	ConnectionsPerIP int
@@ -175,6 +181,7 @@ func (c Config) withDefaults() Config {
 	}
 	l, s := &c.Limits, &c.Session
 	l.ConnectTimeout = cmp.Or(l.ConnectTimeout, 5*time.Second)
+	l.Refusing = cmp.Or(l.Refusing, MostRefusing)
 	l.PacketSize = cmp.Or(l.PacketSize, 1<<20)
 	l.ConnectSize = min(cmp.Or(l.ConnectSize, 128<<10), l.PacketSize)
 	l.PendingBytes = cmp.Or(l.PendingBytes, 1<<20)

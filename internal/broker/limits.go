@@ -37,12 +37,10 @@ const (
 )
 
 const (
-	// mostRefusing connections over the limits are kept at one time until they
-	// have sent CONNECT, which CONNACK can then refuse. A flood fills them, and
-	// costs no more descriptors; what is over is closed at once.
-	mostRefusing = 64
+	// MostRefusing is the default of Limits.Refusing.
+	MostRefusing = 64
 
-	// refusalTime is how long they have for that: several round trips.
+	// refusalTime is how long they have for CONNECT: several round trips.
 	refusalTime = time.Second
 )
 
@@ -100,7 +98,7 @@ func (s *shard) turnAway(c *conn) {
 	} else {
 		s.count.RefusedPerIP++
 	}
-	if s.b.gate.refusing.Add(1) <= mostRefusing {
+	if s.b.gate.refusing.Add(1) <= int64(s.b.cfg.Limits.Refusing) {
 		s.timers.start(&c.timer, s.now+min(refusalTime, s.b.cfg.Limits.ConnectTimeout))
 		return
 	}

@@ -129,14 +129,14 @@ func TestFewFiles(t *testing.T) {
 			dir := t.TempDir()
 			p := serveLimited(t, 300, "--data-dir", dir, "--set", "engine="+engine, "--set", "limits.connections=1000", "--threads", "2", "--set", "shards=8")
 			t.Cleanup(p.Kill)
-			if !strings.Contains(p.Banner(), "connections  110 at most (limit of open files: 300)") {
+			if !strings.Contains(p.Banner(), "connections  92 at most (limit of open files: 300)") {
 				t.Errorf("the banner says\n%s", p.Banner())
 			}
-			if !strings.Contains(p.Log(), "leaves room for 110, which is the limit in force") {
+			if !strings.Contains(p.Log(), "leaves room for 92, which is the limit in force") {
 				t.Errorf("the log says\n%s", p.Log())
 			}
 			var all []*client
-			for i := range 110 {
+			for i := range 92 {
 				c := connect(t, p, packet.V5, fmt.Sprint("client ", i), lasting(60))
 				if i > 0 {
 					c.subscribe("full", 1)
