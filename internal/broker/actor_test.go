@@ -67,7 +67,7 @@ func newActor(h *history, i int) *actor {
 		last: map[string]int{},
 	}
 	if h.rand.IntN(3) == 0 {
-		a.v = wire.V311
+		a.v = [...]wire.Version{wire.V31, wire.V311}[h.rand.IntN(2)]
 	}
 	if i%5 >= 3 { // two of five
 		a.group = "$share/g/t/+"
@@ -543,17 +543,21 @@ func (a *actor) unsubscribed(p *wire.Packet) {
 // welcome is CONNACK: what is not acknowledged is sent again.
 func (a *actor) welcome(p *wire.Packet) {
 	h := a.h
+	present := p.Present
+	if a.v == wire.V31 { // it does not say
+		present = !a.wiping
+	}
 	switch {
 	case p.Code != 0:
 		h.fail("THROWN OUT: %s got CONNACK 0x%02x %q", a.id, p.Code, p.Properties.Get(wire.ReasonString).Text)
-	case a.sessionSure() && !p.Present:
+	case a.sessionSure() && !present:
 		h.fail("LOST: the session of %s", a.id)
-	case a.wiping && p.Present:
+	case a.wiping && present:
 		h.fail("%s asked for a new session and got an old one", a.id)
 	}
 	h.log("%s: CONNACK, present %v", a.id, p.Present)
 	switch {
-	case !p.Present && !a.sentIn:
+	case !present && !a.sentIn:
 		a.forget()
 	case a.over != 0 && h.now() >= a.over:
 		a.release()
