@@ -102,3 +102,29 @@ func TestSmallestPacketSize(t *testing.T) {
 		newPair(t, p, "p").served(3)
 	})
 }
+
+// TestLongestTopic keeps messages of the longest topic, retained and for a
+// client that is away, over a kill.
+func TestLongestTopic(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine string) {
+		dir, topic := t.TempDir(), strings.Repeat("t", 65_535)
+		p := serveIn(t, dir, "--set", engine)
+		sub := connect(t, p, packet.V5, "sub", lasting(3600))
+		sub.subscribe(topic, 1)
+		sub.conn.Close()
+		pub := connect(t, p, packet.V5, "pub", nil)
+		m := packet.Publish{QoS: 1, Retain: true, ID: pub.nextID(), Topic: []byte(topic), Payload: []byte("kept")}
+		pub.send(m.Append(nil, pub.v))
+		pub.ack(packet.PUBACK, m.ID)
+		p.Kill()
+		p = serveIn(t, dir, "--set", engine)
+		again := connect(t, p, packet.V5, "sub", lasting(3600))
+		fresh := connect(t, p, packet.V5, "fresh", nil)
+		fresh.subscribe(topic, 1)
+		for _, c := range []*client{again, fresh} {
+			if got, payload := c.receive(); got != topic || payload != "kept" {
+				t.Errorf("%d bytes of topic, %q", len(got), payload)
+			}
+		}
+	})
+}
