@@ -205,6 +205,7 @@ func (s *shard) endSession(cl *client) {
 	s.tellQueues(cl)
 	cl.subs = subscriptions{}
 	if !cl.stored() {
+		cl.session.Clear() // a route that nobody publishes to may hold the client for long
 		return
 	}
 	if e.sealed = true; e.any {

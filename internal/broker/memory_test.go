@@ -278,3 +278,21 @@ func TestMemoryBetweenMeasurements(t *testing.T) {
 		})
 	}
 }
+
+// TestEndedSessionsHoldNothing ends a session for which messages wait. The route of
+// their topic still knows the client, and must not keep them in memory.
+func TestEndedSessionsHoldNothing(t *testing.T) {
+	w := newWorld(t, Config{Shards: 1, Sys: -1})
+	r := w.connect(packet.V311, "reader")
+	r.subscribe("t", 1)
+	publisher := w.connect(packet.V311, "publisher")
+	publisher.publish("t", "under way", 1, false)
+	cl := w.b.shards[0].clients["reader"]
+	if cl.session.Inflight() != 1 {
+		t.Fatalf("%d under way, want 1", cl.session.Inflight())
+	}
+	r.hang()
+	if n := cl.session.Inflight() + cl.session.Waiting(); n != 0 {
+		t.Errorf("the session holds %d messages after its end", n)
+	}
+}

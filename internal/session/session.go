@@ -162,6 +162,10 @@ func (s *Session) WaitingBytes() int64 {
 	return s.queue.bytes
 }
 
+// Clear forgets what is under way and what waits: the session, which is not
+// stored, has ended.
+func (s *Session) Clear() { s.flow = nil }
+
 // Inflight is the number of deliveries that have begun and not ended.
 func (s *Session) Inflight() int {
 	if s.flow == nil {
