@@ -444,21 +444,26 @@ func (s *shard) passMissing(missing []session.Taken, e *ending) {
 // passOn gives a message that a member had to another. The old record stays
 // until the new one is on disk.
 func (s *shard) passOn(g *group, m *message.Message, old message.Stored, e *ending) {
-	key := s.renumber(old)
+	key := s.renumber(old, m.QoS)
 	var kept *message.Message
 	s.routeGroup(g, m, &kept, again, key)
 	e.end(s)
 }
 
 // renumber gives a message that another session gets a new key, 0 if it is not
-// on disk. The old record goes when the new one is there.
-func (s *shard) renumber(old message.Stored) message.Key {
+// on disk. The old record goes when the new one is there. qos is the publisher's:
+// the turn that wrote down a packet identifier of QoS 2 takes back the message
+// under its old key only, so it must be complete before the new one counts.
+func (s *shard) renumber(old message.Stored, qos packet.QoS) message.Key {
 	if old.Key == 0 {
 		return 0
 	}
 	seq := s.b.cfg.Store.NextSeq()
 	s.disk().Undecided(seq, true)
 	s.disk().FinallyDropReceivers(recordOf(old))
+	if qos == 2 {
+		s.disk().Behind = true
+	}
 	s.count.gone(old)
 	return message.NewKey(seq, store.PartOwn)
 }

@@ -270,7 +270,7 @@ func (s *shard) dealAfter(shard int) dealt {
 // more.
 func (s *shard) hand(g *group, to member, c choice, t session.Taken) bool {
 	var kept *message.Message
-	return s.give(g, to, c, t.Message, &kept, s.renumber(t.Stored))
+	return s.give(g, to, c, t.Message, &kept, s.renumber(t.Stored, t.Message.QoS))
 }
 
 // discard drops the first of the messages that were read.

@@ -79,6 +79,7 @@ type written struct {
 	n      int
 	t      *Turn
 	urgent bool
+	behind bool
 	after  []*written // it builds on
 	heirs  []*written // those that it awaits
 	owed   int        // posts that no turn has handled yet
@@ -174,6 +175,11 @@ func (c *committing) checkLast(lists []*Changes) {
 			}
 			if w.owed > 0 {
 				c.fail("turn %d is complete, and %d messages of it were handled nowhere", n, w.owed)
+			}
+			for m := range n {
+				if m > 0 && w.behind && !c.applied[fmt.Sprint("f", m)] {
+					c.fail("turn %d is complete before turn %d, which it is behind", n, m)
+				}
 			}
 			for _, h := range w.heirs {
 				if !c.applied[h.changes()] {
@@ -279,6 +285,8 @@ func (c *committing) submit(n, shard int, inbox [][]*written, posts bool) {
 	c.mu.Lock()
 	w := &written{n: n, t: c.store.Turn(), urgent: c.rand.IntN(2) == 0}
 	w.t.Urgent = w.urgent
+	w.t.Behind = c.rand.IntN(5) == 0
+	w.behind = w.t.Behind
 	w.t.changes.Set([]byte(w.changes()), nil)
 	w.t.finally.Set([]byte(w.finally()), nil)
 	took := len(inbox[shard])

@@ -44,10 +44,11 @@ type Store struct {
 	pool sync.Pool // of *buffers
 	wake chan struct{}
 
-	mu        sync.Mutex // guards what follows
-	submitted []*Turn
-	retained  Changes
-	lanes     []lane
+	mu         sync.Mutex // guards what follows
+	submitted  []*Turn
+	turnNumber uint64 // of the last that was submitted
+	retained   Changes
+	lanes      []lane
 
 	reads reads
 
@@ -164,6 +165,8 @@ func (s *Store) Submit(shard int, t *Turn) uint64 {
 	l := &s.lanes[shard]
 	l.submitted++
 	n := l.submitted
+	s.turnNumber++
+	t.number = s.turnNumber
 	s.submitted = append(s.submitted, t)
 	s.mu.Unlock()
 	s.poke()
@@ -318,8 +321,11 @@ func (s *Store) build() (urgent bool, size int64) {
 		}
 		t.applied = true
 	}
-	for i := range s.lanes {
-		urgent = s.decide(&s.lanes[i]) || urgent
+	for before := -1; before < len(s.decided); { // one that is decided may let others be
+		before = len(s.decided)
+		for i := range s.lanes {
+			urgent = s.decide(&s.lanes[i]) || urgent
+		}
 	}
 	s.anchored(&s.extra, anchorEvery)
 	if s.extra.n > 0 {
@@ -343,7 +349,7 @@ func (s *Store) settle(seq uint64) {
 func (s *Store) decide(l *lane) (urgent bool) {
 	for l.decided < len(l.waiting) {
 		t := l.waiting[l.decided]
-		if !t.applied || t.Awaits > 0 {
+		if !t.applied || t.Awaits > 0 || t.Behind && s.undecidedBefore(t) {
 			break
 		}
 		s.extra.Append(&t.finally)
@@ -352,6 +358,16 @@ func (s *Store) decide(l *lane) (urgent bool) {
 		l.decided++
 	}
 	return urgent
+}
+
+// undecidedBefore tells whether a turn that was submitted before t awaits something.
+func (s *Store) undecidedBefore(t *Turn) bool {
+	for i := range s.lanes {
+		if l := &s.lanes[i]; l.decided < len(l.waiting) && l.waiting[l.decided].number < t.number {
+			return true
+		}
+	}
+	return false
 }
 
 // release marks what the batch has completed, and tells the shards.

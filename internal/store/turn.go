@@ -29,11 +29,17 @@ type Turn struct {
 	// another shard, once for each: they await one turn more.
 	Passed []*Turn
 
+	// Behind tells that the turn is complete only after all that were submitted
+	// before it, of any shard: it gives another key to a message that one of
+	// them may still take back.
+	Behind bool
+
 	*buffers
 	times timeline
 
 	// Of the committer:
 	shard             int
+	number            uint64 // in the order of Submit
 	applied, complete bool
 }
 
