@@ -213,6 +213,7 @@ func (c Config) Validate() error {
 	const huge = 1 << 50
 	within("Shards", int64(c.Shards), 0, mostShards)
 	within("Limits.Connections", int64(l.Connections), 0, huge)
+	within("Limits.Refusing", int64(l.Refusing), -1, 20_000)
 	within("Limits.ConnectionsPerIP", int64(l.ConnectionsPerIP), 0, huge)
 	within("Limits.ConnectTimeout", int64(l.ConnectTimeout), 0, int64(time.Hour))
 	within("Limits.PacketSize", int64(l.PacketSize), 0, 268_435_460)

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"midge/internal/message"
@@ -174,7 +175,7 @@ func (l *loader) finish() {
 		}
 		at.s.arm(at.cl.away)
 	}
-	for _, at := range l.queues {
+	for _, at := range slices.Backward(l.queues) { // the newest first
 		l.queue(at)
 	}
 	for _, s := range l.b.shards {
@@ -202,7 +203,7 @@ func (l *loader) will(r *store.Will) {
 }
 
 // queue gives a queue back to its group. One whose group has ended is left from
-// a crash in between.
+// a crash in between, also if another group has begun under the name.
 func (l *loader) queue(at loaded) {
 	share, _ := store.QueueOf(at.cl.id)
 	if g := l.group(share); g != nil && g.queue == nil {

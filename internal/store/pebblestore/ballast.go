@@ -282,11 +282,11 @@ func (k *keeper) fill() bool {
 	return true
 }
 
-// fillFirst makes the piece for a start again, while the disk counts as full, as
-// soon as another one would have room, too: so that the next start after a crash
-// has it.
+// fillFirst makes the piece for a start again, while the disk counts as full, so
+// that the next start after a crash has it. It leaves what the others take:
+// compactions need that to make more room.
 func (k *keeper) fillFirst() {
-	if room := k.room(); room >= k.d.ballast.size(0)+k.d.ballast.size(1) {
+	if room := k.room(); room >= k.d.ballast.whole() {
 		_ = k.make(0) // else later
 	}
 }
