@@ -319,13 +319,14 @@ func (k *keeper) complain(err error) {
 }
 
 // compactIfWorth compacts what can be, if that may make room: something was
-// deleted since the last time, or there is more room for it.
+// deleted since the last time, there is more room for it, or a compaction has
+// starved, and what is committed may wait for it.
 func (k *keeper) compactIfWorth(starved bool) {
 	if time.Now().Before(k.next) {
 		return
 	}
 	deleted, room := k.deletions.Load(), k.room()
-	if deleted == k.deleted && room <= k.avail+k.avail/2 && !(starved && room < 0) {
+	if deleted == k.deleted && room <= k.avail+k.avail/2 && !starved {
 		return
 	}
 	k.deleted, k.avail = deleted, room
