@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/internal/store"
 	"midge/internal/store/memstore"
 )
 
@@ -421,6 +422,34 @@ func TestGroupQueueEnds(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestGroupQueueLeft finds two queues of one shared subscription on disk: one of a group
+// that ended in the moment of the crash, and that of the group which is there now.
+func TestGroupQueueLeft(t *testing.T) {
+	const n = 10
+	backend := memstore.New()
+	cfg := Config{Shards: 3, Sys: -1}
+	w, st := onShards(t, backend, cfg, true)
+	left := st.NextSession()
+	p, _, _ := w.join("m", expires(60))
+	p.subscribe("$share/g/t", 1)
+	p.hang()
+	backlog(w.connect(packet.V5, "pub"), 0, n, 1)
+	turn := st.Turn()
+	turn.PutSession(&store.Session{Number: left, ClientID: store.QueueID("$share/g/t"), Expiry: never})
+	st.Submit(0, turn)
+	st.Step()
+
+	w, _ = onShards(t, backend, cfg, true)
+	p, _, _ = w.join("m", expires(60))
+	got := 0
+	for _, ok := p.message(); ok; _, ok = p.message() {
+		got++
+	}
+	if c := w.b.Counters(); got != n || c.DroppedGroup != 0 {
+		t.Errorf("%d messages came of %d, %d were dropped", got, n, c.DroppedGroup)
 	}
 }
 
