@@ -457,7 +457,7 @@ func TestRefusedOpen(t *testing.T) {
 // was committed, and everything can be removed.
 func TestStartOnFullPartition(t *testing.T) {
 	if testing.Short() {
-		t.Skip("KNOWN FAULT: with the race detector a start hung once here, see docs/operations.md, A full disk; without it thousands did not")
+		t.Skip("KNOWN FAULT: of thousands of tries two hung here, one with the race detector and one without, see docs/operations.md, A full disk")
 	}
 	step := watch(t)
 	seed := chosenSeed(t)
