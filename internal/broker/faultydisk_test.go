@@ -108,6 +108,8 @@ type faultyDisk struct {
 	fs    *vfs.MemFS
 	told  chan error // what the backend says of the disk
 
+	member bool // messages for a shared subscription wait with a member
+
 	backend  *pebblestore.Store
 	st       *store.Store
 	w        *world
@@ -204,7 +206,9 @@ func (f *faultyDisk) start(fs vfs.FS, shards int) bool {
 // startOn starts a broker on a backend.
 func (f *faultyDisk) startOn(backend store.Backend, shards int) error {
 	stored := store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0)}
-	f.w, f.st = storedWorld(f.t, backend, Config{Shards: shards, Sys: -1}, stored, 0, false)
+	cfg := Config{Shards: shards, Sys: -1}
+	cfg.Session.WaitWithMember = f.member
+	f.w, f.st = storedWorld(f.t, backend, cfg, stored, 0, false)
 	damaged, err := f.w.b.Load(0)
 	if len(damaged) > 0 {
 		f.fail("damaged: %v", damaged)

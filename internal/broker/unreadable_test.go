@@ -129,64 +129,71 @@ func TestUnreadableMessages(t *testing.T) {
 
 // TestUnreadableGroup does so to the messages of a shared subscription whose
 // member ends its session, and that go to another: those that cannot be read
-// stay where they are.
+// stay where they are. The messages wait with the group, or with the member.
 func TestUnreadableGroup(t *testing.T) {
-	const messages = 8
-	for bad := 1; bad <= messages; bad++ {
+	for bad := 1; bad <= unreadableInGroup; bad++ {
 		for _, damaged := range []bool{false, true} {
-			kept := memstore.New()
-			backend := &unreadable{Backend: kept, err: syscall.EIO, bad: bad}
-			if damaged {
-				backend.err, backend.once = fmt.Errorf("block 3: %w", store.ErrDamaged), true
-			}
-			f := &faultyDisk{
-				t: t, what: fmt.Sprintf("read %d, %v", bad, backend.err), rand: rand.New(rand.NewPCG(1, 1)), told: make(chan error, 1),
-				owed: map[int]map[string]bool{},
-			}
-			f.startOn(backend, 2)
-			f.mem = f.listener("publisher", packet.V5, false)
-			one, two := f.listener("one", packet.V5, true), f.listener("two", packet.V5, true)
-			f.subs = []*listener{one, two}
-			f.mem.connect()
-			one.connect()
-			f.commit()
-			one.subscribeTo("$share/g/t/#", 1)
-			f.commit()
-			one.leave()
-			for i := range messages {
-				f.mem.publish(1, false, i%4 == 3)
-				f.commit()
-			}
-			two.connect()
-			f.commit()
-			two.subscribeTo("$share/g/t/#", 1)
-			f.commit()
-			clean := f.listener("one", packet.V5, false) // Clean Start: the session ends
-			f.subs = append(f.subs, clean)
-			clean.connect()
-			for range 3 * messages {
-				f.commit()
-			}
-			lost := 0
-			if damaged {
-				lost = 1
-			}
-			if n := f.w.b.Counters().DroppedDamaged; n != uint64(lost) {
-				f.fail("%d messages dropped as damaged, want %d", n, lost)
-			}
-			if f.st.Failed() == damaged {
-				f.fail("the store says failed: %v", !damaged)
-			}
-			if damaged {
-				if len(two.got) != messages-lost {
-					f.fail("%d of %d messages came", len(two.got), messages-lost)
-				}
-				continue
-			}
-			records := 0
-			if err := kept.Scan([]byte("r"), []byte("s"), func(_, _ []byte) error { records++; return nil }); err != nil || records != messages {
-				f.fail("%d of %d messages are left, %v", records, messages, err)
-			}
+			unreadableGroup(t, bad, damaged, false)
+			unreadableGroup(t, bad, damaged, true)
 		}
+	}
+}
+
+const unreadableInGroup = 8 // messages
+
+func unreadableGroup(t *testing.T, bad int, damaged, member bool) {
+	const messages = unreadableInGroup
+	kept := memstore.New()
+	backend := &unreadable{Backend: kept, err: syscall.EIO, bad: bad}
+	if damaged {
+		backend.err, backend.once = fmt.Errorf("block 3: %w", store.ErrDamaged), true
+	}
+	f := &faultyDisk{
+		t: t, what: fmt.Sprintf("read %d, %v, wait with a member: %v", bad, backend.err, member), rand: rand.New(rand.NewPCG(1, 1)), told: make(chan error, 1),
+		owed: map[int]map[string]bool{}, member: member,
+	}
+	f.startOn(backend, 2)
+	f.mem = f.listener("publisher", packet.V5, false)
+	one, two := f.listener("one", packet.V5, true), f.listener("two", packet.V5, true)
+	f.subs = []*listener{one, two}
+	f.mem.connect()
+	one.connect()
+	f.commit()
+	one.subscribeTo("$share/g/t/#", 1)
+	f.commit()
+	one.leave()
+	for i := range messages {
+		f.mem.publish(1, false, i%4 == 3)
+		f.commit()
+	}
+	two.connect()
+	f.commit()
+	two.subscribeTo("$share/g/t/#", 1)
+	f.commit()
+	clean := f.listener("one", packet.V5, false) // Clean Start: the session ends
+	f.subs = append(f.subs, clean)
+	clean.connect()
+	for range 3 * messages {
+		f.commit()
+	}
+	lost := 0
+	if damaged {
+		lost = 1
+	}
+	if n := f.w.b.Counters().DroppedDamaged; n != uint64(lost) {
+		f.fail("%d messages dropped as damaged, want %d", n, lost)
+	}
+	if f.st.Failed() == damaged {
+		f.fail("the store says failed: %v", !damaged)
+	}
+	if damaged {
+		if len(two.got) != messages-lost {
+			f.fail("%d of %d messages came", len(two.got), messages-lost)
+		}
+		return
+	}
+	records := 0
+	if err := kept.Scan([]byte("r"), []byte("s"), func(_, _ []byte) error { records++; return nil }); err != nil || records != messages {
+		f.fail("%d of %d messages are left, %v", records, messages, err)
 	}
 }
