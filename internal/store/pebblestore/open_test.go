@@ -444,6 +444,50 @@ func TestSalvageCrash(t *testing.T) {
 	}
 }
 
+// TestSalvageFinished starts behind a crash that came between the two renames of
+// a salvage. The copy is the database, and the report names the newest
+// quarantine, which holds what was damaged.
+func TestSalvageFinished(t *testing.T) {
+	watch(t)
+	fs := vfs.NewMem()
+	s := open(t, "data", small(fs))
+	var c store.Changes
+	c.Set([]byte("key"), []byte("value"))
+	if err := s.Commit(true, &c); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.Rename("data/db", "data/db.salvage"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"quarantine-20261121T110005Z", "quarantine-20261121T110005Z-2", "quarantine-20251231T235959Z"} {
+		if err := fs.MkdirAll("data/"+name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log strings.Builder
+	o := small(fs)
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	s, report, err := pebblestore.Open("data", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "data/quarantine-20261121T110005Z-2"; report.Quarantine != want || !strings.Contains(log.String(), "quarantine="+want+" ") {
+		t.Errorf("the report names %s, want %s; the log says\n%s", report.Quarantine, want, log.String())
+	}
+	if len(report.Damage) != 1 || !strings.Contains(report.Damage[0].Reason, "a salvage was interrupted") {
+		t.Errorf("damage %+v", report.Damage)
+	}
+	if have, err := load(t, s); err != nil || !maps.Equal(have, map[string]string{"key": "value"}) {
+		t.Errorf("have %v, %v", have, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // keeps says what is wrong with what a cut left of a salvage: a database must
 // be there, and that with the damaged table as it was found.
 func keeps(fs vfs.FS, table string, found []byte) error {
