@@ -95,33 +95,27 @@ func figures() []Figure {
 
 // ofBroker picks from the use of the broker's process; 0 means not measured.
 func ofBroker(pick func(*bench.Usage) float64) func(*bench.Result) (float64, bool) {
-	return func(r *bench.Result) (float64, bool) {
-		if r.BrokerUse == nil {
-			return 0, false
-		}
-		v := pick(r.BrokerUse)
-		return v, v > 0
-	}
+	return ofPart(func(r *bench.Result) *bench.Usage { return r.BrokerUse }, pick)
 }
 
 // ofResumed picks from what sessions got that were resumed; 0 means not measured.
 func ofResumed(pick func(*bench.Resumed) float64) func(*bench.Result) (float64, bool) {
-	return func(r *bench.Result) (float64, bool) {
-		if r.Resumed == nil {
-			return 0, false
-		}
-		v := pick(r.Resumed)
-		return v, v > 0
-	}
+	return ofPart(func(r *bench.Result) *bench.Resumed { return r.Resumed }, pick)
 }
 
 // ofRestart picks from the restart of the broker; 0 means not measured.
 func ofRestart(pick func(*bench.Restarted) float64) func(*bench.Result) (float64, bool) {
+	return ofPart(func(r *bench.Result) *bench.Restarted { return r.Restarted }, pick)
+}
+
+// ofPart picks from a part of a result that may be missing.
+func ofPart[T any](part func(*bench.Result) *T, pick func(*T) float64) func(*bench.Result) (float64, bool) {
 	return func(r *bench.Result) (float64, bool) {
-		if r.Restarted == nil {
+		from := part(r)
+		if from == nil {
 			return 0, false
 		}
-		v := pick(r.Restarted)
+		v := pick(from)
 		return v, v > 0
 	}
 }
