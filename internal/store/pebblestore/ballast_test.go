@@ -457,7 +457,7 @@ func TestRefusedOpen(t *testing.T) {
 // was committed, and everything can be removed.
 func TestStartOnFullPartition(t *testing.T) {
 	if testing.Short() {
-		t.Skip("KNOWN FAULT: of thousands of tries two hung here, one with the race detector and one without, see docs/operations.md, A full disk")
+		t.Skip("KNOWN FAULT: of some six thousand starts three hung here, one of them with the race detector: see docs/operations.md, A full disk")
 	}
 	step := watch(t)
 	seed := chosenSeed(t)
