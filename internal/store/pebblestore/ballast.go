@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,17 @@ const (
 	otherTables   = 4
 	ballastTables = firstTables + (ballastPieces-1)*otherTables
 	backlogTables = 4
+
+	// While the disk counts as full, commits wait while less than enoughTables are
+	// left, until the keeper has compacted. Otherwise removals, which need room,
+	// too, would take what compactions need to make more, and the log would wait
+	// for room while the compaction waits for the log. Where a compaction makes no
+	// more, commits go on, down to leastTables. The keeper compacts parts of
+	// partTables, so that each needs little at a time. Guesses, which thousands of
+	// full partitions have tried (TestStartOnFullPartition).
+	enoughTables = 8
+	partTables   = 2
+	leastTables  = 3
 )
 
 // ballast are these files. Guarded by the mu of state.
@@ -110,18 +122,28 @@ func (b *ballast) size(i int) int64 {
 func (b *ballast) whole() int64 { return ballastTables * b.table }
 
 // give removes one of the files, the last that is there, and reports whether it
-// did. The first stays except during a start.
-func (b *ballast) give(starting bool) bool {
+// did. The first stays if it is kept for a start.
+func (b *ballast) give(first bool) bool {
 	if b == nil {
 		return false
 	}
 	for i := ballastPieces - 1; i >= 0; i-- {
-		if b.there[i] && (i > 0 || starting) {
+		if b.there[i] && (i > 0 || first) {
 			b.there[i] = false
 			return b.fs.Remove(b.name(i)) == nil
 		}
 	}
 	return false
+}
+
+// givable is the size of the pieces that are given up while the store is open.
+func (b *ballast) givable() (bytes int64) {
+	for i, there := range b.there {
+		if there && i > 0 {
+			bytes += b.size(i)
+		}
+	}
+	return bytes
 }
 
 // scarce reports whether a start may lack room: the ballast is not whole, or
@@ -207,6 +229,8 @@ type keeper struct {
 	compactions *scheduler
 	deletions   *atomic.Int64 // committed
 
+	parted chan struct{} // closed when the last compaction of all has ended
+
 	complained bool
 	low        bool
 	pause      time.Duration // between compactions
@@ -215,8 +239,15 @@ type keeper struct {
 	avail      int64         // room at the last one
 }
 
-// run works until the store closes or fails.
+// run works until the store closes or fails, and waits for Pebble then, which
+// must not close while it compacts.
 func (k *keeper) run() {
+	defer func() {
+		select {
+		case <-k.parted:
+		case <-k.d.failed: // it may never end
+		}
+	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -229,8 +260,10 @@ func (k *keeper) run() {
 			return
 		}
 		low, starved := k.d.isLow()
+		if !low && !k.fill() {
+			low = k.lowerIfScarce()
+		}
 		if !low {
-			k.fill()
 			timer.Reset(ballastEvery)
 			continue
 		}
@@ -238,12 +271,15 @@ func (k *keeper) run() {
 			k.low, k.pause = true, compactFirst*k.d.retry
 			k.next = time.Now().Add(k.pause)
 			k.deleted, k.avail = k.deletions.Load(), k.room()
-			k.compactions.hold(true)
+			k.compactions.hold(true, true)
+			k.d.enough.Store(enoughTables * k.d.ballast.table)
 		}
 		k.fillFirst()
+		k.letCommits(starved)
 		if k.compactIfWorth(starved); k.recovered() {
 			k.low = false
-			k.compactions.hold(false)
+			k.d.enough.Store(0)
+			k.compactions.hold(false, false)
 		}
 		timer.Reset(k.d.retry)
 	}
@@ -283,10 +319,10 @@ func (k *keeper) fill() bool {
 }
 
 // fillFirst makes the piece for a start again, while the disk counts as full, so
-// that the next start after a crash has it. It leaves what the others take:
-// compactions need that to make more room.
+// that the next start after a crash has it. It leaves what compactions need to
+// make more room.
 func (k *keeper) fillFirst() {
-	if room := k.room(); room >= k.d.ballast.whole() {
+	if b := k.d.ballast; k.room() >= (firstTables+enoughTables)*b.table {
 		_ = k.make(0) // else later
 	}
 }
@@ -318,6 +354,44 @@ func (k *keeper) complain(err error) {
 	k.d.log.Warn("no room for the ballast, which would make room when the disk is full", "bytes", k.d.ballast.whole(), "error", err)
 }
 
+// lowerIfScarce begins the time in which the disk counts as full, if the piece
+// for a start is not there and there is not even enough for compactions. It
+// reports whether it did.
+func (k *keeper) lowerIfScarce() bool {
+	b := k.d.ballast
+	room := k.room()
+	k.d.mu.Lock()
+	defer k.d.mu.Unlock()
+	if b.there[0] || room < 0 || room >= enoughTables*b.table {
+		return false
+	}
+	k.d.lower(fmt.Errorf("%d bytes are left, and no ballast", room))
+	return true
+}
+
+// letCommits compacts at once if commits wait for that. If that has made less
+// than enough room, they go on with what there is.
+func (k *keeper) letCommits(starved bool) {
+	table := k.d.ballast.table
+	room, enough := k.d.spareRoom(), k.d.enough.Load()
+	if room >= enough {
+		return
+	}
+	if k.deletions.Load() != k.deleted {
+		k.compactNow(starved)
+		room = k.d.spareRoom()
+	}
+	enough = enoughTables * table
+	switch {
+	case room >= enough:
+	case k.d.relieveStarved():
+		return // and try again with its room
+	default:
+		enough = max(room-table, leastTables*table)
+	}
+	k.d.enough.Store(enough)
+}
+
 // compactIfWorth compacts what can be, if that may make room: something was
 // deleted since the last time, there is more room for it, or a compaction has
 // starved, and what is committed may wait for it.
@@ -329,7 +403,12 @@ func (k *keeper) compactIfWorth(starved bool) {
 	if deleted == k.deleted && room <= k.avail+k.avail/2 && !starved {
 		return
 	}
-	k.deleted, k.avail = deleted, room
+	k.compactNow(starved)
+}
+
+// compactNow compacts what can be.
+func (k *keeper) compactNow(starved bool) {
+	k.deleted, k.avail = k.deletions.Load(), k.room()
 	k.d.setStarved(false)
 	if err := k.compact(); err == nil && !k.starved() {
 		k.pause, k.next = compactFirst*k.d.retry, time.Now().Add(compactAgain*k.d.retry)
@@ -347,29 +426,83 @@ func (k *keeper) starved() bool {
 	return starved
 }
 
-// compact compacts everything. It returns early when the store closes or fails.
+// errCrowded ends compactions when one had no room.
+var errCrowded = errors.New("a compaction had no room")
+
+// compact compacts everything, part by part, so that it needs little room at a
+// time. It returns early when a compaction had no room: Pebble would try the
+// same one again, before all others. And when the store closes or fails.
 func (k *keeper) compact() error {
-	k.compactions.hold(false)
-	defer k.compactions.hold(true)
+	select {
+	case <-k.parted:
+	default:
+		return errCrowded // the last one has not ended yet: the log has no room
+	}
+	select {
+	case <-k.d.crowds:
+	default:
+	}
+	k.compactions.hold(false, true)
+	defer k.compactions.hold(true, true)
 	ctx, end := context.WithCancel(context.Background())
 	defer end()
 	done := make(chan error, 1)
+	parted := make(chan struct{})
+	k.parted = parted
 	go func() {
+		defer close(parted)
 		defer func() {
 			if p := recover(); p != nil {
-				done <- fmt.Errorf("pebble: %v", p)
+				k.d.fail(fmt.Errorf("pebble: %v", p)) // it may hold Pebble's locks
 			}
 		}()
-		done <- k.db.Compact(ctx, []byte{0}, []byte{0xff, 0xff, 0xff, 0xff}, false)
+		done <- k.compactParts(ctx)
 	}()
 	select {
 	case err := <-done:
 		return err
+	case <-k.d.crowds:
+		return errCrowded
 	case <-k.d.closed:
 		return ErrClosed
 	case <-k.d.failed:
 		return k.d.failure()
 	}
+}
+
+// compactParts compacts one part of the keys after the other.
+func (k *keeper) compactParts(ctx context.Context) error {
+	ends, err := k.parts()
+	if err != nil {
+		return err
+	}
+	from := []byte{0}
+	for _, to := range append(ends, []byte{0xff, 0xff, 0xff, 0xff}) {
+		if bytes.Compare(from, to) >= 0 {
+			continue
+		}
+		if err := k.db.Compact(ctx, from, to, false); err != nil {
+			return err
+		}
+		from = append(bytes.Clone(to), 0)
+	}
+	return nil
+}
+
+// parts are the last keys of parts of the database, which have as many bytes in
+// the lowest level as partTables tables, or a single file.
+func (k *keeper) parts() (ends [][]byte, err error) {
+	levels, err := k.db.SSTables()
+	if err != nil {
+		return nil, err
+	}
+	var size uint64
+	for _, table := range levels[len(levels)-1] {
+		if size += table.Size; size >= uint64(partTables*k.d.ballast.table) {
+			ends, size = append(ends, table.Largest.UserKey), 0
+		}
+	}
+	return ends, nil
 }
 
 // recovered ends the time in which the disk counts as full, if the ballast is

@@ -16,6 +16,7 @@ type scheduler struct {
 	db       pebble.DBForCompaction
 	open     bool
 	held     bool
+	single   bool // one at a time
 	closed   bool
 	running  int
 	granting bool // a goroutine is in grant
@@ -37,10 +38,11 @@ func (s *scheduler) start() {
 	s.grant()
 }
 
-// hold keeps new compactions from beginning, or lets those begin that wait.
-func (s *scheduler) hold(on bool) {
+// hold keeps new compactions from beginning, or lets those begin that wait: one
+// at a time if single is set.
+func (s *scheduler) hold(on, single bool) {
 	s.mu.Lock()
-	s.held = on
+	s.held, s.single = on, single
 	s.mu.Unlock()
 	s.grant()
 }
@@ -96,7 +98,10 @@ func (s *scheduler) Done() {
 }
 
 func (s *scheduler) room() bool {
-	return s.open && !s.held && !s.closed && s.db != nil && s.running < s.db.GetAllowedWithoutPermission()
+	if !s.open || s.held || s.closed || s.db == nil {
+		return false
+	}
+	return s.running == 0 || !s.single && s.running < s.db.GetAllowedWithoutPermission()
 }
 
 // grant begins compactions that wait.

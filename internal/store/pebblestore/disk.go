@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -48,7 +49,10 @@ type state struct {
 	closed chan struct{} // closed when the store closes: nothing waits any more
 
 	ballast *ballast      // set before Pebble opens; its piece may be 0
-	lowered chan struct{} // has an item when low has become true
+	lowered chan struct{} // has an item when low has become true, or commits wait for the keeper
+	crowds  chan struct{} // has an item when a compaction had no room
+
+	enough atomic.Int64 // bytes; while less is left commits wait, see admit. 0: they don't
 
 	mu      sync.Mutex // also held during calls of trouble: one at a time
 	trouble func(error)
@@ -64,7 +68,7 @@ type state struct {
 func newDisk(fs vfs.FS, retry time.Duration, log *slog.Logger, trouble func(error)) *disk {
 	return &disk{FS: fs, state: &state{
 		retry: retry, log: log, trouble: trouble, opening: true,
-		failed: make(chan struct{}), closed: make(chan struct{}), lowered: make(chan struct{}, 1),
+		failed: make(chan struct{}), closed: make(chan struct{}), lowered: make(chan struct{}, 1), crowds: make(chan struct{}, 1),
 	}}
 }
 
@@ -326,11 +330,47 @@ func (d *state) goOn() {
 func (d *state) relieve(err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.shut || !d.ballast.give(d.opening) {
+	if d.shut {
 		return false
 	}
-	d.lower(err)
-	return true
+	given := d.ballast.give(d.opening)
+	if given || d.ballast.missing() > 0 {
+		d.lower(err)
+	}
+	return given
+}
+
+// relieveStarved gives up the piece of the ballast for a start, after all others,
+// if compactions starve, and reports whether it did. The logs are short then: a
+// start needs less.
+func (d *state) relieveStarved() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.starved && d.ballast.give(true)
+}
+
+// admit waits, while the disk counts as full, until enough is left for a commit
+// and for the compactions that make more room, or the store fails or closes.
+func (d *disk) admit() {
+	for enough := d.enough.Load(); enough > 0 && d.spareRoom() < enough; enough = d.enough.Load() {
+		wake(d.lowered)
+		if !d.pause(d.retry) {
+			return
+		}
+	}
+}
+
+// spareRoom is what is available on the partition, with the pieces of the
+// ballast that can be given up now. It is more than there can be if that is not
+// known.
+func (d *disk) spareRoom() int64 {
+	usage, err := d.FS.GetDiskUsage(d.ballast.dir)
+	if err != nil {
+		return 1 << 60
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return int64(min(usage.AvailBytes, 1<<60)) + d.ballast.givable()
 }
 
 // crowded takes note of a compaction that had no room.
@@ -339,6 +379,15 @@ func (d *state) crowded(err error) {
 	defer d.mu.Unlock()
 	d.starved = true
 	d.lower(err)
+	wake(d.crowds)
+}
+
+// wake puts an item into a channel that holds one.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // lower begins the time in which the disk counts as full, with mu held. The
@@ -349,10 +398,7 @@ func (d *state) lower(err error) {
 	}
 	d.low = true
 	d.tell(room, err)
-	select {
-	case d.lowered <- struct{}{}:
-	default:
-	}
+	wake(d.lowered)
 }
 
 // isLow tells whether the disk counts as full, and whether compactions starve.

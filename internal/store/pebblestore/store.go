@@ -57,7 +57,8 @@ func newStore(dir string, db *pebble.DB, compactions *scheduler, d *disk, unlock
 	}
 	s.idle = sync.NewCond(&s.mu)
 	go s.committer()
-	k := &keeper{d: d, db: db, compactions: compactions, deletions: &s.deletions}
+	k := &keeper{d: d, db: db, compactions: compactions, deletions: &s.deletions, parted: make(chan struct{})}
+	close(k.parted)
 	go func() {
 		defer close(s.kept)
 		k.run()
@@ -127,6 +128,7 @@ func (s *Store) Commit(sync bool, lists ...*store.Changes) error {
 	if sync {
 		o = pebble.Sync
 	}
+	s.disk.admit()
 	s.work <- o
 	select {
 	case err := <-s.done:
@@ -236,11 +238,13 @@ func (s *Store) closePebble() error {
 		return err
 	}
 	return s.disk.guard(func() error {
-		<-s.kept
-		select {
-		case <-s.ended:
-		case <-time.After(stalled): // by compactions, which have no room
-			return errors.New("a commit has not ended: compactions have no room")
+		late := time.After(stalled)
+		for _, ended := range []chan struct{}{s.kept, s.ended} {
+			select {
+			case <-ended:
+			case <-late: // by compactions, which have no room
+				return errors.New("a commit has not ended: compactions have no room")
+			}
 		}
 		return errors.Join(s.batch.Close(), s.db.Close())
 	})
