@@ -57,12 +57,18 @@ const (
 	// left, until the keeper has compacted. Otherwise removals, which need room,
 	// too, would take what compactions need to make more, and the log would wait
 	// for room while the compaction waits for the log. Where a compaction makes no
-	// more, commits go on, down to leastTables. The keeper compacts parts of
-	// partTables, so that each needs little at a time. Guesses, which thousands of
-	// full partitions have tried (TestStartOnFullPartition).
+	// more, commits go on until another table less is left. A compaction leaves
+	// keptTables for a table that is written from the log, and for the list of
+	// files. The keeper compacts parts of partTables, so that each needs little at a
+	// time. Guesses, tried by TestStartOnFullPartition.
+	//
+	// Pebble's levels could be small instead, and its tables (LBaseMaxBytes of four
+	// tables, TargetFileSizes of a quarter). Then small records can be removed in any
+	// order, where it now waits; but of some 120 brokers that filled 24 MiB with
+	// messages of 50 kB three could not write what they had accepted.
 	enoughTables = 8
 	partTables   = 2
-	leastTables  = 3
+	keptTables   = 2
 )
 
 // ballast are these files. Guarded by the mu of state.
@@ -229,12 +235,15 @@ type keeper struct {
 	compactions *scheduler
 	deletions   *atomic.Int64 // committed
 
-	parted chan struct{} // closed when the last compaction of all has ended
+	ctx    context.Context // of compactions
+	cancel func()
+	parted chan error // what the compaction of all ends with; nil: none is under way
 
 	complained bool
 	low        bool
 	pause      time.Duration // between compactions
 	next       time.Time     // not before
+	before     int64         // deletions when the disk began to count as full
 	deleted    int64         // deletions at the last one
 	avail      int64         // room at the last one
 }
@@ -242,12 +251,7 @@ type keeper struct {
 // run works until the store closes or fails, and waits for Pebble then, which
 // must not close while it compacts.
 func (k *keeper) run() {
-	defer func() {
-		select {
-		case <-k.parted:
-		case <-k.d.failed: // it may never end
-		}
-	}()
+	defer k.end()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -271,6 +275,7 @@ func (k *keeper) run() {
 			k.low, k.pause = true, compactFirst*k.d.retry
 			k.next = time.Now().Add(k.pause)
 			k.deleted, k.avail = k.deletions.Load(), k.room()
+			k.before = k.deleted
 			k.compactions.hold(true, true)
 			k.d.enough.Store(enoughTables * k.d.ballast.table)
 		}
@@ -384,10 +389,10 @@ func (k *keeper) letCommits(starved bool) {
 	enough = enoughTables * table
 	switch {
 	case room >= enough:
-	case k.d.relieveStarved():
+	case k.give():
 		return // and try again with its room
 	default:
-		enough = max(room-table, leastTables*table)
+		enough = max(room-table, 0)
 	}
 	k.d.enough.Store(enough)
 }
@@ -414,8 +419,12 @@ func (k *keeper) compactNow(starved bool) {
 		k.pause, k.next = compactFirst*k.d.retry, time.Now().Add(compactAgain*k.d.retry)
 		return
 	}
+	given := k.give()
 	if starved {
 		k.d.setStarved(true)
+	}
+	if given {
+		k.pause = compactFirst * k.d.retry
 	}
 	k.next = time.Now().Add(k.pause)
 	k.pause = min(2*k.pause, compactMost*k.d.retry)
@@ -431,47 +440,71 @@ var errCrowded = errors.New("a compaction had no room")
 
 // compact compacts everything, part by part, so that it needs little room at a
 // time. It returns early when a compaction had no room: Pebble would try the
-// same one again, before all others. And when the store closes or fails.
+// same one again, before all others. The next call goes on then, since Pebble
+// panics when one is taken back that it is about to begin. It also returns early
+// when the store closes or fails.
 func (k *keeper) compact() error {
-	select {
-	case <-k.parted:
-	default:
-		return errCrowded // the last one has not ended yet: the log has no room
-	}
 	select {
 	case <-k.d.crowds:
 	default:
 	}
 	k.compactions.hold(false, true)
 	defer k.compactions.hold(true, true)
-	ctx, end := context.WithCancel(context.Background())
-	defer end()
-	done := make(chan error, 1)
-	parted := make(chan struct{})
-	k.parted = parted
-	go func() {
-		defer close(parted)
-		defer func() {
-			if p := recover(); p != nil {
-				k.d.fail(fmt.Errorf("pebble: %v", p)) // it may hold Pebble's locks
-			}
+	if k.parted == nil {
+		parted := make(chan error, 1)
+		k.parted = parted
+		go func() {
+			defer close(parted)
+			defer func() {
+				if p := recover(); p != nil {
+					k.d.fail(fmt.Errorf("pebble: %v", p)) // it may hold Pebble's locks
+				}
+			}()
+			parted <- k.compactParts()
 		}()
-		done <- k.compactParts(ctx)
-	}()
+	}
+	waits := time.NewTicker(compactFirst * k.d.retry)
+	defer waits.Stop()
+	for {
+		select {
+		case err := <-k.parted:
+			k.parted = nil
+			return err
+		case <-waits.C:
+			k.give()
+		case <-k.d.crowds:
+			return errCrowded
+		case <-k.d.closed:
+			return ErrClosed
+		case <-k.d.failed:
+			return k.d.failure()
+		}
+	}
+}
+
+// give gives up a piece of the ballast, that for a start last, where something
+// was removed and compactions lack room for it. It reports whether it did. Most
+// of what the logs held is in tables then, so that a start needs less.
+func (k *keeper) give() bool {
+	return k.deletions.Load() != k.before && k.d.relieveStarved()
+}
+
+// end ends the compaction of all, if one is under way, so that Pebble can close:
+// nothing begins any more that it could be about to begin.
+func (k *keeper) end() {
+	k.compactions.stop()
+	k.cancel()
+	if k.parted == nil {
+		return
+	}
 	select {
-	case err := <-done:
-		return err
-	case <-k.d.crowds:
-		return errCrowded
-	case <-k.d.closed:
-		return ErrClosed
-	case <-k.d.failed:
-		return k.d.failure()
+	case <-k.parted:
+	case <-k.d.failed: // it may never end
 	}
 }
 
 // compactParts compacts one part of the keys after the other.
-func (k *keeper) compactParts(ctx context.Context) error {
+func (k *keeper) compactParts() error {
 	ends, err := k.parts()
 	if err != nil {
 		return err
@@ -481,7 +514,7 @@ func (k *keeper) compactParts(ctx context.Context) error {
 		if bytes.Compare(from, to) >= 0 {
 			continue
 		}
-		if err := k.db.Compact(ctx, from, to, false); err != nil {
+		if err := k.db.Compact(k.ctx, from, to, false); err != nil {
 			return err
 		}
 		from = append(bytes.Clone(to), 0)

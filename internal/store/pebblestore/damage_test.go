@@ -154,9 +154,7 @@ func TestDamage(t *testing.T) {
 func TestManyDamagedBlocks(t *testing.T) {
 	const records, flips, perBlock = 4000, 8, 8192 / 220 // bytes, of blocks and of records
 	fs := vfs.NewMem()
-	o := small(fs)
-	o.MemTableBytes = 4 << 20 // so that a table has many blocks
-	s := open(t, "data", o)
+	s := open(t, "data", small(fs))
 	r := rand.New(rand.NewPCG(9, 9)) // always the same: damage is at places
 	want := map[string]string{}
 	var c store.Changes
@@ -175,7 +173,7 @@ func TestManyDamagedBlocks(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	open(t, "data", o).Close() // writes the log to a table
+	open(t, "data", small(fs)).Close() // writes the log to a table
 	names, err := fs.List("data/db")
 	if err != nil {
 		t.Fatal(err)
@@ -192,6 +190,7 @@ func TestManyDamagedBlocks(t *testing.T) {
 		}
 		write(t, fs, "data/db/"+name, b)
 	}
+	o := small(fs)
 	o.Salvage = true
 	s, report, err := pebblestore.Open("data", o)
 	if err != nil {

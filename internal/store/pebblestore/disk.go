@@ -340,13 +340,11 @@ func (d *state) relieve(err error) bool {
 	return given
 }
 
-// relieveStarved gives up the piece of the ballast for a start, after all others,
-// if compactions starve, and reports whether it did. The logs are short then: a
-// start needs less.
+// relieveStarved gives up a piece of the ballast, that for a start last, if compactions starve or Pebble waits for room, and reports whether it did.
 func (d *state) relieveStarved() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.starved && d.ballast.give(true)
+	return (d.starved || d.waiting > 0) && !d.shut && d.ballast.give(true)
 }
 
 // admit waits, while the disk counts as full, until enough is left for a commit
@@ -625,6 +623,9 @@ func (f *file) change(op string, do func() error) error {
 // already.
 func (f *file) Write(p []byte) (n int, err error) {
 	err = f.change("write", func() error {
+		if err := f.cramped(len(p)); err != nil {
+			return err
+		}
 		m, err := f.File.Write(p[n:])
 		n += m
 		if err == nil && n < len(p) {
@@ -633,6 +634,20 @@ func (f *file) Write(p []byte) (n int, err error) {
 		return err
 	})
 	return n, err
+}
+
+// cramped is the error of a write of a compaction that would leave less room than
+// is kept for what comes after it. nil: there is more, or that is not known.
+func (f *file) cramped(size int) error {
+	if !f.spare || f.d.ballast.table == 0 {
+		return nil
+	}
+	kept := keptTables * f.d.ballast.table
+	usage, err := f.d.FS.GetDiskUsage(f.d.ballast.dir)
+	if err != nil || usage.AvailBytes >= uint64(kept)+uint64(size) {
+		return nil
+	}
+	return &os.PathError{Op: "write", Path: f.name, Err: noRoom[0]}
 }
 
 // WriteAt is Write at a place.

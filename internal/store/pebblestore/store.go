@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -57,8 +58,8 @@ func newStore(dir string, db *pebble.DB, compactions *scheduler, d *disk, unlock
 	}
 	s.idle = sync.NewCond(&s.mu)
 	go s.committer()
-	k := &keeper{d: d, db: db, compactions: compactions, deletions: &s.deletions, parted: make(chan struct{})}
-	close(k.parted)
+	k := &keeper{d: d, db: db, compactions: compactions, deletions: &s.deletions}
+	k.ctx, k.cancel = context.WithCancel(context.Background())
 	go func() {
 		defer close(s.kept)
 		k.run()

@@ -30,14 +30,8 @@ func pebbleOptions(d *disk, o Options, compactions *scheduler) *pebble.Options {
 		L0CompactionThreshold:       4,
 		L0CompactionFileThreshold:   64,
 		L0StopWritesThreshold:       24,
-		// A compaction needs room for what it writes. So that it never is much, whatever
-		// the database holds, the levels begin small and tables are small: on a disk
-		// that is almost full it finds that much, see enoughTables. On a large disk this
-		// wrote 10 % less than Pebble's 64 MiB and 2 MiB for a load of queues (1.5
-		// million messages of 200 bytes to 400 sessions, half of them away), and took
-		// the same processor time.
-		LBaseMaxBytes: 4 * int64(o.MemTableBytes),
-		MaxOpenFiles:  o.MaxOpenFiles,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                o.MaxOpenFiles,
 		// The list of files goes on with what changes until it is so long; then,
 		// if most of it is changes, a new one begins.
 		MaxManifestFileSize: int64(o.MemTableBytes),
@@ -56,8 +50,6 @@ func pebbleOptions(d *disk, o Options, compactions *scheduler) *pebble.Options {
 		},
 		DataCorruption: d.damaged,
 	}
-	opts.TargetFileSizes[0] = max(int64(o.MemTableBytes)/4, 4<<10) // of level 0
-	opts.TargetFileSizes[1] = opts.TargetFileSizes[0]              // of the first below it; doubled for each further one
 	for i := range opts.Levels {
 		opts.Levels[i].BlockSize = 8 << 10
 		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
