@@ -1,10 +1,12 @@
 package pebblestore_test
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -67,8 +69,9 @@ func fillGolden(t *testing.T, b store.Backend, step int) {
 
 func goldenSessions(turn *store.Turn) {
 	turn.PutSession(&store.Session{Number: 1, ClientID: "connected", Expiry: 3600})
-	turn.PutSession(&store.Session{Number: 2, ClientID: "away", Expiry: 0xffffffff, Left: 1_700_000_000 * time.Second})
+	turn.PutSession(&store.Session{Number: 2, ClientID: "away", Expiry: 0xffffffff, Left: 1_700_000_000 * time.Second, Sent: 13})
 	turn.PutSession(&store.Session{Number: 3, ClientID: "worker/ä", Expiry: 60, Left: 1_700_000_001 * time.Second})
+	turn.PutSession(&store.Session{Number: 4, ClientID: store.QueueID("$share/workers/jobs/#"), Expiry: 0xffffffff})
 	turn.PutSession(&store.Session{Number: 300, ClientID: "", Expiry: 1})
 	turn.DropSession(300)
 	turn.PutSubscription(1, &store.Subscription{Filter: "a/+", ID: 7, QoS: 1, NoLocal: true})
@@ -117,6 +120,9 @@ func goldenMessages(turn, unfinished *store.Turn) {
 	part, _ := store.PartOfGroup(0)
 	put(message.NewKey(15, part), job, store.Receiver{Session: 3, QoS: 1, Share: "$share/workers/jobs/#"})
 
+	later := &message.Message{Topic: []byte("jobs/2"), Payload: []byte("later"), QoS: 1}
+	put(message.NewKey(17, part), later, store.Receiver{Session: 4, QoS: 1, Share: "$share/workers/jobs/#"})
+
 	// A crash came before all shards had this one. A start takes it back.
 	unfinished.Awaits = 1
 	unfinished.Undecided(16, true)
@@ -142,7 +148,7 @@ func (h *heard) Session(s store.Session) {
 		h.sessions = map[uint64]string{}
 	}
 	h.sessions[s.Number] = s.ClientID
-	h.say("session %d %q expires after %d left %v", s.Number, s.ClientID, s.Expiry, s.Left)
+	h.say("session %d %q expires after %d left %v sent before %d", s.Number, s.ClientID, s.Expiry, s.Left, s.Sent)
 }
 
 func (h *heard) Will(w store.Will) {
@@ -198,14 +204,15 @@ func records(t *testing.T, b store.Reader) string {
 
 // goldenContents is what a golden directory holds, as a broker hears it.
 func goldenContents(format int) []string {
-	interval := "300000000"
+	interval, sent := "300000000", 13
 	if format < 2 {
-		interval = "4294967295" // not known
+		interval, sent = "4294967295", 0 // not known
 	}
-	return []string{
-		`session 1 "connected" expires after 3600 left 0s`,
-		`session 2 "away" expires after 4294967295 left 472222h13m20s`,
-		`session 3 "worker/ä" expires after 60 left 472222h13m21s`,
+	lines := []string{
+		`session 1 "connected" expires after 3600 left 0s sent before 0`,
+		`session 2 "away" expires after 4294967295 left 472222h13m20s sent before ` + fmt.Sprint(sent),
+		`session 3 "worker/ä" expires after 60 left 472222h13m21s sent before 0`,
+		`session 4 "\x00$share/workers/jobs/#" expires after 4294967295 left 0s sent before 0`,
 		`will 1 of "connected" delay 30s expires after 1m30s: "wills/connected" "bye" QoS 2 retain true properties  until 0s of 0 from "connected"`,
 		`will 2 of "away" delay 0s expires after 0s: "wills/away" "" QoS 0 retain false properties  until 0s of 0 from "away"`,
 		`subscription of 1: {Filter:a/+ ID:7 QoS:1 NoLocal:true RetainAsPublished:false}`,
@@ -222,8 +229,13 @@ func goldenContents(format int) []string {
 		`message 14/1 of 15 bytes until 0s of 0 for [{Session:2 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}}] of 1: apart`,
 		`message 14/2 of 15 bytes until 0s of 0 for [{Session:1 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}} {Session:3 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}}] of 2: apart`,
 		`message 15/65 of 10 bytes until 0s of 0 for [{Session:3 QoS:1 Retain:false IDs:[] Share:$share/workers/jobs/# Begun:{ID:0 Released:false}}] of 1: "jobs/1" "work" QoS 1 retain false properties  until 0s of 0 from ""`,
+		`message 17/65 of 11 bytes until 0s of 0 for [{Session:4 QoS:1 Retain:false IDs:[] Share:$share/workers/jobs/# Begun:{ID:0 Released:false}}] of 1: "jobs/2" "later" QoS 1 retain false properties  until 0s of 0 from ""`,
 		`released to 3: message 9/0 with 6`,
 	}
+	if format < 2 { // it had no queues of groups
+		lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "session 4 ") || strings.HasPrefix(l, "message 17/") })
+	}
+	return lines
 }
 
 // copyDir copies the golden directory to one that a test may change.
@@ -309,6 +321,28 @@ func TestGoldenEncoding(t *testing.T) {
 	}
 }
 
+// TestGoldenHoldsEveryKind looks for each kind of record in the golden directory:
+// a new one belongs there, too.
+func TestGoldenHoldsEveryKind(t *testing.T) {
+	keys, err := os.ReadFile("../keys.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(goldenRecords(goldenNow))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := regexp.MustCompile(`\bkind[A-Z]\w* += '(.)'`).FindAllSubmatch(keys, -1)
+	if len(kinds) < 10 {
+		t.Fatalf("%d kinds found in keys.go, want 10 or more", len(kinds))
+	}
+	for _, k := range kinds {
+		if !bytes.Contains(want, append([]byte{'\n'}, append(k[1], ' ')...)) && !bytes.HasPrefix(want, append(k[1], ' ')) {
+			t.Errorf("%s holds no record of kind %s", goldenRecords(goldenNow), k[1])
+		}
+	}
+}
+
 // writeGolden writes the golden directory: with a table and a log.
 func writeGolden(t *testing.T) {
 	if err := os.RemoveAll(goldenDir(goldenNow)); err != nil {
@@ -323,6 +357,15 @@ func writeGolden(t *testing.T) {
 		fillGolden(t, s, step)
 		text = records(t, s)
 		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ballast, err := filepath.Glob(filepath.Join(goldenDir(goldenNow), "ballast-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range ballast {
+		if err := os.Remove(name); err != nil {
 			t.Fatal(err)
 		}
 	}
