@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,23 +51,6 @@ const (
 	otherTables   = 4
 	ballastTables = firstTables + (ballastPieces-1)*otherTables
 	backlogTables = 4
-
-	// While the disk counts as full, commits wait while less than enoughTables are
-	// left, until the keeper has compacted. Otherwise removals, which need room,
-	// too, would take what compactions need to make more, and the log would wait
-	// for room while the compaction waits for the log. Where a compaction makes no
-	// more, commits go on until another table less is left. A compaction leaves
-	// keptTables for a table that is written from the log, and for the list of
-	// files. The keeper compacts parts of partTables, so that each needs little at a
-	// time. Guesses, tried by TestStartOnFullPartition.
-	//
-	// Pebble's levels could be small instead, and its tables (LBaseMaxBytes of four
-	// tables, TargetFileSizes of a quarter). Then small records can be removed in any
-	// order, where it now waits; but of some 120 brokers that filled 24 MiB with
-	// messages of 50 kB three could not write what they had accepted.
-	enoughTables = 8
-	partTables   = 2
-	keptTables   = 2
 )
 
 // ballast are these files. Guarded by the mu of state.
@@ -128,28 +110,18 @@ func (b *ballast) size(i int) int64 {
 func (b *ballast) whole() int64 { return ballastTables * b.table }
 
 // give removes one of the files, the last that is there, and reports whether it
-// did. The first stays if it is kept for a start.
-func (b *ballast) give(first bool) bool {
+// did. The first stays except during a start.
+func (b *ballast) give(starting bool) bool {
 	if b == nil {
 		return false
 	}
 	for i := ballastPieces - 1; i >= 0; i-- {
-		if b.there[i] && (i > 0 || first) {
+		if b.there[i] && (i > 0 || starting) {
 			b.there[i] = false
 			return b.fs.Remove(b.name(i)) == nil
 		}
 	}
 	return false
-}
-
-// givable is the size of the pieces that are given up while the store is open.
-func (b *ballast) givable() (bytes int64) {
-	for i, there := range b.there {
-		if there && i > 0 {
-			bytes += b.size(i)
-		}
-	}
-	return bytes
 }
 
 // scarce reports whether a start may lack room: the ballast is not whole, or
@@ -235,23 +207,16 @@ type keeper struct {
 	compactions *scheduler
 	deletions   *atomic.Int64 // committed
 
-	ctx    context.Context // of compactions
-	cancel func()
-	parted chan error // what the compaction of all ends with; nil: none is under way
-
 	complained bool
 	low        bool
 	pause      time.Duration // between compactions
 	next       time.Time     // not before
-	before     int64         // deletions when the disk began to count as full
 	deleted    int64         // deletions at the last one
 	avail      int64         // room at the last one
 }
 
-// run works until the store closes or fails, and waits for Pebble then, which
-// must not close while it compacts.
+// run works until the store closes or fails.
 func (k *keeper) run() {
-	defer k.end()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -264,10 +229,8 @@ func (k *keeper) run() {
 			return
 		}
 		low, starved := k.d.isLow()
-		if !low && !k.fill() {
-			low = k.lowerIfScarce()
-		}
 		if !low {
+			k.fill()
 			timer.Reset(ballastEvery)
 			continue
 		}
@@ -275,16 +238,12 @@ func (k *keeper) run() {
 			k.low, k.pause = true, compactFirst*k.d.retry
 			k.next = time.Now().Add(k.pause)
 			k.deleted, k.avail = k.deletions.Load(), k.room()
-			k.before = k.deleted
-			k.compactions.hold(true, true)
-			k.d.enough.Store(enoughTables * k.d.ballast.table)
+			k.compactions.hold(true)
 		}
 		k.fillFirst()
-		k.letCommits(starved)
 		if k.compactIfWorth(starved); k.recovered() {
 			k.low = false
-			k.d.enough.Store(0)
-			k.compactions.hold(false, false)
+			k.compactions.hold(false)
 		}
 		timer.Reset(k.d.retry)
 	}
@@ -324,10 +283,10 @@ func (k *keeper) fill() bool {
 }
 
 // fillFirst makes the piece for a start again, while the disk counts as full, so
-// that the next start after a crash has it. It leaves what compactions need to
-// make more room.
+// that the next start after a crash has it. It leaves what the others take:
+// compactions need that to make more room.
 func (k *keeper) fillFirst() {
-	if b := k.d.ballast; k.room() >= (firstTables+enoughTables)*b.table {
+	if room := k.room(); room >= k.d.ballast.whole() {
 		_ = k.make(0) // else later
 	}
 }
@@ -359,44 +318,6 @@ func (k *keeper) complain(err error) {
 	k.d.log.Warn("no room for the ballast, which would make room when the disk is full", "bytes", k.d.ballast.whole(), "error", err)
 }
 
-// lowerIfScarce begins the time in which the disk counts as full, if the piece
-// for a start is not there and there is not even enough for compactions. It
-// reports whether it did.
-func (k *keeper) lowerIfScarce() bool {
-	b := k.d.ballast
-	room := k.room()
-	k.d.mu.Lock()
-	defer k.d.mu.Unlock()
-	if b.there[0] || room < 0 || room >= enoughTables*b.table {
-		return false
-	}
-	k.d.lower(fmt.Errorf("%d bytes are left, and no ballast", room))
-	return true
-}
-
-// letCommits compacts at once if commits wait for that. If that has made less
-// than enough room, they go on with what there is.
-func (k *keeper) letCommits(starved bool) {
-	table := k.d.ballast.table
-	room, enough := k.d.spareRoom(), k.d.enough.Load()
-	if room >= enough {
-		return
-	}
-	if k.deletions.Load() != k.deleted {
-		k.compactNow(starved)
-		room = k.d.spareRoom()
-	}
-	enough = enoughTables * table
-	switch {
-	case room >= enough:
-	case k.give():
-		return // and try again with its room
-	default:
-		enough = max(room-table, 0)
-	}
-	k.d.enough.Store(enough)
-}
-
 // compactIfWorth compacts what can be, if that may make room: something was
 // deleted since the last time, there is more room for it, or a compaction has
 // starved, and what is committed may wait for it.
@@ -408,23 +329,14 @@ func (k *keeper) compactIfWorth(starved bool) {
 	if deleted == k.deleted && room <= k.avail+k.avail/2 && !starved {
 		return
 	}
-	k.compactNow(starved)
-}
-
-// compactNow compacts what can be.
-func (k *keeper) compactNow(starved bool) {
-	k.deleted, k.avail = k.deletions.Load(), k.room()
+	k.deleted, k.avail = deleted, room
 	k.d.setStarved(false)
 	if err := k.compact(); err == nil && !k.starved() {
 		k.pause, k.next = compactFirst*k.d.retry, time.Now().Add(compactAgain*k.d.retry)
 		return
 	}
-	given := k.give()
 	if starved {
 		k.d.setStarved(true)
-	}
-	if given {
-		k.pause = compactFirst * k.d.retry
 	}
 	k.next = time.Now().Add(k.pause)
 	k.pause = min(2*k.pause, compactMost*k.d.retry)
@@ -435,107 +347,29 @@ func (k *keeper) starved() bool {
 	return starved
 }
 
-// errCrowded ends compactions when one had no room.
-var errCrowded = errors.New("a compaction had no room")
-
-// compact compacts everything, part by part, so that it needs little room at a
-// time. It returns early when a compaction had no room: Pebble would try the
-// same one again, before all others. The next call goes on then, since Pebble
-// panics when one is taken back that it is about to begin. It also returns early
-// when the store closes or fails.
+// compact compacts everything. It returns early when the store closes or fails.
 func (k *keeper) compact() error {
-	select {
-	case <-k.d.crowds:
-	default:
-	}
-	k.compactions.hold(false, true)
-	defer k.compactions.hold(true, true)
-	if k.parted == nil {
-		parted := make(chan error, 1)
-		k.parted = parted
-		go func() {
-			defer close(parted)
-			defer func() {
-				if p := recover(); p != nil {
-					k.d.fail(fmt.Errorf("pebble: %v", p)) // it may hold Pebble's locks
-				}
-			}()
-			parted <- k.compactParts()
+	k.compactions.hold(false)
+	defer k.compactions.hold(true)
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("pebble: %v", p)
+			}
 		}()
-	}
-	waits := time.NewTicker(compactFirst * k.d.retry)
-	defer waits.Stop()
-	for {
-		select {
-		case err := <-k.parted:
-			k.parted = nil
-			return err
-		case <-waits.C:
-			k.give()
-		case <-k.d.crowds:
-			return errCrowded
-		case <-k.d.closed:
-			return ErrClosed
-		case <-k.d.failed:
-			return k.d.failure()
-		}
-	}
-}
-
-// give gives up a piece of the ballast, that for a start last, where something
-// was removed and compactions lack room for it. It reports whether it did. Most
-// of what the logs held is in tables then, so that a start needs less.
-func (k *keeper) give() bool {
-	return k.deletions.Load() != k.before && k.d.relieveStarved()
-}
-
-// end ends the compaction of all, if one is under way, so that Pebble can close:
-// nothing begins any more that it could be about to begin.
-func (k *keeper) end() {
-	k.compactions.stop()
-	k.cancel()
-	if k.parted == nil {
-		return
-	}
+		done <- k.db.Compact(ctx, []byte{0}, []byte{0xff, 0xff, 0xff, 0xff}, false)
+	}()
 	select {
-	case <-k.parted:
-	case <-k.d.failed: // it may never end
-	}
-}
-
-// compactParts compacts one part of the keys after the other.
-func (k *keeper) compactParts() error {
-	ends, err := k.parts()
-	if err != nil {
+	case err := <-done:
 		return err
+	case <-k.d.closed:
+		return ErrClosed
+	case <-k.d.failed:
+		return k.d.failure()
 	}
-	from := []byte{0}
-	for _, to := range append(ends, []byte{0xff, 0xff, 0xff, 0xff}) {
-		if bytes.Compare(from, to) >= 0 {
-			continue
-		}
-		if err := k.db.Compact(k.ctx, from, to, false); err != nil {
-			return err
-		}
-		from = append(bytes.Clone(to), 0)
-	}
-	return nil
-}
-
-// parts are the last keys of parts of the database, which have as many bytes in
-// the lowest level as partTables tables, or a single file.
-func (k *keeper) parts() (ends [][]byte, err error) {
-	levels, err := k.db.SSTables()
-	if err != nil {
-		return nil, err
-	}
-	var size uint64
-	for _, table := range levels[len(levels)-1] {
-		if size += table.Size; size >= uint64(partTables*k.d.ballast.table) {
-			ends, size = append(ends, table.Largest.UserKey), 0
-		}
-	}
-	return ends, nil
 }
 
 // recovered ends the time in which the disk counts as full, if the ballast is

@@ -16,7 +16,6 @@ type scheduler struct {
 	db       pebble.DBForCompaction
 	open     bool
 	held     bool
-	single   bool // one at a time
 	closed   bool
 	running  int
 	granting bool // a goroutine is in grant
@@ -38,23 +37,12 @@ func (s *scheduler) start() {
 	s.grant()
 }
 
-// hold keeps new compactions from beginning, or lets those begin that wait: one
-// at a time if single is set.
-func (s *scheduler) hold(on, single bool) {
+// hold keeps new compactions from beginning, or lets those begin that wait.
+func (s *scheduler) hold(on bool) {
 	s.mu.Lock()
-	s.held, s.single = on, single
+	s.held = on
 	s.mu.Unlock()
 	s.grant()
-}
-
-// stop keeps new compactions from beginning for good.
-func (s *scheduler) stop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	for s.granting {
-		s.granted.Wait()
-	}
 }
 
 // Register is called by Pebble, with the database that opens.
@@ -65,7 +53,14 @@ func (s *scheduler) Register(_ int, db pebble.DBForCompaction) {
 }
 
 // Unregister is called by Pebble. From then on the database is not called.
-func (s *scheduler) Unregister() { s.stop() }
+func (s *scheduler) Unregister() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for s.granting {
+		s.granted.Wait()
+	}
+}
 
 // TrySchedule is called by Pebble, with its lock held, when there is something
 // to compact.
@@ -101,10 +96,7 @@ func (s *scheduler) Done() {
 }
 
 func (s *scheduler) room() bool {
-	if !s.open || s.held || s.closed || s.db == nil {
-		return false
-	}
-	return s.running == 0 || !s.single && s.running < s.db.GetAllowedWithoutPermission()
+	return s.open && !s.held && !s.closed && s.db != nil && s.running < s.db.GetAllowedWithoutPermission()
 }
 
 // grant begins compactions that wait.

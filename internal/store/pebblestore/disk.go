@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -49,10 +48,7 @@ type state struct {
 	closed chan struct{} // closed when the store closes: nothing waits any more
 
 	ballast *ballast      // set before Pebble opens; its piece may be 0
-	lowered chan struct{} // has an item when low has become true, or commits wait for the keeper
-	crowds  chan struct{} // has an item when a compaction had no room
-
-	enough atomic.Int64 // bytes; while less is left commits wait, see admit. 0: they don't
+	lowered chan struct{} // has an item when low has become true
 
 	mu      sync.Mutex // also held during calls of trouble: one at a time
 	trouble func(error)
@@ -68,7 +64,7 @@ type state struct {
 func newDisk(fs vfs.FS, retry time.Duration, log *slog.Logger, trouble func(error)) *disk {
 	return &disk{FS: fs, state: &state{
 		retry: retry, log: log, trouble: trouble, opening: true,
-		failed: make(chan struct{}), closed: make(chan struct{}), lowered: make(chan struct{}, 1), crowds: make(chan struct{}, 1),
+		failed: make(chan struct{}), closed: make(chan struct{}), lowered: make(chan struct{}, 1),
 	}}
 }
 
@@ -330,45 +326,11 @@ func (d *state) goOn() {
 func (d *state) relieve(err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.shut {
+	if d.shut || !d.ballast.give(d.opening) {
 		return false
 	}
-	given := d.ballast.give(d.opening)
-	if given || d.ballast.missing() > 0 {
-		d.lower(err)
-	}
-	return given
-}
-
-// relieveStarved gives up a piece of the ballast, that for a start last, if compactions starve or Pebble waits for room, and reports whether it did.
-func (d *state) relieveStarved() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return (d.starved || d.waiting > 0) && !d.shut && d.ballast.give(true)
-}
-
-// admit waits, while the disk counts as full, until enough is left for a commit
-// and for the compactions that make more room, or the store fails or closes.
-func (d *disk) admit() {
-	for enough := d.enough.Load(); enough > 0 && d.spareRoom() < enough; enough = d.enough.Load() {
-		wake(d.lowered)
-		if !d.pause(d.retry) {
-			return
-		}
-	}
-}
-
-// spareRoom is what is available on the partition, with the pieces of the
-// ballast that can be given up now. It is more than there can be if that is not
-// known.
-func (d *disk) spareRoom() int64 {
-	usage, err := d.FS.GetDiskUsage(d.ballast.dir)
-	if err != nil {
-		return 1 << 60
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return int64(min(usage.AvailBytes, 1<<60)) + d.ballast.givable()
+	d.lower(err)
+	return true
 }
 
 // crowded takes note of a compaction that had no room.
@@ -377,15 +339,6 @@ func (d *state) crowded(err error) {
 	defer d.mu.Unlock()
 	d.starved = true
 	d.lower(err)
-	wake(d.crowds)
-}
-
-// wake puts an item into a channel that holds one.
-func wake(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }
 
 // lower begins the time in which the disk counts as full, with mu held. The
@@ -396,7 +349,10 @@ func (d *state) lower(err error) {
 	}
 	d.low = true
 	d.tell(room, err)
-	wake(d.lowered)
+	select {
+	case d.lowered <- struct{}{}:
+	default:
+	}
 }
 
 // isLow tells whether the disk counts as full, and whether compactions starve.
@@ -623,9 +579,6 @@ func (f *file) change(op string, do func() error) error {
 // already.
 func (f *file) Write(p []byte) (n int, err error) {
 	err = f.change("write", func() error {
-		if err := f.cramped(len(p)); err != nil {
-			return err
-		}
 		m, err := f.File.Write(p[n:])
 		n += m
 		if err == nil && n < len(p) {
@@ -634,20 +587,6 @@ func (f *file) Write(p []byte) (n int, err error) {
 		return err
 	})
 	return n, err
-}
-
-// cramped is the error of a write of a compaction that would leave less room than
-// is kept for what comes after it. nil: there is more, or that is not known.
-func (f *file) cramped(size int) error {
-	if !f.spare || f.d.ballast.table == 0 {
-		return nil
-	}
-	kept := keptTables * f.d.ballast.table
-	usage, err := f.d.FS.GetDiskUsage(f.d.ballast.dir)
-	if err != nil || usage.AvailBytes >= uint64(kept)+uint64(size) {
-		return nil
-	}
-	return &os.PathError{Op: "write", Path: f.name, Err: noRoom[0]}
 }
 
 // WriteAt is Write at a place.

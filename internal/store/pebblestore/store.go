@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -59,7 +58,6 @@ func newStore(dir string, db *pebble.DB, compactions *scheduler, d *disk, unlock
 	s.idle = sync.NewCond(&s.mu)
 	go s.committer()
 	k := &keeper{d: d, db: db, compactions: compactions, deletions: &s.deletions}
-	k.ctx, k.cancel = context.WithCancel(context.Background())
 	go func() {
 		defer close(s.kept)
 		k.run()
@@ -129,7 +127,6 @@ func (s *Store) Commit(sync bool, lists ...*store.Changes) error {
 	if sync {
 		o = pebble.Sync
 	}
-	s.disk.admit()
 	s.work <- o
 	select {
 	case err := <-s.done:
@@ -239,13 +236,11 @@ func (s *Store) closePebble() error {
 		return err
 	}
 	return s.disk.guard(func() error {
-		late := time.After(stalled)
-		for _, ended := range []chan struct{}{s.kept, s.ended} {
-			select {
-			case <-ended:
-			case <-late: // by compactions, which have no room
-				return errors.New("a commit has not ended: compactions have no room")
-			}
+		<-s.kept
+		select {
+		case <-s.ended:
+		case <-time.After(stalled): // by compactions, which have no room
+			return errors.New("a commit has not ended: compactions have no room")
 		}
 		return errors.Join(s.batch.Close(), s.db.Close())
 	})
