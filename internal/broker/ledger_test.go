@@ -593,9 +593,11 @@ func (h *history) compare(could func(*actor) bool) {
 			}
 		}
 		for group := range s.groupDue {
-			// One who is away may have it in flight, also if it wants another session: it has
-			// that only with CONNACK.
-			absent := func(a *actor) bool { return a.group == group && (len(a.terms) > 0 || a.wiping) && !could(a) }
+			// One who is away may have it in flight, also if its session ends or it wants another:
+			// until CONNACK the broker may have the former one.
+			absent := func(a *actor) bool {
+				return a.group == group && !could(a) && (len(a.terms) > 0 || a.wiping || a.line != nil && !a.joined)
+			}
 			if !slices.ContainsFunc(h.clients, absent) {
 				n++
 			}
