@@ -1,11 +1,13 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 	"time"
 
 	"midge/internal/broker"
@@ -55,7 +57,10 @@ func TestSystemMemory(t *testing.T) {
 }
 
 // pressed takes note of what the keeper tells the broker.
-type pressed struct{ calls []string }
+type pressed struct {
+	calls []string
+	ask   chan struct{}
+}
 
 func (p *pressed) SetPressure(level broker.Pressure, _ broker.Memory) {
 	p.calls = append(p.calls, fmt.Sprint(level))
@@ -63,7 +68,7 @@ func (p *pressed) SetPressure(level broker.Pressure, _ broker.Memory) {
 
 func (p *pressed) Shed(n int64)                 { p.calls = append(p.calls, fmt.Sprint("shed ", n)) }
 func (p *pressed) Shedding() bool               { return false }
-func (p *pressed) MemoryAsked() <-chan struct{} { return nil }
+func (p *pressed) MemoryAsked() <-chan struct{} { return p.ask }
 
 // TestPressure goes up and down with a measure of the test's own: each level
 // begins where it should, ends below that, and is logged once an episode.
@@ -116,5 +121,44 @@ func TestPressure(t *testing.T) {
 		if n := strings.Count(log.String(), text); n != want {
 			t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, log.String())
 		}
+	}
+}
+
+// TestMeasured counts how often memory is measured in ten seconds: seldom while
+// there is plenty, often when there is little, and whenever the broker asks.
+func TestMeasured(t *testing.T) {
+	for _, tt := range []struct {
+		used int64
+		asks int
+		want int
+	}{
+		{100, 0, 10},
+		{249, 0, 10},
+		{250, 0, 100},
+		{500, 0, 100},
+		{501, 0, 500},
+		{100, 30, 40},
+	} {
+		t.Run(fmt.Sprintf("%d of 1000 used, asked %d times", tt.used, tt.asks), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, begin := 0, time.Now()
+				core := &pressed{ask: make(chan struct{})}
+				k := &keeper{
+					budget: 1000, core: core, log: slog.New(slog.DiscardHandler),
+					used: func(bool) usage { n++; return usage{live: tt.used} }, now: func() time.Duration { return time.Since(begin) },
+				}
+				ctx, end := context.WithTimeout(t.Context(), 10*time.Second-time.Millisecond)
+				defer end()
+				go func() {
+					for range tt.asks {
+						core.ask <- struct{}{}
+					}
+				}()
+				k.run(ctx)
+				if n != tt.want {
+					t.Errorf("measured %d times, want %d", n, tt.want)
+				}
+			})
+		})
 	}
 }
