@@ -347,7 +347,7 @@ func (k *keeper) starved() bool {
 	return starved
 }
 
-// compact compacts everything. It returns early when the store closes or fails.
+// compact compacts everything. It ends early when the store closes or fails.
 func (k *keeper) compact() error {
 	k.compactions.hold(false)
 	defer k.compactions.hold(true)
@@ -357,7 +357,7 @@ func (k *keeper) compact() error {
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				done <- fmt.Errorf("pebble: %v", p)
+				k.d.fail(fmt.Errorf("pebble: %v", p)) // it may hold Pebble's locks
 			}
 		}()
 		done <- k.db.Compact(ctx, []byte{0}, []byte{0xff, 0xff, 0xff, 0xff}, false)
@@ -366,8 +366,16 @@ func (k *keeper) compact() error {
 	case err := <-done:
 		return err
 	case <-k.d.closed:
-		return ErrClosed
 	case <-k.d.failed:
+	}
+	// Pebble must not close meanwhile, and panics when it is about to begin what is
+	// taken back: so nothing begins any more.
+	k.compactions.stop()
+	end()
+	select {
+	case <-done:
+		return ErrClosed
+	case <-k.d.failed: // it may never end
 		return k.d.failure()
 	}
 }

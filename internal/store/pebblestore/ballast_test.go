@@ -568,3 +568,49 @@ func cutStart(t *testing.T, p partition, r *rand.Rand) partition {
 	defer func() { go s.Close() }() // its disk is gone
 	return crash()
 }
+
+// TestCloseWhileCompacting closes a store on a full partition at moments of
+// chance while everything is compacted. Close ends, Pebble does not panic, and the
+// next start has what was committed.
+func TestCloseWhileCompacting(t *testing.T) {
+	step := watch(t)
+	seed := chosenSeed(t)
+	for round := range ballastRounds(t, 10) {
+		step()
+		r := rand.New(rand.NewPCG(seed, uint64(round)))
+		fs := vfs.NewCrashableMem()
+		o := pebblestore.Quick(small(newPartition(fs, 2<<20)))
+		o.MemTableBytes = 0
+		full := make(chan struct{}, 1000)
+		o.Trouble = func(error) { full <- struct{}{} }
+		s := open(t, "data", o)
+		want := 0
+		for value := make([]byte, 2_000); len(full) == 0; want++ {
+			for i := range value {
+				value[i] = byte(r.Uint32())
+			}
+			var c store.Changes
+			c.Set(fmt.Appendf(nil, "key %06d", want), value)
+			if err := s.Commit(true, &c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for remove := r.IntN(min(want, 400)); remove > 0; remove-- {
+			want--
+			var c store.Changes
+			c.Delete(fmt.Appendf(nil, "key %06d", want))
+			if err := s.Commit(true, &c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Duration(r.IntN(8000)) * time.Microsecond) // compactions begin after 4 ms
+		if err := s.Close(); err != nil && strings.Contains(err.Error(), "pebble:") {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		s = open(t, "data", o)
+		if have, err := load(t, s); err != nil || len(have) != want {
+			t.Fatalf("round %d: %d records after the next start, want %d, %v", round, len(have), want, err)
+		}
+		go s.Close() // may wait
+	}
+}

@@ -45,6 +45,16 @@ func (s *scheduler) hold(on bool) {
 	s.grant()
 }
 
+// stop keeps new compactions from beginning for good.
+func (s *scheduler) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for s.granting {
+		s.granted.Wait()
+	}
+}
+
 // Register is called by Pebble, with the database that opens.
 func (s *scheduler) Register(_ int, db pebble.DBForCompaction) {
 	s.mu.Lock()
@@ -53,14 +63,7 @@ func (s *scheduler) Register(_ int, db pebble.DBForCompaction) {
 }
 
 // Unregister is called by Pebble. From then on the database is not called.
-func (s *scheduler) Unregister() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	for s.granting {
-		s.granted.Wait()
-	}
-}
+func (s *scheduler) Unregister() { s.stop() }
 
 // TrySchedule is called by Pebble, with its lock held, when there is something
 // to compact.

@@ -225,7 +225,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// stalled is how long Close waits for a commit after it has ended all waits for
+// stalled is how long Close waits for a commit, or for the keeper, after it has ended all waits for
 // room. Guess.
 const stalled = 2 * time.Second
 
@@ -236,11 +236,13 @@ func (s *Store) closePebble() error {
 		return err
 	}
 	return s.disk.guard(func() error {
-		<-s.kept
-		select {
-		case <-s.ended:
-		case <-time.After(stalled): // by compactions, which have no room
-			return errors.New("a commit has not ended: compactions have no room")
+		late := time.After(stalled)
+		for _, ended := range []chan struct{}{s.kept, s.ended} {
+			select {
+			case <-ended:
+			case <-late: // by compactions, which have no room
+				return errors.New("a commit has not ended: compactions have no room")
+			}
 		}
 		return errors.Join(s.batch.Close(), s.db.Close())
 	})
