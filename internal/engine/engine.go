@@ -22,6 +22,7 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/netip"
 	"time"
@@ -70,10 +71,12 @@ type Conn interface {
 	Exhaust(then func())
 
 	// Move gives the connection to another shard, with the bytes that the
-	// current Data call does not report as used. Call it only from Data, and
-	// return at once: this shard hears nothing more of the connection, and
-	// the other shard gets Open and then Data with those bytes. Attach
-	// survives the move.
+	// current Data call does not report as used, or that no call has. Call it
+	// only from Data of this connection or from a call that was posted to its
+	// shard (Runner.Post), and return at once: this shard hears nothing more of
+	// the connection and must not touch it any more. The other shard gets Open
+	// and then Data with those bytes, unless the connection is paused. Attach
+	// and Pause survive the move. A connection with a call of Exhaust can't move.
 	Move(shard int)
 
 	// Attach stores what the shard wants to find again; Attached returns it,
@@ -84,6 +87,19 @@ type Conn interface {
 	// Remote is the peer's address. The zero value stands for a peer without
 	// one (a Unix socket), or one that has gone. It may cost a system call.
 	Remote() netip.AddrPort
+
+	// Peer is all that is known of the peer, for whoever decides what it may
+	// do. It may cost system calls and memory. Call it only after Data: before,
+	// it could wait for a handshake of TLS.
+	Peer() Peer
+}
+
+// Peer is who is at the other end of a connection, and how it got here.
+type Peer struct {
+	Listener string               // the address of the listener that accepted it, as Addr of a net.Listener writes it
+	Remote   netip.AddrPort       // see Conn.Remote
+	Local    netip.AddrPort       // ours that it came to; the zero value as for Remote
+	TLS      *tls.ConnectionState // nil: without TLS
 }
 
 // Shard is what an engine runs. The broker implements it.

@@ -143,33 +143,6 @@ func testPause(t *testing.T, newEngine New) {
 	}
 }
 
-// testMove hands each connection from shard to shard while bytes arrive.
-func testMove(t *testing.T, newEngine New) {
-	const shards, hops = 4, 50
-	w := start(t, newEngine, shards, func(s *shard) {
-		s.data = func(c engine.Conn, b []byte) int {
-			n, _ := c.Attached().(int)
-			if n < hops {
-				c.Attach(n + 1)
-				c.Send(b[:1], nil)
-				to := (s.index + 1 + n%2) % shards
-				s.move(c, to)
-				return 1 // the others follow
-			}
-			c.Send(b, nil)
-			return len(b)
-		}
-	})
-	want := pattern(5000, 4)
-	for range 3 {
-		c := w.dial(t)
-		for i := 0; i < len(want); i += 100 {
-			send(t, c, want[i:i+100])
-		}
-		receive(t, c, want)
-	}
-}
-
 // testCloseByShard closes after a large answer, which must arrive although the
 // peer has sent more than was read.
 func testCloseByShard(t *testing.T, newEngine New) {

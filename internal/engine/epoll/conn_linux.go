@@ -23,7 +23,8 @@ type conn struct {
 	generation uint32 // counts the connections that had this record
 	off, size  uint32 // the only pending message, in shard.arena; size 0 if none
 	flags      flags
-	note       uint16 // broken: the errno; lingering: how often input was thrown away
+	note       uint8 // broken: the errno; lingering: how often input was thrown away
+	listener   uint8 // number in engine.listeners of the one that accepted it
 }
 
 type flags uint16
@@ -134,7 +135,16 @@ func (c *conn) Attached() any { return c.state }
 
 // Remote implements engine.Conn.
 func (c *conn) Remote() netip.AddrPort {
-	return peerName(c.fd, &c.shard.thread.peer)
+	return socketName(syscall.SYS_GETPEERNAME, c.fd, &c.shard.thread.name)
+}
+
+// Peer implements engine.Conn.
+func (c *conn) Peer() engine.Peer {
+	return engine.Peer{
+		Listener: c.shard.engine.listeners[c.listener].addr.String(),
+		Remote:   c.Remote(),
+		Local:    socketName(syscall.SYS_GETSOCKNAME, c.fd, &c.shard.thread.name),
+	}
 }
 
 // arm tells epoll what c waits for, if that has changed.

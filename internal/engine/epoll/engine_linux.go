@@ -160,6 +160,8 @@ func (e *Engine) finish() {
 		s.thread, s.queued = t, false
 		s.owner.Store(t)
 		t.shards = append(t.shards, s)
+	}
+	for _, s := range e.shards { // that may move connections to each other
 		s.runPosts()
 		s.settle()
 	}

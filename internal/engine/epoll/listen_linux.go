@@ -31,6 +31,9 @@ type listening struct {
 }
 
 const (
+	// mostListeners have numbers that fit a connection's record.
+	mostListeners = 256
+
 	// acceptsPerTurn keeps a crowd of new connections from starving the
 	// others.
 	acceptsPerTurn = 64
@@ -50,6 +53,9 @@ const (
 func (e *Engine) Listen(network, addr string) (net.Addr, error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", addr, err)
+	}
+	if len(e.listeners) == mostListeners {
+		return nil, fmt.Errorf("listen on %q: there are %d listeners, no engine takes more", addr, mostListeners)
 	}
 	a, err := net.ResolveTCPAddr(network, addr)
 	if err != nil {
@@ -162,7 +168,7 @@ func (t *thread) accept(l *listener) {
 		fd, errno := accept(l.fd)
 		switch errno {
 		case 0:
-			t.welcome(fd)
+			t.welcome(fd, l)
 		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
 			t.pauseAccepts(errno)
 			return
@@ -175,10 +181,10 @@ func (t *thread) accept(l *listener) {
 }
 
 // welcome gives a new connection to a shard, in turn.
-func (t *thread) welcome(fd int32) {
+func (t *thread) welcome(fd int32, l *listener) {
 	e := t.engine
 	c := e.slab.get()
-	c.fd, c.flags = fd, 0
+	c.fd, c.flags, c.listener = fd, 0, uint8(l.index)
 	e.counters.Accepts.Add(1)
 	e.counters.Open.Add(1)
 	s := e.shards[int(e.nextConn.Add(1)-1)%len(e.shards)]
@@ -190,11 +196,11 @@ func (t *thread) welcome(fd int32) {
 	e.Post(s.index, func() { s.adopt(c, false) })
 }
 
-// peerName asks the kernel for the peer's address: it is wanted once in a
-// connection's life, and memory for it would be held all the time. sa is
-// scratch.
-func peerName(fd int32, sa *syscall.RawSockaddrAny) netip.AddrPort {
-	if getpeername(fd, sa) != 0 {
+// socketName asks the kernel for the peer's address or ours: it is wanted once
+// in a connection's life, and memory for it would be held all the time. which is
+// the system call that tells it, sa is scratch.
+func socketName(which uintptr, fd int32, sa *syscall.RawSockaddrAny) netip.AddrPort {
+	if getname(which, fd, sa) != 0 {
 		return netip.AddrPort{}
 	}
 	switch sa.Addr.Family {

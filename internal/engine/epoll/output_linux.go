@@ -166,7 +166,7 @@ func (s *shard) sent(c *conn, n int, errno syscall.Errno) {
 func (s *shard) breakOutput(c *conn, errno syscall.Errno) {
 	s.dropOutput(c)
 	c.flags = c.flags&^blocked | broken
-	c.note = uint16(errno)
+	c.note = uint8(min(errno, 255)) // Linux has 133
 	shutdownBoth(c.fd)
 	c.arm()
 }

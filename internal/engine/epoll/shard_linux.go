@@ -33,7 +33,7 @@ type shard struct {
 	dirty   []*conn // have output of this turn
 	doomed  []doom  // were closed, and Closed is still to be called
 	resumed []*conn // are to be offered their input again
-	moving  *conn   // asked to be moved during the Data call that is on
+	moving  *conn   // asked to be moved during the Data or posted call that is on
 	moveTo  int
 
 	exhausts []exhaust // whose input is to be offered as far as it has arrived
@@ -177,8 +177,14 @@ func (s *shard) offer(c *conn, b []byte) {
 	} else {
 		s.keep(c, rest)
 	}
-	if s.moving == c {
-		s.moving = nil
+	s.move()
+}
+
+// move gives the connection that asked for it during the call that has returned
+// to its new shard.
+func (s *shard) move() {
+	c := s.moving
+	if s.moving = nil; c != nil && !c.has(closing|dead) {
 		s.transfer(c, s.engine.shards[s.moveTo])
 	}
 }
@@ -204,9 +210,11 @@ func (s *shard) dropInput(c *conn) {
 // transfer gives c to another shard.
 func (s *shard) transfer(c *conn, to *shard) {
 	s.thread.tally.moves++
-	if err := control(s.ep, syscall.EPOLL_CTL_DEL, int(c.fd), 0, 0, 0); err != nil {
-		s.doom(c, os.NewSyscallError("epoll_ctl", err))
-		return
+	if !c.has(muted) {
+		if err := control(s.ep, syscall.EPOLL_CTL_DEL, int(c.fd), 0, 0, 0); err != nil {
+			s.doom(c, os.NewSyscallError("epoll_ctl", err))
+			return
+		}
 	}
 	if c.size > 0 {
 		s.promote(c)
@@ -224,7 +232,7 @@ func (s *shard) transfer(c *conn, to *shard) {
 	if c.has(resumed) {
 		s.resumed = remove(s.resumed)
 	}
-	c.flags &^= dirty | resumed | armedIn | armedOut
+	c.flags &^= dirty | resumed | muted | armedIn | armedOut
 	c.shard = to
 	if s.thread.holds(to) {
 		to.adopt(c, wasDirty)
@@ -293,6 +301,7 @@ func (s *shard) runPosts() {
 	s.mu.Unlock()
 	for _, f := range posts {
 		f()
+		s.move()
 	}
 }
 

@@ -106,9 +106,10 @@ func accept(fd int) (int32, syscall.Errno) {
 	return int32(nfd), errno
 }
 
-func getpeername(fd int32, sa *syscall.RawSockaddrAny) syscall.Errno {
+// getname calls getpeername(2) or getsockname(2).
+func getname(which uintptr, fd int32, sa *syscall.RawSockaddrAny) syscall.Errno {
 	size := uint32(unsafe.Sizeof(*sa))
-	_, _, errno := syscall.RawSyscall(syscall.SYS_GETPEERNAME, uintptr(fd), uintptr(unsafe.Pointer(sa)), uintptr(unsafe.Pointer(&size)))
+	_, _, errno := syscall.RawSyscall(which, uintptr(fd), uintptr(unsafe.Pointer(sa)), uintptr(unsafe.Pointer(&size)))
 	return errno
 }
 

@@ -43,7 +43,7 @@ type thread struct {
 	frontBytes int // input kept for a connection is copied in front of new input up to this size
 	arenas     [][]byte
 	gather     gather
-	peer       syscall.RawSockaddrAny
+	name       syscall.RawSockaddrAny // scratch for socketName
 	tally      tally
 	listening
 	following

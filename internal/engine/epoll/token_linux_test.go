@@ -67,7 +67,7 @@ func TestTokenUnderWay(t *testing.T) {
 	}
 	defer syscall.Close(pair[0])
 	defer syscall.Close(pair[1])
-	home.welcome(int32(pair[0]))
+	home.welcome(int32(pair[0]), &listener{})
 	isFree("connected")
 	read(home)
 	if handler.n != 1 {

@@ -1,6 +1,7 @@
 package gonet
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"net/netip"
@@ -24,6 +25,7 @@ type conn struct {
 	out     []byte // of this turn
 	rest    []byte // bytes that Data left unused
 	moveTo  int    // the shard that Move named, plus 1
+	inData  bool   // a call of Data is on
 	paused  bool
 	resumed bool // offer is posted
 	owed    bool // the reader waits for an answer
@@ -141,8 +143,11 @@ func (c *conn) Abort() {
 
 // Move implements engine.Conn.
 func (c *conn) Move(shard int) {
-	if shard != int(c.shard.Load()) {
-		c.moveTo = shard + 1
+	if c.closing || shard == int(c.shard.Load()) {
+		return
+	}
+	if c.moveTo = shard + 1; !c.inData {
+		c.move()
 	}
 }
 
@@ -154,6 +159,26 @@ func (c *conn) Attached() any { return c.state }
 
 // Remote implements engine.Conn.
 func (c *conn) Remote() netip.AddrPort { return c.remote }
+
+// Peer implements engine.Conn.
+func (c *conn) Peer() engine.Peer {
+	p := engine.Peer{Listener: c.server.name, Remote: c.remote, Local: addressOf(c.net.LocalAddr())}
+	if secure, ok := c.net.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		state := secure.ConnectionState()
+		p.TLS = &state
+	}
+	return p
+}
+
+// addressOf is an address of TCP, the zero value for any other.
+func addressOf(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
 
 // open begins the life of c on its shard.
 func (c *conn) open() {
@@ -184,8 +209,9 @@ func (c *conn) offer() {
 		return
 	}
 	if len(c.rest) > 0 {
+		c.inData = true
 		used := c.handler().Data(c, c.rest)
-		if c.closing {
+		if c.inData = false; c.closing {
 			return
 		}
 		if used > 0 { // a record that comes in many pieces must not be moved for each

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 // server carries the connections of one listener.
 type server struct {
+	name    string // engine.Peer.Listener
 	cfg     Config
 	runner  engine.Runner
 	shards  []engine.Shard
@@ -39,6 +39,7 @@ const acceptPause = 100 * time.Millisecond
 // Serve has returned. Serve returns an error if ln breaks.
 func Serve(ctx context.Context, runner engine.Runner, shards []engine.Shard, ln net.Listener, cfg Config) error {
 	s := &server{
+		name:   ln.Addr().String(),
 		cfg:    cfg.withDefaults(),
 		runner: runner,
 		shards: shards,
@@ -87,6 +88,7 @@ func (s *server) carry(nc net.Conn, shard int) {
 	c := &conn{
 		server: s,
 		net:    nc,
+		remote: addressOf(nc.RemoteAddr()),
 		raw:    rawOf(nc),
 		answer: make(chan struct{}, 1),
 		gone:   make(chan struct{}),
@@ -94,10 +96,6 @@ func (s *server) carry(nc net.Conn, shard int) {
 	c.shard.Store(int32(shard))
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		watch(tcp)
-	}
-	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		ap := a.AddrPort()
-		c.remote = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
