@@ -16,6 +16,7 @@ import (
 
 	"midge/internal/broker"
 	"midge/internal/config"
+	"midge/internal/settings"
 	"midge/internal/store/pebblestore"
 )
 
@@ -29,8 +30,7 @@ const (
 	// more than a closed connection may linger (engine.Conn.Close).
 	endWithin = 2500 * time.Millisecond
 
-	shardsPerCore = 4  // see docs/design/broker.md
-	mostShards    = 64 // a set of shards is one machine word
+	shardsPerCore = 4 // see docs/design/broker.md
 )
 
 // Broker is one broker with its engine and listeners.
@@ -55,9 +55,6 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 		log.Warn(b.files.warning)
 	}
 	core := b.coreConfig(version)
-	if err := core.Validate(); err != nil {
-		return nil, fmt.Errorf("settings of the broker: %w", err)
-	}
 	var err error
 	if b.disk, err = openDisk(ctx, cfg, core.Shards, b.files.tables, log); err != nil {
 		return nil, err
@@ -89,7 +86,7 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 	if b.disk != nil {
 		core.Store, core.Disk = b.disk.store, b.disk.figures.load
 	}
-	b.core = broker.New(core)
+	b.core = broker.New(core, b.coreSettings())
 	if b.network, err = newNetwork(b.cfg, b.core.Shards(), b.files.lingering, b.log); err != nil || b.disk == nil {
 		return err
 	}
@@ -108,7 +105,7 @@ func (b *Broker) shards() int {
 	if b.cfg.Shards > 0 {
 		return b.cfg.Shards
 	}
-	return min(shardsPerCore*runtime.NumCPU(), mostShards)
+	return min(shardsPerCore*runtime.NumCPU(), settings.MostShards)
 }
 
 // Run serves until ctx is cancelled, and then stops in order: no more

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"midge/internal/broker"
-	"midge/internal/config"
+	"midge/internal/settings"
 )
 
 // This file keeps the process within limits.memory. A sampler measures what is in
@@ -257,7 +257,7 @@ func (g *gauge) read() (live, objects, gaps, other int64) {
 }
 
 // keepBudget keeps to the budget of the configuration until ctx is cancelled.
-func keepBudget(ctx context.Context, core *broker.Broker, setting config.Size, log *slog.Logger) {
+func keepBudget(ctx context.Context, core *broker.Broker, setting settings.Size, log *slog.Logger) {
 	budget := budgetOf(setting)
 	if budget == 0 {
 		return
@@ -272,7 +272,7 @@ func keepBudget(ctx context.Context, core *broker.Broker, setting config.Size, l
 }
 
 // budgetOf is the budget in force for a setting; 0 is none.
-func budgetOf(setting config.Size) int64 {
+func budgetOf(setting settings.Size) int64 {
 	if setting > 0 {
 		return int64(setting)
 	}
@@ -335,13 +335,13 @@ func groupMemory(root fs.FS) int64 {
 }
 
 // describeBudget is for the banner.
-func describeBudget(setting config.Size) string {
+func describeBudget(setting settings.Size) string {
 	budget := budgetOf(setting)
 	switch {
 	case budget == 0:
 		return "no limit: the system does not tell how much there is"
 	case setting == 0:
-		return fmt.Sprintf("%s (half of what this machine or its control group has)", config.Size(budget>>20<<20))
+		return fmt.Sprintf("%s (half of what this machine or its control group has)", settings.Size(budget>>20<<20))
 	}
 	return setting.String()
 }

@@ -15,6 +15,7 @@ import (
 
 	"midge/internal/broker"
 	"midge/internal/config"
+	"midge/internal/settings"
 )
 
 func loadedWith(t *testing.T, listen string, settings ...string) *config.Loaded {
@@ -61,7 +62,7 @@ func TestListenTogether(t *testing.T) {
 			t.Run(engine+"/"+tt.listen, func(t *testing.T) {
 				cfg := loadedWith(t, strings.ReplaceAll(tt.listen, "PORT", freePort(t)), "engine", engine)
 				b := &Broker{cfg: cfg, log: slog.New(slog.DiscardHandler)}
-				core := broker.New(broker.Config{Sys: -1})
+				core := broker.New(broker.Config{Shards: 4}, settings.Default().Core)
 				var err error
 				if b.network, err = newNetwork(cfg, core.Shards(), 0, b.log); err != nil {
 					t.Fatal(err)

@@ -17,11 +17,12 @@ import (
 // may import, in the order of the layout. docs/design/broker.md draws it.
 var allowed = map[string]string{
 	// Types and pure functions.
-	"packet":  "",
-	"topic":   "",
-	"engine":  "",
-	"config":  "",
-	"message": "packet",
+	"packet":   "",
+	"topic":    "",
+	"engine":   "",
+	"settings": "",
+	"config":   "settings",
+	"message":  "packet",
 
 	// The protocol: pure, packets and time in, bytes and effects out.
 	"session": "message packet topic",
@@ -40,7 +41,7 @@ var allowed = map[string]string{
 	"store/storetest":   "store",
 
 	// The core.
-	"broker": "engine message packet session store topic",
+	"broker": "engine message packet session settings store topic",
 
 	// Transports that clients and listeners share.
 	"websocket": "",
@@ -63,12 +64,12 @@ var allowed = map[string]string{
 	"pubsub": "client packet topic",
 
 	// The wiring and the command line.
-	"app":           "broker config engine engine/epoll engine/gonet store store/pebblestore",
+	"app":           "broker config engine engine/epoll engine/gonet settings store store/pebblestore",
 	"app/apptest":   "app config",
 	"app/storetool": "message packet store store/pebblestore",
 	"shell":         "client packet topic",
 	"top":           "client packet",
-	"cli":           "app app/storetool bench bench/compare client config packet pubsub shell top topic",
+	"cli":           "app app/storetool bench bench/compare client config packet pubsub settings shell top topic",
 
 	// Tests of the whole.
 	"arch":        "",

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/internal/settings"
 )
 
 func asBridge(c *packet.Connect) { c.Bridge = true }
@@ -130,8 +131,11 @@ func TestBridgeState(t *testing.T) {
 // TestSysIsNotLimited proves that the broker's own topics take no room from
 // the retained messages of clients.
 func TestSysIsNotLimited(t *testing.T) {
-	for _, limits := range []Limits{{RetainedMessages: 2}, {RetainedBytes: int64(2 * len("a1"))}} {
-		w := newWorld(t, Config{Limits: limits})
+	for name, limit := range map[string]func(*setup){
+		"messages": func(c *setup) { c.Limits.RetainedMessages = 2 },
+		"bytes":    func(c *setup) { c.Limits.RetainedBytes = settings.Size(2 * len("a1")) },
+	} {
+		w := newWorld(t, quietly(4, limit, func(c *setup) { c.Sys.Interval = 10 * time.Second }))
 		w.pass(time.Second)
 		p := w.connect(packet.V5, "p")
 		for i, want := range []packet.ReasonCode{packet.Success, packet.Success, packet.QuotaExceeded, packet.QuotaExceeded} {
@@ -142,14 +146,14 @@ func TestSysIsNotLimited(t *testing.T) {
 				code = packet.ReasonCode(body[2])
 			}
 			if code.Failed() != want.Failed() {
-				t.Errorf("%+v: message %d: %v, want %v", limits, i, code, want)
+				t.Errorf("%s: message %d: %v, want %v", name, i, code, want)
 			}
 		}
 		p.publish("a", "", 1, true)
 		p.next(packet.PUBACK)
 		p.publish("z", "1", 1, true)
 		if body := p.next(packet.PUBACK); len(body) > 2 && body[2] >= 0x80 {
-			t.Errorf("%+v: no room after one was removed: %x", limits, body)
+			t.Errorf("%s: no room after one was removed: %x", name, body)
 		}
 		if n := w.b.retained.messages.Len(); n < 20 {
 			t.Errorf("%d retained messages with those of $SYS", n)
@@ -161,7 +165,7 @@ func TestSysIsNotLimited(t *testing.T) {
 // without them.
 func TestStrict(t *testing.T) {
 	long := strings.Repeat("é", 23)
-	try := func(strict Strict, v packet.Version, change func(*packet.Connect)) (code byte) {
+	try := func(strict settings.Strict, v packet.Version, change func(*packet.Connect)) (code byte) {
 		cfg := quietConfig
 		cfg.Strict, cfg.Session.KeepAlive = strict, 60e9
 		w := newWorld(t, cfg)
@@ -177,23 +181,23 @@ func TestStrict(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name   string
-		strict Strict
+		strict settings.Strict
 		change func(*packet.Connect)
 		v31    byte
 		v311   byte
 		v5     byte
 	}{
-		{"id of 23", Strict{ClientIDs: true}, func(c *packet.Connect) { c.ClientID = []byte(long) }, 0, 0, 0},
-		{"id of 24", Strict{ClientIDs: true}, func(c *packet.Connect) { c.ClientID = []byte(long + "x") }, 2, 0, 0},
-		{"keep alive at the most", Strict{KeepAlive: true}, func(c *packet.Connect) {}, 0, 0, 0},
-		{"keep alive above", Strict{KeepAlive: true}, func(c *packet.Connect) { c.KeepAlive = 61 }, 2, 2, 0},
-		{"no keep alive", Strict{KeepAlive: true}, func(c *packet.Connect) { c.KeepAlive = 0 }, 2, 2, 0},
-		{"will topic", Strict{TopicCharacters: true}, func(c *packet.Connect) {
+		{"id of 23", settings.Strict{ClientIDs: true}, func(c *packet.Connect) { c.ClientID = []byte(long) }, 0, 0, 0},
+		{"id of 24", settings.Strict{ClientIDs: true}, func(c *packet.Connect) { c.ClientID = []byte(long + "x") }, 2, 0, 0},
+		{"keep alive at the most", settings.Strict{KeepAlive: true}, func(c *packet.Connect) {}, 0, 0, 0},
+		{"keep alive above", settings.Strict{KeepAlive: true}, func(c *packet.Connect) { c.KeepAlive = 61 }, 2, 2, 0},
+		{"no keep alive", settings.Strict{KeepAlive: true}, func(c *packet.Connect) { c.KeepAlive = 0 }, 2, 2, 0},
+		{"will topic", settings.Strict{TopicCharacters: true}, func(c *packet.Connect) {
 			c.HasWill, c.Will = true, packet.Will{Topic: []byte("a\x01")}
 		}, 0xff, 0xff, byte(packet.TopicNameInvalid)},
 	} {
 		for v, want := range map[packet.Version]byte{packet.V31: tt.v31, packet.V311: tt.v311, packet.V5: tt.v5} {
-			if got := try(Strict{}, v, tt.change); got != 0 {
+			if got := try(settings.Strict{}, v, tt.change); got != 0 {
 				t.Errorf("%s, %v: 0x%02x without the setting", tt.name, v, got)
 			}
 			if want == 0xff { // no return code says it

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"midge/internal/engine"
+	"midge/internal/settings"
 )
 
 // Broker is an MQTT broker without its network.
@@ -37,17 +38,20 @@ type Broker struct {
 	process  string                 // tells assigned client ids of one process from those of others
 }
 
-// New returns a broker. cfg must be valid (see Config.Validate).
-func New(cfg Config) *Broker {
-	b := &Broker{cfg: cfg.withDefaults(), running: make(chan struct{})}
+// New returns a broker. first are the settings to begin with, which must be
+// within the ranges that package settings has for them. How many connections the
+// limit of open files allows is not known here: Limits.Connections says it.
+func New(cfg Config, first settings.Core) *Broker {
+	b := &Broker{cfg: cfg.orNone(), running: make(chan struct{})}
+	f := follow(first)
 	b.process = strconv.FormatUint(uint64(time.Now().UnixNano()), 36)
 	b.interest.init()
-	b.retained.init(b.cfg.Limits, b.cfg.Store)
-	b.gate.init(b.cfg.Limits)
+	b.retained.init(f, b.cfg.Store)
+	b.gate.init(&f.Limits)
 	b.memory.init()
-	b.clients.init(&b.cfg)
+	b.clients.init(b.cfg.Logger, f.Log.Connections)
 	for i := range b.cfg.Shards {
-		b.shards = append(b.shards, newShard(b, i))
+		b.shards = append(b.shards, newShard(b, i, f))
 	}
 	return b
 }

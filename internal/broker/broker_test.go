@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/internal/settings"
 )
 
-var quietConfig = Config{Sys: -1}
+var quietConfig = quietly(4)
 
 func expires(seconds uint32) func(*packet.Connect) {
 	return func(c *packet.Connect) {
@@ -211,9 +212,9 @@ func TestKeepAlive(t *testing.T) {
 }
 
 func TestShared(t *testing.T) {
-	for _, strategy := range []Strategy{RoundRobin, Sticky, LeastInflight} {
+	for _, strategy := range []string{settings.RoundRobin, settings.Sticky, settings.LeastInflight} {
 		cfg := quietConfig
-		cfg.Session.Strategy = strategy
+		cfg.Session.SharedStrategy = strategy
 		w := newWorld(t, cfg)
 		var members []*peer
 		for i := range 5 {
@@ -226,7 +227,7 @@ func TestShared(t *testing.T) {
 			pub.publish("a", fmt.Sprint(i), 1, false)
 			pub.next(packet.PUBACK)
 			if i == 0 && len(members[0].out) == 0 {
-				t.Errorf("strategy %d: the first message does not go to the first member", strategy)
+				t.Errorf("strategy %s: the first message does not go to the first member", strategy)
 			}
 		}
 		seen := map[string]int{}
@@ -236,13 +237,13 @@ func TestShared(t *testing.T) {
 				seen[string(m.Payload)]++
 				got++
 			}
-			if strategy == RoundRobin && got != n/len(members) {
+			if strategy == settings.RoundRobin && got != n/len(members) {
 				t.Errorf("member %d got %d messages", i, got)
 			}
 		}
 		for i := range n {
 			if seen[fmt.Sprint(i)] != 1 {
-				t.Errorf("strategy %d: message %d was delivered %d times", strategy, i, seen[fmt.Sprint(i)])
+				t.Errorf("strategy %s: message %d was delivered %d times", strategy, i, seen[fmt.Sprint(i)])
 			}
 		}
 		for _, p := range members[1:] {
@@ -255,7 +256,8 @@ func TestShared(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	cfg := quietConfig
-	cfg.Limits = Limits{Connections: 4, Subscriptions: 1, TopicLevels: 4, RetainedMessages: 1, PacketSize: 1000}
+	l := &cfg.Limits
+	l.Connections, l.Subscriptions, l.TopicLevels, l.RetainedMessages, l.PacketSize = 4, 1, 4, 1, 1000
 	w := newWorld(t, cfg)
 	c := w.connect(packet.V5, "c")
 	if code := c.subscribe("a/b/c/d/e", 0); code != packet.TopicFilterInvalid {
@@ -304,7 +306,7 @@ func TestSlowReader(t *testing.T) {
 		good.want(strings.Repeat("z", 100))
 		good.want(strings.Repeat("o", 100))
 	}
-	if len(slow.pending) > 2*cfg.Limits.PendingBytes {
+	if len(slow.pending) > 2*int(cfg.Limits.PendingBytes) {
 		t.Errorf("%d bytes are pending", len(slow.pending))
 	}
 	slow.deaf = false
@@ -388,7 +390,7 @@ func TestShutdown(t *testing.T) {
 }
 
 func TestSys(t *testing.T) {
-	w := newWorld(t, Config{})
+	w := newWorld(t, quietly(4, func(c *setup) { c.Sys.Interval = 10 * time.Second }))
 	w.pass(time.Second)
 	c := w.connect(packet.V5, "c")
 	c.subscribe("$SYS/broker/version", 0)
@@ -498,7 +500,7 @@ func FuzzConnection(f *testing.F) {
 }
 
 func BenchmarkDeliver(b *testing.B) {
-	w := newWorld(b, Config{Sys: -1, Shards: 1})
+	w := newWorld(b, quietly(1))
 	sub, pub := w.connect(packet.V311, "sub"), w.connect(packet.V311, "pub")
 	sub.subscribe("a/b", 0)
 	sub.discard = true

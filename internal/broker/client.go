@@ -88,7 +88,7 @@ const never = math.MaxUint32
 
 // capExpiry applies the setting for the longest time to an interval in seconds.
 func (s *shard) capExpiry(seconds uint32) uint32 {
-	if most := s.b.cfg.Session.MaxExpiry / time.Second; most > 0 && most < never {
+	if most := s.settings.Session.MaxExpiry / time.Second; most > 0 && most < never {
 		return min(seconds, uint32(most))
 	}
 	return seconds

@@ -54,8 +54,8 @@ const (
 	connectionEnds   = "connection ended"    // that was no client's
 )
 
-func (l *clientLog) init(cfg *Config) {
-	l.log, l.connections, l.windows = cfg.Logger, !cfg.QuietConnections, map[lineKind]*logWindow{}
+func (l *clientLog) init(log *slog.Logger, connections bool) {
+	l.log, l.connections, l.windows = log, connections, map[lineKind]*logWindow{}
 }
 
 // allowed tells whether another line of a kind may be written. opened tells that

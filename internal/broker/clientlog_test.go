@@ -13,7 +13,7 @@ import (
 )
 
 // logged is a world whose log is kept.
-func logged(t *testing.T, cfg Config) (*world, *bytes.Buffer) {
+func logged(t *testing.T, cfg setup) (*world, *bytes.Buffer) {
 	t.Helper()
 	lines := &bytes.Buffer{}
 	cfg.Logger = slog.New(slog.NewTextHandler(lines, nil))
@@ -25,14 +25,14 @@ func logged(t *testing.T, cfg Config) (*world, *bytes.Buffer) {
 // clause.
 func TestLogSaysWhatHappensToClients(t *testing.T) {
 	type want []string
-	deny := func(c *Config) { c.Access = denying{} }
-	slow := func(c *Config) { c.Limits.PendingBytes = 4096 }
-	few := func(c *Config) {
+	deny := func(c *setup) { c.Access = denying{} }
+	slow := func(c *setup) { c.Limits.PendingBytes = 4096 }
+	few := func(c *setup) {
 		c.Limits.Connections, c.Limits.Subscriptions, c.Limits.TopicLevels, c.Limits.RetainedMessages = 2, 1, 3, 1
 	}
 	for _, test := range []struct {
 		name string
-		cfg  func(*Config)
+		cfg  func(*setup)
 		do   func(w *world)
 		want want
 	}{
@@ -139,7 +139,7 @@ func TestLogSaysWhatHappensToClients(t *testing.T) {
 		}, want{`msg="client refused"`, "level=WARN", "client=small", "Maximum Packet Size", "clause=v5/"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			cfg := Config{Shards: 2, Sys: -1}
+			cfg := quietly(2)
 			if test.cfg != nil {
 				test.cfg(&cfg)
 			}
@@ -217,10 +217,10 @@ func TestDebugSaysEachEnd(t *testing.T) {
 		for _, quiet := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/client=%t/quiet=%t", tt.name, tt.client, quiet), func(t *testing.T) {
 				lines := &bytes.Buffer{}
-				w := newWorld(t, Config{
-					Shards: 1, Sys: -1, QuietConnections: quiet, Access: denying{},
-					Logger: slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
-				})
+				w := newWorld(t, quietly(1, func(c *setup) {
+					c.Log.Connections, c.Access = !quiet, denying{}
+					c.Logger = slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
+				}))
 				var p *peer
 				what := `msg="connection ended"`
 				if tt.client {
@@ -248,7 +248,7 @@ func TestDebugSaysEachEnd(t *testing.T) {
 // TestLogInAStorm refuses thousands of connections of one address and some of
 // another, and counts lines.
 func TestLogInAStorm(t *testing.T) {
-	w, lines := logged(t, Config{Shards: 4, Sys: -1})
+	w, lines := logged(t, quietly(4))
 	const storm = 3000
 	for range storm {
 		w.dial(packet.V5).bytes([]byte{0xC0, 0})
@@ -272,7 +272,7 @@ func TestLogInAStorm(t *testing.T) {
 
 // TestQuietConnections leaves clients that come and go out of the log.
 func TestQuietConnections(t *testing.T) {
-	w, lines := logged(t, Config{QuietConnections: true, Sys: -1})
+	w, lines := logged(t, quietly(4, func(c *setup) { c.Log.Connections = false }))
 	w.connect(packet.V5, "a").bytes([]byte{0xE0, 0})
 	if lines.Len() > 0 {
 		t.Errorf("written: %s", lines)

@@ -71,7 +71,7 @@ func (m *machine) start() *world {
 	m.t.Helper()
 	const now = time.Second
 	m.w = &world{now: now} // for read
-	m.w, _ = storedWorld(m.t, m.disk.open(m.t), Config{Shards: 2, Sys: -1}, store.Config{Clock: m.read}, now, true)
+	m.w, _ = storedWorld(m.t, m.disk.open(m.t), quietly(2), store.Config{Clock: m.read}, now, true)
 	m.w.load(0)
 	m.w.turn()
 	return m.w

@@ -110,7 +110,7 @@ func (s *shard) Open(n engine.Conn) {
 	if !moved {
 		c = &conn{}
 		c.timer.owner = c
-		s.timers.start(&c.timer, s.now+s.b.cfg.Limits.ConnectTimeout)
+		s.timers.start(&c.timer, s.now+s.settings.Limits.ConnectTimeout)
 		n.Attach(c)
 		s.count.Accepted++
 	} else {
@@ -193,13 +193,13 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 			break
 		}
 		s.intact, s.first = true, b[used]
-		limit := s.b.cfg.Limits.PacketSize
+		limit := s.settings.packetSize
 		if c.client == nil {
 			if packet.TypeOf(b[used]) != packet.CONNECT {
 				s.fault(c, &packet.Fault{Code: packet.ProtocolError, Clause: "v5/MQTT-3.1.0-1", Detail: "the first packet is not CONNECT"})
 				return len(b)
 			}
-			limit = s.b.cfg.Limits.ConnectSize
+			limit = s.settings.connectSize
 		}
 		first, body, size, err := packet.Split(b[used:], limit)
 		if err == nil && size == 0 && c.client != nil {

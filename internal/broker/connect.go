@@ -144,7 +144,7 @@ func (s *shard) checkConnect(p *packet.Connect) error {
 	case reserved(w.Topic, string(p.ClientID)), !s.b.cfg.Access.Publish(string(p.ClientID), w.Topic):
 		s.count.RefusedAccess++
 		return fault(p.Version, packet.NotAuthorized, "3.1.3.3", "3.1.3.2", "will topic is not for this client")
-	case w.Retain && s.b.cfg.Limits.RetainedMessages == 0 && p.Version == packet.V5:
+	case w.Retain && !s.settings.retains && p.Version == packet.V5:
 		return fault(p.Version, packet.RetainNotSupported, "MQTT-3.2.2-13", "", "will with RETAIN although retained messages are off")
 	}
 	return nil
@@ -152,7 +152,7 @@ func (s *shard) checkConnect(p *packet.Connect) error {
 
 // checkStrict looks at what only strict settings refuse.
 func (s *shard) checkStrict(p *packet.Connect) error {
-	strict, most := &s.b.cfg.Strict, s.b.cfg.Session.KeepAlive
+	strict, most := &s.settings.Strict, s.settings.Session.KeepAlive
 	if p.Version == packet.V31 && strict.ClientIDs {
 		if n := utf8.RuneCount(p.ClientID); n > 23 {
 			return fault(p.Version, packet.ClientIdentifierNotValid, "", "3.1", fmt.Sprintf("client identifier has %d characters and not 1 to 23", n))
@@ -321,7 +321,7 @@ func (s *shard) expiryOf(p *packet.Connect) uint32 {
 // keepAlive is the Keep Alive in force; 0 means none.
 func (s *shard) keepAlive(p *packet.Connect, ack *packet.Connack) time.Duration {
 	asked := time.Duration(p.KeepAlive) * time.Second
-	most := s.b.cfg.Session.KeepAlive
+	most := s.settings.Session.KeepAlive
 	if p.Version != packet.V5 || most == 0 || asked > 0 && asked <= most {
 		return asked
 	}
@@ -361,20 +361,20 @@ func (s *shard) connackProperties(p *packet.Connect, assigned string, ack *packe
 	if p.Version != packet.V5 {
 		return
 	}
-	cfg, a := &s.b.cfg, &ack.Properties
-	if most := cfg.Session.ReceiveMaximum; most < 65535 {
+	f, a := s.settings, &ack.Properties
+	if most := f.Session.ReceiveMaximum; most < 65535 {
 		a.ReceiveMaximum = uint16(most)
 		a.Set(packet.PropReceiveMaximum)
 	}
-	if cfg.Limits.PacketSize < packet.MaxSize {
-		a.MaximumPacketSize = uint32(cfg.Limits.PacketSize)
+	if f.packetSize < packet.MaxSize {
+		a.MaximumPacketSize = uint32(f.packetSize)
 		a.Set(packet.PropMaximumPacketSize)
 	}
-	if most := cfg.Limits.TopicAliases; most > 0 {
+	if most := f.Limits.TopicAliases; most > 0 {
 		a.TopicAliasMaximum = uint16(most)
 		a.Set(packet.PropTopicAliasMaximum)
 	}
-	if cfg.Limits.RetainedMessages == 0 {
+	if !f.retains {
 		a.RetainAvailable = false
 		a.Set(packet.PropRetainAvailable)
 	}
@@ -386,8 +386,8 @@ func (s *shard) connackProperties(p *packet.Connect, assigned string, ack *packe
 		a.AssignedClientID = []byte(assigned)
 		a.Set(packet.PropAssignedClientID)
 	}
-	if p.Properties.RequestResponseInfo && cfg.Session.ResponseInformation != "" {
-		a.ResponseInfo = []byte(cfg.Session.ResponseInformation)
+	if p.Properties.RequestResponseInfo && f.Session.ResponseInformation != "" {
+		a.ResponseInfo = []byte(f.Session.ResponseInformation)
 		a.Set(packet.PropResponseInfo)
 	}
 }

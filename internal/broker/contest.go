@@ -67,7 +67,7 @@ func (s *shard) holdBack(c *conn, id, assigned string, wait time.Duration) {
 // goOn ends the wait of a connection.
 func (s *shard) goOn(c *conn, j *joining) {
 	j.queued = false
-	s.timers.start(&c.timer, s.now+s.b.cfg.Limits.ConnectTimeout)
+	s.timers.start(&c.timer, s.now+s.settings.Limits.ConnectTimeout)
 	s.pause(c, forAnswer)
 	s.resume(c, forAnswer) // so that CONNECT is offered again
 }

@@ -55,7 +55,7 @@ func TestContest(t *testing.T) {
 			t.Run(fmt.Sprintf("%v/clean %v", v, clean), func(t *testing.T) {
 				var log strings.Builder
 				cfg := quietConfig
-				cfg.QuietConnections = true
+				cfg.Log.Connections = false
 				cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 				w := newWorld(t, cfg)
 				calm := w.connect(v, "calm")

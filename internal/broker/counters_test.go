@@ -53,7 +53,7 @@ func TestEachCounterHasARow(t *testing.T) {
 // TestSysTellsEachCounter gives each counter a value of its own and reads it
 // under its topic.
 func TestSysTellsEachCounter(t *testing.T) {
-	w := newWorld(t, Config{Shards: 1, Sys: time.Second})
+	w := newWorld(t, quietly(1, func(c *setup) { c.Sys.Interval = time.Second }))
 	w.pass(1100 * time.Millisecond)
 	s := w.b.shards[0]
 	for i, row := range counterTable {

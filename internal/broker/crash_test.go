@@ -55,7 +55,7 @@ func TestIdentifierOfEndedSession(t *testing.T) {
 		for late := range 3 { // turns of the publisher's shard, and commits, before the session ends
 			t.Run(fmt.Sprint(name, " ", late), func(t *testing.T) {
 				backend := memstore.New()
-				w, st := onShards(t, backend, Config{Shards: 2}, true)
+				w, st := onShards(t, backend, quietly(2), true)
 				pub, _, _ := w.join("pub", expires(3600))
 				home := shardOf([]byte("pub"), 2)
 				sub := "sub"
@@ -114,7 +114,7 @@ func handOverAcrossCrash(t *testing.T, shared bool, steps int) {
 		return id
 	}
 	backend := memstore.New()
-	w, st := onShards(t, backend, Config{Shards: 2}, true)
+	w, st := onShards(t, backend, quietly(2), true)
 	leaver := on(1-home, "leaver")
 	a, _, _ := w.join(leaver, expires(3600))
 	a.subscribe(share, 1)
@@ -147,7 +147,7 @@ func handOverAcrossCrash(t *testing.T, shared bool, steps int) {
 		st.Step()
 	}
 
-	w, st = onShards(t, backend, Config{Shards: 2}, true) // after a crash
+	w, st = onShards(t, backend, quietly(2), true) // after a crash
 	for range 8 {
 		w.turn()
 		st.Step()

@@ -9,20 +9,6 @@ import (
 	"midge/internal/session"
 )
 
-func sessionConfig(cfg Config) session.Config {
-	l, c := &cfg.Limits, &cfg.Session
-	policy := session.DropOldest
-	if c.RefuseNew {
-		policy = session.RefuseNew
-	}
-	return session.Config{
-		ReceiveMaximum: uint16(c.ReceiveMaximum), MaxInflight: uint16(c.Inflight),
-		TopicAliasMaximum: uint16(l.TopicAliases), AliasesOut: uint16(l.TopicAliases),
-		QueueMessages: max(c.QueuedMessages, 0), QueueBytes: c.QueuedBytes, QueuePolicy: policy,
-		StoredMessages: max(c.StoredMessages, 0), StoredBytes: c.StoredBytes, PendingBytes: l.PendingBytes,
-	}
-}
-
 // lend begins the delivery of a message: frames and a kept copy are shared by
 // all that get it from this shard.
 func (s *shard) lend(m *message.Message) {
@@ -184,7 +170,7 @@ func (s *shard) release() (more bool) {
 // asking, and takes less than it asks for. Messages do not count, for they are
 // held back.
 func (s *shard) overdue(c *conn) bool {
-	most, pending := s.b.cfg.Limits.PendingBytes, c.net.Pending()
+	most, pending := s.settings.pending, c.net.Pending()
 	if s.pressure >= SlowPublishers && pending > pendingUnderPressure && !c.closing {
 		s.stall(c) // it gets no more answers than it asks for in a round
 	}

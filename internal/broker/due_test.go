@@ -10,7 +10,7 @@ import (
 // TestDueBeforeReturn proves that a session has ended when its time is over,
 // although its timer, which has the resolution of the wheel, has not run.
 func TestDueBeforeReturn(t *testing.T) {
-	w := newWorld(t, Config{Shards: 1, Sys: -1})
+	w := newWorld(t, quietly(1))
 	c := packet.Connect{Version: packet.V5, ClientID: []byte("c")}
 	c.Properties.SessionExpiry = 1
 	c.Properties.Set(packet.PropSessionExpiry)

@@ -61,7 +61,7 @@ func TestDupAfterRestart(t *testing.T) {
 				t.Run(fmt.Sprint(version, " expiry ", expiry, " how ", tt.how), func(t *testing.T) {
 					var backend store.Backend = memstore.New()
 					start := func() *world {
-						w, _ := onStore(t, backend, time.Now(), true, func(c *Config) { c.Session.Inflight = 2 })
+						w, _ := onStore(t, backend, time.Now(), true, func(c *setup) { c.Session.Inflight = 2 })
 						return w
 					}
 					join := func(w *world, id string) *peer {

@@ -37,7 +37,7 @@ func (b *breakable) Commit(sync bool, lists ...*store.Changes) error {
 func newLateWorld(t testing.TB, access bool, interval time.Duration) *lateWorld {
 	t.Helper()
 	l := &lateWorld{backend: &breakable{Backend: memstore.New()}}
-	cfg := Config{Shards: 2, Sys: -1}
+	cfg := quietly(2)
 	if access {
 		l.access = &lateAccess{}
 		cfg.Access = l.access

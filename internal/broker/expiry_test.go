@@ -71,9 +71,12 @@ func (p *peer) send(topic, payload string, retain bool, seconds uint32) packet.R
 // TestRetainedMakesRoom fills the limits with retained messages that end. They
 // count no longer than they live.
 func TestRetainedMakesRoom(t *testing.T) {
-	for name, limits := range map[string]Limits{"messages": {RetainedMessages: 3}, "bytes": {RetainedBytes: 3 * 8}} {
+	for name, limit := range map[string]func(*setup){
+		"messages": func(c *setup) { c.Limits.RetainedMessages = 3 },
+		"bytes":    func(c *setup) { c.Limits.RetainedBytes = 3 * 8 },
+	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, Config{Shards: 2, Sys: -1, Limits: limits})
+			w := newWorld(t, quietly(2, limit))
 			p := w.connect(packet.V5, "p")
 			for i := range uint32(3) {
 				if code := p.send(fmt.Sprint("r/", i), "12345", true, 10*(i+1)); code.Failed() {
@@ -115,7 +118,7 @@ func TestRetainedEnds(t *testing.T) {
 			var w *world
 			var st *store.Store
 			if how == "in memory" {
-				w = newWorld(t, Config{Shards: 2, Sys: -1})
+				w = newWorld(t, quietly(2))
 			} else {
 				w, st = onStore(t, backend, wall, true)
 			}
@@ -180,7 +183,7 @@ func TestRetainedHeap(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	var r retained
-	r.init(Limits{RetainedMessages: 50, RetainedBytes: 1 << 20}, nil)
+	r.init(follow(quietly(1, func(c *setup) { c.Limits.RetainedMessages = 50 }).Core), nil)
 	want := map[string]message.Message{}
 	now := time.Duration(0)
 	for range 20_000 {
@@ -240,7 +243,7 @@ func TestIntervals(t *testing.T) {
 			t.Run(fmt.Sprint(where, "/", seconds), func(t *testing.T) {
 				m := &machine{t: t, wall: time.Date(2027, 5, 1, 0, 0, 0, 0, time.UTC), boot: "a", disk: memoryDisk{memstore.New()}}
 				if where == "memory" {
-					m.w = newWorld(t, Config{Shards: 2, Sys: -1})
+					m.w = newWorld(t, quietly(2))
 				} else {
 					m.start()
 				}
@@ -349,7 +352,7 @@ func readIntervals(m *machine, seconds uint32, restarted bool) {
 // Nobody gets one, and each is counted.
 func TestEndedOnItsWay(t *testing.T) {
 	for _, qos := range []packet.QoS{0, 1, 2} {
-		w := newWorld(t, Config{Shards: 2, Sys: -1})
+		w := newWorld(t, quietly(2))
 		sub := w.connect(packet.V5, clientOn(1, 2, "sub"), expires(60))
 		sub.subscribe("a", qos)
 		pub := w.connect(packet.V5, clientOn(0, 2, "pub"))

@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"midge/internal/packet"
+	"midge/internal/settings"
 	"midge/internal/store"
 	"midge/internal/store/pebblestore"
 )
@@ -206,8 +207,10 @@ func (f *faultyDisk) start(fs vfs.FS, shards int) bool {
 // startOn starts a broker on a backend.
 func (f *faultyDisk) startOn(backend store.Backend, shards int) error {
 	stored := store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0)}
-	cfg := Config{Shards: shards, Sys: -1}
-	cfg.Session.WaitWithMember = f.member
+	cfg := quietly(shards)
+	if f.member {
+		cfg.Session.SharedQueue = settings.WithMember
+	}
 	f.w, f.st = storedWorld(f.t, backend, cfg, stored, 0, false)
 	damaged, err := f.w.b.Load(0)
 	if len(damaged) > 0 {

@@ -19,11 +19,10 @@ import (
 //
 // Messages that no member can take now wait with the group, in its queue.
 type group struct {
-	name     groupName
-	ref      topic.Ref // in interest.groups
-	strategy Strategy
-	home     int    // the shard that owns:
-	queue    *queue // nil until something has to wait
+	name  groupName
+	ref   topic.Ref // in interest.groups
+	home  int       // the shard that owns:
+	queue *queue    // nil until something has to wait
 
 	mu      sync.Mutex
 	members []member
@@ -75,11 +74,11 @@ func (m *member) takes(msg *message.Message) bool {
 }
 
 // join adds a member to a group, or changes its options.
-func (n *interest) join(name groupName, m member, strategy Strategy, shards int) *group {
+func (n *interest) join(name groupName, m member, shards int) *group {
 	n.mu.Lock()
 	g := n.named[name]
 	if g == nil {
-		g = &group{name: name, strategy: strategy, turn: -1, home: shardOf([]byte(name.queueID()), shards)}
+		g = &group{name: name, turn: -1, home: shardOf([]byte(name.queueID()), shards)}
 		g.ref = n.groups.Add(name.filter, g)
 		n.named[name] = g
 		n.changed(name.filter)
@@ -172,7 +171,7 @@ const (
 // pick chooses who gets a message. Members that are connected and have room come
 // first. A message that must not be lost waits with the group if there is no
 // such member, or without a queue with a member.
-func (g *group) pick(m *message.Message, from origin) (to member, c choice) {
+func (g *group) pick(m *message.Message, from origin, by strategy) (to member, c choice) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	queues := g.lasting > 0 && m.QoS > 0 && from != delayed
@@ -183,7 +182,7 @@ func (g *group) pick(m *message.Message, from origin) (to member, c choice) {
 	share := g.share(from)
 	best, full, refused := -1, -1, false
 	for i := range g.members {
-		at := g.after(i)
+		at := g.after(i, by)
 		m2 := &g.members[at]
 		qos := min(m.QoS, m2.qos)
 		switch {
@@ -193,13 +192,13 @@ func (g *group) pick(m *message.Message, from origin) (to member, c choice) {
 			refused = true
 			continue
 		case qos > 0 && m2.state.load.Load() >= min(m2.state.window.Load(), share):
-			if full < 0 || g.strategy == LeastInflight && g.less(at, full) {
+			if full < 0 || by == leastInflight && g.less(at, full) {
 				full = at
 			}
 		case best < 0 || g.less(at, best):
 			best = at
 		}
-		if g.strategy == Sticky || g.strategy == RoundRobin && best >= 0 {
+		if by == sticky || by == roundRobin && best >= 0 {
 			break
 		}
 	}
@@ -210,7 +209,7 @@ func (g *group) pick(m *message.Message, from origin) (to member, c choice) {
 	case best >= 0:
 		c = toMember
 	case full < 0 && m.QoS > 0 && (refused || !queues && from != delayed):
-		if best, c = g.away(), toAway; best < 0 {
+		if best, c = g.away(by), toAway; best < 0 {
 			c = toNobody
 		}
 	case queues:
@@ -242,9 +241,9 @@ func (g *group) draining() bool {
 
 // away is a member that is not connected and with which a message can wait, -1
 // if there is none.
-func (g *group) away() int {
+func (g *group) away(by strategy) int {
 	for i := range g.members {
-		if at := g.after(i); g.members[at].qos > 0 && !g.members[at].online() {
+		if at := g.after(i, by); g.members[at].qos > 0 && !g.members[at].online() {
 			return at
 		}
 	}
@@ -252,8 +251,8 @@ func (g *group) away() int {
 }
 
 // after is the index of the i-th candidate.
-func (g *group) after(i int) int {
-	if g.strategy == Sticky {
+func (g *group) after(i int, by strategy) int {
+	if by == sticky {
 		return (max(g.turn, 0) + i) % len(g.members)
 	}
 	return (g.turn + 1 + i) % len(g.members)
@@ -262,7 +261,7 @@ func (g *group) after(i int) int {
 // routeGroup gives a message to a member of g, or to its queue. It reports
 // false if the publisher must wait.
 func (s *shard) routeGroup(g *group, m *message.Message, kept **message.Message, from origin, key message.Key) bool {
-	to, choice := g.pick(m, from)
+	to, choice := g.pick(m, from, s.settings.strategy)
 	switch choice {
 	case toMember, toAway:
 		return s.give(g, to, choice, m, kept, key)

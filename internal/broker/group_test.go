@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"midge/internal/packet"
+	"midge/internal/settings"
 	"midge/internal/store"
 	"midge/internal/store/memstore"
 )
@@ -17,15 +18,17 @@ import (
 // leaves the group. So each message that was acknowledged reaches a member, and
 // one of QoS 2 never reaches two (MQTT-4.8.2-5).
 func TestGroupModel(t *testing.T) {
-	for _, strategy := range []Strategy{RoundRobin, Sticky, LeastInflight} {
+	for _, strategy := range []string{settings.RoundRobin, settings.Sticky, settings.LeastInflight} {
 		for _, durable := range []bool{false, true} {
 			for _, shards := range []int{1, 3} {
 				for seed := range uint64(8) {
-					t.Run(fmt.Sprintf("strategy=%d/durable=%v/shards=%d/seed=%d", strategy, durable, shards, seed), func(t *testing.T) {
+					t.Run(fmt.Sprintf("strategy=%s/durable=%v/shards=%d/seed=%d", strategy, durable, shards, seed), func(t *testing.T) {
 						g := &groupModel{t: t, rnd: rand.New(rand.NewPCG(seed, uint64(shards))), durable: durable, got: map[string]*arrival{}}
-						g.cfg = Config{Shards: shards, Sys: -1}
-						g.cfg.Session.Strategy = strategy
-						g.cfg.Session.WaitWithMember = seed%4 == 3
+						g.cfg = quietly(shards)
+						g.cfg.Session.SharedStrategy = strategy
+						if seed%4 == 3 {
+							g.cfg.Session.SharedQueue = settings.WithMember
+						}
 						g.run()
 					})
 				}
@@ -37,7 +40,7 @@ func TestGroupModel(t *testing.T) {
 type groupModel struct {
 	t       *testing.T
 	rnd     *rand.Rand
-	cfg     Config
+	cfg     setup
 	durable bool
 	backend store.Backend
 	w       *world
@@ -151,7 +154,7 @@ func (g *groupModel) run() {
 		}
 	}
 	c := g.w.b.Counters()
-	if c.DroppedGroup+c.DroppedSize+c.DroppedQueue+c.DroppedDamaged > 0 && !g.cfg.Session.WaitWithMember {
+	if c.DroppedGroup+c.DroppedSize+c.DroppedQueue+c.DroppedDamaged > 0 && g.cfg.Session.SharedQueue == settings.WithGroup {
 		g.t.Errorf("dropped: %d group, %d size, %d queue, %d damaged", c.DroppedGroup, c.DroppedSize, c.DroppedQueue, c.DroppedDamaged)
 	}
 	if g.durable && c.Stored != 0 {

@@ -6,6 +6,7 @@ import (
 	"midge/internal/message"
 	"midge/internal/packet"
 	"midge/internal/session"
+	"midge/internal/settings"
 	"midge/internal/store"
 )
 
@@ -233,7 +234,7 @@ func (s *shard) dealOut(q *queue, left *int) dealt {
 			s.discard(q)
 			continue
 		}
-		to, choice := g.pick(t.Message, delayed)
+		to, choice := g.pick(t.Message, delayed, s.settings.strategy)
 		switch choice {
 		case toMember, toAway:
 			asked = false
@@ -259,7 +260,7 @@ func (s *shard) dealOut(q *queue, left *int) dealt {
 func (s *shard) dealAfter(shard int) dealt {
 	box := &s.b.shards[shard].inbox
 	box.waiting.Or(1 << s.index)
-	if box.bytes.Load() <= int64(s.b.cfg.Limits.MailboxBytes) {
+	if box.bytes.Load() <= s.settings.mailbox {
 		return dealMore
 	}
 	return dealLater
@@ -392,5 +393,5 @@ func (s *shard) present(cl *client) {
 // waitsInGroup tells whether messages for a shared subscription of a client wait
 // with the group: its session outlives its connection.
 func (s *shard) waitsInGroup(cl *client, qos packet.QoS) bool {
-	return qos > 0 && (cl.stored() || cl.expiry > 0) && !s.b.cfg.Session.WaitWithMember
+	return qos > 0 && (cl.stored() || cl.expiry > 0) && s.settings.Session.SharedQueue == settings.WithGroup
 }

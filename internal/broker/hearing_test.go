@@ -24,7 +24,7 @@ func TestHearing(t *testing.T) {
 			{"QoS 1, session goes on, without DISCONNECT", 1, false, false},
 		} {
 			t.Run(v.String()+"/"+tt.name, func(t *testing.T) {
-				w := newWorld(t, Config{Shards: 2, Sys: -1})
+				w := newWorld(t, quietly(2))
 				watcher := w.connect(v, "watcher")
 				watcher.subscribe("#", 1)
 				change := func(c *packet.Connect) {
@@ -57,7 +57,7 @@ func TestHearing(t *testing.T) {
 // TestHearingEnds takes over from a connection that can't be heard because it
 // is paused, and from one for which two others wait.
 func TestHearingEnds(t *testing.T) {
-	w := newWorld(t, Config{Shards: 1, Sys: -1})
+	w := newWorld(t, quietly(1))
 	old := w.connect(packet.V5, "twin")
 	s := w.b.shards[0]
 	s.pause(connOf(old), forRoom)
@@ -89,8 +89,11 @@ func TestHearingEnds(t *testing.T) {
 // TestClosedCountsNoMore opens a connection while another one that was closed
 // has not got Closed from the engine.
 func TestClosedCountsNoMore(t *testing.T) {
-	for _, limits := range []Limits{{Connections: 1}, {ConnectionsPerIP: 1}} {
-		w := newWorld(t, Config{Shards: 1, Sys: -1, Limits: limits})
+	for _, limit := range []func(*setup){
+		func(c *setup) { c.Limits.Connections = 1 },
+		func(c *setup) { c.Limits.ConnectionsPerIP = 1 },
+	} {
+		w := newWorld(t, quietly(1, limit))
 		a := w.connect(packet.V5, "a")
 		a.in = (&packet.Disconnect{}).Append(nil, packet.V5)
 		a.offer() // without a turn: the engine has not closed it

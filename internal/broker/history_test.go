@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"midge/internal/packet"
+	"midge/internal/settings"
 	"midge/internal/store"
 	"midge/internal/store/pebblestore"
 )
@@ -132,9 +133,13 @@ func (h *history) begin() {
 	h.since = h.step
 	h.access = &oftenLate{late: func() bool { return h.kind.late && h.rand.IntN(2) == 0 }}
 	shards := 1 + h.rand.IntN(4)
-	cfg := Config{Shards: shards, Sys: -1, Logger: slog.New(h), Access: h.access}
+	cfg := quietly(shards)
+	cfg.Logger, cfg.Access = slog.New(h), h.access
 	cfg.Session.Inflight = 1 + h.rand.IntN(4)
-	cfg.Limits = Limits{PendingBytes: h.kind.pending, ConnectTimeout: time.Hour, RetainedMessages: h.kind.retained}
+	cfg.Limits.PendingBytes, cfg.Limits.ConnectTimeout = settings.Size(h.kind.pending), time.Hour
+	if h.kind.retained > 0 {
+		cfg.Limits.RetainedMessages = h.kind.retained
+	}
 	if h.kind.durable {
 		backend, _, err := pebblestore.Open("data", pebblestore.Options{FS: h.fs, MemTableBytes: 256 << 10})
 		if err != nil {
@@ -143,7 +148,7 @@ func (h *history) begin() {
 		h.backend = backend
 		h.w, h.st = storedWorld(h.t, backend, cfg, store.Config{Clock: h.clock}, dawn, false)
 	} else {
-		h.w = &world{t: h.t, b: New(cfg), now: dawn, posts: make(chan func(), 1024)}
+		h.w = &world{t: h.t, b: New(cfg.Config, cfg.Core), now: dawn, posts: make(chan func(), 1024)}
 	}
 	damaged, err := h.w.b.Load(dawn)
 	if err != nil || len(damaged) > 0 {

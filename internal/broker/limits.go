@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/internal/settings"
 )
 
 // gate counts the network connections of all shards, against the limits.
@@ -20,7 +21,7 @@ type gate struct {
 	from            map[*conn]netip.Addr
 }
 
-func (g *gate) init(l Limits) {
+func (g *gate) init(l *settings.Limits) {
 	g.most, g.mostPerIP = l.Connections, l.ConnectionsPerIP
 	if g.mostPerIP > 0 {
 		g.perIP, g.from = map[netip.Addr]int{}, map[*conn]netip.Addr{}
@@ -36,13 +37,8 @@ const (
 	overPerIP                // there are too many from its address, and it waits to be told
 )
 
-const (
-	// MostRefusing is the default of Limits.Refusing.
-	MostRefusing = 64
-
-	// refusalTime is how long they have for CONNECT: several round trips.
-	refusalTime = time.Second
-)
+// refusalTime is how long they have for CONNECT: several round trips.
+const refusalTime = time.Second
 
 // enter lets a connection in, or tells which limit it is over.
 func (g *gate) enter(c *conn) passage {
@@ -98,8 +94,8 @@ func (s *shard) turnAway(c *conn) {
 	} else {
 		s.count.RefusedPerIP++
 	}
-	if s.b.gate.refusing.Add(1) <= int64(s.b.cfg.Limits.Refusing) {
-		s.timers.start(&c.timer, s.now+min(refusalTime, s.b.cfg.Limits.ConnectTimeout))
+	if s.b.gate.refusing.Add(1) <= int64(s.b.cfg.Refusing) {
+		s.timers.start(&c.timer, s.now+min(refusalTime, s.settings.Limits.ConnectTimeout))
 		return
 	}
 	s.closeUnanswered(c)

@@ -57,13 +57,13 @@ type bench struct {
 }
 
 func newBench(b *testing.B) *bench {
-	w := newWorld(b, Config{Sys: -1, Shards: 1})
+	w := newWorld(b, quietly(1))
 	return &bench{world: w, s: w.b.shards[0], turns: 1}
 }
 
 // newStoredBench is newBench with a store.
 func newStoredBench(b *testing.B) *bench {
-	w, _ := storedWorld(b, memstore.New(), Config{Sys: -1, Shards: 1}, store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), time.Second)}, time.Second, true)
+	w, _ := storedWorld(b, memstore.New(), quietly(1), store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), time.Second)}, time.Second, true)
 	w.load(0)
 	return &bench{world: w, s: w.b.shards[0], turns: 4}
 }

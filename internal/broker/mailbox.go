@@ -231,7 +231,7 @@ func (s *shard) mail(to int, m *message.Message, kept **message.Message, l lette
 	if b != nil {
 		waiting += int64(b.size)
 	}
-	limit := int64(s.b.cfg.Limits.MailboxBytes)
+	limit := s.settings.mailbox
 	if waiting > 2*limit && m.QoS == 0 {
 		s.count.DroppedMailbox++
 		return false
@@ -279,7 +279,7 @@ func (s *shard) unstall() {
 			return
 		}
 	}
-	limit := int64(s.b.cfg.Limits.MailboxBytes)
+	limit := s.settings.mailbox
 	for _, other := range s.b.shards {
 		if other == s || other.inbox.bytes.Load() <= limit {
 			continue

@@ -146,9 +146,9 @@ func (s *shard) press(p Pressure) {
 	case s.shut:
 		s.pending = -1
 	case p >= SlowPublishers:
-		s.pending = min(s.b.cfg.Limits.PendingBytes, pendingUnderPressure)
+		s.pending = min(s.settings.pending, pendingUnderPressure)
 	default:
-		s.pending = s.b.cfg.Limits.PendingBytes
+		s.pending = s.settings.pending
 	}
 }
 
@@ -245,7 +245,7 @@ const passBytes = 1 << 10
 // dropPending counts a QoS 0 message that a reader does not get because it is
 // behind by that many bytes.
 func (s *shard) dropPending(bytes int) {
-	if bytes > s.b.cfg.Limits.PendingBytes {
+	if bytes > s.settings.pending {
 		s.count.DroppedSlow++
 	} else {
 		s.count.DroppedMemory++

@@ -21,7 +21,7 @@ func TestPressureRefuses(t *testing.T) {
 		packet.V31: packet.ServerUnavailable, packet.V311: packet.ServerUnavailable, packet.V5: packet.QuotaExceeded,
 	} {
 		t.Run(v.String(), func(t *testing.T) {
-			w := newWorld(t, Config{Shards: 2, Sys: -1})
+			w := newWorld(t, quietly(2))
 			before := w.connect(v, "before")
 			w.press(RefuseConnects)
 			p := w.dial(v)
@@ -47,7 +47,7 @@ func TestPressureRefuses(t *testing.T) {
 func TestPressurePausesPublishers(t *testing.T) {
 	for qos := range packet.QoS(3) {
 		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
-			w := newWorld(t, Config{Shards: 2, Sys: -1})
+			w := newWorld(t, quietly(2))
 			reader := w.connect(packet.V311, "reader")
 			reader.subscribe("#", 0)
 			var publishers []*peer
@@ -96,7 +96,7 @@ func TestPressurePausesPublishers(t *testing.T) {
 
 // TestPressureDrops drops QoS 0 for a reader that is behind, and for nobody else.
 func TestPressureDrops(t *testing.T) {
-	w := newWorld(t, Config{Shards: 1, Sys: -1})
+	w := newWorld(t, quietly(1))
 	slow, fast := w.connect(packet.V5, "slow"), w.connect(packet.V5, "fast")
 	slow.subscribe("#", 0)
 	fast.subscribe("#", 0)
@@ -121,7 +121,7 @@ func TestPressureDrops(t *testing.T) {
 // TestPressureCloses closes the readers that are behind furthest, as many as it
 // takes, over all shards, with the reason; and it queues nothing in memory.
 func TestPressureCloses(t *testing.T) {
-	w := newWorld(t, Config{Shards: 4, Sys: -1})
+	w := newWorld(t, quietly(4))
 	var readers []*peer
 	for i := range 40 {
 		r := w.connect(packet.V5, fmt.Sprint("r", i))
@@ -195,7 +195,7 @@ func TestMemoryBetweenMeasurements(t *testing.T) {
 	const shards, readers, publishers, messages, size, room = 4, 90, 3, 40, 32 << 10, 8 << 20
 	for qos := range packet.QoS(3) {
 		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
-			w := newWorld(t, Config{Shards: shards, Sys: -1})
+			w := newWorld(t, quietly(shards))
 			var all []*peer
 			for i := range readers {
 				r := w.connect(packet.V311, fmt.Sprint("reader", i))
@@ -282,7 +282,7 @@ func TestMemoryBetweenMeasurements(t *testing.T) {
 // TestEndedSessionsHoldNothing ends a session for which messages wait. The route of
 // their topic still knows the client, and must not keep them in memory.
 func TestEndedSessionsHoldNothing(t *testing.T) {
-	w := newWorld(t, Config{Shards: 1, Sys: -1})
+	w := newWorld(t, quietly(1))
 	r := w.connect(packet.V311, "reader")
 	r.subscribe("t", 1)
 	publisher := w.connect(packet.V311, "publisher")

@@ -10,7 +10,7 @@ import (
 
 func TestFullMailbox(t *testing.T) {
 	const shards = 2
-	w := newWorld(t, Config{Shards: shards, Sys: -1, Limits: Limits{MailboxBytes: 1000}})
+	w := newWorld(t, quietly(shards, func(c *setup) { c.Limits.MailboxBytes = 1000 }))
 	sub := w.connect(packet.V311, clientOn(1, shards, "sub"))
 	sub.subscribe("a", 1)
 	first := w.connect(packet.V311, clientOn(0, shards, "first"))
@@ -74,7 +74,7 @@ func (a slowAccess) Connect(_ Request, answer func(packet.ReasonCode)) (packet.R
 func TestAccessThatThinks(t *testing.T) {
 	const shards = 2
 	access := slowAccess{answers: make(chan func(packet.ReasonCode), 4)}
-	w := newWorld(t, Config{Shards: shards, Sys: -1, Access: access})
+	w := newWorld(t, quietly(shards, func(c *setup) { c.Access = access }))
 	connect := func(id string) (*peer, func(packet.ReasonCode)) {
 		p := w.dial(packet.V5)
 		p.bytes((&packet.Connect{Version: packet.V5, ClientID: []byte(id), CleanStart: true}).Append(nil))
@@ -132,7 +132,7 @@ func TestAccessThatThinks(t *testing.T) {
 }
 
 func TestLimitPerAddress(t *testing.T) {
-	w := newWorld(t, Config{Shards: 1, Sys: -1, Limits: Limits{ConnectionsPerIP: 2}})
+	w := newWorld(t, quietly(1, func(c *setup) { c.Limits.ConnectionsPerIP = 2 }))
 	a, b := w.connect(packet.V5, "a"), w.connect(packet.V5, "b")
 	c := w.dial(packet.V5)
 	c.bytes((&packet.Connect{Version: packet.V5, ClientID: []byte("third")}).Append(nil))

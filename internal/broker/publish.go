@@ -136,7 +136,7 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 	}
 	s.count.PublishReceived++
 	s.count.PublishBytesReceived += uint64(len(p.Payload))
-	if p.Retain && s.b.cfg.Limits.RetainedMessages == 0 && c.version == packet.V5 {
+	if p.Retain && !s.settings.retains && c.version == packet.V5 {
 		return fault(c.version, packet.RetainNotSupported, "MQTT-3.2.2-14", "", "RETAIN although retained messages are off")
 	}
 	s.intact = p.QoS < 2 // Receive remembers the identifier beyond the connection
@@ -262,7 +262,7 @@ func (s *shard) checkName(name []byte) error {
 	if bytes.HasPrefix(name, []byte("$share/")) {
 		return errors.New("$share/ begins the filters of shared subscriptions")
 	}
-	return topic.ValidName(name, s.limits)
+	return topic.ValidName(name, s.settings.topics)
 }
 
 // checkTopic tells whether clients may publish to a topic at all.

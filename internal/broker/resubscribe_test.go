@@ -51,9 +51,9 @@ func resubscribe(t *testing.T, stored bool, shards int, seed uint64) {
 	var w *world
 	var st *store.Store
 	if stored {
-		w, st = onShards(t, memstore.New(), Config{Shards: shards}, false)
+		w, st = onShards(t, memstore.New(), quietly(shards), false)
 	} else {
-		w = newWorld(t, Config{Shards: shards, Sys: -1})
+		w = newWorld(t, quietly(shards))
 	}
 	finish := func() {
 		for range 4 {

@@ -61,8 +61,8 @@ func (e *expiring) Pop() any {
 	return k
 }
 
-func (r *retained) init(l Limits, st Store) {
-	r.most, r.mostSize, r.store = l.RetainedMessages, l.RetainedBytes, st
+func (r *retained) init(f *inForce, st Store) {
+	r.most, r.mostSize, r.store = f.Limits.RetainedMessages, int64(f.Limits.RetainedBytes), st
 }
 
 // set keeps a copy of m as the retained message of its topic; an empty payload

@@ -13,7 +13,7 @@ import (
 // the cache holds one list of receivers, whatever the number of topics, and new
 // lists only for topics that have other receivers.
 func TestRoutesShareLists(t *testing.T) {
-	w := newWorld(t, Config{Shards: 1, Sys: -1})
+	w := newWorld(t, quietly(1))
 	s := w.b.shards[0]
 	const clients, topics = 300, 2000
 	for i := range clients {
@@ -73,7 +73,7 @@ func TestRoutesShareLists(t *testing.T) {
 // the cache stays within its bytes, also if changes of subscriptions make
 // lists grow that are there, and delivers what it should.
 func TestRoutesBounded(t *testing.T) {
-	w := newWorld(t, Config{Shards: 1, Sys: -1, Limits: Limits{TopicLength: 65_535}})
+	w := newWorld(t, quietly(1, func(c *setup) { c.Limits.TopicLength = 65_535 }))
 	s := w.b.shards[0]
 	rnd := rand.New(rand.NewPCG(1, 2))
 	const topics = 1500
@@ -138,7 +138,7 @@ func TestRoutesFollow(t *testing.T) {
 			for _, id := range []string{near, away} {
 				other := clientOn(shardOf([]byte(id), 2), 2, "other")
 				t.Run(fmt.Sprint(name, " ", filter, " ", id), func(t *testing.T) {
-					w := newWorld(t, Config{Shards: 2, Sys: -1})
+					w := newWorld(t, quietly(2))
 					pub, other := w.connect(packet.V5, "pub"), w.connect(packet.V5, other)
 					publish := func(payload string) (reached bool) {
 						pub.publish("a/b", payload, 1, false)

@@ -16,11 +16,12 @@ import (
 // shard implements engine.Shard. What it holds belongs to the thread that runs
 // it, except for inbox and published.
 type shard struct {
-	b       *Broker
-	index   int
-	log     *slog.Logger
-	limits  topic.Limits
-	session session.Config
+	b     *Broker
+	index int
+	log   *slog.Logger
+
+	settings *inForce
+	session  session.Config // settings.session, with this shard as its Journal
 
 	now   time.Duration // of this turn
 	fresh bool          // now has been read in this turn
@@ -92,14 +93,12 @@ type shard struct {
 	out         []byte
 }
 
-func newShard(b *Broker, index int) *shard {
+func newShard(b *Broker, index int, f *inForce) *shard {
 	s := &shard{
 		b: b, index: index, log: b.cfg.Logger,
-		limits: topic.Limits{
-			Levels: b.cfg.Limits.TopicLevels, Bytes: b.cfg.Limits.TopicLength, NoControl: b.cfg.Strict.TopicCharacters,
-		},
-		session:     sessionConfig(b.cfg),
-		pending:     b.cfg.Limits.PendingBytes,
+		settings:    f,
+		session:     f.session,
+		pending:     f.pending,
 		clients:     map[string]*client{},
 		walkers:     map[*client]*walker{},
 		unconnected: map[*conn]struct{}{},

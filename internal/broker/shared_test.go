@@ -6,17 +6,15 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/internal/settings"
 	"midge/internal/store"
 	"midge/internal/store/memstore"
 )
 
 // sharedWorld is a broker on some shards, durable or not.
-func sharedWorld(t *testing.T, durable bool, shards int, change ...func(*Config)) *world {
+func sharedWorld(t *testing.T, durable bool, shards int, change ...func(*setup)) *world {
 	t.Helper()
-	cfg := Config{Shards: shards, Sys: -1}
-	for _, f := range change {
-		f(&cfg)
-	}
+	cfg := quietly(shards, change...)
 	if !durable {
 		return newWorld(t, cfg)
 	}
@@ -108,10 +106,10 @@ func TestSharedInFlightAcrossCrash(t *testing.T) {
 		for _, member := range []bool{true, false} {
 			t.Run(fmt.Sprintf("shards=%d/member=%v", shards, member), func(t *testing.T) {
 				backend := memstore.New()
-				w, _ := onShards(t, backend, Config{Shards: shards}, true)
+				w, _ := onShards(t, backend, quietly(shards), true)
 				first := w.connect(packet.V5, clientOn(0, shards, "first"), expires(3600))
 				sharedInFlight(t, w, first, member)
-				w, _ = onShards(t, backend, Config{Shards: shards}, true)
+				w, _ = onShards(t, backend, quietly(shards), true)
 				second, present, _ := w.join(clientOn(shards-1, shards, "second"), expires(3600))
 				if !present {
 					t.Fatal("no session")
@@ -174,7 +172,7 @@ func TestSharedAway(t *testing.T) {
 		for _, shards := range []int{1, 3} {
 			for _, qos := range []packet.QoS{1, 2} {
 				t.Run(fmt.Sprintf("durable=%v/shards=%d/qos=%d", durable, shards, qos), func(t *testing.T) {
-					w := sharedWorld(t, durable, shards, func(c *Config) { c.Limits.PendingBytes = 4096 })
+					w := sharedWorld(t, durable, shards, func(c *setup) { c.Limits.PendingBytes = 4096 })
 					id := clientOn(0, shards, "first")
 					first := w.connect(packet.V5, id, expires(60))
 					first.subscribe("$share/g/t", qos)
@@ -278,7 +276,7 @@ func TestGroupQueue(t *testing.T) {
 func groupQueue(t *testing.T, durable bool, shards int, qos packet.QoS) {
 	const n = 600
 	backend := memstore.New()
-	cfg := Config{Shards: shards, Sys: -1}
+	cfg := quietly(shards)
 	w := newWorld(t, cfg)
 	if durable {
 		w, _ = onShards(t, backend, cfg, true)
@@ -296,7 +294,7 @@ func groupQueue(t *testing.T, durable bool, shards int, qos packet.QoS) {
 			t.Errorf("%d messages are stored, want %d", got, n)
 		}
 		shards = shards%4 + 1
-		w, _ = onShards(t, backend, Config{Shards: shards, Sys: -1}, true) // after a crash
+		w, _ = onShards(t, backend, quietly(shards), true) // after a crash
 		pub = w.connect(packet.V5, "pub")
 	}
 	got := map[string]int{}
@@ -383,7 +381,7 @@ func TestGroupQueueEnds(t *testing.T) {
 			t.Run(fmt.Sprintf("durable=%v/%s", durable, how), func(t *testing.T) {
 				const n = 100
 				backend := memstore.New()
-				cfg := Config{Shards: 3, Sys: -1}
+				cfg := quietly(3)
 				w := newWorld(t, cfg)
 				if durable {
 					w, _ = onShards(t, backend, cfg, true)
@@ -430,7 +428,7 @@ func TestGroupQueueEnds(t *testing.T) {
 func TestGroupQueueLeft(t *testing.T) {
 	const n = 10
 	backend := memstore.New()
-	cfg := Config{Shards: 3, Sys: -1}
+	cfg := quietly(3)
 	w, st := onShards(t, backend, cfg, true)
 	left := st.NextSession()
 	p, _, _ := w.join("m", expires(60))
@@ -463,18 +461,18 @@ func TestGroupRoom(t *testing.T) {
 		c.Properties.Set(packet.PropReceiveMaximum)
 	}
 	for _, tt := range []struct {
-		name           string
-		expiry         uint32
-		waitWithMember bool
-		idle           int // messages that the member which does nothing keeps
+		name   string
+		expiry uint32
+		queue  string
+		idle   int // messages that the member which does nothing keeps
 	}{
-		{"with the group", 60, false, 4},
-		{"setting", 60, true, n / 2},
-		{"no lasting member", 0, false, n / 2},
+		{"with the group", 60, settings.WithGroup, 4},
+		{"setting", 60, settings.WithMember, n / 2},
+		{"no lasting member", 0, settings.WithGroup, n / 2},
 	} {
 		for _, durable := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/durable=%v", tt.name, durable), func(t *testing.T) {
-				w := sharedWorld(t, durable, 3, func(c *Config) { c.Session.WaitWithMember = tt.waitWithMember })
+				w := sharedWorld(t, durable, 3, func(c *setup) { c.Session.SharedQueue = tt.queue })
 				idle, _, _ := w.join("idle", expires(tt.expiry), window)
 				busy, _, _ := w.join("busy", expires(tt.expiry), window)
 				idle.subscribe("$share/g/t", 1)
@@ -502,7 +500,7 @@ func TestGroupRoom(t *testing.T) {
 // TestGroupQueueBounded fills the queue of a group past its limits.
 func TestGroupQueueBounded(t *testing.T) {
 	for _, durable := range []bool{false, true} {
-		w := sharedWorld(t, durable, 2, func(c *Config) { c.Session.QueuedMessages, c.Session.StoredMessages = 10, 10 })
+		w := sharedWorld(t, durable, 2, func(c *setup) { c.Session.QueuedMessages, c.Session.StoredMessages = 10, 10 })
 		p, _, _ := w.join("m", expires(60))
 		p.subscribe("$share/g/t", 1)
 		p.hang()

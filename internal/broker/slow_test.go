@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/internal/settings"
 	"midge/internal/store/memstore"
 )
 
@@ -93,13 +94,13 @@ func TestSlowReaders(t *testing.T) {
 
 func readSlowly(t *testing.T, stored bool, qos packet.QoS, size, rate, count, pending int, live bool) {
 	t.Helper()
-	limits := func(c *Config) {
-		c.Limits.PendingBytes = pending
+	limits := func(c *setup) {
+		c.Limits.PendingBytes = settings.Size(pending)
 		c.Session.QueuedMessages, c.Session.QueuedBytes = 10_000, 1<<30
 	}
 	w, st := onStore(t, memstore.New(), time.Now(), true, limits)
 	if !stored {
-		w = newWorld(t, func() Config { c := Config{Shards: 1, Sys: -1}; limits(&c); return c }())
+		w = newWorld(t, quietly(1, limits))
 	}
 	p, _, _ := w.join("reader", expires(3600))
 	p.subscribe("a", qos)
@@ -169,7 +170,7 @@ func readSlowly(t *testing.T, stored bool, qos packet.QoS, size, rate, count, pe
 // a byte now and then is not.
 func TestReaderThatStops(t *testing.T) {
 	for _, sips := range []bool{false, true} {
-		w, _ := onStore(t, memstore.New(), time.Now(), true, func(c *Config) { c.Limits.PendingBytes = 10_000 })
+		w, _ := onStore(t, memstore.New(), time.Now(), true, func(c *setup) { c.Limits.PendingBytes = 10_000 })
 		p, _, _ := w.join("reader", expires(3600))
 		p.subscribe("a", 1)
 		pub := w.connect(packet.V5, "pub")
@@ -195,7 +196,7 @@ func TestReaderThatStops(t *testing.T) {
 // connection, and that messages which wait for it beside do not.
 func TestAskingWithoutReading(t *testing.T) {
 	const pending = 10_000
-	w, _ := onStore(t, memstore.New(), time.Now(), true, func(c *Config) { c.Limits.PendingBytes = pending })
+	w, _ := onStore(t, memstore.New(), time.Now(), true, func(c *setup) { c.Limits.PendingBytes = settings.Size(pending) })
 	p, _, _ := w.join("reader", expires(3600))
 	p.subscribe("a", 1)
 	pub := w.connect(packet.V5, "pub")
@@ -232,7 +233,7 @@ func TestAskingWithoutReading(t *testing.T) {
 // shard gets two turns before the engine writes, and then writes everything, so
 // that Drained does not come.
 func TestTwoTurnsBeforeTheOutputIsWritten(t *testing.T) {
-	w, _ := onStore(t, memstore.New(), time.Now(), true, func(c *Config) { c.Limits.PendingBytes = 4 << 10 })
+	w, _ := onStore(t, memstore.New(), time.Now(), true, func(c *setup) { c.Limits.PendingBytes = 4 << 10 })
 	p, _, _ := w.join("reader", expires(3600))
 	p.subscribe("a", 1)
 	pub := w.connect(packet.V5, "pub")

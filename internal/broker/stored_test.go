@@ -26,7 +26,7 @@ func (p prompt) Fetch(f *store.Fetch) {
 
 // storedWorld makes a broker with a store on a backend; load begins it. The store
 // commits at once, or else by Step. Shards and Released are set here.
-func storedWorld(t testing.TB, backend store.Backend, cfg Config, stored store.Config, now time.Duration, atOnce bool) (*world, *store.Store) {
+func storedWorld(t testing.TB, backend store.Backend, cfg setup, stored store.Config, now time.Duration, atOnce bool) (*world, *store.Store) {
 	t.Helper()
 	var core *Broker
 	stored.Shards = cfg.Shards
@@ -35,10 +35,7 @@ func storedWorld(t testing.TB, backend store.Backend, cfg Config, stored store.C
 	if cfg.Store = st; atOnce {
 		cfg.Store = prompt{st}
 	}
-	if err := cfg.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	core = New(cfg)
+	core = New(cfg.Config, cfg.Core)
 	return &world{t: t, b: core, now: now, posts: make(chan func(), 1024)}, st
 }
 
@@ -52,22 +49,18 @@ func (w *world) load(damaged int) {
 }
 
 // onShards begins a broker with some shards on a backend.
-func onShards(t *testing.T, backend store.Backend, cfg Config, atOnce bool) (*world, *store.Store) {
+func onShards(t *testing.T, backend store.Backend, cfg setup, atOnce bool) (*world, *store.Store) {
 	t.Helper()
-	cfg.Sys = -1
+	cfg.Sys.Interval = 0
 	w, st := storedWorld(t, backend, cfg, store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), time.Second)}, time.Second, atOnce)
 	w.load(0)
 	return w, st
 }
 
 // onStore begins a broker with one shard on a backend, at a time of the wall clock.
-func onStore(t *testing.T, backend store.Backend, wall time.Time, atOnce bool, change ...func(*Config)) (*world, *store.Store) {
+func onStore(t *testing.T, backend store.Backend, wall time.Time, atOnce bool, change ...func(*setup)) (*world, *store.Store) {
 	t.Helper()
-	cfg := Config{Shards: 1, Sys: -1}
-	for _, f := range change {
-		f(&cfg)
-	}
-	w, st := storedWorld(t, backend, cfg, store.Config{Clock: store.NewClock(wall, time.Second)}, time.Second, atOnce)
+	w, st := storedWorld(t, backend, quietly(1, change...), store.Config{Clock: store.NewClock(wall, time.Second)}, time.Second, atOnce)
 	w.load(0)
 	return w, st
 }

@@ -29,7 +29,7 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 	s.codes = s.codes[:0]
 	var wanted []retainedRequest
 	for i := range p.Subscriptions {
-		if i >= s.b.cfg.Limits.Subscriptions { // more than a client may have: it repeats itself
+		if i >= s.settings.Limits.Subscriptions { // more than a client may have: it repeats itself
 			s.count.RefusedSubscriptions++
 			s.codes = append(s.codes, packet.QuotaExceeded)
 			continue
@@ -81,7 +81,7 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 	if err != nil { // before 5.0; see checkFilter
 		return nil, false, packet.TopicFilterInvalid
 	}
-	if topic.ValidFilter(filter, s.limits) != nil { // our limits
+	if topic.ValidFilter(filter, s.settings.topics) != nil { // our limits
 		s.count.RefusedTopics++
 		return nil, false, packet.TopicFilterInvalid
 	}
@@ -96,7 +96,7 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 	}
 	sub = cl.subs.find(filter)
 	if existed = sub != nil; !existed {
-		if cl.subs.weight()+weightOf(filter) > s.b.cfg.Limits.Subscriptions {
+		if cl.subs.weight()+weightOf(filter) > s.settings.Limits.Subscriptions {
 			s.count.RefusedSubscriptions++
 			return nil, false, packet.QuotaExceeded
 		}
@@ -182,7 +182,7 @@ func (s *shard) share(sub *subscription, name groupName, existed bool) {
 		client: cl, state: &cl.rare.consumer, shard: s.index, qos: sub.qos, id: sub.id, rap: sub.rap,
 		stored: cl.stored(), lasting: s.waitsInGroup(cl, sub.qos),
 	}
-	sub.group = s.b.interest.join(name, m, s.b.cfg.Session.Strategy, len(s.b.shards))
+	sub.group = s.b.interest.join(name, m, len(s.b.shards))
 	s.tellQueue(sub.group)
 }
 
@@ -269,7 +269,7 @@ func (s *shard) removeSubscription(cl *client, filter string) packet.ReasonCode 
 // only as one is refused in SUBACK.
 func checkFilter(v packet.Version, filter []byte) error {
 	f := string(filter)
-	err := topic.ValidFilter(f, topic.Limits{Levels: 65_536})
+	err := topic.ValidFilter(f, topic.Limits{})
 	if err == nil && v == packet.V5 {
 		_, _, _, err = topic.ParseShared(f)
 	}

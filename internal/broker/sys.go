@@ -39,7 +39,7 @@ const (
 )
 
 func (s *shard) startSys() {
-	if s.b.cfg.Sys < 0 {
+	if s.settings.Sys.Interval == 0 {
 		return
 	}
 	s.sys = sys{shard: s, loads: map[string]*load{}, written: map[string]string{}}
@@ -54,7 +54,7 @@ func (y *sys) expire(s *shard) {
 	y.most = max(y.most, c.Connected)
 	y.values(&c)
 	y.last = s.now
-	s.timers.start(&y.timer, s.now+s.b.cfg.Sys)
+	s.timers.start(&y.timer, s.now+s.settings.Sys.Interval)
 }
 
 // figure is a topic that is no counter.

@@ -13,9 +13,10 @@ import (
 // sysWorld begins a broker on what backend has, with a disk of some figures.
 func sysWorld(t *testing.T, backend store.Backend, damaged int) (*world, *store.Store) {
 	t.Helper()
-	cfg := Config{Shards: 2, Sys: time.Second, Disk: func() Disk {
+	cfg := quietly(2)
+	cfg.Sys.Interval, cfg.Disk = time.Second, func() Disk {
 		return Disk{Bytes: 4711, LogBytes: 42, Quarantines: 1}
-	}}
+	}
 	w, st := storedWorld(t, backend, cfg, store.Config{Clock: store.NewClock(time.Now(), 0)}, 0, true)
 	w.load(damaged)
 	return w, st

@@ -20,9 +20,9 @@ func TestUnsubscribeAfterRouting(t *testing.T) {
 					t.Run(fmt.Sprintf("stored=%v/%v/subscribed=%d/published=%d", stored, v, granted, qos), func(t *testing.T) {
 						var w *world
 						if stored {
-							w, _ = onShards(t, memstore.New(), Config{Shards: shards}, true)
+							w, _ = onShards(t, memstore.New(), quietly(shards), true)
 						} else {
-							w = newWorld(t, Config{Shards: shards, Sys: -1})
+							w = newWorld(t, quietly(shards))
 						}
 						lasts := func(c *packet.Connect) {
 							if c.CleanStart = false; v == packet.V5 {
@@ -58,7 +58,7 @@ func TestUnsubscribeAfterRouting(t *testing.T) {
 // TestUnsubscribeThenGone ends a connection whose UNSUBSCRIBE waits for letters.
 func TestUnsubscribeThenGone(t *testing.T) {
 	const shards = 2
-	w := newWorld(t, Config{Shards: shards, Sys: -1})
+	w := newWorld(t, quietly(shards))
 	pub := w.connect(packet.V5, clientOn(0, shards, "pub"))
 	id := clientOn(1, shards, "sub")
 	sub := w.connect(packet.V5, id, expires(3600))

@@ -194,9 +194,9 @@ func TestViolations(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%v/%s", v, tt.name), func(t *testing.T) {
-				w := newWorld(t, Config{
-					Shards: 1, Sys: -1, Limits: Limits{TopicLevels: 8}, Session: SessionConfig{ReceiveMaximum: 4},
-				})
+				w := newWorld(t, quietly(1, func(c *setup) {
+					c.Limits.TopicLevels, c.Session.ReceiveMaximum = 8, 4
+				}))
 				p := w.connect(v, "bad")
 				p.out = nil
 				if tt.before != nil {
@@ -233,7 +233,7 @@ func TestViolations(t *testing.T) {
 // TestConnectionsThatNeverBegin refuses CONNECT, and changes nothing of the
 // session of the same client id or of its connection.
 func TestConnectionsThatNeverBegin(t *testing.T) {
-	w := newWorld(t, Config{Shards: 1, Sys: -1})
+	w := newWorld(t, quietly(1))
 	probe := w.dial(packet.V5)
 	probe.bytes((&packet.Connect{Version: packet.V5, ClientID: []byte("probe")}).Append(nil))
 	size := uint32(len(probe.out)) // of CONNACK
@@ -262,7 +262,7 @@ func TestConnectionsThatNeverBegin(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%v/%s", v, tt.name), func(t *testing.T) {
-				w := newWorld(t, Config{Shards: 1, Sys: -1})
+				w := newWorld(t, quietly(1))
 				first := w.connect(packet.V311, "same")
 				first.subscribe("a", 0)
 				p := w.dial(v)

@@ -70,7 +70,7 @@ func TestStorms(t *testing.T) {
 	} {
 		for _, shards := range []int{1, 2} { // of the same client, and of others
 			t.Run(fmt.Sprintf("%s/shards=%d", st.name, shards), func(t *testing.T) {
-				w := newWorld(t, Config{Shards: shards, Sys: -1})
+				w := newWorld(t, quietly(shards))
 				for i := range receivers {
 					p := w.dial(packet.V311)
 					p.discard = true
@@ -175,7 +175,7 @@ func TestRepeatedSubscribe(t *testing.T) {
 }
 
 func repeatedSubscribe(t *testing.T, name string, filter func(i int) string, qos packet.QoS, retained, requests int) {
-	w := newWorld(t, Config{Shards: 1, Sys: -1})
+	w := newWorld(t, quietly(1))
 	pub := w.connect(packet.V5, "pub")
 	for i := range retained {
 		pub.publish(fmt.Sprint("r/", i), "v", qos, true)
@@ -231,7 +231,7 @@ func repeatedSubscribe(t *testing.T, name string, filter func(i int) string, qos
 // place of the walk before, so that only what that had sent comes twice (MQTT-3.8.4-3).
 func TestRepeatedFilter(t *testing.T) {
 	const retained, times = 1000, 100
-	w := newWorld(t, Config{Shards: 1, Sys: -1})
+	w := newWorld(t, quietly(1))
 	pub := w.connect(packet.V5, "pub")
 	for i := range retained {
 		pub.publish(fmt.Sprint("r/", i), "v", 0, true)
@@ -265,7 +265,7 @@ func TestRepeatedFilter(t *testing.T) {
 
 // TestWalkMeanwhile changes retained messages while a client is being sent them.
 func TestWalkMeanwhile(t *testing.T) {
-	w := newWorld(t, Config{Shards: 1, Sys: -1, Limits: Limits{PendingBytes: 4096}})
+	w := newWorld(t, quietly(1, func(c *setup) { c.Limits.PendingBytes = 4096 }))
 	pub := w.connect(packet.V311, "pub")
 	const n = 1000
 	for i := range n {
@@ -358,7 +358,7 @@ func TestPanic(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			access := &clumsy{}
-			w := newWorld(t, Config{Shards: 1, Sys: -1, Access: access})
+			w := newWorld(t, quietly(1, func(c *setup) { c.Access = access }))
 			good := w.connect(packet.V5, "good")
 			good.subscribe("ok", 0)
 			bad := w.dial(packet.V5)
@@ -405,7 +405,7 @@ func (c *clumsy) expire(*shard) { c.fail("turn") }
 // TestPanicInTurn lets a turn meet a fault of the broker, which ends the process
 // with a line that says where.
 func TestPanicInTurn(t *testing.T) {
-	w := newWorld(t, Config{Shards: 2, Sys: -1})
+	w := newWorld(t, quietly(2))
 	c := &clumsy{at: "turn"}
 	w.b.shards[1].timers.start(&timer{owner: c}, w.now+tick)
 	defer func() {

@@ -10,6 +10,7 @@ import (
 	"midge/internal/engine"
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/settings"
 	"midge/internal/topic"
 )
 
@@ -25,12 +26,26 @@ type world struct {
 	exhausts []exhaust
 }
 
-func newWorld(t testing.TB, cfg Config) *world {
-	t.Helper()
-	if err := cfg.Validate(); err != nil {
-		t.Fatal(err)
+// setup is what the broker of a test is made from.
+type setup struct {
+	Config
+	settings.Core
+}
+
+// quietly is the setup of a broker with so many shards and the default settings,
+// but without topics under $SYS.
+func quietly(shards int, change ...func(*setup)) setup {
+	c := setup{Config{Shards: shards, Refusing: MostRefusing, Version: "midge"}, settings.Default().Core}
+	c.Sys.Interval = 0
+	for _, f := range change {
+		f(&c)
 	}
-	w := &world{t: t, b: New(cfg), posts: make(chan func(), 1024)}
+	return c
+}
+
+func newWorld(t testing.TB, cfg setup) *world {
+	t.Helper()
+	w := &world{t: t, b: New(cfg.Config, cfg.Core), posts: make(chan func(), 1024)}
 	w.b.Start(w)
 	return w
 }

@@ -83,7 +83,7 @@ func complete(cmd *cobra.Command) {
 		case ok:
 			of = cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
 		case f.Name == "set":
-			of = settings
+			of = settingKeys
 		case f.Name == "config", f.Name == "file" && cmd.Name() == "bench":
 			of = cobra.FixedCompletions([]cobra.Completion{"toml"}, cobra.ShellCompDirectiveFilterFileExt)
 		case placeholder == "directory":
@@ -139,8 +139,8 @@ func scenarios(_ *cobra.Command, args []string, _ string) (all []cobra.Completio
 	return all, cobra.ShellCompDirectiveNoFileComp
 }
 
-// settings completes to the keys of the configuration.
-func settings(*cobra.Command, []string, string) (all []cobra.Completion, _ cobra.ShellCompDirective) {
+// settingKeys completes to the keys of the configuration.
+func settingKeys(*cobra.Command, []string, string) (all []cobra.Completion, _ cobra.ShellCompDirective) {
 	l, err := config.Load(config.Sources{})
 	if err != nil {
 		cobra.CompError("midge: " + err.Error() + "\n")

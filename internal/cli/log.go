@@ -6,11 +6,11 @@ import (
 	"sync"
 	"time"
 
-	"midge/internal/config"
+	"midge/internal/settings"
 )
 
 // logger writes lines of the configured level and format.
-func logger(w io.Writer, c config.Log) *slog.Logger {
+func logger(w io.Writer, c settings.Log) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		level = slog.LevelInfo // the configuration allows known names only

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"midge/internal/config"
+	"midge/internal/settings"
 )
 
 // TestLogWriter proves that each line is written, in order and whole.
@@ -52,7 +52,7 @@ func TestLogWriterNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stuck{goOn: make(chan struct{})}
 		l := newLogWriter(s)
-		log := logger(l, config.Log{Level: "info", Format: "json"})
+		log := logger(l, settings.Log{Level: "info", Format: "json"})
 		l.Lost(func(n int) { log.Warn("lost", "count", n) })
 		line := strings.Repeat("x", 1024)
 		const lines = 5000

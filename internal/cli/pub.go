@@ -14,9 +14,6 @@ import (
 	"midge/internal/topic"
 )
 
-// anyLevels leaves the depth of topics to the broker.
-const anyLevels = 1 << 16
-
 // pubFlags are the flags of pub besides those of connecting.
 type pubFlags struct {
 	*connectFlags
@@ -139,7 +136,7 @@ func (p *pubFlags) publish(cmd *cobra.Command, w World, job *pubsub.Publication)
 
 // validName checks the name of a topic.
 func validName(name string) error {
-	return topic.ValidName([]byte(name), topic.Limits{Levels: anyLevels})
+	return topic.ValidName([]byte(name), topic.Limits{})
 }
 
 // talk is how a command speaks about what it does.

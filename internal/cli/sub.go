@@ -198,7 +198,7 @@ func (s *subFlags) check(job *pubsub.Subscription) error {
 }
 
 func validFilter(filter string) error {
-	if err := topic.ValidFilter(filter, topic.Limits{Levels: anyLevels}); err != nil {
+	if err := topic.ValidFilter(filter, topic.Limits{}); err != nil {
 		return err
 	}
 	_, _, _, err := topic.ParseShared(filter)

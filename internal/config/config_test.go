@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"midge/internal/settings"
 )
 
 var update = flag.Bool("update", false, "rewrite the generated reference page")
@@ -26,14 +28,14 @@ func TestDefaultIsFreeOfFaults(t *testing.T) {
 
 // TestDefaultsInRange proves that each default could be written to a file.
 func TestDefaultsInRange(t *testing.T) {
-	def := Default()
+	def := settings.Default()
 	var file strings.Builder
-	for _, sec := range table() {
-		if sec.name != "" {
-			fmt.Fprintf(&file, "[%s]\n", sec.name)
+	for _, sec := range settings.Table() {
+		if sec.Name != "" {
+			fmt.Fprintf(&file, "[%s]\n", sec.Name)
 		}
-		for _, s := range sec.settings {
-			fmt.Fprintf(&file, "%s = %s\n", strings.TrimPrefix(s.key, sec.name+"."), s.toml(&def))
+		for _, s := range sec.Settings {
+			fmt.Fprintf(&file, "%s = %s\n", strings.TrimPrefix(s.Key, sec.Name+"."), (&setting{s}).toml(&def))
 		}
 	}
 	l, err := Load(Sources{FileName: "midge.toml", File: []byte(file.String())})
@@ -230,46 +232,6 @@ func TestOpenListener(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:1883", "127.8.9.10:1883", "[::1]:1883", "localhost:1883", "[::ffff:127.0.0.1]:1883"} {
 		if _, err := Load(Sources{Flags: []Given{{Flag: "--listen", Key: "listen", Values: []string{listen}}}}); err != nil {
 			t.Errorf("%s: %v", listen, err)
-		}
-	}
-}
-
-func TestSize(t *testing.T) {
-	for text, want := range map[string]Size{
-		"0": 0, "4096": 4096, "1B": 1, "64KiB": 65536, "1 MiB": 1 << 20, "2GiB": 2 << 30, "1kB": 1000, "3MB": 3e6, "1_000": 1000,
-	} {
-		got, err := ParseSize(text)
-		if err != nil || got != want {
-			t.Errorf("ParseSize(%q) = %d, %v; want %d", text, got, err, want)
-		}
-		if again, err := ParseSize(got.String()); err != nil || again != got {
-			t.Errorf("ParseSize(%q) = %d, %v; want %d", got.String(), again, err, got)
-		}
-	}
-	for _, text := range []string{"", "B", "-1", "1.5MiB", "1 mib", "9223372036854775807KiB"} {
-		if got, err := ParseSize(text); err == nil {
-			t.Errorf("ParseSize(%q) = %d, want an error", text, got)
-		}
-	}
-}
-
-// TestTable proves that the table is whole: names that lead to a section, a
-// reason for each default, and no field that two settings share.
-func TestTable(t *testing.T) {
-	seen := map[any]string{}
-	var c Config
-	for _, sec := range table() {
-		for _, s := range sec.settings {
-			if sec.name != "" && !strings.HasPrefix(s.key, sec.name+".") {
-				t.Errorf("%s stands in section %q", s.key, sec.name)
-			}
-			if s.doc == "" || s.reason == "" {
-				t.Errorf("%s has no doc or no reason", s.key)
-			}
-			if other, taken := seen[s.at(&c)]; taken {
-				t.Errorf("%s and %s set the same field", s.key, other)
-			}
-			seen[s.at(&c)] = s.key
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"midge/internal/settings"
 )
 
 // Prefix begins the names of environment variables: limits.packet_size is
@@ -28,9 +30,9 @@ type Sources struct {
 	Flags       []Given
 }
 
-// Loaded is a Config that is free of faults, with the origins of its values.
+// Loaded are settings that are free of faults, with the origins of its values.
 type Loaded struct {
-	Config
+	settings.Settings
 
 	// FileName is the file that was read, "" for none.
 	FileName string
@@ -48,17 +50,17 @@ func Variable(key string) string {
 
 // Load reads the sources. The error is a Faults with everything that is wrong.
 func Load(src Sources) (*Loaded, error) {
-	l := &Loaded{Config: Default(), FileName: src.FileName, origins: map[string]Origin{}}
+	l := &Loaded{Settings: settings.Default(), FileName: src.FileName, origins: map[string]Origin{}}
 	var faults Faults
 	byKey := map[string]*setting{}
-	for _, s := range settings() {
-		byKey[s.key] = &s
+	for _, s := range all() {
+		byKey[s.Key] = &s
 	}
 	entries, fileFaults := readFile(src.FileName, src.File, keys())
 	faults = append(faults, fileFaults...)
 	for _, e := range entries {
 		o := Origin{Kind: FromFile, Name: src.FileName, Line: e.line}
-		l.store(&faults, o, e.key, byKey[e.key].setEntry(&l.Config, &e))
+		l.store(&faults, o, e.key, byKey[e.key].setEntry(&l.Settings, &e))
 	}
 	l.environment(src.Environment, byKey, &faults)
 	for _, g := range src.Flags {
@@ -68,9 +70,9 @@ func Load(src Sources) (*Loaded, error) {
 		case !ok:
 			faults.add(o, g.Key, "unknown key%s", didYouMean(g.Key, keys()))
 		case len(g.Values) == 1:
-			l.store(&faults, o, g.Key, s.set(&l.Config, g.Values[0]))
+			l.store(&faults, o, g.Key, s.set(&l.Settings, g.Values[0]))
 		default:
-			l.store(&faults, o, g.Key, s.setList(&l.Config, g.Values))
+			l.store(&faults, o, g.Key, s.setList(&l.Settings, g.Values))
 		}
 	}
 	l.validate(&faults)
@@ -109,7 +111,7 @@ func (l *Loaded) environment(env []string, byKey map[string]*setting, faults *Fa
 			l.Warnings = append(l.Warnings, fmt.Sprintf("environment variable %s sets nothing%s", name, didYouMean(name, names)))
 			continue
 		}
-		l.store(faults, Origin{Kind: FromEnvironment, Name: name}, s.key, s.set(&l.Config, text))
+		l.store(faults, Origin{Kind: FromEnvironment, Name: name}, s.Key, s.set(&l.Settings, text))
 	}
 }
 
@@ -125,21 +127,21 @@ type Value struct {
 }
 
 // Values returns all settings in the order of the reference page.
-func (l *Loaded) Values() (all []Value) {
-	def := Default()
-	for _, s := range settings() {
-		v := Value{Key: s.key, TOML: s.toml(&l.Config), Origin: l.origins[s.key]}
+func (l *Loaded) Values() (values []Value) {
+	def := settings.Default()
+	for _, s := range all() {
+		v := Value{Key: s.Key, TOML: s.toml(&l.Settings), Origin: l.origins[s.Key]}
 		v.Same = v.TOML == s.toml(&def)
-		all = append(all, v)
+		values = append(values, v)
 	}
-	return all
+	return values
 }
 
 // FlagOf returns the key that a flag of midge serve sets, "" for none.
 func FlagOf(flag string) (key string) {
-	for _, s := range settings() {
-		if s.flag == flag {
-			return s.key
+	for _, s := range all() {
+		if s.Flag == flag {
+			return s.Key
 		}
 	}
 	return ""

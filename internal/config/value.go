@@ -8,14 +8,33 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"midge/internal/settings"
 )
+
+// setting is a setting that can be read and written as text.
+type setting struct{ settings.Setting }
+
+func all() (rows []setting) {
+	for _, s := range settings.All() {
+		rows = append(rows, setting{s})
+	}
+	return rows
+}
+
+func keys() (names []string) {
+	for _, s := range all() {
+		names = append(names, s.Key)
+	}
+	return names
+}
 
 // kindName is what the reference page calls the kind of value.
 func (s *setting) kindName() string {
-	switch s.at(&Config{}).(type) {
+	switch s.At(&settings.Settings{}).(type) {
 	case *int:
 		return "number"
-	case *Size:
+	case *settings.Size:
 		return "size"
 	case *time.Duration:
 		return "duration"
@@ -24,15 +43,15 @@ func (s *setting) kindName() string {
 	case *bool:
 		return "switch"
 	}
-	if s.words != nil {
+	if s.Words != nil {
 		return "word"
 	}
 	return "text"
 }
 
 // set parses text and stores it in c.
-func (s *setting) set(c *Config, text string) error {
-	switch p := s.at(c).(type) {
+func (s *setting) set(c *settings.Settings, text string) error {
+	switch p := s.At(c).(type) {
 	case *int:
 		n, err := strconv.ParseInt(strings.TrimSpace(text), 0, 64)
 		if err != nil {
@@ -42,8 +61,8 @@ func (s *setting) set(c *Config, text string) error {
 			return err
 		}
 		*p = int(n)
-	case *Size:
-		n, err := ParseSize(text)
+	case *settings.Size:
+		n, err := settings.ParseSize(text)
 		if err != nil {
 			return err
 		}
@@ -61,8 +80,8 @@ func (s *setting) set(c *Config, text string) error {
 		}
 		*p = d
 	case *string:
-		if s.words != nil && !slices.Contains(s.words, text) {
-			return fmt.Errorf("%q is none of %s%s", text, strings.Join(s.words, ", "), didYouMean(text, s.words))
+		if s.Words != nil && !slices.Contains(s.Words, text) {
+			return fmt.Errorf("%q is none of %s%s", text, strings.Join(s.Words, ", "), didYouMean(text, s.Words))
 		}
 		*p = text
 	case *[]string:
@@ -81,7 +100,7 @@ func (s *setting) set(c *Config, text string) error {
 }
 
 // setList stores a list; its entries are trimmed and empty ones are left out.
-func (s *setting) setList(c *Config, texts []string) error {
+func (s *setting) setList(c *settings.Settings, texts []string) error {
 	var list []string
 	for _, t := range texts {
 		if t = strings.TrimSpace(t); t != "" {
@@ -91,25 +110,25 @@ func (s *setting) setList(c *Config, texts []string) error {
 	if len(list) == 0 {
 		return fmt.Errorf("the list is empty")
 	}
-	*s.at(c).(*[]string) = list
+	*s.At(c).(*[]string) = list
 	return nil
 }
 
 func (s *setting) inRange(n int64) error {
-	if n == 0 && s.zero != "" || s.min <= n && n <= s.max {
+	if n == 0 && s.Zero != "" || s.Min <= n && n <= s.Max {
 		return nil
 	}
 	return fmt.Errorf("%s is outside %s", s.format(n), s.limits())
 }
 
 // limits is the range in words, such as "100ms to 5m0s".
-func (s *setting) limits() string { return s.format(s.min) + " to " + s.format(s.max) }
+func (s *setting) limits() string { return s.format(s.Min) + " to " + s.format(s.Max) }
 
 // format writes a number in the unit of the setting.
 func (s *setting) format(n int64) string {
-	switch s.at(&Config{}).(type) {
-	case *Size:
-		return Size(n).String()
+	switch s.At(&settings.Settings{}).(type) {
+	case *settings.Size:
+		return settings.Size(n).String()
 	case *time.Duration:
 		return time.Duration(n).String()
 	}
@@ -117,11 +136,11 @@ func (s *setting) format(n int64) string {
 }
 
 // toml writes the value that c has as in a file.
-func (s *setting) toml(c *Config) string {
-	switch p := s.at(c).(type) {
+func (s *setting) toml(c *settings.Settings) string {
+	switch p := s.At(c).(type) {
 	case *int:
 		return strconv.Itoa(*p)
-	case *Size:
+	case *settings.Size:
 		return strconv.Quote(p.String())
 	case *time.Duration:
 		return strconv.Quote(p.String())
@@ -136,22 +155,22 @@ func (s *setting) toml(c *Config) string {
 	case *bool:
 		return strconv.FormatBool(*p)
 	}
-	panic("config: a setting of an unknown type: " + s.key)
+	panic("config: a setting of an unknown type: " + s.Key)
 }
 
 // setEntry stores the value of an entry of a file, whose type must fit: a
 // number in quotes is more often a mistake than meant.
-func (s *setting) setEntry(c *Config, e *entry) error {
+func (s *setting) setEntry(c *settings.Settings, e *entry) error {
 	text := ""
 	if len(e.texts) == 1 {
 		text = e.texts[0]
 	}
 	fits := false
 	want := ""
-	switch s.at(c).(type) {
+	switch s.At(c).(type) {
 	case *int:
 		fits, want = e.kind == unstable.Integer, "a number without quotes"
-	case *Size:
+	case *settings.Size:
 		fits, want = e.kind == unstable.Integer || e.kind == unstable.String, `a size, such as "64KiB"`
 	case *time.Duration:
 		fits, want = e.kind == unstable.String, `a duration in quotes, such as "5s"`

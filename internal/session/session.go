@@ -28,14 +28,14 @@ const (
 )
 
 // Config holds the limits that all sessions of a broker share. All fields must
-// be set; broker.Config has the defaults and their reasons.
+// be set; package settings has the defaults and their reasons.
 type Config struct {
 	ReceiveMaximum    uint16 // PUBLISH above QoS 0 that a client may have under way to us
 	MaxInflight       uint16 // PUBLISH above QoS 0 that we have under way to a client at most
 	TopicAliasMaximum uint16 // topic aliases that a client may use
 	AliasesOut        uint16 // topic aliases that we use at most for one client
 	QueueMessages     int    // waiting messages of one session that is not stored
-	QueueBytes        int    // their size in bytes (message.Message.Size)
+	QueueBytes        int64  // their size in bytes (message.Message.Size)
 	StoredMessages    int    // waiting messages of one session that is stored
 	StoredBytes       int64  // their size in bytes
 	QueuePolicy       Policy
@@ -287,7 +287,7 @@ func (s *Session) enqueue(d Delivery, now time.Duration) (o Outcome, dropped int
 	s.need()
 	e := s.kept(&d)
 	size := int64(e.size())
-	most, mostBytes := s.cfg.MostWaiting(s.Number != 0), int64(s.cfg.QueueBytes)
+	most, mostBytes := s.cfg.MostWaiting(s.Number != 0), s.cfg.QueueBytes
 	if s.Number != 0 {
 		mostBytes = s.cfg.StoredBytes
 	}

@@ -23,7 +23,6 @@ import (
 	"golang.org/x/term"
 
 	"midge/internal/client"
-	"midge/internal/topic"
 )
 
 // Config says how a shell runs.
@@ -83,9 +82,6 @@ type Shell struct {
 	mu    sync.Mutex
 	looks look // guarded by mu
 }
-
-// topicLimits are those of the protocol: brokers have their own.
-func topicLimits() topic.Limits { return topic.Limits{Levels: topic.DefaultBytes} }
 
 // errQuit ends the shell.
 var errQuit = errors.New("quit")

@@ -167,7 +167,7 @@ type description struct {
 
 func (s *Shell) description(in *input, r *request) (*description, error) {
 	d := &description{filter: in.text(0), message: r.message, any: len(in.words) < 2, named: map[string]bool{}}
-	if err := topic.ValidFilter(d.filter, topicLimits()); err != nil {
+	if err := topic.ValidFilter(d.filter, topic.Limits{}); err != nil {
 		return nil, fmt.Errorf("%s: %w", quote(d.filter), err)
 	}
 	for _, g := range in.given {

@@ -16,12 +16,14 @@ import (
 	"unicode/utf8"
 )
 
-// Limits bounds names and filters. The zero value stands for the defaults.
+// Limits bounds names and filters beyond what the protocol does.
 type Limits struct {
-	// Levels is the largest number of topic levels; 0 means DefaultLevels.
+	// Levels is the largest number of topic levels; 0 means no limit: one
+	// filter of 65,535 slashes can ask for 65,536 nodes of a Tree, 50 times the
+	// bytes that were sent.
 	Levels int
 
-	// Bytes is the largest length; 0 means DefaultBytes.
+	// Bytes is the largest length; 0 means no limit but the protocol's.
 	Bytes int
 
 	// NoControl refuses control characters, which should not be there (1.5.4 of
@@ -29,26 +31,9 @@ type Limits struct {
 	NoControl bool
 }
 
-const (
-	// DefaultLevels is the limit of levels where none is set. The protocol has
-	// none, so that one filter of 65,535 slashes could ask for 65,536 nodes of a
-	// Tree, 50 times the bytes that were sent. People use fewer than ten.
-	DefaultLevels = 128
-
-	// DefaultBytes is the limit of the protocol (MQTT-4.7.3-3), and that of
-	// the length in front of a string: nothing that arrives whole is refused.
-	DefaultBytes = 65535
-)
-
-func (l Limits) withDefaults() Limits {
-	if l.Levels == 0 {
-		l.Levels = DefaultLevels
-	}
-	if l.Bytes == 0 {
-		l.Bytes = DefaultBytes
-	}
-	return l
-}
+// maxBytes is the limit of the protocol (MQTT-4.7.3-3), and that of the length
+// in front of a string: nothing that arrives whole is refused.
+const maxBytes = 65535
 
 // Error says what is wrong with a name or a filter. The caller, who knows what
 // it was for, decides the reason code: 0x8F for a filter, 0x90 for a name.
@@ -67,7 +52,6 @@ func (e *Error) Error() string {
 
 // ValidName returns nil if b may be published to, else an *Error.
 func ValidName(b []byte, lim Limits) error {
-	lim = lim.withDefaults()
 	if err := checkLength(len(b), lim); err != nil {
 		return err
 	}
@@ -85,7 +69,7 @@ func ValidName(b []byte, lim Limits) error {
 			return errNull(i)
 		}
 	}
-	if levels > lim.Levels {
+	if lim.Levels > 0 && levels > lim.Levels {
 		return errLevels(levels, lim)
 	}
 	if !utf8.Valid(b) {
@@ -101,7 +85,6 @@ func ValidName(b []byte, lim Limits) error {
 // the prefix of a shared subscription for levels like any others; ParseShared
 // checks that.
 func ValidFilter(s string, lim Limits) error {
-	lim = lim.withDefaults()
 	if err := checkLength(len(s), lim); err != nil {
 		return err
 	}
@@ -128,7 +111,7 @@ func ValidFilter(s string, lim Limits) error {
 			return errNull(i)
 		}
 	}
-	if levels > lim.Levels {
+	if lim.Levels > 0 && levels > lim.Levels {
 		return errLevels(levels, lim)
 	}
 	if !utf8.ValidString(s) {
@@ -146,10 +129,10 @@ func checkLength(n int, lim Limits) error {
 	if n == 0 {
 		return &Error{"v5/MQTT-4.7.3-1", "v311/MQTT-4.7.3-1", "empty"}
 	}
-	if n > DefaultBytes {
-		return &Error{"v5/MQTT-4.7.3-3", "v311/MQTT-4.7.3-3", fmt.Sprintf("%d bytes, more than %d", n, DefaultBytes)}
+	if n > maxBytes {
+		return &Error{"v5/MQTT-4.7.3-3", "v311/MQTT-4.7.3-3", fmt.Sprintf("%d bytes, more than %d", n, maxBytes)}
 	}
-	if n > lim.Bytes {
+	if lim.Bytes > 0 && n > lim.Bytes {
 		return &Error{Detail: fmt.Sprintf("%d bytes, the limit is %d", n, lim.Bytes)}
 	}
 	return nil

@@ -23,10 +23,9 @@ type disk struct {
 	committed chan struct{} // closed when nothing is committed any more
 }
 
-// openDisk opens a data directory for the broker of a configuration. It pauses
-// as storetest.Late does.
-func openDisk(cfg *broker.Config, dir string, pause func()) (*disk, error) {
-	const shards = 4
+// openDisk opens a data directory for a broker with so many shards. It pauses as
+// storetest.Late does.
+func openDisk(shards int, dir string, pause func()) (*disk, error) {
 	d := &disk{committed: make(chan struct{})}
 	backend, report, err := pebblestore.Open(dir, pebblestore.Options{})
 	if err != nil {
@@ -40,7 +39,6 @@ func openDisk(cfg *broker.Config, dir string, pause func()) (*disk, error) {
 		Shards: shards, Clock: store.NewClock(time.Now(), 0),
 		Released: func(shard int, turns uint64) { d.core.Load().Released(shard, turns) },
 	})
-	cfg.Shards, cfg.Store = shards, d.store
 	return d, nil
 }
 

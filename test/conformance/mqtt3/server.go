@@ -17,6 +17,7 @@ import (
 	"midge/internal/engine"
 	"midge/internal/engine/epoll"
 	"midge/internal/engine/gonet"
+	"midge/internal/settings"
 	"midge/internal/store/storetest"
 )
 
@@ -68,7 +69,7 @@ func runAgainst(m *testing.M, address *string, k kind) (code int) {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	s, err := start(config(), k, dir)
+	s, err := start(tuning(), k, dir)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "start the broker:", err)
 		return 1
@@ -94,18 +95,18 @@ type Tuned struct {
 // of Main does not do. It returns the address.
 func Serve(t *testing.T, tuned Tuned) (address string) {
 	t.Helper()
-	cfg := config()
-	cfg.Session.ResponseInformation, cfg.Session.KeepAlive = tuned.ResponseInformation, tuned.KeepAlive
+	core := tuning()
+	core.Session.ResponseInformation, core.Session.KeepAlive = tuned.ResponseInformation, tuned.KeepAlive
 	if tuned.ConnectTimeout != 0 {
-		cfg.Limits.ConnectTimeout = tuned.ConnectTimeout
+		core.Limits.ConnectTimeout = tuned.ConnectTimeout
 	}
 	if tuned.NoRetained {
-		cfg.Limits.RetainedMessages = -1
+		core.Limits.RetainedMessages = 0
 	}
 	if tuned.NoAliases {
-		cfg.Limits.TopicAliases = -1
+		core.Limits.TopicAliases = 0
 	}
-	s, err := start(cfg, kind{}, t.TempDir())
+	s, err := start(core, kind{}, t.TempDir())
 	if err != nil {
 		t.Fatal("start the broker: ", err)
 	}
@@ -117,16 +118,13 @@ func Serve(t *testing.T, tuned Tuned) (address string) {
 	return s.address
 }
 
-// config has the limits that some tests need to reach, or not to reach: an answer
-// may take as long as the machine likes.
-func config() broker.Config {
-	return broker.Config{
-		Limits: broker.Limits{
-			ConnectTimeout: time.Hour,
-			TopicLength:    65_535,
-		},
-		Sys: -1,
-	}
+// tuning are the settings of the server of Main: an answer may take as long as the
+// machine likes, and nothing comes by itself.
+func tuning() settings.Core {
+	core := settings.Default().Core
+	core.Limits.ConnectTimeout = time.Hour
+	core.Sys.Interval = 0
+	return core
 }
 
 // server is a running broker.
@@ -139,8 +137,9 @@ type server struct {
 }
 
 // start starts a broker on a free port. dir is its data directory.
-func start(cfg broker.Config, k kind, dir string) (*server, error) {
+func start(core settings.Core, k kind, dir string) (*server, error) {
 	s := &server{ended: make(chan error, 1)}
+	cfg := broker.Config{Shards: 4, Refusing: broker.MostRefusing}
 	pause := func() {}
 	if k.late {
 		seed := rand.Uint64()
@@ -150,11 +149,12 @@ func start(cfg broker.Config, k kind, dir string) (*server, error) {
 	}
 	if !k.memory {
 		var err error
-		if s.disk, err = openDisk(&cfg, dir, pause); err != nil {
+		if s.disk, err = openDisk(cfg.Shards, dir, pause); err != nil {
 			return nil, err
 		}
+		cfg.Store = s.disk.store
 	}
-	s.core = broker.New(cfg)
+	s.core = broker.New(cfg, core)
 	e, err := listen(k.engine, s.core.Shards())
 	if err != nil {
 		return nil, err

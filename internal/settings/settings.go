@@ -1,0 +1,116 @@
+// Package settings has all settings of a broker in one table: what each does, its
+// default and the reason for it, its range, and what zero means.
+//
+// A value means the same wherever it is read: zero is zero, or what the table
+// says of it. Package config reads values from files, the environment and flags;
+// package app gives those that are its business to the engine and the store, and
+// the Core to package broker.
+package settings
+
+import "time"
+
+// Settings are the settings of one broker. The table in table.go says what each
+// means, its unit and its range.
+type Settings struct {
+	Listen         []string
+	ListenWait     time.Duration
+	AllowAnonymous bool
+
+	Threads    int
+	Shards     int
+	Engine     string
+	DataDir    string
+	Durability string
+
+	DurabilityInterval time.Duration
+
+	Core
+}
+
+// Core are the sections that package broker goes by.
+type Core struct {
+	Limits  Limits
+	Session Session
+	Strict  Strict
+	Sys     Sys
+	Log     Log
+}
+
+// Default returns the settings of a broker of which nothing is set.
+func Default() (s Settings) {
+	for _, row := range All() {
+		row.reset(&s)
+	}
+	return s
+}
+
+// MostShards is the largest number of shards: a set of them is one machine word.
+const MostShards = 64
+
+// What Session.QueueFull, Session.SharedStrategy and Session.SharedQueue may be.
+const (
+	DropOldest = "drop-oldest"
+	RefuseNew  = "refuse-new"
+
+	RoundRobin    = "round-robin"
+	Sticky        = "sticky"
+	LeastInflight = "least-inflight"
+
+	WithGroup  = "group"
+	WithMember = "member"
+)
+
+// Limits bound what clients can make the broker hold.
+type Limits struct {
+	Memory           Size
+	Connections      int
+	ConnectionsPerIP int
+	ConnectTimeout   time.Duration
+	PacketSize       Size
+	ConnectSize      Size
+	PendingBytes     Size
+	MailboxBytes     Size
+	Subscriptions    int
+	TopicLevels      int
+	TopicLength      int
+	TopicAliases     int
+	RetainedMessages int
+	RetainedBytes    Size
+}
+
+// Session bounds and shapes the sessions of clients.
+type Session struct {
+	ReceiveMaximum int
+	Inflight       int
+	QueuedMessages int
+	QueuedBytes    Size
+	StoredMessages int
+	StoredBytes    Size
+	QueueFull      string
+	MaxExpiry      time.Duration
+	KeepAlive      time.Duration
+	SharedStrategy string
+	SharedQueue    string
+
+	ResponseInformation string
+}
+
+// Strict is what the broker refuses although most others take it.
+type Strict struct {
+	ClientIDs       bool
+	TopicCharacters bool
+	KeepAlive       bool
+}
+
+// Sys shapes the topics under $SYS.
+type Sys struct {
+	Interval time.Duration
+}
+
+// Log shapes the log.
+type Log struct {
+	Level       string
+	Format      string
+	Connections bool
+	Banner      string
+}
