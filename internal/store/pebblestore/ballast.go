@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,10 @@ const (
 	otherTables   = 4
 	ballastTables = firstTables + (ballastPieces-1)*otherTables
 	backlogTables = 4
+
+	// partTables is the size of the parts that are compacted one after the other,
+	// so that each needs little room. Guess.
+	partTables = 2
 )
 
 // ballast are these files. Guarded by the mu of state.
@@ -110,13 +115,13 @@ func (b *ballast) size(i int) int64 {
 func (b *ballast) whole() int64 { return ballastTables * b.table }
 
 // give removes one of the files, the last that is there, and reports whether it
-// did. The first stays except during a start.
-func (b *ballast) give(starting bool) bool {
+// did. The first stays if it is kept for a start.
+func (b *ballast) give(first bool) bool {
 	if b == nil {
 		return false
 	}
 	for i := ballastPieces - 1; i >= 0; i-- {
-		if b.there[i] && (i > 0 || starting) {
+		if b.there[i] && (i > 0 || first) {
 			b.there[i] = false
 			return b.fs.Remove(b.name(i)) == nil
 		}
@@ -207,16 +212,23 @@ type keeper struct {
 	compactions *scheduler
 	deletions   *atomic.Int64 // committed
 
+	ctx      context.Context // of compactions
+	cancel   func()
+	underWay chan error // what the compaction of all ends with; nil: none is under way
+
 	complained bool
 	low        bool
 	pause      time.Duration // between compactions
 	next       time.Time     // not before
-	deleted    int64         // deletions at the last one
+	before     int64         // deletions when the disk began to count as full
+	deleted    int64         // deletions when the last one began
 	avail      int64         // room at the last one
 }
 
-// run works until the store closes or fails.
+// run works until the store closes or fails, and waits for Pebble then, which
+// must not close while it compacts.
 func (k *keeper) run() {
+	defer k.end()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -229,8 +241,10 @@ func (k *keeper) run() {
 			return
 		}
 		low, starved := k.d.isLow()
+		if !low && !k.fill() {
+			low = k.lowerIfScarce()
+		}
 		if !low {
-			k.fill()
 			timer.Reset(ballastEvery)
 			continue
 		}
@@ -238,12 +252,13 @@ func (k *keeper) run() {
 			k.low, k.pause = true, compactFirst*k.d.retry
 			k.next = time.Now().Add(k.pause)
 			k.deleted, k.avail = k.deletions.Load(), k.room()
-			k.compactions.hold(true)
+			k.before = k.deleted
+			k.compactions.allow(0)
 		}
 		k.fillFirst()
 		if k.compactIfWorth(starved); k.recovered() {
 			k.low = false
-			k.compactions.hold(false)
+			k.compactions.allow(mostCompactions)
 		}
 		timer.Reset(k.d.retry)
 	}
@@ -318,6 +333,21 @@ func (k *keeper) complain(err error) {
 	k.d.log.Warn("no room for the ballast, which would make room when the disk is full", "bytes", k.d.ballast.whole(), "error", err)
 }
 
+// lowerIfScarce begins the time in which the disk counts as full, if the piece for
+// a start is gone and there is not even as much left as another one takes. It
+// reports whether it did.
+func (k *keeper) lowerIfScarce() bool {
+	b := k.d.ballast
+	room := k.room()
+	k.d.mu.Lock()
+	defer k.d.mu.Unlock()
+	if b.there[0] || room < 0 || room >= otherTables*b.table {
+		return false
+	}
+	k.d.lower(fmt.Errorf("%d bytes are left, and no ballast", room))
+	return true
+}
+
 // compactIfWorth compacts what can be, if that may make room: something was
 // deleted since the last time, there is more room for it, or a compaction has
 // starved, and what is committed may wait for it.
@@ -325,15 +355,18 @@ func (k *keeper) compactIfWorth(starved bool) {
 	if time.Now().Before(k.next) {
 		return
 	}
-	deleted, room := k.deletions.Load(), k.room()
-	if deleted == k.deleted && room <= k.avail+k.avail/2 && !starved {
+	room := k.room()
+	if k.deletions.Load() == k.deleted && room <= k.avail+k.avail/2 && !starved {
 		return
 	}
-	k.deleted, k.avail = deleted, room
+	k.avail = room
 	k.d.setStarved(false)
 	if err := k.compact(); err == nil && !k.starved() {
 		k.pause, k.next = compactFirst*k.d.retry, time.Now().Add(compactAgain*k.d.retry)
 		return
+	}
+	if k.give() {
+		k.pause = compactFirst * k.d.retry
 	}
 	if starved {
 		k.d.setStarved(true)
@@ -347,37 +380,111 @@ func (k *keeper) starved() bool {
 	return starved
 }
 
-// compact compacts everything. It ends early when the store closes or fails.
+// errCrowded ends compactions when one had no room.
+var errCrowded = errors.New("a compaction had no room")
+
+// compact compacts everything, part by part, so that it needs little room at a
+// time. It returns early when a compaction had no room: Pebble would try the
+// same one again, before all others. The next call goes on then, since Pebble
+// panics when one is taken back that it is about to begin. It also returns early
+// when the store closes or fails.
 func (k *keeper) compact() error {
-	k.compactions.hold(false)
-	defer k.compactions.hold(true)
-	ctx, end := context.WithCancel(context.Background())
-	defer end()
-	done := make(chan error, 1)
-	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				k.d.fail(fmt.Errorf("pebble: %v", p)) // it may hold Pebble's locks
-			}
+	select {
+	case <-k.d.crowds:
+	default:
+	}
+	k.compactions.allow(1)
+	defer k.compactions.allow(0)
+	if k.underWay == nil {
+		underWay := make(chan error, 1)
+		k.underWay, k.deleted = underWay, k.deletions.Load()
+		go func() {
+			defer close(underWay)
+			defer func() {
+				if p := recover(); p != nil {
+					k.d.fail(fmt.Errorf("pebble: %v", p)) // it may hold Pebble's locks
+				}
+			}()
+			underWay <- k.compactParts()
 		}()
-		done <- k.db.Compact(ctx, []byte{0}, []byte{0xff, 0xff, 0xff, 0xff}, false)
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-k.d.closed:
-	case <-k.d.failed:
 	}
-	// Pebble must not close meanwhile, and panics when it is about to begin what is
-	// taken back: so nothing begins any more.
+	waits := time.NewTicker(compactFirst * k.d.retry)
+	defer waits.Stop()
+	for {
+		select {
+		case err := <-k.underWay:
+			k.underWay = nil
+			return err
+		case <-waits.C:
+			k.give()
+		case <-k.d.crowds:
+			return errCrowded
+		case <-k.d.closed:
+			return ErrClosed
+		case <-k.d.failed:
+			return k.d.failure()
+		}
+	}
+}
+
+// give gives up a piece of the ballast, that for a start last, where something
+// was removed and compactions lack room for it. It reports whether it did. Most
+// of what the logs held is in tables then, so that a start needs less.
+func (k *keeper) give() bool {
+	return k.deletions.Load() != k.before && k.d.relieveStarved()
+}
+
+// end ends the compaction of all, if one is under way, so that Pebble can close:
+// nothing begins any more that it could be about to begin.
+func (k *keeper) end() {
 	k.compactions.stop()
-	end()
-	select {
-	case <-done:
-		return ErrClosed
-	case <-k.d.failed: // it may never end
-		return k.d.failure()
+	k.cancel()
+	if k.underWay == nil {
+		return
 	}
+	select {
+	case <-k.underWay:
+	case <-k.d.failed: // it may never end
+	}
+}
+
+// compactParts compacts one part of the keys after the other. What was removed
+// last must be in a table for that.
+func (k *keeper) compactParts() error {
+	if err := k.db.Flush(); err != nil {
+		return err
+	}
+	ends, err := k.parts()
+	if err != nil {
+		return err
+	}
+	from := []byte{0}
+	for _, to := range append(ends, []byte{0xff, 0xff, 0xff, 0xff}) {
+		if bytes.Compare(from, to) >= 0 {
+			continue
+		}
+		if err := k.db.Compact(k.ctx, from, to, false); err != nil {
+			return err
+		}
+		from = append(bytes.Clone(to), 0)
+	}
+	return nil
+}
+
+// parts are the last keys of parts of the database, which have as many bytes in
+// the lowest level as partTables tables, or a single file.
+func (k *keeper) parts() (ends [][]byte, err error) {
+	levels, err := k.db.SSTables()
+	if err != nil {
+		return nil, err
+	}
+	var size uint64
+	for _, table := range levels[len(levels)-1] {
+		if size += table.Size; size >= uint64(partTables*k.d.ballast.table) {
+			ends, size = append(ends, table.Largest.UserKey), 0
+		}
+	}
+	return ends, nil
 }
 
 // recovered ends the time in which the disk counts as full, if the ballast is

@@ -15,7 +15,7 @@ type scheduler struct {
 	mu       sync.Mutex // never held in calls of db that take its lock
 	db       pebble.DBForCompaction
 	open     bool
-	held     bool
+	most     int // at a time
 	closed   bool
 	running  int
 	granting bool // a goroutine is in grant
@@ -24,7 +24,7 @@ type scheduler struct {
 }
 
 func newScheduler() *scheduler {
-	s := &scheduler{}
+	s := &scheduler{most: mostCompactions}
 	s.granted = sync.NewCond(&s.mu)
 	return s
 }
@@ -37,10 +37,11 @@ func (s *scheduler) start() {
 	s.grant()
 }
 
-// hold keeps new compactions from beginning, or lets those begin that wait.
-func (s *scheduler) hold(on bool) {
+// allow sets how many compactions run at a time, at most as many as Pebble allows
+// itself. Those that run go on.
+func (s *scheduler) allow(most int) {
 	s.mu.Lock()
-	s.held = on
+	s.most = most
 	s.mu.Unlock()
 	s.grant()
 }
@@ -99,7 +100,7 @@ func (s *scheduler) Done() {
 }
 
 func (s *scheduler) room() bool {
-	return s.open && !s.held && !s.closed && s.db != nil && s.running < s.db.GetAllowedWithoutPermission()
+	return s.open && !s.closed && s.db != nil && s.running < min(s.most, s.db.GetAllowedWithoutPermission())
 }
 
 // grant begins compactions that wait.

@@ -49,6 +49,7 @@ type state struct {
 
 	ballast *ballast      // set before Pebble opens; its piece may be 0
 	lowered chan struct{} // has an item when low has become true
+	crowds  chan struct{} // has an item when a compaction had no room
 
 	mu      sync.Mutex // also held during calls of trouble: one at a time
 	trouble func(error)
@@ -64,7 +65,7 @@ type state struct {
 func newDisk(fs vfs.FS, retry time.Duration, log *slog.Logger, trouble func(error)) *disk {
 	return &disk{FS: fs, state: &state{
 		retry: retry, log: log, trouble: trouble, opening: true,
-		failed: make(chan struct{}), closed: make(chan struct{}), lowered: make(chan struct{}, 1),
+		failed: make(chan struct{}), closed: make(chan struct{}), lowered: make(chan struct{}, 1), crowds: make(chan struct{}, 1),
 	}}
 }
 
@@ -326,11 +327,22 @@ func (d *state) goOn() {
 func (d *state) relieve(err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.shut || !d.ballast.give(d.opening) {
+	if d.shut {
 		return false
 	}
-	d.lower(err)
-	return true
+	given := d.ballast.give(d.opening)
+	if given || d.ballast.missing() > 0 {
+		d.lower(err)
+	}
+	return given
+}
+
+// relieveStarved gives up a piece of the ballast, that for a start last, if
+// compactions starve or Pebble waits for room. It reports whether it did.
+func (d *state) relieveStarved() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return (d.starved || d.waiting > 0) && !d.shut && d.ballast.give(true)
 }
 
 // crowded takes note of a compaction that had no room.
@@ -339,6 +351,15 @@ func (d *state) crowded(err error) {
 	defer d.mu.Unlock()
 	d.starved = true
 	d.lower(err)
+	wake(d.crowds)
+}
+
+// wake puts an item into a channel that holds one.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // lower begins the time in which the disk counts as full, with mu held. The
@@ -349,10 +370,7 @@ func (d *state) lower(err error) {
 	}
 	d.low = true
 	d.tell(room, err)
-	select {
-	case d.lowered <- struct{}{}:
-	default:
-	}
+	wake(d.lowered)
 }
 
 // isLow tells whether the disk counts as full, and whether compactions starve.

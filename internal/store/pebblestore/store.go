@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -58,6 +59,7 @@ func newStore(dir string, db *pebble.DB, compactions *scheduler, d *disk, unlock
 	s.idle = sync.NewCond(&s.mu)
 	go s.committer()
 	k := &keeper{d: d, db: db, compactions: compactions, deletions: &s.deletions}
+	k.ctx, k.cancel = context.WithCancel(context.Background())
 	go func() {
 		defer close(s.kept)
 		k.run()
@@ -225,8 +227,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// stalled is how long Close waits for a commit, or for the keeper, after it has ended all waits for
-// room. Guess.
+// stalled is how long Close waits for a commit, or for the keeper, after it has
+// ended all waits for room. Guess.
 const stalled = 2 * time.Second
 
 // closePebble closes the database. After a failure Pebble is left alone, on a

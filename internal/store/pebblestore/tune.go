@@ -16,6 +16,9 @@ import (
 // off, and checksums in the footers of its tables (TableFormatV6).
 const formatMajorVersion = pebble.FormatTableFormatV6
 
+// mostCompactions run at a time.
+const mostCompactions = 2
+
 // pebbleOptions are Pebble's options for two cores and little memory.
 func pebbleOptions(d *disk, o Options, compactions *scheduler) *pebble.Options {
 	opts := &pebble.Options{
@@ -37,7 +40,7 @@ func pebbleOptions(d *disk, o Options, compactions *scheduler) *pebble.Options {
 		MaxManifestFileSize: int64(o.MemTableBytes),
 		// One compaction as a rule, which leaves a core to the broker, and a
 		// second one when they fall behind.
-		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
+		CompactionConcurrencyRange: func() (int, int) { return 1, mostCompactions },
 		Logger:                     logger{d},
 	}
 	opts.Experimental.FileCacheShards = 2
