@@ -90,7 +90,6 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 	if b.network, err = newNetwork(b.cfg, b.core.Shards(), b.files.lingering, b.log); err != nil || b.disk == nil {
 		return err
 	}
-	b.disk.core.Store(b.core)
 	b.disk.now = b.network.Now
 	if _, err = b.core.Load(b.network.Now()); err != nil {
 		ended, end := context.WithCancel(context.Background())
@@ -118,6 +117,10 @@ func (b *Broker) Run(ctx context.Context) error {
 		go b.disk.measure(running) // not waited for: a disk may hang
 	}
 	b.core.Start(b.network)
+	if b.disk != nil {
+		b.disk.core.Store(b.core)
+		b.core.StoreChanged() // what the store told before
+	}
 	var tending sync.WaitGroup
 	tending.Go(func() { giveBack(running) })
 	tending.Go(func() { keepBudget(running, b.core, b.cfg.Limits.Memory, b.log) })

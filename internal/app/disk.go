@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +22,7 @@ type disk struct {
 	stop    <-chan struct{} // closed when the process is to end
 	backend *pebblestore.Store
 	store   *store.Store
-	core    atomic.Pointer[broker.Broker]
+	core    atomic.Pointer[broker.Broker] // set once it is started, nil before
 	report  pebblestore.Report
 	figures figures
 	now     func() time.Duration // of the engine; set before the store is loaded
@@ -47,7 +48,7 @@ func openDisk(ctx context.Context, cfg *config.Loaded, shards, tables int, log *
 // open opens the directory. salvage tells that the database is known to be
 // damaged.
 func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
-	var kept atomic.Pointer[store.Store]
+	var told told
 	changed := func() {
 		if core := d.core.Load(); core != nil {
 			core.StoreChanged()
@@ -56,9 +57,7 @@ func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 	backend, report, err := pebblestore.Open(d.dir, pebblestore.Options{
 		Log: d.log, Salvage: salvage, Stop: d.stop, MaxOpenFiles: d.tables,
 		Trouble: func(err error) {
-			if s := kept.Load(); s != nil {
-				s.Trouble(err)
-			}
+			told.trouble(err)
 			changed()
 		},
 	})
@@ -72,8 +71,32 @@ func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 		Released: func(shard int, turns uint64) { d.core.Load().Released(shard, turns) },
 		Failed:   changed,
 	})
-	kept.Store(d.store)
+	told.handOver(d.store)
 	return nil
+}
+
+// told is what the backend has told about itself. It may do that before there is
+// a store that takes it.
+type told struct {
+	mu    sync.Mutex
+	err   error
+	store *store.Store
+}
+
+func (t *told) trouble(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err = err; t.store != nil {
+		t.store.Trouble(err)
+	}
+}
+
+// handOver tells the store what was told before, and from now on.
+func (t *told) handOver(s *store.Store) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.store = s
+	s.Trouble(t.err)
 }
 
 // salvage opens the directory anew, with what can be read of the database.

@@ -85,6 +85,55 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestStartWhileFull starts the broker again and again on a disk that counts as full
+// from the first moment on: it knows that, and refuses what must last.
+func TestStartWhileFull(t *testing.T) {
+	dir := partition(t, 64)
+	p := serveIn(t, dir)
+	t.Cleanup(func() { p.Kill() }) // before the file system goes
+	away := connect(t, p, packet.V5, "away", lasting(3600))
+	away.subscribe("full", 1)
+	away.conn.Close()
+	p.signal(syscall.SIGTERM)
+	p.wait(patience)
+
+	ballast, err := filepath.Glob(filepath.Join(dir, "*", "ballast-*"))
+	if err != nil || len(ballast) == 0 {
+		t.Fatalf("no ballast in %s, %v", dir, err)
+	}
+	for _, name := range ballast {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	room := filepath.Join(dir, "room")
+	fill(t, room)
+	info, err := os.Stat(room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const left = 500 << 10 // enough for a start
+	if err := os.Truncate(room, info.Size()-left); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		p = serveIn(t, dir)
+		b := connect(t, p, packet.V5, "b", nil)
+		if code := b.until(packet.QuotaExceeded); code != packet.QuotaExceeded {
+			t.Fatalf("PUBACK with %v on a full disk, want %v\n%s", code, packet.QuotaExceeded, p.Log())
+		}
+		p.Kill()
+	}
+	p = serveIn(t, dir)
+	if err := os.Remove(room); err != nil {
+		t.Fatal(err)
+	}
+	b := connect(t, p, packet.V5, "b", nil)
+	if code := b.until(packet.Success); code != packet.Success {
+		t.Fatalf("PUBACK with %v although there is room again\n%s", code, p.Log())
+	}
+}
+
 // until publishes to the topic full until the answer has a code, for a while,
 // and returns the last.
 func (c *client) until(code packet.ReasonCode) (got packet.ReasonCode) {
