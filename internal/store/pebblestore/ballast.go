@@ -211,6 +211,7 @@ type keeper struct {
 	db          *pebble.DB
 	compactions *scheduler
 	deletions   *atomic.Int64 // committed
+	committing  *atomic.Bool  // a commit is under way
 
 	ctx      context.Context // of compactions
 	cancel   func()
@@ -220,7 +221,6 @@ type keeper struct {
 	low        bool
 	pause      time.Duration // between compactions
 	next       time.Time     // not before
-	before     int64         // deletions when the disk began to count as full
 	deleted    int64         // deletions when the last one began
 	avail      int64         // room at the last one
 }
@@ -251,8 +251,7 @@ func (k *keeper) run() {
 		if !k.low {
 			k.low, k.pause = true, compactFirst*k.d.retry
 			k.next = time.Now().Add(k.pause)
-			k.deleted, k.avail = k.deletions.Load(), k.room()
-			k.before = k.deleted
+			k.avail = k.room()
 			k.compactions.allow(0)
 		}
 		k.fillFirst()
@@ -350,13 +349,13 @@ func (k *keeper) lowerIfScarce() bool {
 
 // compactIfWorth compacts what can be, if that may make room: something was
 // deleted since the last time, there is more room for it, or a compaction has
-// starved, and what is committed may wait for it.
+// starved, or a commit is under way that may wait for one.
 func (k *keeper) compactIfWorth(starved bool) {
 	if time.Now().Before(k.next) {
 		return
 	}
 	room := k.room()
-	if k.deletions.Load() == k.deleted && room <= k.avail+k.avail/2 && !starved {
+	if k.deletions.Load() == k.deleted && room <= k.avail+k.avail/2 && !starved && !k.committing.Load() {
 		return
 	}
 	k.avail = room
@@ -428,10 +427,10 @@ func (k *keeper) compact() error {
 }
 
 // give gives up a piece of the ballast, that for a start last, where something
-// was removed and compactions lack room for it. It reports whether it did. Most
+// was removed since the start and compactions lack room for it. It reports whether it did. Most
 // of what the logs held is in tables then, so that a start needs less.
 func (k *keeper) give() bool {
-	return k.deletions.Load() != k.before && k.d.relieveStarved()
+	return k.deletions.Load() > 0 && k.d.relieveStarved()
 }
 
 // end ends the compaction of all, if one is under way, so that Pebble can close:

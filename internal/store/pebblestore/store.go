@@ -36,7 +36,8 @@ type Store struct {
 	syncs   atomic.Int64
 	lasted  atomic.Int64 // the last commit with sync, in nanoseconds
 
-	deletions atomic.Int64 // committed
+	deletions  atomic.Int64 // committed
+	committing atomic.Bool  // Pebble commits a batch
 
 	aside sync.Mutex    // one SetAside at a time
 	kept  chan struct{} // closed when the keeper of the ballast has ended
@@ -58,7 +59,7 @@ func newStore(dir string, db *pebble.DB, compactions *scheduler, d *disk, unlock
 	}
 	s.idle = sync.NewCond(&s.mu)
 	go s.committer()
-	k := &keeper{d: d, db: db, compactions: compactions, deletions: &s.deletions}
+	k := &keeper{d: d, db: db, compactions: compactions, deletions: &s.deletions, committing: &s.committing}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	go func() {
 		defer close(s.kept)
@@ -79,6 +80,8 @@ func (s *Store) committer() {
 // commitBatch commits the batch. Pebble panics where it knows no way on, as
 // when it cannot begin a new log.
 func (s *Store) commitBatch(o *pebble.WriteOptions) (err error) {
+	s.committing.Store(true)
+	defer s.committing.Store(false)
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("pebble: %v", p)
