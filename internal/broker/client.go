@@ -25,8 +25,9 @@ type client struct {
 // rare is what few clients have.
 type rare struct {
 	will   *will
-	bridge bool // see setBridge
-	shared int  // shared subscriptions
+	who    *identity
+	shared uint32 // shared subscriptions
+	bridge bool   // see setBridge
 	consumer
 }
 
@@ -57,6 +58,14 @@ func (cl *client) will() *will {
 		return nil
 	}
 	return cl.rare.will
+}
+
+// identity is who the client is, nil if it may do everything.
+func (cl *client) identity() *identity {
+	if cl.rare == nil {
+		return nil
+	}
+	return cl.rare.who
 }
 
 // shares tells whether the client has shared subscriptions.

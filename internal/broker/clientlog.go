@@ -161,6 +161,16 @@ func (s *shard) logConnection(what, id string, attrs ...slog.Attr) {
 	l.log.LogAttrs(context.Background(), l.connectionLevel(), what, append([]slog.Attr{slog.String("client", id)}, attrs...)...)
 }
 
+// logConnect writes the line for a client that comes.
+func (s *shard) logConnect(c *conn, who *identity, present bool) {
+	attrs := append(make([]slog.Attr, 0, 5), slog.String("remote", remoteText(c.net.Remote())), slog.String("version", c.version.String()),
+		slog.Bool("session_present", present), slog.Int("keep_alive", int(c.keepAlive)))
+	if who != nil && who.principal != "" {
+		attrs = append(attrs, slog.String("principal", who.principal))
+	}
+	s.logConnection(clientConnects, c.client.id, attrs...)
+}
+
 // logEnd writes a line for debugging about a connection that ends before it is a
 // client's.
 func (s *shard) logEnd(c *conn, why string) {

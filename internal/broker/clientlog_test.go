@@ -25,7 +25,7 @@ func logged(t *testing.T, cfg setup) (*world, *bytes.Buffer) {
 // clause.
 func TestLogSaysWhatHappensToClients(t *testing.T) {
 	type want []string
-	deny := func(c *setup) { c.Access = denying{} }
+	deny := func(c *setup) { c.Authenticator = denying{} }
 	slow := func(c *setup) { c.Limits.PendingBytes = 4096 }
 	few := func(c *setup) {
 		c.Limits.Connections, c.Limits.Subscriptions, c.Limits.TopicLevels, c.Limits.RetainedMessages = 2, 1, 3, 1
@@ -169,14 +169,16 @@ func connectOf(id string) []byte {
 // denying has rights for nobody named "no", and none for "secret".
 type denying struct{}
 
-func (denying) Connect(r Request, _ func(packet.ReasonCode)) (packet.ReasonCode, bool) {
+func (d denying) Connect(r Request, done func(Verdict)) {
 	if r.ClientID == "no" {
-		return packet.NotAuthorized, true
+		done(Verdict{Code: packet.NotAuthorized})
+		return
 	}
-	return packet.Success, true
+	done(Verdict{Principal: "someone", Permissions: d})
 }
-func (denying) Publish(_ string, topic []byte) bool    { return string(topic) != "secret" }
-func (denying) Subscribe(_ string, filter string) bool { return filter != "secret" }
+func (denying) Publish(topic []byte, _ packet.QoS, _ bool) bool { return string(topic) != "secret" }
+func (denying) Subscribe(filter string) bool                    { return filter != "secret" }
+func (denying) Receive([]byte) bool                             { return true }
 
 // TestDebugSaysEachEnd ends connections in every way, before and after CONNECT:
 // for each there is one line with the reason, with and without lines for clients
@@ -218,7 +220,7 @@ func TestDebugSaysEachEnd(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/client=%t/quiet=%t", tt.name, tt.client, quiet), func(t *testing.T) {
 				lines := &bytes.Buffer{}
 				w := newWorld(t, quietly(1, func(c *setup) {
-					c.Log.Connections, c.Access = !quiet, denying{}
+					c.Log.Connections, c.Authenticator = !quiet, denying{}
 					c.Logger = slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
 				}))
 				var p *peer

@@ -13,11 +13,11 @@ type Config struct {
 	// and costs no more descriptors; what is over is closed at once.
 	Refusing int
 
-	Version string       // what $SYS/broker/version says
-	Store   Store        // nil keeps everything in memory
-	Disk    func() Disk  // figures of where the Store keeps it; nil: there are none
-	Access  Access       // nil allows everything
-	Logger  *slog.Logger // nil logs nothing
+	Version       string        // what $SYS/broker/version says
+	Store         Store         // nil keeps everything in memory
+	Disk          func() Disk   // figures of where the Store keeps it; nil: there are none
+	Authenticator Authenticator // nil: everybody may do everything
+	Logger        *slog.Logger  // nil logs nothing
 }
 
 // MostRefusing is Config.Refusing where there are descriptors enough.
@@ -32,9 +32,6 @@ type Disk struct {
 
 // orNone replaces what is nil by what does nothing.
 func (c Config) orNone() Config {
-	if c.Access == nil {
-		c.Access = allowAll{}
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

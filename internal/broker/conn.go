@@ -45,7 +45,7 @@ const (
 type waits uint8
 
 const (
-	forAnswer  waits = 1 << iota // CONNECT has no answer: Access thinks, or CONNACK waits for the disk; nothing is sent either
+	forAnswer  waits = 1 << iota // CONNECT has no answer; nothing is sent either. See connecting
 	forRoom                      // a publisher, for mailboxes or the disk; see shard.stall
 	forTurn                      // it has used up its work in this turn; see turnWork
 	forWalk                      // it is owed retained messages; see walker
@@ -88,25 +88,22 @@ func (s *shard) most(c *conn) int {
 // patience is how long the client may be silent (MQTT-3.1.2-22); 0: for ever.
 func (c *conn) patience() time.Duration { return time.Duration(c.keepAlive) * time.Second * 3 / 2 }
 
-// joining is a connection whose CONNECT waits: for its turn (see contest), for
-// Access, or for a hearing.
-type joining struct {
-	id       string            // the client's
-	assigned string            // the same if it gets it from us, otherwise ""
-	queued   bool              // it waits for its turn
-	asked    bool              // Access has been asked
-	answered bool              // Access has answered:
-	code     packet.ReasonCode // this
-	heard    *conn             // the connection to take over from, once it was heard out
-}
-
 // connOf finds what Open made for a network connection.
 func connOf(n engine.Conn) *conn { return n.Attached().(*conn) }
 
 // Open implements engine.Shard.
 func (s *shard) Open(n engine.Conn) {
 	s.tell()
-	c, moved := n.Attached().(*conn)
+	var c *conn
+	var j *connecting // its CONNECT, if that was read elsewhere
+	switch attached := n.Attached().(type) {
+	case *conn:
+		c = attached
+	case *connecting:
+		j, c = attached, attached.c
+		n.Attach(c)
+	}
+	moved := c != nil
 	if !moved {
 		c = &conn{}
 		c.timer.owner = c
@@ -120,6 +117,10 @@ func (s *shard) Open(n engine.Conn) {
 	s.count.Connections++
 	s.charge(connBytes)
 	s.unconnected[c] = struct{}{}
+	if j != nil {
+		s.joining[c] = j
+		s.proceed(c)
+	}
 	if moved {
 		return
 	}
@@ -195,6 +196,10 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 		s.intact, s.first = true, b[used]
 		limit := s.settings.packetSize
 		if c.client == nil {
+			if s.joining[c] != nil { // it has sent more, which we don't pile up
+				s.pause(c, forAnswer)
+				break
+			}
 			if packet.TypeOf(b[used]) != packet.CONNECT {
 				s.fault(c, &packet.Fault{Code: packet.ProtocolError, Clause: "v5/MQTT-3.1.0-1", Detail: "the first packet is not CONNECT"})
 				return len(b)
@@ -233,6 +238,9 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 		s.count.PacketsReceived++
 		s.count.BytesReceived += uint64(size)
 		c.hear(s.now)
+		if c.client == nil { // CONNECT waits, or was refused
+			break
+		}
 		if s.overdue(c) {
 			return len(b)
 		}
@@ -384,12 +392,13 @@ func (s *shard) expireUnconnected(c *conn) {
 	j := s.joining[c]
 	switch {
 	case j != nil && j.queued:
-		s.goOn(c, j)
+		s.endWait(j)
 	case c.passage != entered:
 		s.closeUnanswered(c)
 	case j != nil:
 		s.count.ConnectTimeouts++
-		s.refuseLater(c, j, "nobody has decided within limits.connect_timeout whether it may connect")
+		s.reread(j)
+		s.refuse(c, packet.ServerUnavailable, "nobody has decided within limits.connect_timeout whether it may connect")
 	default:
 		s.count.ConnectTimeouts++
 		s.note(c, slog.LevelInfo, clientRefused, "", packet.MaximumConnectTime, "no complete CONNECT within limits.connect_timeout", "")

@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
 	"midge/internal/packet"
-	"midge/internal/session"
 )
 
 // shardOf is the shard where a session lives.
@@ -20,88 +18,6 @@ func shardOf(clientID []byte, shards int) int {
 	h.Write(clientID)
 	sum := h.Sum64()
 	return int((sum ^ sum>>32) % uint64(shards))
-}
-
-// join runs a CONNECT (MQTT 5.0 section 3.1.4). It reports false if the packet
-// is to be offered again: the connection moves to the shard of its client id,
-// it waits for its turn (see contest), Access is thinking, or the connection that
-// it takes over from is heard out.
-func (s *shard) join(c *conn, first byte, body []byte) (done bool) {
-	p := &s.connect
-	err := p.Decode(first, body)
-	c.version = p.Version
-	if err != nil {
-		s.fault(c, err)
-		return true
-	}
-	if s.refused(c) {
-		return true
-	}
-	j := s.joining[c]
-	if j == nil && s.refuseForMemory(c) {
-		return true
-	}
-	var assigned string
-	if len(p.ClientID) == 0 {
-		if assigned = s.assign(); j != nil {
-			assigned = j.assigned
-		}
-		p.ClientID = []byte(assigned)
-	}
-	if to := shardOf(p.ClientID, len(s.b.shards)); to != s.index {
-		s.giveAway(c, to)
-		return false
-	}
-	if err := s.checkConnect(p); err != nil {
-		s.fault(c, err)
-		return true
-	}
-	id := string(p.ClientID)
-	if s.cantAnswer(p, assigned) {
-		s.count.RefusedSize++
-		s.note(c, slog.LevelWarn, clientRefused, id, packet.PacketTooLarge, "its Maximum Packet Size is too small for CONNACK", "v5/MQTT-3.1.2-24")
-		s.close(c, "Maximum Packet Size is too small for CONNACK")
-		return true
-	}
-	if j == nil {
-		if wait := s.wait(id); wait > 0 {
-			s.holdBack(c, id, assigned, wait)
-			return false
-		}
-	} else if j.queued {
-		s.pause(c, forAnswer) // it has sent more, which we don't pile up
-		return false
-	}
-	var code packet.ReasonCode
-	switch {
-	case s.cantPromise(p, id):
-		code = packet.ServerUnavailable
-		if p.Version == packet.V5 {
-			code = packet.QuotaExceeded
-		}
-		s.count.RefusedStore++
-		s.refuse(c, code, "the disk is full or has failed")
-		return true
-	case j == nil || !j.asked:
-		var now bool
-		if code, now = s.ask(c, p, id, assigned); !now {
-			return false
-		}
-	case !j.answered:
-		return false
-	default:
-		code = j.code
-	}
-	if code.Failed() {
-		s.count.RefusedAccess++
-		s.refuse(c, code, "access was denied")
-		return true
-	}
-	if s.hearOut(c, id, assigned, code) {
-		return false
-	}
-	s.admit(c, p, id, assigned)
-	return true
 }
 
 // assign makes a client id (MQTT-3.1.3-6) of this shard, so that the connection
@@ -115,16 +31,7 @@ func (s *shard) assign() string {
 	}
 }
 
-// giveAway moves a connection to another shard, before CONNECT is answered.
-func (s *shard) giveAway(c *conn, to int) {
-	s.intact = false
-	delete(s.unconnected, c)
-	s.timers.stop(&c.timer)
-	s.count.Connections--
-	c.net.Move(to)
-}
-
-// checkConnect looks at what a CONNECT asks for beyond its form.
+// checkConnect looks at what a CONNECT asks for beyond its form, whoever it is.
 func (s *shard) checkConnect(p *packet.Connect) error {
 	if p.Properties.Has(packet.PropAuthMethod) {
 		return fault(p.Version, packet.BadAuthenticationMethod, "MQTT-4.12.0-1", "", "authentication method is not known")
@@ -140,11 +47,7 @@ func (s *shard) checkConnect(p *packet.Connect) error {
 		s.count.RefusedTopics++
 		return fault(p.Version, packet.TopicNameInvalid, "3.1.3.3", "3.1.3.2", "will topic: "+err.Error())
 	}
-	switch {
-	case reserved(w.Topic, string(p.ClientID)), !s.b.cfg.Access.Publish(string(p.ClientID), w.Topic):
-		s.count.RefusedAccess++
-		return fault(p.Version, packet.NotAuthorized, "3.1.3.3", "3.1.3.2", "will topic is not for this client")
-	case w.Retain && !s.settings.retains && p.Version == packet.V5:
+	if w.Retain && !s.settings.retains && p.Version == packet.V5 {
 		return fault(p.Version, packet.RetainNotSupported, "MQTT-3.2.2-13", "", "will with RETAIN although retained messages are off")
 	}
 	return nil
@@ -164,26 +67,6 @@ func (s *shard) checkStrict(p *packet.Connect) error {
 		}
 	}
 	return nil
-}
-
-// ask asks Access. now is false while it thinks; the connection is paused until
-// then, and CONNECT offered again.
-func (s *shard) ask(c *conn, p *packet.Connect, id, assigned string) (code packet.ReasonCode, now bool) {
-	r := Request{ClientID: id, UserName: p.UserName, Password: p.Password, Remote: c.net.Remote()}
-	code, now = s.b.cfg.Access.Connect(r, func(code packet.ReasonCode) {
-		s.b.runner.Post(s.index, func() {
-			s.tell()
-			if j := s.joining[c]; j != nil {
-				j.answered, j.code = true, code
-				s.resume(c, forAnswer)
-			}
-		})
-	})
-	if !now {
-		s.joining[c] = &joining{id: id, assigned: assigned, asked: true}
-		s.pause(c, forAnswer)
-	}
-	return code, now
 }
 
 // cantPromise tells that CONNECT asks for something durable while nothing gets
@@ -214,86 +97,12 @@ func (s *shard) goesOn(cl *client, p *packet.Connect) bool {
 	return cl.kept && !over && !p.CleanStart && !p.HasWill && cl.will() == nil && s.expiryOf(p) == cl.expiry
 }
 
-// admit accepts a connection: it takes over from an older one, resumes or
-// begins the session, and answers, once what it promises is on disk.
-func (s *shard) admit(c *conn, p *packet.Connect, id, assigned string) {
-	s.intact = false
-	s.work += setupWork
-	wait := s.mustWait(p, id)
-	if old := s.clients[id]; old != nil && old.conn != nil {
-		s.takenOver(id)
-		s.end(old.conn, packet.SessionTakenOver, "another connection uses the client id") // MQTT-3.1.4-3
-	}
-	if cl := s.clients[id]; cl != nil && cl.away != nil {
-		s.timers.stop(&cl.away.timer)
-		cl.away.expire(s) // what is due by now comes first, whenever the wheel turns
-	}
-	cl := s.clients[id]
-	if cl != nil && p.CleanStart {
-		s.endSession(cl) // MQTT-3.1.2-4
-		cl = nil
-	}
-	present := cl != nil
-	if present {
-		s.back(cl)
-		s.count.Disconnected--
-	} else {
-		cl = &client{id: id, session: session.New(&s.session, s.numberFor(p))}
-		s.clients[id] = cl
-	}
-	expiry := s.expiryOf(p)
-	cl.expiry = expiry
-	s.writeSession(cl, 0)
-	s.setWill(cl, newWill(p, id)) // MQTT-3.1.3-9
-	cl.setBridge(p.Bridge && p.Version != packet.V5)
-	cl.conn, c.client = c, cl
-	link := session.NewLink(p, &s.session)
-	c.apart = link.Apart()
-	delete(s.joining, c)
-	s.connected(c)
-	s.count.Connects++
-	s.count.Connected++
-	s.timers.stop(&c.timer)
-
-	answer, keepAlive := s.connack(s.out[:0], p, assigned, present)
-	c.keepAlive = uint16(keepAlive / time.Second)
-	if !wait {
-		s.welcome(c, link, answer)
-	} else {
-		s.pause(c, forAnswer)
-		later := slices.Clone(answer)
-		s.promise(promise{c: c, then: func() {
-			cl.kept = cl.stored()
-			s.resume(c, forAnswer)
-			s.welcome(c, link, later)
-		}})
-	}
-	if s.logsConnections() {
-		s.logConnection(clientConnects, id, slog.String("remote", remoteText(c.net.Remote())), slog.String("version", c.version.String()),
-			slog.Bool("session_present", present), slog.Int("keep_alive", int(c.keepAlive)))
-	}
-}
-
 // numberFor is the place in the store of the new session that a CONNECT begins.
 func (s *shard) numberFor(p *packet.Connect) uint64 {
 	if s.b.cfg.Store == nil || s.expiryOf(p) == 0 {
 		return 0
 	}
 	return s.b.cfg.Store.NextSession()
-}
-
-// welcome sends CONNACK, and what the session has for the client.
-func (s *shard) welcome(c *conn, link *session.Link, answer []byte) {
-	cl := c.client
-	cl.session.Attach(link)
-	s.setOnline(cl, true)
-	s.send(c, answer)
-	c.hear(s.now)
-	if c.keepAlive > 0 {
-		s.timers.start(&c.timer, s.now+c.patience())
-	}
-	out, dropped := cl.session.Resume(s.out[:0], s.roomFor(c), s.now)
-	s.pumped(c, out, dropped)
 }
 
 // connected takes c out of the connections before CONNECT. After a storm it
@@ -396,15 +205,6 @@ func (s *shard) connackProperties(p *packet.Connect, assigned string, ack *packe
 // closes.
 func (s *shard) refuse(c *conn, code packet.ReasonCode, reason string) {
 	s.refuseFor(c, code, reason, "")
-}
-
-// refuseLater refuses a CONNECT that was read before, and is not in s.connect
-// any more.
-func (s *shard) refuseLater(c *conn, j *joining, reason string) {
-	s.note(c, slog.LevelWarn, clientRefused, j.id, packet.ServerUnavailable, reason, "")
-	ack := packet.Connack{Code: packet.ServerUnavailable}
-	s.send(c, ack.Append(s.out[:0], c.version))
-	s.close(c, reason)
 }
 
 // refuseFor is refuse with the clause of the standard that asks for it, "" for

@@ -157,12 +157,12 @@ func TestContestGivenUp(t *testing.T) {
 	}
 }
 
-// TestContestWithAccess proves that who waits is not asked for its password
+// TestContestWithAuthenticator proves that who waits is not asked for its password
 // before its turn, and is afterwards.
-func TestContestWithAccess(t *testing.T) {
-	access := &lateAccess{}
+func TestContestWithAuthenticator(t *testing.T) {
+	access := &lateAuthenticator{}
 	cfg := quietConfig
-	cfg.Access = access
+	cfg.Authenticator = access
 	w := newWorld(t, cfg)
 	frame := (&packet.Connect{Version: packet.V5, ClientID: []byte("id"), CleanStart: true}).Append(nil)
 	for range 2 {
@@ -173,12 +173,12 @@ func TestContestWithAccess(t *testing.T) {
 	p := w.dial(packet.V5)
 	p.bytes(frame)
 	if n := access.answer(packet.Success); n != 0 {
-		t.Errorf("Access is asked %d times before the turn", n)
+		t.Errorf("the Authenticator is asked %d times before the turn", n)
 	}
 	w.pass(firstWait + 2*tick)
 	p.quiet()
 	if n := access.answer(packet.Success); n != 1 {
-		t.Errorf("Access is asked %d times", n)
+		t.Errorf("the Authenticator is asked %d times", n)
 	}
 	w.turn()
 	if body := p.next(packet.CONNACK); len(body) < 2 || body[1] != 0 {

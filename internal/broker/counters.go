@@ -43,6 +43,7 @@ type Counters struct {
 	DroppedSize    uint64
 	DroppedMailbox uint64
 	DroppedGroup   uint64
+	DroppedRight   uint64
 	DroppedDamaged uint64
 	DroppedMemory  uint64
 
@@ -125,6 +126,7 @@ var counterTable = []counter{
 	{"publish/messages/dropped/size", "messages larger than the receiver takes (its Maximum Packet Size)", dropped, func(c *Counters) *uint64 { return &c.DroppedSize }},
 	{"publish/messages/dropped/mailbox", "QoS 0 messages for a shard that was far over its limit: `limits.mailbox_bytes`", dropped, func(c *Counters) *uint64 { return &c.DroppedMailbox }},
 	{"publish/messages/dropped/group", "messages for a shared subscription without a member to take them", dropped, func(c *Counters) *uint64 { return &c.DroppedGroup }},
+	{"publish/messages/dropped/right", "messages for a shared subscription none of whose members may receive them", dropped, func(c *Counters) *uint64 { return &c.DroppedRight }},
 	{"publish/messages/dropped/damaged", "stored messages that could not be read", dropped, func(c *Counters) *uint64 { return &c.DroppedDamaged }},
 	{"publish/messages/dropped/memory", "QoS 0 messages for clients that were behind, and others that would have waited in memory, while it was short: `limits.memory`", dropped, func(c *Counters) *uint64 { return &c.DroppedMemory }},
 	{"publish/messages/away", "QoS 0 messages for clients that were away: nobody promised them", total, func(c *Counters) *uint64 { return &c.DroppedAway }},

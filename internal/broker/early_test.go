@@ -18,7 +18,7 @@ type lateWorld struct {
 	*world
 	st      *store.Store
 	backend *breakable
-	access  *lateAccess // nil: everybody may connect
+	access  *lateAuthenticator // nil: everybody may connect
 }
 
 // breakable is a backend that can fail for good.
@@ -39,8 +39,8 @@ func newLateWorld(t testing.TB, access bool, interval time.Duration) *lateWorld 
 	l := &lateWorld{backend: &breakable{Backend: memstore.New()}}
 	cfg := quietly(2)
 	if access {
-		l.access = &lateAccess{}
-		cfg.Access = l.access
+		l.access = &lateAuthenticator{}
+		cfg.Authenticator = l.access
 	}
 	stored := store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0), Interval: interval}
 	l.world, l.st = storedWorld(t, l.backend, cfg, stored, 0, false)

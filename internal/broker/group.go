@@ -38,6 +38,7 @@ type group struct {
 type member struct {
 	client  *client // only its shard looks into it, but for:
 	state   *consumer
+	who     *identity
 	shard   int
 	qos     packet.QoS
 	id      uint32 // subscription identifier, 0 for none
@@ -166,6 +167,7 @@ const (
 	toAway   // a member that is not connected; the message waits with it
 	toQueue  // the group
 	tooLarge // all that are connected take only smaller ones
+	noRight  // nobody may receive it
 )
 
 // pick chooses who gets a message. Members that are connected and have room come
@@ -180,7 +182,7 @@ func (g *group) pick(m *message.Message, from origin, by strategy) (to member, c
 		return to, toQueue
 	}
 	share := g.share(from)
-	best, full, refused := -1, -1, false
+	best, full, large, barred := -1, -1, false, false
 	for i := range g.members {
 		at := g.after(i, by)
 		m2 := &g.members[at]
@@ -188,8 +190,11 @@ func (g *group) pick(m *message.Message, from origin, by strategy) (to member, c
 		switch {
 		case !m2.online() || from == delayed && qos == 0:
 			continue
+		case !m2.who.mayReceive(m.Topic):
+			barred = true
+			continue
 		case !m2.takes(m):
-			refused = true
+			large = true
 			continue
 		case qos > 0 && m2.state.load.Load() >= min(m2.state.window.Load(), share):
 			if full < 0 || by == leastInflight && g.less(at, full) {
@@ -208,8 +213,8 @@ func (g *group) pick(m *message.Message, from origin, by strategy) (to member, c
 	switch {
 	case best >= 0:
 		c = toMember
-	case full < 0 && m.QoS > 0 && (refused || !queues && from != delayed):
-		if best, c = g.away(by), toAway; best < 0 {
+	case full < 0 && m.QoS > 0 && (large || barred || !queues && from != delayed):
+		if best, c = g.away(m.Topic, by), toAway; best < 0 {
 			c = toNobody
 		}
 	case queues:
@@ -217,8 +222,12 @@ func (g *group) pick(m *message.Message, from origin, by strategy) (to member, c
 		return to, toQueue
 	}
 	if best < 0 {
-		if refused && full < 0 {
+		switch {
+		case full >= 0:
+		case large:
 			c = tooLarge
+		case barred:
+			c = noRight
 		}
 		return to, c
 	}
@@ -241,9 +250,10 @@ func (g *group) draining() bool {
 
 // away is a member that is not connected and with which a message can wait, -1
 // if there is none.
-func (g *group) away(by strategy) int {
+func (g *group) away(topic []byte, by strategy) int {
 	for i := range g.members {
-		if at := g.after(i, by); g.members[at].qos > 0 && !g.members[at].online() {
+		at := g.after(i, by)
+		if m := &g.members[at]; m.qos > 0 && !m.online() && m.who.mayReceive(topic) {
 			return at
 		}
 	}
@@ -272,6 +282,8 @@ func (s *shard) routeGroup(g *group, m *message.Message, kept **message.Message,
 		s.deposit(g, m, key)
 	case tooLarge:
 		s.count.DroppedSize++
+	case noRight:
+		s.count.DroppedRight++
 	default:
 		s.count.DroppedGroup++
 	}
@@ -305,7 +317,7 @@ func (s *shard) deliverMember(l *letter, m *message.Message) {
 		c.rare.load.Add(-1)
 	}
 	to, ok := g.member(c)
-	if !ok || !to.online() && !l.away || to.online() && !to.takes(m) {
+	if !ok || !to.online() && !l.away || to.online() && !to.takes(m) || !to.who.mayReceive(m.Topic) {
 		s.routeGroup(g, m, &l.kept, again, l.key)
 		return
 	}

@@ -246,6 +246,9 @@ func (s *shard) dealOut(q *queue, left *int) dealt {
 		case tooLarge:
 			s.count.DroppedSize++
 			s.discard(q)
+		case noRight:
+			s.count.DroppedRight++
+			s.discard(q)
 		default:
 			if asked {
 				return dealDone

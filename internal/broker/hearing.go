@@ -2,8 +2,6 @@ package broker
 
 import (
 	"time"
-
-	"midge/internal/packet"
 )
 
 // A client that publishes, disconnects and comes back at once is there twice for
@@ -24,22 +22,13 @@ type hearing struct {
 const hearingTime = time.Second
 
 // hearOut begins a hearing of the connection that has the client id now, if
-// there is one that c has not waited for. It reports whether c must wait;
-// CONNECT is offered again then.
-func (s *shard) hearOut(c *conn, id, assigned string, code packet.ReasonCode) (wait bool) {
-	cl := s.clients[id]
-	if cl == nil || cl.conn == nil {
+// there is one that j has not waited for. It reports whether j must wait.
+func (s *shard) hearOut(j *connecting) (wait bool) {
+	cl := s.clients[j.id]
+	if cl == nil || cl.conn == nil || cl.conn == j.heard {
 		return false
 	}
-	j := s.joining[c]
-	if j == nil {
-		j = &joining{id: id, assigned: assigned}
-		s.joining[c] = j
-	}
-	j.asked, j.answered, j.code = true, true, code
-	if j.heard == cl.conn {
-		return false
-	}
+	c := s.park(j).c
 	h := s.hearings[cl.conn]
 	if h == nil {
 		h = &hearing{old: cl.conn}
@@ -67,7 +56,7 @@ func (h *hearing) expire(s *shard) {
 	for _, c := range h.waiting {
 		if j := s.joining[c]; j != nil {
 			j.heard = h.old
-			s.resume(c, forAnswer)
+			s.proceed(c)
 		}
 	}
 }

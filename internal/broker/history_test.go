@@ -104,26 +104,27 @@ func (h *history) WithAttrs([]slog.Attr) slog.Handler { return h }
 // WithGroup implements slog.Handler.
 func (h *history) WithGroup(string) slog.Handler { return h }
 
-// oftenLate is an Access that answers some late.
+// oftenLate is an Authenticator that answers some late.
 type oftenLate struct {
-	lateAccess
+	lateAuthenticator
 	late func() bool
 }
 
-// Connect implements Access.
-func (a *oftenLate) Connect(r Request, answer func(packet.ReasonCode)) (packet.ReasonCode, bool) {
+// Connect implements Authenticator.
+func (a *oftenLate) Connect(r Request, done func(Verdict)) {
 	if !a.late() {
-		return packet.Success, true
+		done(Verdict{})
+		return
 	}
-	return a.lateAccess.Connect(r, answer)
+	a.lateAuthenticator.Connect(r, done)
 }
 
 // first answers the one that waits longest.
 func (a *oftenLate) first() {
 	if len(a.asked) > 0 {
-		answer := a.asked[0]
+		done := a.asked[0]
 		a.asked = a.asked[1:]
-		answer(packet.Success)
+		done(Verdict{})
 	}
 }
 
@@ -134,7 +135,7 @@ func (h *history) begin() {
 	h.access = &oftenLate{late: func() bool { return h.kind.late && h.rand.IntN(2) == 0 }}
 	shards := 1 + h.rand.IntN(4)
 	cfg := quietly(shards)
-	cfg.Logger, cfg.Access = slog.New(h), h.access
+	cfg.Logger, cfg.Authenticator = slog.New(h), h.access
 	cfg.Session.Inflight = 1 + h.rand.IntN(4)
 	cfg.Limits.PendingBytes, cfg.Limits.ConnectTimeout = settings.Size(h.kind.pending), time.Hour
 	if h.kind.retained > 0 {

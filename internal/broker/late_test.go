@@ -6,30 +6,27 @@ import (
 	"midge/internal/packet"
 )
 
-// lateAccess is an Access that allows everything, and answers CONNECT when a
-// test says so.
-type lateAccess struct {
-	allowAll
+// lateAuthenticator lets everybody do everything, and answers when a test says so.
+type lateAuthenticator struct {
 	mu    sync.Mutex
-	asked []func(packet.ReasonCode)
+	asked []func(Verdict)
 }
 
-// Connect implements Access.
-func (a *lateAccess) Connect(_ Request, answer func(packet.ReasonCode)) (code packet.ReasonCode, now bool) {
+// Connect implements Authenticator.
+func (a *lateAuthenticator) Connect(_ Request, done func(Verdict)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.asked = append(a.asked, answer)
-	return 0, false
+	a.asked = append(a.asked, done)
 }
 
 // answer answers all that wait, and tells how many that were.
-func (a *lateAccess) answer(code packet.ReasonCode) (n int) {
+func (a *lateAuthenticator) answer(code packet.ReasonCode) (n int) {
 	a.mu.Lock()
 	asked := a.asked
 	a.asked = nil
 	a.mu.Unlock()
-	for _, f := range asked {
-		f(code)
+	for _, done := range asked {
+		done(Verdict{Code: code})
 	}
 	return len(asked)
 }

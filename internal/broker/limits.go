@@ -108,8 +108,8 @@ func (s *shard) closeUnanswered(c *conn) {
 	s.close(c, "refused")
 }
 
-// refused answers the CONNECT of a connection that was not let in.
-func (s *shard) refused(c *conn) bool {
+// turnedAway answers the CONNECT of a connection that was not let in.
+func (s *shard) turnedAway(c *conn) bool {
 	switch {
 	case c.passage != entered:
 		s.refuse(c, packet.QuotaExceeded, c.passage.reason())

@@ -84,7 +84,7 @@ func TestOverLimit(t *testing.T) {
 func TestRefusedLate(t *testing.T) {
 	for v, want := range map[packet.Version]byte{packet.V31: 3, packet.V311: 3, packet.V5: byte(packet.ServerUnavailable)} {
 		cfg := quietConfig
-		cfg.Access = &lateAccess{}
+		cfg.Authenticator = &lateAuthenticator{}
 		w := newWorld(t, cfg)
 		send := func() *peer {
 			p := w.dial(v)

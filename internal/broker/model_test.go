@@ -125,7 +125,7 @@ type kind struct {
 	retained int  // Limits.RetainedMessages, 0: as many as come
 	large    bool // some messages are as large as packets may be
 	slow     bool // some clients read slowly
-	late     bool // Access answers late
+	late     bool // the Authenticator answers late
 	rows     bool // messages come in rows, and are acknowledged late, many at a time
 }
 

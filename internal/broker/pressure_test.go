@@ -60,26 +60,21 @@ func TestFullMailbox(t *testing.T) {
 	}
 }
 
-// slowAccess answers when the test wants.
-type slowAccess struct {
-	allowAll
-	answers chan func(packet.ReasonCode)
-}
+// slowAuthenticator answers when the test wants.
+type slowAuthenticator struct{ answers chan func(Verdict) }
 
-func (a slowAccess) Connect(_ Request, answer func(packet.ReasonCode)) (packet.ReasonCode, bool) {
-	a.answers <- answer
-	return 0, false
-}
+func (a slowAuthenticator) Connect(_ Request, done func(Verdict)) { a.answers <- done }
 
-func TestAccessThatThinks(t *testing.T) {
+func TestAuthenticatorThatThinks(t *testing.T) {
 	const shards = 2
-	access := slowAccess{answers: make(chan func(packet.ReasonCode), 4)}
-	w := newWorld(t, quietly(shards, func(c *setup) { c.Access = access }))
+	access := slowAuthenticator{make(chan func(Verdict), 4)}
+	w := newWorld(t, quietly(shards, func(c *setup) { c.Authenticator = access }))
 	connect := func(id string) (*peer, func(packet.ReasonCode)) {
 		p := w.dial(packet.V5)
 		p.bytes((&packet.Connect{Version: packet.V5, ClientID: []byte(id), CleanStart: true}).Append(nil))
 		p.quiet()
-		return p, <-access.answers
+		done := <-access.answers
+		return p, func(code packet.ReasonCode) { done(Verdict{Code: code}) }
 	}
 	t.Run("yes, from another goroutine", func(t *testing.T) {
 		p, answer := connect(clientOn(1, shards, "yes"))

@@ -188,8 +188,9 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 		if code := s.checkTopic(name, cl.id); code != packet.Success {
 			return code, false
 		}
+		r = nil
 	}
-	if !s.b.cfg.Access.Publish(cl.id, name) {
+	if cl.rare != nil && !s.mayPublish(cl.rare.who, r, name, p.QoS, p.Retain) {
 		s.count.RefusedAccess++
 		return packet.NotAuthorized, false
 	}

@@ -19,7 +19,8 @@ type route struct {
 	shards    uint64        // other shards with subscribers
 	stored    uint64        // shards, this one too, with receivers that are on disk
 	groups    []*group
-	gone      bool // it is not in the cache any more, and must not be used again
+	permits   *permits // nil: nobody was asked; only of one that is cached
+	gone      bool     // it is not in the cache any more, and must not be used again
 }
 
 // receiver is a session that gets one copy of each message (MQTT 5.0 section
@@ -124,6 +125,9 @@ func (s *shard) findReceivers(r *route, name []byte) {
 	})
 	if len(s.places) > 0 {
 		s.places = map[*client]int{}
+	}
+	if s.b.cfg.Authenticator != nil {
+		all = slices.DeleteFunc(all, func(rc receiver) bool { return !rc.client.identity().mayReceive(name) })
 	}
 	for i := range all {
 		if all[i].mixed {

@@ -32,31 +32,31 @@ type shard struct {
 	routes        routes
 	places        map[*client]int // see place
 	timers        wheel
-	unconnected   map[*conn]struct{}  // connections before CONNECT
-	joining       map[*conn]*joining  // those whose CONNECT waits
-	hearings      map[*conn]*hearing  // of connections that are heard out
-	contests      map[string]*contest // by client id
-	crowd         int                 // most in unconnected since it was made
-	walkers       map[*client]*walker // those that are owed retained messages
-	walking       []*walker           // in the order of their turns
-	yielded       []*conn             // have used up their work in this turn
-	rested        []*conn             // had, in the one before
-	work          int                 // of this turn; see turnWork
-	worked        time.Duration       // the turn that it was counted for
-	intact        bool                // the packet that is on has changed nothing; see guard
-	first         byte                // its first byte
-	stalled       []*conn             // publishers that wait for another shard
-	behind        map[*conn]*lagging  // slow readers
-	held          []*conn             // of these, those of which it is not known yet whether Drained will come
-	stillHeld     []*conn             // memory of release
-	dealing       []*queue            // those that may have something for members with room
-	pressure      Pressure            // see Broker.SetPressure
-	round         bool                // publishers that wait for memory may go on for a packet, in this turn
-	pending       int                 // bytes that may wait for a client; -1: nothing may be sent that stays
-	credit        int                 // bytes that may be taken on; see draw
-	shut          bool                // the budget is used up: nothing is taken on in this round
-	unserved      []*conn             // publishers that wait for the next round, and had none in this
-	sys           sys                 // shard 0 only
+	unconnected   map[*conn]struct{}    // connections before CONNECT
+	joining       map[*conn]*connecting // those whose CONNECT was read and waits
+	hearings      map[*conn]*hearing    // of connections that are heard out
+	contests      map[string]*contest   // by client id
+	crowd         int                   // most in unconnected since it was made
+	walkers       map[*client]*walker   // those that are owed retained messages
+	walking       []*walker             // in the order of their turns
+	yielded       []*conn               // have used up their work in this turn
+	rested        []*conn               // had, in the one before
+	work          int                   // of this turn; see turnWork
+	worked        time.Duration         // the turn that it was counted for
+	intact        bool                  // the packet that is on has changed nothing; see guard
+	first         byte                  // its first byte
+	stalled       []*conn               // publishers that wait for another shard
+	behind        map[*conn]*lagging    // slow readers
+	held          []*conn               // of these, those of which it is not known yet whether Drained will come
+	stillHeld     []*conn               // memory of release
+	dealing       []*queue              // those that may have something for members with room
+	pressure      Pressure              // see Broker.SetPressure
+	round         bool                  // publishers that wait for memory may go on for a packet, in this turn
+	pending       int                   // bytes that may wait for a client; -1: nothing may be sent that stays
+	credit        int                   // bytes that may be taken on; see draw
+	shut          bool                  // the budget is used up: nothing is taken on in this round
+	unserved      []*conn               // publishers that wait for the next round, and had none in this
+	sys           sys                   // shard 0 only
 	logTimer      logTimer
 	sweeper       sweeper // shard 0 only
 
@@ -76,6 +76,7 @@ type shard struct {
 	publish     packet.Publish
 	frame0      packet.Publish
 	connect     packet.Connect
+	attempt     connecting // to connect, by s.connect
 	accepted    packet.Connack
 	ack         packet.Ack
 	subscribe   packet.Subscribe
@@ -103,7 +104,7 @@ func newShard(b *Broker, index int, f *inForce) *shard {
 		walkers:     map[*client]*walker{},
 		unconnected: map[*conn]struct{}{},
 		places:      map[*client]int{},
-		joining:     map[*conn]*joining{},
+		joining:     map[*conn]*connecting{},
 		hearings:    map[*conn]*hearing{},
 		behind:      map[*conn]*lagging{},
 		contests:    map[string]*contest{},

@@ -77,7 +77,8 @@ func (s *shard) disconnectAll() {
 	}
 	for c := range s.unconnected {
 		if j := s.joining[c]; j != nil {
-			s.refuseLater(c, j, "the broker stops")
+			s.reread(j)
+			s.refuse(c, packet.ServerUnavailable, "the broker stops")
 		} else {
 			s.close(c, "the broker stops")
 		}

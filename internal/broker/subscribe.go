@@ -86,7 +86,7 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 		return nil, false, packet.TopicFilterInvalid
 	}
 	cl := c.client
-	if !s.b.cfg.Access.Subscribe(cl.id, inner) {
+	if !cl.identity().maySubscribe(inner) {
 		s.count.RefusedAccess++
 		return nil, false, packet.NotAuthorized
 	}
@@ -179,7 +179,7 @@ func (s *shard) share(sub *subscription, name groupName, existed bool) {
 		s.present(cl)
 	}
 	m := member{
-		client: cl, state: &cl.rare.consumer, shard: s.index, qos: sub.qos, id: sub.id, rap: sub.rap,
+		client: cl, state: &cl.rare.consumer, who: cl.rare.who, shard: s.index, qos: sub.qos, id: sub.id, rap: sub.rap,
 		stored: cl.stored(), lasting: s.waitsInGroup(cl, sub.qos),
 	}
 	sub.group = s.b.interest.join(name, m, len(s.b.shards))

@@ -213,6 +213,9 @@ func (s *shard) deliverRetained(m *message.Message, sub *subscription) {
 	if sub.noLocal && m.Publisher == sub.client.id && m.Publisher != "" {
 		return // MQTT-3.8.3-3
 	}
+	if !sub.client.identity().mayReceive(m.Topic) {
+		return
+	}
 	var ids []uint32
 	if sub.id != 0 {
 		ids = []uint32{sub.id}

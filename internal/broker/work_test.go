@@ -318,7 +318,7 @@ func TestWalkMeanwhile(t *testing.T) {
 	sub.want("x")
 }
 
-// clumsy is an Access with a fault.
+// clumsy is an Authenticator with a fault, and Permissions.
 type clumsy struct{ at string }
 
 func (c *clumsy) fail(at string) {
@@ -327,20 +327,22 @@ func (c *clumsy) fail(at string) {
 	}
 }
 
-func (c *clumsy) Connect(Request, func(packet.ReasonCode)) (packet.ReasonCode, bool) {
+func (c *clumsy) Connect(_ Request, done func(Verdict)) {
 	c.fail("CONNECT")
-	return packet.Success, true
+	done(Verdict{Permissions: c})
 }
 
-func (c *clumsy) Publish(string, []byte) bool {
+func (c *clumsy) Publish([]byte, packet.QoS, bool) bool {
 	c.fail("PUBLISH")
 	return true
 }
 
-func (c *clumsy) Subscribe(string, string) bool {
+func (c *clumsy) Subscribe(string) bool {
 	c.fail("SUBSCRIBE")
 	return true
 }
+
+func (c *clumsy) Receive([]byte) bool { return true }
 
 // TestPanic lets a packet meet a fault of the broker, before and after it has
 // changed something.
@@ -358,7 +360,7 @@ func TestPanic(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			access := &clumsy{}
-			w := newWorld(t, quietly(1, func(c *setup) { c.Access = access }))
+			w := newWorld(t, quietly(1, func(c *setup) { c.Authenticator = access }))
 			good := w.connect(packet.V5, "good")
 			good.subscribe("ok", 0)
 			bad := w.dial(packet.V5)

@@ -61,6 +61,7 @@ func (w *world) turn() {
 	for range 8 {
 		for range len(w.posts) {
 			(<-w.posts)()
+			w.move()
 		}
 		for _, s := range w.b.shards {
 			s.Turn(w.now)
@@ -69,6 +70,13 @@ func (w *world) turn() {
 			p.write()
 		}
 		w.settle()
+	}
+}
+
+// move moves the connections that a call that was posted gave to other shards.
+func (w *world) move() {
+	for _, p := range w.conns {
+		p.move()
 	}
 }
 
@@ -222,9 +230,17 @@ func (p *peer) offer() {
 	p.moveTo = -1
 	used := p.w.b.shards[p.shard].Data(p, b)
 	p.in = p.in[min(used, len(p.in)):]
-	if p.moveTo >= 0 {
-		p.shard = p.moveTo
-		p.w.b.shards[p.shard].Open(p)
+	p.move()
+}
+
+// move gives a connection to the shard that Move named.
+func (p *peer) move() {
+	if p.moveTo < 0 || p.closed {
+		return
+	}
+	p.shard, p.moveTo = p.moveTo, -1
+	p.w.b.shards[p.shard].Open(p)
+	if len(p.in) > 0 && !p.paused && !p.closed {
 		p.offer()
 	}
 }

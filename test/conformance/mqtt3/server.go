@@ -145,7 +145,7 @@ func start(core settings.Core, k kind, dir string) (*server, error) {
 		seed := rand.Uint64()
 		fmt.Println("seed", seed)
 		pause = storetest.Delays(seed, mostDelay)
-		cfg.Access = lateAccess{pause}
+		cfg.Authenticator = lateAuthenticator{pause}
 	}
 	if !k.memory {
 		var err error

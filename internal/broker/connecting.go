@@ -1,0 +1,368 @@
+package broker
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"midge/internal/packet"
+	"midge/internal/session"
+)
+
+// connecting is a CONNECT on its way to CONNACK (MQTT 5.0 section 3.1.4). It
+// takes some steps, in their order. Each is done at once, or waits for something
+// and is taken again when that has come: see proceed. Nothing that the client
+// sends behind CONNECT is looked at meanwhile; the engine keeps one buffer of it
+// at most.
+type connecting struct {
+	c        *conn
+	step     connectStep
+	first    byte   // of the packet, and
+	body     []byte // its body: borrowed, or a copy once it waits (see park)
+	id       string // the client's
+	assigned bool   // CONNECT has none, and is told
+
+	queued   bool      // it waits for its turn; see contest
+	had      bool      // it has had it
+	question *question // that waits for its answer
+	judged   bool      // the Authenticator has answered, and it may connect:
+	who      *identity // as this
+	heard    *conn     // the connection to take over from, once it was heard out
+	onDisk   bool      // what CONNACK promises is
+	durable  bool      // CONNACK must wait for the disk
+	link     *session.Link
+	answer   []byte // CONNACK
+}
+
+// connectStep is what is done next for a CONNECT.
+type connectStep uint8
+
+const (
+	routing        connectStep = iota // to the shard of its client id, and until its turn comes there
+	authenticating                    // until the Authenticator knows who it is
+	authorising                       // its will
+	claiming                          // the session, from an older connection that is heard out first
+	persisting                        // until what CONNACK promises is on disk
+	welcoming                         // CONNACK, and what waits for the client
+	connected
+)
+
+// take takes the next step.
+func (s *shard) take(j *connecting) progress {
+	switch j.step {
+	case routing:
+		return s.findPlace(j)
+	case authenticating:
+		return s.authenticate(j)
+	case authorising:
+		return s.authorise(j)
+	case claiming:
+		return s.claim(j)
+	case persisting:
+		return s.persist(j)
+	default:
+		return s.welcome(j)
+	}
+}
+
+// progress is what comes of a step.
+type progress uint8
+
+const (
+	done      progress = iota
+	back               // the client id is another one now: routing again
+	later              // proceed is called when what it waits for has come
+	elsewhere          // the connection moves, and must not be touched any more
+	refused
+)
+
+// advance takes steps as long as they are done at once.
+func (s *shard) advance(j *connecting) progress {
+	for j.step < connected {
+		switch p := s.take(j); p {
+		case done:
+			j.step++
+		case back:
+			j.step = routing
+		default:
+			return p
+		}
+	}
+	return done
+}
+
+// join begins with a CONNECT that has arrived. It reports false if the packet is
+// to be read again, by the shard of its client id.
+func (s *shard) join(c *conn, first byte, body []byte) (read bool) {
+	p, j := &s.connect, &s.attempt
+	err := p.Decode(first, body)
+	c.version = p.Version
+	if err != nil {
+		s.fault(c, err)
+		return true
+	}
+	if s.turnedAway(c) || s.refuseForMemory(c) {
+		return true
+	}
+	if err := s.checkConnect(p); err != nil {
+		s.fault(c, err)
+		return true
+	}
+	*j = connecting{c: c, first: first, body: body, assigned: len(p.ClientID) == 0}
+	if j.assigned {
+		p.ClientID = []byte(s.assign())
+	}
+	read = s.advance(j) != elsewhere || j.judged
+	*j = connecting{}
+	return read
+}
+
+// park keeps a CONNECT that has to wait: s.connect, s.attempt and the engine's
+// buffer are for others meanwhile.
+func (s *shard) park(j *connecting) *connecting {
+	if j != &s.attempt {
+		return j
+	}
+	kept := *j
+	kept.body = slices.Clone(j.body)
+	s.joining[j.c] = &kept
+	return &kept
+}
+
+// proceed goes on with a CONNECT that has waited, unless its connection has gone
+// meanwhile.
+func (s *shard) proceed(c *conn) {
+	j := s.joining[c]
+	if j == nil {
+		return
+	}
+	s.first, s.intact = j.first, j.step <= claiming
+	var used int
+	defer s.guard(c, &used, 0)
+	s.reread(j)
+	s.advance(j)
+}
+
+// reread puts a CONNECT that was parked into s.connect again.
+func (s *shard) reread(j *connecting) {
+	if j.body == nil { // it is not needed any more
+		return
+	}
+	if err := s.connect.Decode(j.first, j.body); err != nil {
+		panic("a CONNECT that was right is wrong: " + err.Error())
+	}
+	s.connect.ClientID = []byte(j.id)
+}
+
+// findPlace moves the connection to the shard of its client id, and makes it
+// wait if connections take that id from each other.
+func (s *shard) findPlace(j *connecting) progress {
+	if s.turnedAway(j.c) {
+		return refused
+	}
+	if to := shardOf(s.connect.ClientID, len(s.b.shards)); to != s.index {
+		s.giveAway(j, to)
+		return elsewhere
+	}
+	j.id = string(s.connect.ClientID)
+	if j.had {
+		return done
+	}
+	if wait := s.wait(j.id); wait > 0 {
+		s.holdBack(j, wait)
+		return later
+	}
+	return done
+}
+
+// giveAway moves a connection to another shard, before CONNECT is answered. If
+// nobody has decided about it, CONNECT is read there again; else it comes along.
+func (s *shard) giveAway(j *connecting, to int) {
+	c := j.c
+	s.intact = false
+	if j.judged {
+		c.net.Attach(s.park(j))
+	}
+	delete(s.unconnected, c)
+	delete(s.joining, c)
+	s.timers.stop(&c.timer)
+	s.count.Connections--
+	c.net.Move(to)
+}
+
+// authenticate asks who the client is, and whether it may connect.
+func (s *shard) authenticate(j *connecting) progress {
+	a := s.b.cfg.Authenticator
+	if a == nil || j.judged {
+		return done
+	}
+	c, q := j.c, j.question
+	if q == nil {
+		q = &question{}
+		r := Request{Peer: c.net.Peer(), ClientID: j.id, UserName: s.connect.UserName, Password: s.connect.Password}
+		now := q.ask(s, a, r, func() {
+			if j := s.joining[c]; j != nil && j.question == q {
+				s.tell()
+				s.proceed(c)
+			}
+		})
+		if !now {
+			s.park(j).question = q
+			s.pause(c, forAnswer)
+			return later
+		}
+	}
+	return s.judge(j, &q.verdict)
+}
+
+// judge does what a verdict says.
+func (s *shard) judge(j *connecting, v *Verdict) progress {
+	if v.Code.Failed() {
+		s.count.RefusedAccess++
+		s.refuse(j.c, v.Code, "access was denied")
+		return refused
+	}
+	j.judged, j.question, j.who = true, nil, v.identity()
+	if v.ClientID == "" || v.ClientID == j.id {
+		return done
+	}
+	if !validClientID(v.ClientID) {
+		s.count.RefusedAccess++
+		s.refuse(j.c, packet.ClientIdentifierNotValid, "who it is gives it a client identifier that MQTT does not allow")
+		return refused
+	}
+	s.connect.ClientID, j.had = []byte(v.ClientID), false
+	return back
+}
+
+// validClientID tells whether MQTT allows a client identifier (MQTT-3.1.3-4).
+func validClientID(id string) bool {
+	return len(id) <= 65_535 && utf8.ValidString(id) && !strings.ContainsRune(id, 0)
+}
+
+// authorise looks at whether the client may have its will. That its CONNACK is
+// not too large for it can be told now, too.
+func (s *shard) authorise(j *connecting) progress {
+	p, c := &s.connect, j.c
+	if w := &p.Will; p.HasWill && (reserved(w.Topic, j.id) || !j.who.mayPublish(w.Topic, w.QoS, w.Retain)) {
+		s.count.RefusedAccess++
+		s.fault(c, fault(p.Version, packet.NotAuthorized, "3.1.3.3", "3.1.3.2", "will topic is not for this client"))
+		return refused
+	}
+	if s.cantAnswer(p, j.assignedID()) {
+		s.count.RefusedSize++
+		s.note(c, slog.LevelWarn, clientRefused, j.id, packet.PacketTooLarge, "its Maximum Packet Size is too small for CONNACK", "v5/MQTT-3.1.2-24")
+		s.close(c, "Maximum Packet Size is too small for CONNACK")
+		return refused
+	}
+	return done
+}
+
+// assignedID is the client id that CONNACK tells, "" for none.
+func (j *connecting) assignedID() string {
+	if j.assigned {
+		return j.id
+	}
+	return ""
+}
+
+// claim takes the session of the client id, from an older connection too.
+func (s *shard) claim(j *connecting) progress {
+	if s.cantPromise(&s.connect, j.id) {
+		code := packet.ServerUnavailable
+		if j.c.version == packet.V5 {
+			code = packet.QuotaExceeded
+		}
+		s.count.RefusedStore++
+		s.refuse(j.c, code, "the disk is full or has failed")
+		return refused
+	}
+	if s.hearOut(j) {
+		return later
+	}
+	s.admit(j)
+	return done
+}
+
+// admit takes over from an older connection, and resumes or begins the session.
+func (s *shard) admit(j *connecting) {
+	s.intact = false
+	s.work += setupWork
+	c, p, id := j.c, &s.connect, j.id
+	j.durable = s.mustWait(p, id)
+	if old := s.clients[id]; old != nil && old.conn != nil {
+		s.takenOver(id)
+		s.end(old.conn, packet.SessionTakenOver, "another connection uses the client id") // MQTT-3.1.4-3
+	}
+	if cl := s.clients[id]; cl != nil && cl.away != nil {
+		s.timers.stop(&cl.away.timer)
+		cl.away.expire(s) // what is due by now comes first, whenever the wheel turns
+	}
+	cl := s.clients[id]
+	if cl != nil && p.CleanStart {
+		s.endSession(cl) // MQTT-3.1.2-4
+		cl = nil
+	}
+	present := cl != nil
+	if present {
+		s.back(cl)
+		s.count.Disconnected--
+	} else {
+		cl = &client{id: id, session: session.New(&s.session, s.numberFor(p))}
+		s.clients[id] = cl
+	}
+	cl.expiry = s.expiryOf(p)
+	s.writeSession(cl, 0)
+	s.setWill(cl, newWill(p, id)) // MQTT-3.1.3-9
+	cl.setBridge(p.Bridge && p.Version != packet.V5)
+	s.identify(cl, j.who)
+	cl.conn, c.client = c, cl
+	j.link = session.NewLink(p, &s.session)
+	c.apart = j.link.Apart()
+	s.connected(c)
+	s.count.Connects++
+	s.count.Connected++
+	s.timers.stop(&c.timer)
+
+	answer, keepAlive := s.connack(s.out[:0], p, j.assignedID(), present)
+	j.answer, j.body = answer, nil
+	c.keepAlive = uint16(keepAlive / time.Second)
+	if s.logsConnections() {
+		s.logConnect(c, j.who, present)
+	}
+}
+
+// persist makes CONNACK wait until what it promises is on disk.
+func (s *shard) persist(j *connecting) progress {
+	if !j.durable || j.onDisk {
+		return done
+	}
+	j.answer = slices.Clone(j.answer)
+	j = s.park(j)
+	c, cl := j.c, j.c.client
+	s.pause(c, forAnswer)
+	s.promise(promise{c: c, then: func() {
+		cl.kept, j.onDisk = cl.stored(), true
+		s.proceed(c)
+	}})
+	return later
+}
+
+// welcome sends CONNACK, and what the session has for the client.
+func (s *shard) welcome(j *connecting) progress {
+	c, cl := j.c, j.c.client
+	delete(s.joining, c)
+	s.resume(c, forAnswer)
+	cl.session.Attach(j.link)
+	s.setOnline(cl, true)
+	s.send(c, j.answer)
+	c.hear(s.now)
+	if c.keepAlive > 0 {
+		s.timers.start(&c.timer, s.now+c.patience())
+	}
+	out, dropped := cl.session.Resume(s.out[:0], s.roomFor(c), s.now)
+	s.pumped(c, out, dropped)
+	return done
+}
