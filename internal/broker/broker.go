@@ -47,9 +47,9 @@ func New(cfg Config, first settings.Core) *Broker {
 	b.process = strconv.FormatUint(uint64(time.Now().UnixNano()), 36)
 	b.interest.init()
 	b.retained.init(f, b.cfg.Store)
-	b.gate.init(&f.Limits)
+	b.gate.init()
 	b.memory.init()
-	b.clients.init(b.cfg.Logger, f.Log.Connections)
+	b.clients.init(b.cfg.Logger)
 	for i := range b.cfg.Shards {
 		b.shards = append(b.shards, newShard(b, i, f))
 	}

@@ -16,8 +16,7 @@ import (
 // disk with it: of each kind and address a few lines are written in a while, and
 // then the number of those that were left out. All shards use it.
 type clientLog struct {
-	log         *slog.Logger
-	connections bool // writes a line for each connect and disconnect, too
+	log *slog.Logger
 
 	mu      sync.Mutex
 	windows map[lineKind]*logWindow
@@ -49,13 +48,13 @@ const (
 	clientClosed     = "client closed"       // by the broker
 	clientLimited    = "client limited"      // a request was refused, the connection goes on
 	clientDelayed    = "client delayed"      // see contest
-	clientConnects   = "client connected"    // see clientLog.connections
+	clientConnects   = "client connected"    // see log.connections
 	clientDisconnect = "client disconnected" // the same
 	connectionEnds   = "connection ended"    // that was no client's
 )
 
-func (l *clientLog) init(log *slog.Logger, connections bool) {
-	l.log, l.connections, l.windows = log, connections, map[lineKind]*logWindow{}
+func (l *clientLog) init(log *slog.Logger) {
+	l.log, l.windows = log, map[lineKind]*logWindow{}
 }
 
 // allowed tells whether another line of a kind may be written. opened tells that
@@ -142,8 +141,8 @@ func (s *shard) limited(c *conn, code packet.ReasonCode, reason string) {
 
 // connectionLevel is that of the lines for clients that come or go. Without the
 // setting they are lines for debugging.
-func (l *clientLog) connectionLevel() slog.Level {
-	if l.connections {
+func (s *shard) connectionLevel() slog.Level {
+	if s.settings.Log.Connections {
 		return slog.LevelInfo
 	}
 	return slog.LevelDebug
@@ -151,14 +150,12 @@ func (l *clientLog) connectionLevel() slog.Level {
 
 // logsConnections tells whether logConnection writes anything.
 func (s *shard) logsConnections() bool {
-	l := &s.b.clients
-	return l.log.Enabled(context.Background(), l.connectionLevel())
+	return s.b.clients.log.Enabled(context.Background(), s.connectionLevel())
 }
 
 // logConnection writes a line for a client that comes or goes.
 func (s *shard) logConnection(what, id string, attrs ...slog.Attr) {
-	l := &s.b.clients
-	l.log.LogAttrs(context.Background(), l.connectionLevel(), what, append([]slog.Attr{slog.String("client", id)}, attrs...)...)
+	s.b.clients.log.LogAttrs(context.Background(), s.connectionLevel(), what, append([]slog.Attr{slog.String("client", id)}, attrs...)...)
 }
 
 // logConnect writes the line for a client that comes.

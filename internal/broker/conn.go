@@ -124,7 +124,7 @@ func (s *shard) Open(n engine.Conn) {
 	if moved {
 		return
 	}
-	c.passage = s.b.gate.enter(c)
+	c.passage = s.b.gate.enter(c, &s.settings.Limits)
 	switch {
 	case c.passage != entered:
 		s.turnAway(c)
@@ -207,6 +207,9 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 			limit = s.settings.connectSize
 		}
 		first, body, size, err := packet.Split(b[used:], limit)
+		if err != nil && c.client != nil { // it may have been offered more than clients are now
+			first, body, size, err = packet.Split(b[used:], max(limit, c.client.session.Link.Offer().MaximumPacketSize))
+		}
 		if err == nil && size == 0 && c.client != nil {
 			err = packet.CheckFirst(c.version, first)
 		}

@@ -50,7 +50,7 @@ type member struct {
 // consumer is what all shards may know of a client that has shared
 // subscriptions. Its own shard writes it, but for load.
 type consumer struct {
-	window atomic.Int32  // messages above QoS 0 that it may have at a time; 0: it is not connected
+	window atomic.Int32  // its Receive Maximum; 0: it is not connected
 	most   atomic.Uint32 // its Maximum Packet Size, 0 for none
 	load   atomic.Int32  // messages above QoS 0 that it has, and those on their way to it
 	wanted atomic.Int32  // below this load its shard tells its groups; 0: none waits
@@ -173,7 +173,7 @@ const (
 // pick chooses who gets a message. Members that are connected and have room come
 // first. A message that must not be lost waits with the group if there is no
 // such member, or without a queue with a member.
-func (g *group) pick(m *message.Message, from origin, by strategy) (to member, c choice) {
+func (g *group) pick(m *message.Message, from origin, f *inForce) (to member, c choice) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	queues := g.lasting > 0 && m.QoS > 0 && from != delayed
@@ -184,7 +184,7 @@ func (g *group) pick(m *message.Message, from origin, by strategy) (to member, c
 	share := g.share(from)
 	best, full, large, barred := -1, -1, false, false
 	for i := range g.members {
-		at := g.after(i, by)
+		at := g.after(i, f.strategy)
 		m2 := &g.members[at]
 		qos := min(m.QoS, m2.qos)
 		switch {
@@ -196,14 +196,14 @@ func (g *group) pick(m *message.Message, from origin, by strategy) (to member, c
 		case !m2.takes(m):
 			large = true
 			continue
-		case qos > 0 && m2.state.load.Load() >= min(m2.state.window.Load(), share):
-			if full < 0 || by == leastInflight && g.less(at, full) {
+		case qos > 0 && m2.state.load.Load() >= min(m2.state.window.Load(), f.window, share):
+			if full < 0 || f.strategy == leastInflight && g.less(at, full) {
 				full = at
 			}
 		case best < 0 || g.less(at, best):
 			best = at
 		}
-		if by == sticky || by == roundRobin && best >= 0 {
+		if f.strategy == sticky || f.strategy == roundRobin && best >= 0 {
 			break
 		}
 	}
@@ -214,7 +214,7 @@ func (g *group) pick(m *message.Message, from origin, by strategy) (to member, c
 	case best >= 0:
 		c = toMember
 	case full < 0 && m.QoS > 0 && (large || barred || !queues && from != delayed):
-		if best, c = g.away(m.Topic, by), toAway; best < 0 {
+		if best, c = g.away(m.Topic, f.strategy), toAway; best < 0 {
 			c = toNobody
 		}
 	case queues:
@@ -271,7 +271,7 @@ func (g *group) after(i int, by strategy) int {
 // routeGroup gives a message to a member of g, or to its queue. It reports
 // false if the publisher must wait.
 func (s *shard) routeGroup(g *group, m *message.Message, kept **message.Message, from origin, key message.Key) bool {
-	to, choice := g.pick(m, from, s.settings.strategy)
+	to, choice := g.pick(m, from, s.settings)
 	switch choice {
 	case toMember, toAway:
 		return s.give(g, to, choice, m, kept, key)

@@ -53,14 +53,14 @@ func (g *group) share(from origin) int32 {
 }
 
 // want asks the members that are connected to tell when they have room.
-func (g *group) want() {
+func (g *group) want(f *inForce) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	share := g.share(delayed)
 	for i := range g.members {
 		m := &g.members[i]
 		if window := m.state.window.Load(); window > 0 && m.qos > 0 {
-			m.state.wanted.Store(min(window, share)/2 + 1)
+			m.state.wanted.Store(min(window, f.window, share)/2 + 1)
 		}
 	}
 }
@@ -234,7 +234,7 @@ func (s *shard) dealOut(q *queue, left *int) dealt {
 			s.discard(q)
 			continue
 		}
-		to, choice := g.pick(t.Message, delayed, s.settings.strategy)
+		to, choice := g.pick(t.Message, delayed, s.settings)
 		switch choice {
 		case toMember, toAway:
 			asked = false
@@ -253,7 +253,7 @@ func (s *shard) dealOut(q *queue, left *int) dealt {
 			if asked {
 				return dealDone
 			}
-			g.want() // and look again, for one may have got room before
+			g.want(s.settings) // and look again, for one may have got room before
 			asked = true
 		}
 	}
@@ -389,7 +389,7 @@ func (s *shard) setOnline(cl *client, online bool) {
 func (s *shard) present(cl *client) {
 	r := cl.rare
 	r.most.Store(cl.session.Link.MaxPacket())
-	r.window.Store(int32(cl.session.Window()))
+	r.window.Store(int32(cl.session.Link.ReceiveMaximum))
 	s.account(cl)
 }
 

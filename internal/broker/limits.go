@@ -13,19 +13,17 @@ import (
 
 // gate counts the network connections of all shards, against the limits.
 type gate struct {
-	most, mostPerIP int
-	n               atomic.Int64
-	refusing        atomic.Int64 // connections over the limits that wait to be told
-	mu              sync.Mutex
-	perIP           map[netip.Addr]int // used only if there is a limit, and so is
-	from            map[*conn]netip.Addr
+	n        atomic.Int64
+	refusing atomic.Int64 // connections over the limits that wait to be told
+	known    atomic.Int64 // how many are in from
+
+	mu    sync.Mutex
+	perIP map[netip.Addr]int   // of connections that came while there was a limit of an address, and so is
+	from  map[*conn]netip.Addr // where they come from
 }
 
-func (g *gate) init(l *settings.Limits) {
-	g.most, g.mostPerIP = l.Connections, l.ConnectionsPerIP
-	if g.mostPerIP > 0 {
-		g.perIP, g.from = map[netip.Addr]int{}, map[*conn]netip.Addr{}
-	}
+func (g *gate) init() {
+	g.perIP, g.from = map[netip.Addr]int{}, map[*conn]netip.Addr{}
 }
 
 // passage tells how a connection came through the gate.
@@ -41,12 +39,12 @@ const (
 const refusalTime = time.Second
 
 // enter lets a connection in, or tells which limit it is over.
-func (g *gate) enter(c *conn) passage {
-	if n := g.n.Add(1); g.most > 0 && n > int64(g.most) {
+func (g *gate) enter(c *conn, l *settings.Limits) passage {
+	if n := g.n.Add(1); l.Connections > 0 && n > int64(l.Connections) {
 		g.n.Add(-1)
 		return overAll
 	}
-	if g.mostPerIP == 0 {
+	if l.ConnectionsPerIP == 0 {
 		return entered
 	}
 	a := c.net.Remote().Addr()
@@ -55,12 +53,13 @@ func (g *gate) enter(c *conn) passage {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.perIP[a] >= g.mostPerIP {
+	if g.perIP[a] >= l.ConnectionsPerIP {
 		g.n.Add(-1)
 		return overPerIP
 	}
 	g.perIP[a]++
 	g.from[c] = a
+	g.known.Add(1)
 	return entered
 }
 
@@ -71,7 +70,7 @@ func (g *gate) leave(c *conn) {
 		return
 	}
 	g.n.Add(-1)
-	if g.mostPerIP == 0 {
+	if g.known.Load() == 0 {
 		return
 	}
 	g.mu.Lock()
@@ -81,6 +80,7 @@ func (g *gate) leave(c *conn) {
 		return
 	}
 	delete(g.from, c)
+	g.known.Add(-1)
 	if g.perIP[a]--; g.perIP[a] == 0 {
 		delete(g.perIP, a)
 	}

@@ -136,7 +136,7 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 	}
 	s.count.PublishReceived++
 	s.count.PublishBytesReceived += uint64(len(p.Payload))
-	if p.Retain && !s.settings.retains && c.version == packet.V5 {
+	if p.Retain && !c.client.session.Link.Offer().RetainAvailable && c.version == packet.V5 {
 		return fault(c.version, packet.RetainNotSupported, "MQTT-3.2.2-14", "", "RETAIN although retained messages are off")
 	}
 	s.intact = p.QoS < 2 // Receive remembers the identifier beyond the connection

@@ -62,7 +62,15 @@ func (e *expiring) Pop() any {
 }
 
 func (r *retained) init(f *inForce, st Store) {
-	r.most, r.mostSize, r.store = f.Limits.RetainedMessages, int64(f.Limits.RetainedBytes), st
+	r.store = st
+	r.bound(f)
+}
+
+// bound sets the limits. What is retained already stays.
+func (r *retained) bound(f *inForce) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.most, r.mostSize = f.Limits.RetainedMessages, int64(f.Limits.RetainedBytes)
 }
 
 // set keeps a copy of m as the retained message of its topic; an empty payload

@@ -98,7 +98,6 @@ func newShard(b *Broker, index int, f *inForce) *shard {
 	s := &shard{
 		b: b, index: index, log: b.cfg.Logger,
 		settings:    f,
-		session:     f.session,
 		pending:     f.pending,
 		clients:     map[string]*client{},
 		walkers:     map[*client]*walker{},
@@ -113,7 +112,7 @@ func newShard(b *Broker, index int, f *inForce) *shard {
 			owed: map[*conn]int{}, left: map[message.Key]left{}, done: map[message.Key][]uint64{}, durable: map[string]int32{},
 		},
 	}
-	s.session.Journal = s
+	s.follow()
 	s.routes.init()
 	return s
 }

@@ -39,12 +39,24 @@ const (
 )
 
 func (s *shard) startSys() {
-	if s.settings.Sys.Interval == 0 {
-		return
-	}
 	s.sys = sys{shard: s, loads: map[string]*load{}, written: map[string]string{}}
 	s.sys.timer.owner = &s.sys
-	s.timers.start(&s.sys.timer, 0)
+	if s.settings.Sys.Interval > 0 {
+		s.timers.start(&s.sys.timer, 0)
+	}
+}
+
+// follow begins to go by another interval. Without one there are no topics.
+func (y *sys) follow(s *shard) {
+	if interval := s.settings.Sys.Interval; interval > 0 {
+		s.timers.start(&y.timer, y.last+interval)
+		return
+	}
+	s.timers.stop(&y.timer)
+	for name := range y.written {
+		s.b.retained.set(&message.Message{Topic: []byte(sysPrefix + name)}, s.now)
+	}
+	clear(y.written)
 }
 
 // expire implements expirer.

@@ -17,6 +17,9 @@ How files, environment and flags go together is in [configuration](../configurat
 
 Sizes are a number of bytes, or a text such as "64KiB" or "1MB". Durations are a text such as "500ms", "5s" or "24h".
 The environment variable of ` + "`limits.packet_size` is `MIDGE_LIMITS_PACKET_SIZE`" + `, and so on; lists are separated by commas there.
+
+So far the broker reads its settings only when it starts. What a change at run time means is told for each; reading them again
+without a restart will go by that.
 `)
 	def := settings.Default()
 	for _, sec := range settings.Table() {
@@ -51,5 +54,10 @@ func (s *setting) describe(b *strings.Builder, def *settings.Settings) {
 	}
 	if s.Flag != "" {
 		fmt.Fprintf(b, "- Flag: `--%s`.\n", s.Flag)
+	}
+	if s.Change != "" {
+		fmt.Fprintf(b, "- A change at run time holds %s.\n", s.Change)
+	} else {
+		b.WriteString("- A change needs a restart.\n")
 	}
 }

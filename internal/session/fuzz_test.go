@@ -139,7 +139,7 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte{1, 1, 1, 1, 1, 1, 4, 5, 3, 3, 3, 20, 36, 3, 3, 3, 3, 3}, false)
 	f.Add([]byte{2, 2, 2, 3, 4, 5, 3, 4, 21, 3, 3, 2, 2, 4, 53}, true)
 	f.Fuzz(func(t *testing.T, ops []byte, v5 bool) {
-		cfg := &Config{ReceiveMaximum: 4, MaxInflight: 4, TopicAliasMaximum: 2, AliasesOut: 2, QueueMessages: 6, QueueBytes: 1 << 10}
+		cfg := &Config{Offer: &Offer{ReceiveMaximum: 4, TopicAliasMaximum: 2}, MaxInflight: 4, AliasesOut: 2, QueueMessages: 6, QueueBytes: 1 << 10}
 		s := New(cfg, 0)
 		p := &peer{
 			t: t, v: packet.V311, cfg: cfg, s: &s, seen: map[string]int{},

@@ -19,19 +19,24 @@ type Link struct {
 	ReceiveMaximum uint16 // of the client
 	inflight       uint16 // PUBLISH of this connection that hold the window
 	pending        uint16 // PUBLISH above QoS 0 of this connection that hold the client's quota
-	wishes         *wishes
+	terms          *terms // its own or, if it has asked for nothing, those of many
 }
 
-// wishes are what few clients ask for in CONNECT, and what comes of it.
-type wishes struct {
-	maxPacket uint32 // Maximum Packet Size, in bytes; 0 means none
+// terms are what client and broker have told each other in CONNECT and CONNACK,
+// and what comes of it, in 32 bytes.
+type terms struct {
+	offer     *Offer
+	maxPacket uint32 // the client's Maximum Packet Size, in bytes; 0 means none
 	quiet     bool   // Request Problem Information is 0
 	aliases
 }
 
 // NewLink returns the link for a CONNECT.
 func NewLink(c *packet.Connect, cfg *Config) *Link {
-	l := &Link{Version: c.Version, ReceiveMaximum: 65535}
+	if cfg.plain == nil {
+		cfg.plain = &terms{offer: cfg.Offer}
+	}
+	l := &Link{Version: c.Version, ReceiveMaximum: 65535, terms: cfg.plain}
 	if c.Version != packet.V5 {
 		return l
 	}
@@ -39,26 +44,24 @@ func NewLink(c *packet.Connect, cfg *Config) *Link {
 	if p.Has(packet.PropReceiveMaximum) {
 		l.ReceiveMaximum = p.ReceiveMaximum
 	}
-	w := wishes{quiet: p.Has(packet.PropRequestProblemInfo) && !p.RequestProblemInfo, maxPacket: p.MaximumPacketSize}
-	w.outMax = min(p.TopicAliasMaximum, cfg.AliasesOut)
-	if w.quiet || w.maxPacket != 0 || w.outMax != 0 {
-		l.wishes = &w
+	own := terms{offer: cfg.Offer, quiet: p.Has(packet.PropRequestProblemInfo) && !p.RequestProblemInfo, maxPacket: p.MaximumPacketSize}
+	own.outMax = min(p.TopicAliasMaximum, cfg.AliasesOut)
+	if own.quiet || own.maxPacket != 0 || own.outMax != 0 {
+		l.terms = &own
 	}
 	return l
 }
 
+// Offer is what the client was offered.
+func (l *Link) Offer() *Offer { return l.terms.offer }
+
 // MaxPacket is the client's Maximum Packet Size, in bytes; 0 means none.
-func (l *Link) MaxPacket() uint32 {
-	if l.wishes == nil {
-		return 0
-	}
-	return l.wishes.maxPacket
-}
+func (l *Link) MaxPacket() uint32 { return l.terms.maxPacket }
 
 // Apart reports whether the client can't get the same bytes as others: it takes
 // topic aliases, or only packets up to a size.
 func (l *Link) Apart() bool {
-	return l.wishes != nil && (l.wishes.outMax > 0 || l.wishes.maxPacket != 0)
+	return l.terms.outMax > 0 || l.terms.maxPacket != 0
 }
 
 // settle gives the client its quota for one PUBLISH back. What it released of
@@ -78,30 +81,27 @@ type aliases struct {
 }
 
 // resolve returns the topic name that an incoming PUBLISH means.
-func (l *Link) resolve(p *packet.Publish, maximum uint16) ([]byte, error) {
+func (l *Link) resolve(p *packet.Publish) ([]byte, error) {
 	alias := p.Properties.TopicAlias
 	if alias == 0 {
 		return p.Topic, nil
 	}
-	if alias > maximum {
+	if alias > l.terms.offer.TopicAliasMaximum {
 		return nil, &packet.Fault{Code: packet.TopicAliasInvalid, Clause: "v5/MQTT-3.3.2-9", Detail: "topic alias is over the maximum"}
 	}
 	if len(p.Topic) == 0 {
-		if l.wishes != nil {
-			if name, ok := l.wishes.in[alias]; ok {
-				return name, nil
-			}
+		if name, ok := l.terms.in[alias]; ok {
+			return name, nil
 		}
 		return nil, &packet.Fault{Code: packet.ProtocolError, Clause: "v5/3.3.2.3.4", Detail: "topic alias was never set"}
 	}
-	if l.wishes == nil {
-		l.wishes = &wishes{}
+	if l.terms.in == nil {
+		own := *l.terms // they may be those of others as well
+		own.in = map[uint16][]byte{}
+		l.terms = &own
 	}
-	if l.wishes.in == nil {
-		l.wishes.in = map[uint16][]byte{}
-	}
-	if !bytes.Equal(l.wishes.in[alias], p.Topic) {
-		l.wishes.in[alias] = bytes.Clone(p.Topic)
+	if !bytes.Equal(l.terms.in[alias], p.Topic) {
+		l.terms.in[alias] = bytes.Clone(p.Topic)
 	}
 	return p.Topic, nil
 }
@@ -148,8 +148,8 @@ func (l *Link) publish(out []byte, m *message.Message, qos packet.QoS, retain bo
 		p.Properties.Forward = m.Properties
 		p.Properties.SubscriptionIDs = ids
 		p.Properties.MessageExpiry, p.Properties.HasExpiry = m.Remaining(now)
-		if l.wishes != nil {
-			alias, known := l.wishes.outgoing(m.Topic)
+		if l.terms.outMax > 0 {
+			alias, known := l.terms.outgoing(m.Topic)
 			p.Properties.TopicAlias = alias
 			if known {
 				p.Topic = nil
@@ -168,7 +168,7 @@ func (l *Link) publish(out []byte, m *message.Message, qos packet.QoS, retain bo
 		}
 	}
 	if learn != 0 {
-		l.wishes.learn(m.Topic, learn)
+		l.terms.learn(m.Topic, learn)
 	}
 	return p.Append(out, l.Version), true
 }

@@ -19,7 +19,7 @@ func (s *Session) Receive(p *packet.Publish) (in Inbound, err error) {
 	if len(p.Properties.SubscriptionIDs) > 0 {
 		return in, &packet.Fault{Code: packet.ProtocolError, Clause: "v5/MQTT-3.3.4-6", Detail: "PUBLISH from a client with a subscription identifier"}
 	}
-	if in.Topic, err = l.resolve(p, s.cfg.TopicAliasMaximum); err != nil {
+	if in.Topic, err = l.resolve(p); err != nil {
 		return in, err
 	}
 	if p.QoS == 2 && s.flow != nil && s.received.has(p.ID) {
@@ -27,7 +27,7 @@ func (s *Session) Receive(p *packet.Publish) (in Inbound, err error) {
 		return in, nil
 	}
 	if p.QoS > 0 {
-		if l.Version == packet.V5 && l.pending >= s.cfg.ReceiveMaximum {
+		if l.Version == packet.V5 && l.pending >= l.terms.offer.ReceiveMaximum {
 			return in, &packet.Fault{Code: packet.ReceiveMaximumExceeded, Clause: "v5/MQTT-3.3.4-7", Detail: "more PUBLISH under way than the receive maximum"}
 		}
 		l.pending++

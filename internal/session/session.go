@@ -27,20 +27,29 @@ const (
 	DropOldest               // waiting messages make room, the oldest first
 )
 
-// Config holds the limits that all sessions of a broker share. All fields must
-// be set; package settings has the defaults and their reasons.
+// Config holds the limits that many sessions share. All fields must be set; package settings has the defaults and their reasons.
 type Config struct {
-	ReceiveMaximum    uint16 // PUBLISH above QoS 0 that a client may have under way to us
-	MaxInflight       uint16 // PUBLISH above QoS 0 that we have under way to a client at most
-	TopicAliasMaximum uint16 // topic aliases that a client may use
-	AliasesOut        uint16 // topic aliases that we use at most for one client
-	QueueMessages     int    // waiting messages of one session that is not stored
-	QueueBytes        int64  // their size in bytes (message.Message.Size)
-	StoredMessages    int    // waiting messages of one session that is stored
-	StoredBytes       int64  // their size in bytes
-	QueuePolicy       Policy
-	PendingBytes      int     // of stored messages that are in memory until they may be sent
-	Journal           Journal // for sessions that are stored
+	Offer          *Offer // to those that connect
+	MaxInflight    uint16 // PUBLISH above QoS 0 that we have under way to a client at most
+	AliasesOut     uint16 // topic aliases that we use at most for one client
+	QueueMessages  int    // waiting messages of one session that is not stored
+	QueueBytes     int64  // their size in bytes (message.Message.Size)
+	StoredMessages int    // waiting messages of one session that is stored
+	StoredBytes    int64  // their size in bytes
+	QueuePolicy    Policy
+	PendingBytes   int     // of stored messages that are in memory until they may be sent
+	Journal        Journal // for sessions that are stored
+
+	plain *terms // of all links to which nothing else applies; nil before the first
+}
+
+// Offer is what the broker takes from a client, and tells it in CONNACK. It holds
+// for the connection, whatever others are offered meanwhile. Nobody changes one.
+type Offer struct {
+	ReceiveMaximum    uint16 // PUBLISH above QoS 0 that it may have under way to us
+	TopicAliasMaximum uint16 // topic aliases that it may use
+	MaximumPacketSize int    // in bytes
+	RetainAvailable   bool
 }
 
 // MostWaiting is the number of messages that may wait for a session.
@@ -214,7 +223,7 @@ func (s *Session) Detach() {
 // ProblemInformation reports whether the client takes reason strings and user
 // properties on any packet (MQTT-3.1.2-29).
 func (s *Session) ProblemInformation() bool {
-	return s.Link != nil && (s.Link.wishes == nil || !s.Link.wishes.quiet)
+	return s.Link != nil && !s.Link.terms.quiet
 }
 
 // Deliver sends the message, or queues it. Dropped says how many messages in
@@ -295,6 +304,9 @@ func (s *Session) enqueue(d Delivery, now time.Duration) (o Outcome, dropped int
 		s.finished(e.stored())
 		return Full, 0 // making room would not help
 	}
+	// A queue that is over a limit, since that was lowered, shrinks with each
+	// message: what it has too much could be too much work at once.
+	most, mostBytes = max(most, s.Waiting()-1), max(mostBytes, s.queue.bytes-size)
 	full := func() bool { return s.Waiting() >= most || s.queue.bytes+size > mostBytes }
 	if full() {
 		s.queue.sweep(now, func(old entry) {

@@ -11,7 +11,7 @@ import (
 )
 
 func testConfig() *Config {
-	return &Config{ReceiveMaximum: 3, MaxInflight: 4, TopicAliasMaximum: 2, AliasesOut: 2, QueueMessages: 5, QueueBytes: 1 << 20, PendingBytes: 1 << 20}
+	return &Config{Offer: &Offer{ReceiveMaximum: 3, TopicAliasMaximum: 2}, MaxInflight: 4, AliasesOut: 2, QueueMessages: 5, QueueBytes: 1 << 20, PendingBytes: 1 << 20}
 }
 
 // online returns a session whose client has connected with Receive Maximum n.
@@ -169,7 +169,7 @@ func TestOutbound(t *testing.T) {
 		cfg := testConfig()
 		s := New(cfg, 0)
 		l := linkOf(cfg, v, 1)
-		l.wishes = &wishes{maxPacket: 20}
+		l.terms = &terms{maxPacket: 20}
 		s.Attach(l)
 		if out := s.deliver(t, 1, "this is far too long a text", TooLarge); len(out) > 0 {
 			t.Errorf("sent %d bytes", len(out))

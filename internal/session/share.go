@@ -120,12 +120,3 @@ func (s *Session) Take(now time.Duration) (t Taken, expired int, ok bool) {
 	}
 	return t, expired, false
 }
-
-// Window is how many PUBLISH above QoS 0 the client may have under way, 0 while
-// it is away.
-func (s *Session) Window() int {
-	if s.Link == nil {
-		return 0
-	}
-	return int(min(s.Link.ReceiveMaximum, s.cfg.MaxInflight))
-}

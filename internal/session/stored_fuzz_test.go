@@ -165,7 +165,7 @@ func FuzzStoredSession(f *testing.F) {
 	f.Fuzz(func(t *testing.T, ops []byte, v5 bool) {
 		d := newDisk(t)
 		cfg := &Config{
-			ReceiveMaximum: 4, MaxInflight: 4, TopicAliasMaximum: 2, AliasesOut: 2, QueueMessages: 1, QueueBytes: 1,
+			Offer: &Offer{ReceiveMaximum: 4, TopicAliasMaximum: 2}, MaxInflight: 4, AliasesOut: 2, QueueMessages: 1, QueueBytes: 1,
 			StoredMessages: 6, StoredBytes: 1 << 10, Journal: d, PendingBytes: 64,
 		}
 		s := New(cfg, 1)

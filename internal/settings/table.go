@@ -19,7 +19,20 @@ type Setting struct {
 	Zero    string   // what 0 or "" means; "" if it is nothing special
 	Doc     string   // what it does, a sentence or two in Markdown
 	Reason  string   // why the default is what it is
+
+	// Change says for whom a change of the setting holds while the broker runs, ""
+	// if it needs a restart. broker.Broker.Apply carries it out.
+	Change string
 }
+
+// What Change says most often.
+const (
+	atOnce     = "for everybody at once"
+	forNew     = "for clients that connect from then on"
+	forMessage = "for messages and subscriptions from then on"
+	retained   = "for messages from then on; what is retained stays. A client that was told that there are no retained messages goes by that until it connects again"
+	queue      = "for messages from then on; a queue that is over it shrinks with each of them"
+)
 
 // Section is a table of the file.
 type Section struct {
@@ -121,16 +134,19 @@ func limits() Section {
 			Default: 0, Max: 10_000_000, Zero: "as many as the limit of open files allows, 1,000,000 at most",
 			Doc:    "Network connections at one time. One more has a second to send CONNECT, and is told 0x97 (3.1 and 3.1.1: return code 3). 64 connections are kept for that, and what comes beyond them is closed at once. More than the limit of open files has room for is lowered to that, with a warning.",
 			Reason: "The operating system's limit is a decision that somebody has made already; staying below it keeps the descriptors that the broker needs itself.",
+			Change: "for connections from then on; nobody is closed for it",
 		}, {
 			Key: "limits.connections_per_ip", At: func(c *Settings) any { return &c.Limits.ConnectionsPerIP },
 			Default: 0, Max: 10_000_000, Zero: "no limit",
 			Doc:    "Network connections at one time from one IP address. One more is told 0x97, as with `limits.connections`.",
 			Reason: "A gateway or a load balancer puts all its clients behind one address. Set it where clients connect directly.",
+			Change: "for connections from then on; those that came while there was no limit don't count",
 		}, {
 			Key: "limits.connect_timeout", At: func(c *Settings) any { return &c.Limits.ConnectTimeout },
 			Default: 5 * time.Second, Min: int64(100 * time.Millisecond), Max: int64(5 * time.Minute),
 			Doc:    "The time from accepting a connection until its CONNECT packet is complete.",
 			Reason: "Ten round trips over a poor mobile link; a connection that says nothing costs a descriptor for no longer.",
+			Change: "for connections from then on",
 		}, {
 			Key: "limits.memory", At: func(c *Settings) any { return &c.Limits.Memory },
 			Default: Size(0), Min: 32 << 20, Max: 1 << 50, Zero: "half of what the machine, or the process's control group, has",
@@ -141,51 +157,61 @@ func limits() Section {
 			Default: Size(1 << 20), Min: 50, Max: 268_435_460,
 			Doc:    "The largest control packet that the broker takes, header included; 5.0 clients are told (Maximum Packet Size), and a larger one ends the connection with 0x95.",
 			Reason: "Far above sensor data, and 1,000 clients that each hold a packet back need 1 GiB at most.",
+			Change: "for clients that connect from then on, and a larger one for everybody at once",
 		}, {
 			Key: "limits.connect_size", At: func(c *Settings) any { return &c.Limits.ConnectSize },
 			Default: Size(128 << 10), Min: 50, Max: 268_435_460,
 			Doc:    "The largest CONNECT packet; `limits.packet_size` counts where it is smaller.",
 			Reason: "A will of the largest size and as much again for everything else. It bounds what a peer can make the broker hold that has not said who it is.",
+			Change: forNew,
 		}, {
 			Key: "limits.pending_bytes", At: func(c *Settings) any { return &c.Limits.PendingBytes },
 			Default: Size(1 << 20), Min: 4 << 10, Max: 1 << 30,
 			Doc:    "Bytes that wait for a client which reads too slowly. Past it QoS 0 messages for that client are dropped and counted, and those of QoS 1 and 2 wait in the session's queue. A client that takes nothing for two minutes, or that asks for as many bytes of answers and does not read them, is disconnected (0x97).",
 			Reason: "A second of a 10 Mbit/s link. 1,000 clients that stop reading at once cost 1 GiB at most.",
+			Change: atOnce,
 		}, {
 			Key: "limits.mailbox_bytes", At: func(c *Settings) any { return &c.Limits.MailboxBytes },
 			Default: Size(4 << 20), Min: 64 << 10, Max: 1 << 40,
 			Doc:    "Bytes that wait for one shard. Past it publishers are paused, and past twice as much QoS 0 messages for that shard are dropped and counted.",
 			Reason: "Some milliseconds of a busy shard.",
+			Change: atOnce,
 		}, {
 			Key: "limits.subscriptions", At: func(c *Settings) any { return &c.Limits.Subscriptions },
 			Default: 10_000, Min: 1, Max: 10_000_000,
 			Doc:    "Subscriptions of one client. One more is refused with 0x97 (3.1.1: 0x80).",
 			Reason: "Ten times of what a client that lists its devices one by one uses. Guess.",
+			Change: "for subscriptions from then on",
 		}, {
 			Key: "limits.topic_levels", At: func(c *Settings) any { return &c.Limits.TopicLevels },
 			Default: 200, Min: 1, Max: 65_535,
 			Doc:    "Levels in a topic name or filter, which are the parts between slashes.",
 			Reason: "Nobody was seen with more; each level of a filter costs a node of the tree, 44 bytes.",
+			Change: forMessage,
 		}, {
 			Key: "limits.topic_length", At: func(c *Settings) any { return &c.Limits.TopicLength },
 			Default: 65_535, Min: 1, Max: 65_535,
 			Doc:    "Bytes in a topic name or filter.",
 			Reason: "All that the standard allows. A longer filter than 4 KiB counts as several in `limits.subscriptions`, so that it takes no more memory than they do.",
+			Change: forMessage,
 		}, {
 			Key: "limits.topic_aliases", At: func(c *Settings) any { return &c.Limits.TopicAliases },
 			Default: 16, Max: 65_535, Zero: "no aliases",
 			Doc:    "Topic aliases that one client may set, and the most that the broker sets for a client that allows them (5.0).",
 			Reason: "At the longest topics, what a client sets with 16 aliases takes 1 MiB. The broker sets none for topics over 1 KiB: 16 KiB.",
+			Change: forNew,
 		}, {
 			Key: "limits.retained_messages", At: func(c *Settings) any { return &c.Limits.RetainedMessages },
 			Default: 1_000_000, Max: math.MaxInt32, Zero: "no retained messages at all",
 			Doc:    "Retained messages of all topics. One more is refused with 0x97 where the publisher can be told, and is delivered but not kept otherwise. Those of the broker itself under `$SYS` don't count.",
 			Reason: "One for each device of a large fleet.",
+			Change: retained,
 		}, {
 			Key: "limits.retained_bytes", At: func(c *Settings) any { return &c.Limits.RetainedBytes },
 			Default: Size(1 << 30), Min: 0, Max: 1 << 50, Zero: "no retained messages at all",
 			Doc:    "Bytes of all retained messages: topics, payloads and properties.",
 			Reason: "1 KiB for each of the 1,000,000 messages.",
+			Change: retained,
 		},
 	}}
 }
@@ -197,61 +223,73 @@ func session() Section {
 			Default: 100, Min: 1, Max: 65_535,
 			Doc:    "QoS 1 and 2 messages that a client may send without having an answer (Receive Maximum of the broker). More end the connection with 0x93.",
 			Reason: "The most that other brokers send, so that clients are known to live with it; some don't with 1,024. One client gets 350,000 messages a second through (`bench/results/receive-maximum.md`), or 1,000 over a link of 100 ms.",
+			Change: forNew,
 		}, {
 			Key: "session.inflight", At: func(c *Settings) any { return &c.Session.Inflight },
 			Default: 1024, Min: 1, Max: 65_535,
 			Doc:    "QoS 1 and 2 messages that the broker sends without having an answer; a client can ask for fewer (its own Receive Maximum).",
 			Reason: "Enough to fill a link of 100 ms and 10,000 messages a second.",
+			Change: atOnce,
 		}, {
 			Key: "session.queued_messages", At: func(c *Settings) any { return &c.Session.QueuedMessages },
 			Default: 1000, Max: 100_000_000, Zero: "no queue",
 			Doc:    "QoS 1 and 2 messages that wait in memory for one client that has not answered earlier ones: one whose session ends with its connection, or any with `durability = \"none\"`.",
 			Reason: "1,000 sessions that wait for 1 KiB messages cost 1 GiB.",
+			Change: queue,
 		}, {
 			Key: "session.queued_bytes", At: func(c *Settings) any { return &c.Session.QueuedBytes },
 			Default: Size(1 << 20), Max: 1 << 40, Zero: "no queue",
 			Doc:    "Bytes of the messages that wait in memory for one client: topics, payloads and properties.",
 			Reason: "1,000 messages of 1 KiB.",
+			Change: queue,
 		}, {
 			Key: "session.stored_messages", At: func(c *Settings) any { return &c.Session.StoredMessages },
 			Default: 1_000_000, Max: 100_000_000, Zero: "no queue",
 			Doc:    "QoS 1 and 2 messages that wait on disk for one client whose session outlives its connection. Each costs 16 bytes of memory, whatever its size.",
 			Reason: "A day of a message each 86 ms. A publisher was told that they are safe, so dropping one is the last resort.",
+			Change: queue,
 		}, {
 			Key: "session.stored_bytes", At: func(c *Settings) any { return &c.Session.StoredBytes },
 			Default: Size(1 << 30), Max: 1 << 50, Zero: "no queue",
 			Doc:    "Bytes of the messages that wait on disk for one client: topics, payloads and properties. A message for several clients lies on disk once.",
 			Reason: "1,000,000 messages of 1 KiB.",
+			Change: queue,
 		}, {
 			Key: "session.queue_full", At: func(c *Settings) any { return &c.Session.QueueFull },
 			Default: DropOldest, Words: []string{DropOldest, RefuseNew},
 			Doc:    "What a full queue does with one more message: drop the one that has waited longest, or the new one. Drops are counted.",
 			Reason: "The newest reading is worth more than one from yesterday.",
+			Change: atOnce,
 		}, {
 			Key: "session.max_expiry", At: func(c *Settings) any { return &c.Session.MaxExpiry },
 			Default: time.Duration(0), Max: 100 * year, Zero: "no limit: what the client asks for",
 			Doc:    "The longest time that the broker keeps the session of a client that is away; 5.0 clients are told. It also ends the sessions of 3.1.1 clients without Clean Session, which never expire otherwise.",
 			Reason: "The standard leaves it to the client.",
+			Change: "for clients that connect or disconnect from then on; sessions whose client is away keep their time",
 		}, {
 			Key: "session.keep_alive", At: func(c *Settings) any { return &c.Session.KeepAlive },
 			Default: time.Duration(0), Max: int64(65_535 * time.Second), Zero: "no limit: what the client asks for",
 			Doc:    "The longest Keep Alive, in whole seconds. A 5.0 client that asks for more, or for none, is told this one (Server Keep Alive). Clients of 3.1 and 3.1.1 can't be told and keep theirs, unless `strict.keep_alive` refuses them.",
 			Reason: "The standard leaves it to the client.",
+			Change: forNew,
 		}, {
 			Key: "session.shared_strategy", At: func(c *Settings) any { return &c.Session.SharedStrategy },
 			Default: RoundRobin, Words: []string{RoundRobin, Sticky, LeastInflight},
 			Doc:    "Which member of a shared subscription gets the next message: each in turn, the same as before while it is connected, or the one with the fewest unanswered messages.",
 			Reason: "What users of shared subscriptions expect.",
+			Change: atOnce,
 		}, {
 			Key: "session.shared_queue", At: func(c *Settings) any { return &c.Session.SharedQueue },
 			Default: WithGroup, Words: []string{WithGroup, WithMember},
 			Doc:    "Where QoS 1 and 2 messages for a shared subscription wait while no member is connected or has room: with the group, and members get them as they come and as fast as they are, or each with a member, which alone gets it later. The group's queue has the limits of one client's, and exists while a session that outlives its connection has the subscription above QoS 0.",
 			Reason: "A member that is away or slow must not keep work from those that are there.",
+			Change: "for subscriptions from then on",
 		}, {
 			Key: "session.response_information", At: func(c *Settings) any { return &c.Session.ResponseInformation },
 			Default: "",
 			Doc:     "What a 5.0 client is told that asks for Response Information: by convention the beginning of the topics for its answers. `\"\"` tells nothing.",
 			Reason:  "Nothing that the broker could make up would be true.",
+			Change:  forNew,
 		},
 	}}
 }
@@ -263,16 +301,19 @@ func strict() Section {
 			Default: false,
 			Doc:     "Refuses client ids of more than 23 characters in 3.1 (return code 2). 3.1 asks for that; no later version does.",
 			Reason:  "Programs that still speak 3.1 make ids from serial numbers, and other brokers take them.",
+			Change:  forNew,
 		}, {
 			Key: "strict.topic_characters", At: func(c *Settings) any { return &c.Strict.TopicCharacters },
 			Default: false,
 			Doc:     "Refuses control characters (U+0001 to U+001F, U+007F to U+009F) in topic names and filters, wills included (0x90 and 0x8F). The standard says that they should not be there, and lets a server refuse them.",
 			Reason:  "It is allowed, and others take it. Switch it on where topics end up in logs, shells and databases.",
+			Change:  forMessage,
 		}, {
 			Key: "strict.keep_alive", At: func(c *Settings) any { return &c.Strict.KeepAlive },
 			Default: false,
 			Doc:     "Refuses clients of 3.1 and 3.1.1 whose Keep Alive is above `session.keep_alive`, or that want none (return code 2, as Mosquitto does it).",
 			Reason:  "A client that can't be told of a shorter time had better connect than not.",
+			Change:  forNew,
 		},
 	}}
 }
@@ -284,6 +325,7 @@ func sys() Section {
 			Default: 10 * time.Second, Max: int64(24 * time.Hour), Zero: "off: no such topics",
 			Doc:    "How often they are published.",
 			Reason: "The same as Mosquitto, whose dashboards expect it.",
+			Change: atOnce,
 		},
 	}}
 }
@@ -305,6 +347,7 @@ func logging() Section {
 			Default: true,
 			Doc:     "Whether each client that connects or disconnects gets a line at level `info`, with its client id, its address and the reason. Without it these lines are at level `debug`.",
 			Reason:  "The first question about a client is when it came and went. Switch it off where so many come and go that nobody reads it.",
+			Change:  atOnce,
 		}, {
 			Key: "log.banner", At: func(c *Settings) any { return &c.Log.Banner },
 			Default: "auto", Words: []string{"auto", "always", "never"},
