@@ -255,6 +255,11 @@ var changesAtRunTime = map[string]func(*changing){
 		old.want("x")
 		alias(old, "u", 16)
 		old.want("x")
+		plain, other := c.connect(packet.V5, clientOn(0, 2, "plain")), c.connect(packet.V5, clientOn(0, 2, "other"))
+		alias(plain, "t", 1)
+		old.want("x")
+		alias(other, "", 1) // that of another client
+		c.closedWith(other, packet.ProtocolError)
 		c.equal("old: the broker's", aliases(old), uint16(theirs))
 		late, ack := c.ask(packet.V5, "new", allows)
 		c.equal("Topic Alias Maximum", ack.Properties.TopicAliasMaximum, uint16(2))
@@ -312,6 +317,14 @@ var changesAtRunTime = map[string]func(*changing){
 		}
 		old.quiet()
 		c.equal("under way", c.session("old").session.Inflight(), 4)
+		for _, id := range []string{"a", "b"} {
+			c.connect(packet.V5, id, expires(600)).subscribe("$share/g/s", 1)
+		}
+		for range 12 {
+			c.answered(pub, "s", "x", false)
+		}
+		c.equal("under way to a", c.session("a").session.Inflight(), 4)
+		c.equal("waiting with a and b, not with both", c.session("a").session.Waiting()+c.session("b").session.Waiting(), 0)
 	},
 	"session.queued_messages": shrinks(func(s *settings.Core) { s.Session.QueuedMessages = 4 }),
 	"session.queued_bytes":    shrinks(func(s *settings.Core) { s.Session.QueuedBytes = 4*9 + 8 }),

@@ -208,7 +208,7 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 		}
 		first, body, size, err := packet.Split(b[used:], limit)
 		if err != nil && c.client != nil { // it may have been offered more than clients are now
-			first, body, size, err = packet.Split(b[used:], max(limit, c.client.session.Link.Offer().MaximumPacketSize))
+			first, body, size, err = packet.Split(b[used:], c.client.session.Link.Offer().MaximumPacketSize)
 		}
 		if err == nil && size == 0 && c.client != nil {
 			err = packet.CheckFirst(c.version, first)
