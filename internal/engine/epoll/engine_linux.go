@@ -60,6 +60,9 @@ func New(shards []engine.Shard, cfg Config) (*Engine, error) {
 		}
 		e.threads = append(e.threads, t)
 	}
+	if err := e.threads[0].openGate(); err != nil {
+		e.cfg.Log.Debug("waiting without Go's poller", "error", err)
+	}
 	for i, h := range shards {
 		ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,16 +23,24 @@ import (
 
 func TestEngine(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		cfg  epoll.Config
+		name  string
+		cfg   epoll.Config
+		procs int  // GOMAXPROCS, 0: as it is
+		busy  bool // never calm
 	}{
-		{"uring", epoll.Config{}},
-		{"plain", epoll.Config{NoUring: true}},
-		{"three threads", epoll.Config{Threads: 3}},
-		{"one thread", epoll.Config{Threads: 1}},
-		{"small buffer", epoll.Config{ReadBuffer: 1}},
+		{name: "uring"},
+		{name: "plain", cfg: epoll.Config{NoUring: true}},
+		{name: "three threads", cfg: epoll.Config{Threads: 3}},
+		{name: "one thread", cfg: epoll.Config{Threads: 1}},
+		{name: "small buffer", cfg: epoll.Config{ReadBuffer: 1}},
+		{name: "busy", busy: true},
+		{name: "one processor", cfg: epoll.Config{Threads: 3}, procs: 1},
+		{name: "busy, one processor", cfg: epoll.Config{Threads: 3}, procs: 1, busy: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if tt.procs > 0 {
+				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(tt.procs))
+			}
 			var mu sync.Mutex // some tests of the suite run side by side
 			var engines []*epoll.Engine
 			enginetest.Run(t, func(t *testing.T, shards []engine.Shard) enginetest.Engine {
@@ -42,6 +51,9 @@ func TestEngine(t *testing.T) {
 				addr, err := e.Listen("tcp", "127.0.0.1:0")
 				if err != nil {
 					t.Fatal(err)
+				}
+				if tt.busy {
+					e.NeverCalm()
 				}
 				mu.Lock()
 				defer mu.Unlock()

@@ -111,7 +111,7 @@ func (t *thread) give(s *shard, to *thread) {
 // is to be sent already suggests that they will have much to send as well. It
 // returns those that stay.
 func (t *thread) shareFanOut(waiting []*shard) []*shard {
-	if len(waiting) < 2 || len(t.engine.threads) == 1 {
+	if len(waiting) < 2 {
 		return waiting
 	}
 	free := 0
@@ -138,7 +138,6 @@ func (t *thread) shareFanOut(waiting []*shard) []*shard {
 // follow runs at the end of each turn. end is the time.
 func (t *thread) follow(end time.Duration) {
 	switch {
-	case len(t.engine.threads) == 1:
 	case t.index == 0:
 		t.watchHome(end)
 	case len(t.shards) > 0 && t.timeToReturn(end):
@@ -181,7 +180,8 @@ func (t *thread) goHome() {
 	t.idle.Store(true)
 }
 
-// watchHome measures home and spreads its load when it is saturated.
+// watchHome measures home. It makes it calm or busy, and spreads its load when
+// it is saturated.
 func (t *thread) watchHome(end time.Duration) {
 	f := &t.following
 	f.busy += end - t.now
@@ -189,6 +189,7 @@ func (t *thread) watchHome(end time.Duration) {
 	if elapsed < window {
 		return
 	}
+	t.settleDown(end, f.busy, elapsed)
 	saturated := elapsed < 2*window && f.busy >= elapsed*95/100
 	if saturated {
 		cpu := threadTime()
@@ -197,6 +198,9 @@ func (t *thread) watchHome(end time.Duration) {
 	}
 	quiet := f.busy < elapsed/4
 	f.begin, f.busy = end, 0
+	if len(t.engine.threads) == 1 {
+		return
+	}
 	if f.attempt != nil {
 		t.judge(end, saturated)
 	}

@@ -189,7 +189,7 @@ func (t *thread) flush() {
 	if total == 0 {
 		return
 	}
-	batch := total >= batchConns && t.openRing()
+	batch := t.mayBatch(total)
 	for _, s := range t.shards {
 		t.writeDirty(s, batch && t.ring != nil)
 	}
@@ -203,7 +203,7 @@ func (t *thread) flush() {
 
 // flushShard writes the output of one shard.
 func (t *thread) flushShard(s *shard) {
-	batch := len(s.dirty) >= batchConns && t.openRing()
+	batch := t.mayBatch(len(s.dirty))
 	t.writeDirty(s, batch)
 	if batch {
 		t.submit()
@@ -236,8 +236,8 @@ func (t *thread) writeDirty(s *shard, batch bool) {
 
 // openRing makes sure that the thread has a ring, and tells whether it does.
 func (t *thread) openRing() bool {
-	if t.ring != nil || !t.engine.uring || t.ringRefused {
-		return t.ring != nil
+	if t.ring != nil {
+		return true
 	}
 	var err error
 	if t.ring, err = newRing(ringEntries); err != nil {

@@ -54,7 +54,8 @@ const (
 	enterGetEvents      = 1 << 0
 	enterRegisteredRing = 1 << 4
 
-	registerRingFDs = 20
+	registerRingFDs   = 20
+	unregisterRingFDs = 21
 
 	opSend = 26
 
@@ -154,18 +155,28 @@ func (r *ring) mapMemory(p *ringParams) error {
 // register spares the kernel looking up the descriptor at each submission.
 // Where it is refused, the descriptor itself does.
 func (r *ring) register() {
-	update := struct {
-		offset, reserved uint32
-		data             uint64
-	}{offset: 1<<32 - 1, data: uint64(r.fd)}
-	n, _, errno := syscall.Syscall6(sysRingRegister, uintptr(r.fd), registerRingFDs,
-		uintptr(unsafe.Pointer(&update)), 1, 0, 0)
-	if errno == 0 && n == 1 {
-		r.enterFD, r.enterFlags = uintptr(update.offset), enterRegisteredRing
+	if u := (ringUpdate{offset: 1<<32 - 1, data: uint64(r.fd)}); r.update(registerRingFDs, &u) {
+		r.enterFD, r.enterFlags = uintptr(u.offset), enterRegisteredRing
 	}
 }
 
+// ringUpdate is struct io_uring_rsrc_update.
+type ringUpdate struct {
+	offset, reserved uint32
+	data             uint64
+}
+
+func (r *ring) update(how uintptr, u *ringUpdate) bool {
+	n, _, errno := syscall.Syscall6(sysRingRegister, uintptr(r.fd), how, uintptr(unsafe.Pointer(u)), 1, 0, 0)
+	return errno == 0 && n == 1
+}
+
+// close gives everything back. The thread that made the ring calls it, and may
+// make another one.
 func (r *ring) close() {
+	if r.enterFlags&enterRegisteredRing != 0 {
+		r.update(unregisterRingFDs, &ringUpdate{offset: uint32(r.enterFD)})
+	}
 	if r.rings != nil {
 		syscall.Munmap(r.rings)
 	}

@@ -47,6 +47,7 @@ type thread struct {
 	tally      tally
 	listening
 	following
+	calm calm
 }
 
 // note asks a thread to give a shard a turn.
@@ -99,6 +100,9 @@ func newThread(e *Engine, index int) (*thread, error) {
 }
 
 func (t *thread) close() {
+	if t.calm.gate != nil {
+		t.calm.gate.Close()
+	}
 	closeFD(t.top)
 	closeFD(t.efd)
 }
@@ -129,12 +133,15 @@ func (t *thread) enqueue(s *shard) {
 
 // loop runs the thread until the engine stops.
 func (t *thread) loop() {
-	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	runtime.LockOSThread() // and unlocked only by goCalm: the thread ends with the goroutine
 	defer func() {
 		if t.ring != nil {
 			t.ring.close()
 		}
 	}()
+	if t.calm.gate != nil {
+		t.goCalm(0)
+	}
 	for !t.engine.stopping.Load() {
 		n := t.wait()
 		t.now = t.engine.Now()
@@ -181,18 +188,20 @@ func (t *thread) wait() int {
 	for _, s := range t.shards {
 		due = min(due, s.due())
 	}
-	ms := -1
-	if due != engine.Never {
-		ms = int(min(max(0, due-t.end+time.Millisecond-1)/time.Millisecond, 1<<30))
+	if !t.calm.on {
+		t.show()
 	}
-	t.show()
 	t.sleeping.Store(true)
-	if t.waiting.Load() > 0 || t.engine.stopping.Load() {
-		ms = 0
+	defer t.sleeping.Store(false)
+	switch {
+	case t.waiting.Load() > 0 || t.engine.stopping.Load() || due <= t.end:
+		return pollEvents(t.top, t.topEvents)
+	case t.calm.on:
+		return t.waitCalmly(due)
+	case due == engine.Never:
+		return awaitEvents(t.top, t.topEvents, -1)
 	}
-	n := awaitEvents(t.top, t.topEvents, ms)
-	t.sleeping.Store(false)
-	return n
+	return awaitEvents(t.top, t.topEvents, int(min((due-t.end+time.Millisecond-1)/time.Millisecond, 1<<30)))
 }
 
 const (

@@ -1,0 +1,173 @@
+//go:build amd64 || arm64 || loong64 || riscv64
+
+package epoll
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"midge/internal/engine"
+)
+
+// This file is about how home waits.
+//
+// A busy thread is locked to its goroutine and waits in a system call. With few
+// messages that is dear. Go's monitor sees a goroutine in a system call and stays
+// awake to take its processor away, and the thread has to get one again with each
+// message: at 100 messages a second that is two thirds of the broker's time.
+//
+// So home is calm as long as it has little to do. Then its goroutine isn't locked, and
+// waits in Go's own poller, as a goroutine does that reads from a connection. The
+// thread that polls runs it as soon as there is an event. The monitor sleeps, no
+// other thread is woken, and nothing holds a processor that others want.
+//
+// What Go's poller watches is the gate: an epoll descriptor with nothing in it but
+// home's top. It is open (reports input) while home is calm. Home's top could be
+// watched without it, but to put that into Go's poller and to take it out again, the
+// kernel would walk through all connections each time.
+
+const (
+	// busyShare is the part of a window in which a calm thread has had work, as a
+	// divisor, from which on it is busy.
+	busyShare = 4
+
+	// calmBatch connections to send to in one turn also make it busy: it needs a
+	// thread of its own for its ring.
+	calmBatch = 64
+
+	// A busy thread is calm again after minBusy without either. The time doubles up
+	// to maxBusy if it was calm for less than the eightfold, since a ring has to be
+	// made anew each time. Guesses.
+	minBusy = time.Second
+	maxBusy = 64 * time.Second
+)
+
+// calm is a thread's part in waiting calmly. Only home has a gate.
+type calm struct {
+	on    bool
+	gate  *os.File // nil: never calm
+	raw   syscall.RawConn
+	fd    int                // of gate
+	poll  func(uintptr) bool // for raw.Read
+	found int                // events that poll has put into topEvents
+	armed time.Duration      // the deadline of gate, which is not later than anything is due
+
+	since     time.Duration // when it became calm or busy
+	lastCause time.Duration // to be busy
+	term      time.Duration // how long it stays busy without a cause
+}
+
+// openGate makes the gate of home, closed.
+func (t *thread) openGate() error {
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	err = errors.Join(
+		os.NewSyscallError("epoll_ctl", control(fd, syscall.EPOLL_CTL_ADD, t.top, 0, 0, 0)),
+		os.NewSyscallError("fcntl", syscall.SetNonblock(fd, true)), // or NewFile keeps it out of Go's poller
+	)
+	if err != nil {
+		closeFD(fd)
+		return err
+	}
+	c := &t.calm
+	c.fd, c.gate, c.armed, c.term = fd, os.NewFile(uintptr(fd), "epoll"), engine.Never, minBusy
+	c.raw, err = c.gate.SyscallConn()
+	if err = errors.Join(err, c.gate.SetReadDeadline(time.Time{})); err != nil { // Go's poller has not taken it
+		c.gate.Close()
+		c.gate = nil
+		return err
+	}
+	c.poll = func(uintptr) bool {
+		c.found = pollEvents(t.top, t.topEvents)
+		return c.found > 0
+	}
+	return nil
+}
+
+// turnGate lets the gate report the given events of home's top.
+func (c *calm) turnGate(top int, events uint32) {
+	if err := control(c.fd, syscall.EPOLL_CTL_MOD, top, events, 0, 0); err != nil {
+		panic("epoll: turn gate: " + err.Error()) // two descriptors of ours
+	}
+}
+
+// goCalm lets go of the thread, and of what only that one may use.
+func (t *thread) goCalm(now time.Duration) {
+	if t.ring != nil {
+		t.ring.close()
+		t.ring = nil
+	}
+	c := &t.calm
+	c.turnGate(t.top, epollIn)
+	c.on, c.since = true, now
+	runtime.UnlockOSThread()
+}
+
+// goBusy takes a thread.
+func (t *thread) goBusy(now time.Duration) {
+	runtime.LockOSThread()
+	c := &t.calm
+	c.turnGate(t.top, 0)
+	if now-c.since < 8*c.term {
+		c.term = min(2*c.term, maxBusy)
+	} else {
+		c.term = minBusy
+	}
+	c.on, c.since, c.lastCause = false, now, now
+	t.cpu = threadTime() // of this thread, from now on
+}
+
+// settleDown makes home calm or busy after a window. working is how much of it
+// was work.
+func (t *thread) settleDown(end, working, elapsed time.Duration) {
+	c := &t.calm
+	if c.gate == nil {
+		return
+	}
+	if working >= elapsed/busyShare {
+		c.lastCause = end
+	}
+	switch {
+	case c.on && c.lastCause == end:
+		t.goBusy(end)
+	case !c.on && end-c.lastCause >= c.term:
+		t.goCalm(end)
+	}
+}
+
+// mayBatch reports whether sends to n connections may use the ring.
+func (t *thread) mayBatch(n int) bool {
+	if n < batchConns || !t.engine.uring || t.ringRefused {
+		return false
+	}
+	if n >= calmBatch {
+		t.calm.lastCause = t.now
+		if t.calm.on {
+			t.goBusy(t.now)
+		}
+	}
+	return !t.calm.on && t.openRing()
+}
+
+// waitCalmly waits in Go's poller until there are events in top, or due.
+//
+// No event is lost. Read prepares Go's poller first, and then calls poll, which
+// finds nothing: so nothing in top is ready. What becomes ready from then on goes through
+// the gate to the poller, and ends the wait also if it has not begun yet.
+func (t *thread) waitCalmly(due time.Duration) int {
+	c := &t.calm
+	if due = min(due, t.end+time.Hour); due < c.armed {
+		c.armed = due
+		c.gate.SetReadDeadline(t.engine.start.Add(due))
+	}
+	if c.raw.Read(c.poll) == nil {
+		return c.found
+	}
+	c.armed = engine.Never // the deadline has passed: the next wait sets another one
+	return pollEvents(t.top, t.topEvents)
+}

@@ -1,0 +1,315 @@
+//go:build amd64 || arm64 || loong64 || riscv64
+
+package epoll
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"midge/internal/engine"
+)
+
+// guard is longer than anything takes on a busy machine.
+const guard = 2 * time.Minute
+
+// talker is an engine.Shard that sends back what it gets, and wants turns at
+// random times.
+type talker struct {
+	opened
+	random *rand.Rand
+	quiet  bool         // it wants none
+	asked  atomic.Int64 // for a turn at this time
+	got    atomic.Int64 // a turn at or after it
+}
+
+func (*talker) Data(c engine.Conn, b []byte) int {
+	c.Send(b, nil)
+	return len(b)
+}
+
+func (k *talker) Turn(now time.Duration) time.Duration {
+	if k.quiet {
+		return engine.Never
+	}
+	if asked := k.asked.Load(); int64(now) >= asked {
+		k.got.Store(asked)
+		k.asked.Store(int64(now) + k.random.Int64N(int64(20*time.Millisecond)))
+	}
+	return time.Duration(k.asked.Load())
+}
+
+// run runs an engine until the end of the test, and returns its address.
+func run(t *testing.T, e *Engine) string {
+	t.Helper()
+	addr, err := e.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(guard):
+			t.Error("Run doesn't end")
+		}
+	})
+	return addr.String()
+}
+
+// TestCalmLosesNothing wakes a calm engine in all ways that there are, at random
+// moments: by posts from other threads, by connections, and by what a shard wants done
+// at some time. Each must have its effect. Alone, nothing else wakes it meanwhile.
+func TestCalmLosesNothing(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		procs, threads int
+		alone          bool
+		flip           bool // it becomes busy and calm again
+	}{
+		{name: "alone", threads: 1, alone: true},
+		{name: "alone, busy and calm", threads: 1, alone: true, flip: true},
+		{name: "alone, one processor", procs: 1, threads: 1, alone: true},
+		{name: "together", threads: 1},
+		{name: "together, busy and calm", threads: 2, flip: true},
+		{name: "together, one processor", procs: 1, threads: 2, flip: true},
+		{name: "together, more processors than cores", procs: 2 * runtime.NumCPU(), threads: 2, flip: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.procs > 0 {
+				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(tt.procs))
+			}
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			random := func(i uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, i)) }
+			talkers := []*talker{{random: random(1), quiet: tt.alone}, {random: random(2), quiet: tt.alone}}
+			e, err := New([]engine.Shard{talkers[0], talkers[1]}, Config{Threads: tt.threads})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.threads[0].calm.gate == nil {
+				t.Fatal("no gate")
+			}
+			addr := run(t, e)
+			sources := []func(){
+				func() { postAll(t, e, random(3), tt.flip) },
+				func() {
+					runtime.LockOSThread()
+					defer runtime.UnlockOSThread()
+					postAll(t, e, random(4), tt.flip)
+				},
+				func() { echoAll(t, addr, random(5)) },
+			}
+			if tt.alone {
+				for _, source := range sources {
+					source()
+				}
+				return
+			}
+			collecting := make(chan bool)
+			go func() { // stop the world now and then
+				for {
+					select {
+					case <-collecting:
+						return
+					case <-time.After(5 * time.Millisecond):
+						runtime.GC()
+					}
+				}
+			}()
+			var running sync.WaitGroup
+			for _, source := range sources {
+				running.Go(source)
+			}
+			running.Wait()
+			close(collecting)
+			for i, k := range talkers { // nobody wakes it any more but the clock
+				for before, end := k.got.Load(), time.Now().Add(guard); k.got.Load() == before; time.Sleep(time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatalf("shard %d doesn't get the turn that it wants", i)
+					}
+				}
+			}
+		})
+	}
+}
+
+const rounds = 1000
+
+// postAll posts to both shards, and waits each time until the post is called.
+func postAll(t *testing.T, e *Engine, r *rand.Rand, flip bool) {
+	home := e.threads[0]
+	done := make(chan bool, 1)
+	for n := range rounds {
+		turn := flip && r.IntN(4) == 0
+		e.Post(r.IntN(2), func() {
+			switch now := e.Now(); {
+			case !turn:
+			case home.calm.on:
+				home.goBusy(now)
+			default:
+				home.goCalm(now)
+			}
+			done <- true
+		})
+		select {
+		case <-done:
+		case <-time.After(guard):
+			t.Errorf("post %d is not called", n)
+			return
+		}
+		pause(r)
+	}
+}
+
+// echoAll writes to a connection, and waits each time until that comes back.
+func echoAll(t *testing.T, addr string, r *rand.Rand) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(guard))
+	b := []byte{1}
+	for n := range rounds {
+		if _, err := c.Write(b); err != nil {
+			t.Errorf("write %d: %v", n, err)
+			return
+		}
+		if _, err := io.ReadFull(c, b); err != nil {
+			t.Errorf("echo %d: %v", n, err)
+			return
+		}
+		pause(r)
+	}
+}
+
+// pause waits a random time: sometimes until the engine waits, sometimes about as
+// long as it takes to begin with that.
+func pause(r *rand.Rand) {
+	switch r.IntN(4) {
+	case 0:
+		time.Sleep(time.Duration(r.IntN(1000)) * time.Microsecond)
+	case 1:
+		runtime.Gosched()
+	case 2:
+		for end := time.Now().Add(time.Duration(r.IntN(50)) * time.Microsecond); time.Now().Before(end); {
+		}
+	}
+}
+
+// state asks home, on its thread, whether it is calm and has a ring.
+func state(t *testing.T, e *Engine) (calm, ring bool) {
+	t.Helper()
+	done := make(chan bool)
+	e.Post(0, func() {
+		calm, ring = e.threads[0].calm.on, e.threads[0].ring != nil
+		close(done)
+	})
+	select {
+	case <-done:
+	case <-time.After(guard):
+		t.Fatal("the post is not called")
+	}
+	return calm, ring
+}
+
+// burner is an engine.Shard that works without a pause while it is told to.
+type burner struct {
+	talker
+	on atomic.Bool
+}
+
+func (b *burner) Turn(now time.Duration) time.Duration {
+	if b.on.Load() {
+		return now
+	}
+	return engine.Never
+}
+
+// TestCalmAndBusy proves when an engine is calm.
+func TestCalmAndBusy(t *testing.T) {
+	b := &burner{}
+	e, err := New([]engine.Shard{b}, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := run(t, e)
+	until := func(want bool, cause string) {
+		t.Helper()
+		for end := time.Now().Add(guard); ; time.Sleep(10 * time.Millisecond) {
+			calm, ring := state(t, e)
+			if calm && ring {
+				t.Fatal("a calm thread has a ring, which belongs to a thread")
+			}
+			if calm == want {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s: calm is %v", cause, calm)
+			}
+		}
+	}
+	until(true, "at the start")
+
+	conns := make([]net.Conn, calmBatch)
+	for i := range conns {
+		if conns[i], err = net.Dial("tcp", addr); err != nil {
+			t.Fatal(err)
+		}
+		defer conns[i].Close()
+	}
+	fanOut := func(n int) {
+		t.Helper()
+		done := make(chan bool)
+		e.Post(0, func() {
+			i := 0
+			e.slab.all(func(c *conn) {
+				if i++; i <= n {
+					c.Send([]byte{1}, nil)
+				}
+			})
+			close(done)
+		})
+		<-done
+	}
+	for opens := 0; opens < len(conns); runtime.Gosched() {
+		done := make(chan bool)
+		e.Post(0, func() { opens = b.n; close(done) })
+		<-done
+	}
+	fanOut(calmBatch - 1)
+	until(true, "after a small fan-out")
+	if !e.uring {
+		t.Log("no io_uring here")
+	} else {
+		for range 2 { // a ring is made anew
+			before := e.counters.Batches.Load()
+			fanOut(calmBatch)
+			until(false, "after a fan-out")
+			if e.counters.Batches.Load() == before {
+				t.Error("a fan-out was sent without a batch")
+			}
+			until(true, "after a while without one")
+		}
+	}
+
+	b.on.Store(true)
+	e.Wake(0)
+	until(false, "with work")
+	b.on.Store(false)
+	until(true, "without work")
+}
