@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -213,15 +214,18 @@ type keeper struct {
 	deletions   *atomic.Int64 // committed
 	committing  *atomic.Bool  // a commit is under way
 
-	ctx      context.Context // of compactions
-	cancel   func()
-	underWay chan error // what the compaction of all ends with; nil: none is under way
+	ctx    context.Context // of compactions
+	cancel func()
+	calls  sync.WaitGroup // of Pebble, by begin
+	flush  chan error     // what a flush of the tables in memory ends with; nil: none is under way
+	all    chan error     // and the compaction of all
 
 	complained bool
 	low        bool
 	pause      time.Duration // between compactions
 	next       time.Time     // not before
-	deleted    int64         // deletions when the last one began
+	flushed    int64         // deletions when the last flush began
+	deleted    int64         // and what the last compaction of all saw of these
 	avail      int64         // room at the last one
 }
 
@@ -383,10 +387,10 @@ func (k *keeper) starved() bool {
 var errCrowded = errors.New("a compaction had no room")
 
 // compact compacts everything, part by part, so that it needs little room at a
-// time. It returns early when a compaction had no room: Pebble would try the
-// same one again, before all others. The next call goes on then, since Pebble
-// panics when one is taken back that it is about to begin. It also returns early
-// when the store closes or fails.
+// time. What was removed must be in tables for that. It returns early when a
+// compaction had no room: Pebble would try the same one again, before all others.
+// The next call goes on then, since Pebble panics when one is taken back that it is
+// about to begin. It also returns early when the store closes or fails.
 func (k *keeper) compact() error {
 	select {
 	case <-k.d.crowds:
@@ -394,27 +398,46 @@ func (k *keeper) compact() error {
 	}
 	k.compactions.allow(1)
 	defer k.compactions.allow(0)
-	if k.underWay == nil {
-		underWay := make(chan error, 1)
-		k.underWay, k.deleted = underWay, k.deletions.Load()
-		go func() {
-			defer close(underWay)
-			defer func() {
-				if p := recover(); p != nil {
-					k.d.fail(fmt.Errorf("pebble: %v", p)) // it may hold Pebble's locks
-				}
-			}()
-			underWay <- k.compactParts()
-		}()
+	if k.flush == nil {
+		k.flushed = k.deletions.Load()
+		k.flush = k.begin(k.db.Flush)
 	}
-	waits := time.NewTicker(compactFirst * k.d.retry)
-	defer waits.Stop()
+	if err := k.wait(&k.flush); err != nil {
+		return err
+	}
+	if k.all == nil {
+		k.all, k.deleted = k.begin(k.compactParts), k.flushed
+	}
+	return k.wait(&k.all)
+}
+
+// begin calls Pebble in a goroutine of its own, which may never end once the disk
+// has failed.
+func (k *keeper) begin(call func() error) (done chan error) {
+	done = make(chan error, 1)
+	k.calls.Go(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				k.d.fail(fmt.Errorf("pebble: %v", p)) // it may hold Pebble's locks
+			}
+		}()
+		done <- call()
+	})
+	return done
+}
+
+// wait waits for the end of a call, and forgets it then. A compaction that has no
+// room ends the wait, but not the call. Meanwhile ballast is given up for those that
+// wait for room.
+func (k *keeper) wait(call *chan error) error {
+	tries := time.NewTicker(compactFirst * k.d.retry)
+	defer tries.Stop()
 	for {
 		select {
-		case err := <-k.underWay:
-			k.underWay = nil
+		case err := <-*call:
+			*call = nil
 			return err
-		case <-waits.C:
+		case <-tries.C:
 			k.give()
 		case <-k.d.crowds:
 			return errCrowded
@@ -426,33 +449,31 @@ func (k *keeper) compact() error {
 	}
 }
 
-// give gives up a piece of the ballast, that for a start last, where something
-// was removed since the start and compactions lack room for it. It reports whether it did. Most
-// of what the logs held is in tables then, so that a start needs less.
+// give gives up a piece of the ballast, that for a start last, where something was
+// removed since the start and compactions lack room for it. It reports whether it
+// did. Most of what the logs held is in tables then, so that a start needs less.
 func (k *keeper) give() bool {
 	return k.deletions.Load() > 0 && k.d.relieveStarved()
 }
 
-// end ends the compaction of all, if one is under way, so that Pebble can close:
-// nothing begins any more that it could be about to begin.
+// end ends what was begun, so that Pebble can close: nothing begins any more that
+// it could be about to begin.
 func (k *keeper) end() {
 	k.compactions.stop()
 	k.cancel()
-	if k.underWay == nil {
-		return
-	}
+	ended := make(chan struct{})
+	go func() {
+		k.calls.Wait()
+		close(ended)
+	}()
 	select {
-	case <-k.underWay:
-	case <-k.d.failed: // it may never end
+	case <-ended:
+	case <-k.d.failed: // they may never end
 	}
 }
 
-// compactParts compacts one part of the keys after the other. What was removed
-// last must be in a table for that.
+// compactParts compacts one part of the keys after the other.
 func (k *keeper) compactParts() error {
-	if err := k.db.Flush(); err != nil {
-		return err
-	}
 	ends, err := k.parts()
 	if err != nil {
 		return err
