@@ -21,6 +21,7 @@ type conn struct {
 	route     *route  // of the last topic that was published to
 	timer     timer   // before CONNECT: its deadline; after it: keep-alive
 	heard     uint32  // when the last packet came, in ticks of the wheel, rounded up
+	kept      uint32  // bytes that Data left unused; see keepRest
 	keepAlive uint16  // in force, seconds; 0: none
 	version   packet.Version
 	pace      pace
@@ -50,6 +51,7 @@ const (
 	forTurn                      // it has used up its work in this turn; see turnWork
 	forWalk                      // it is owed retained messages; see walker
 	forLetters                   // UNSUBSCRIBE, for what was routed before it; see afterLetters
+	forMemory                    // the rest of a packet; see arrivals
 )
 
 // pause stops reading from a connection, for a reason.
@@ -166,6 +168,7 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 		return
 	}
 	c.closing, s.intact = true, false
+	s.forgetInput(c)
 	s.b.gate.leave(c) // what still lingers counts no more
 	s.timers.stop(&c.timer)
 	delete(s.unconnected, c)
@@ -188,6 +191,15 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 	s.tell()
 	c := connOf(n)
 	defer s.guard(c, &used, len(b))
+	used = s.runPackets(c, b)
+	if rest := len(b) - used; rest != int(c.kept) || rest > smallBytes {
+		s.keepRest(c, b[used:], used > 0)
+	}
+	return used
+}
+
+// runPackets runs the packets that b begins with.
+func (s *shard) runPackets(c *conn, b []byte) (used int) {
 	for most := s.allowance(); used < len(b) && !c.closing && c.waits == 0; {
 		if s.work >= most {
 			s.yield(c)

@@ -127,6 +127,7 @@ func (s *shard) park(j *connecting) *connecting {
 	}
 	kept := *j
 	kept.body = slices.Clone(j.body)
+	s.charge(len(kept.body))
 	s.joining[j.c] = &kept
 	return &kept
 }
@@ -189,6 +190,9 @@ func (s *shard) giveAway(j *connecting, to int) {
 	delete(s.joining, c)
 	s.timers.stop(&c.timer)
 	s.count.Connections--
+	if a := s.arrivals[c]; a != nil {
+		s.endArrival(a) // all of CONNECT is here
+	}
 	c.net.Move(to)
 }
 

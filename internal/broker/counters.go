@@ -64,12 +64,14 @@ type Counters struct {
 	KeepAliveTimeouts uint64
 	SlowDisconnects   uint64
 	ClosedMemory      uint64
+	ClosedArrivals    uint64
 	Faults            uint64
 	Panics            uint64
 
 	PausedPublishers uint64
 	Yielded          uint64
 	PausedMemory     uint64
+	PausedArrivals   uint64
 
 	MemoryUsed   uint64 // of the process
 	MemoryBudget uint64 // of the process
@@ -136,11 +138,11 @@ var counterTable = []counter{
 	{"refused/access", "CONNECT, PUBLISH and subscriptions that the client has no right to", total, func(c *Counters) *uint64 { return &c.RefusedAccess }},
 	{"refused/subscriptions", "subscriptions over the limit of a client: `limits.subscriptions`", total, func(c *Counters) *uint64 { return &c.RefusedSubscriptions }},
 	{"refused/topics", "topic names and filters over the limits: `limits.topic_levels`, `limits.topic_length`", total, func(c *Counters) *uint64 { return &c.RefusedTopics }},
-	{"refused/retained", "retained messages over the limits: `limits.retained_messages`, `limits.retained_bytes`", total, func(c *Counters) *uint64 { return &c.RefusedRetained }},
+	{"refused/retained", "retained messages over the limits: `limits.retained_messages`, `limits.retained_bytes`, a third of `limits.memory`", total, func(c *Counters) *uint64 { return &c.RefusedRetained }},
 	{"refused/size", "packets over the limit: `limits.packet_size`, `limits.connect_size`; and clients whose Maximum Packet Size is too small for CONNACK", total, func(c *Counters) *uint64 { return &c.RefusedSize }},
 	{"refused/store", "what asked to be durable while the disk was full or had failed", total, func(c *Counters) *uint64 { return &c.RefusedStore }},
 	{"refused/unanswered", "of the connections over a limit, those that were closed without CONNACK: they sent no CONNECT in time, or there were too many", total, func(c *Counters) *uint64 { return &c.RefusedUnanswered }},
-	{"refused/memory", "CONNECT packets while memory was short: `limits.memory`", total, func(c *Counters) *uint64 { return &c.RefusedMemory }},
+	{"refused/memory", "CONNECT packets while memory was short, and new subscriptions when it was used up: `limits.memory`", total, func(c *Counters) *uint64 { return &c.RefusedMemory }},
 
 	{"connections/delayed", "CONNECT packets that had to wait because connections take a client id from each other", total, func(c *Counters) *uint64 { return &c.Delayed }},
 	{"closed/taken_over", "connections that another one with the same client id ended", total, func(c *Counters) *uint64 { return &c.TakenOver }},
@@ -148,12 +150,14 @@ var counterTable = []counter{
 	{"closed/keep_alive", "clients that were silent for longer than their Keep Alive allows", total, func(c *Counters) *uint64 { return &c.KeepAliveTimeouts }},
 	{"closed/slow", "clients that read too slowly: `limits.pending_bytes`", total, func(c *Counters) *uint64 { return &c.SlowDisconnects }},
 	{"closed/memory", "clients that much output was waiting for when memory was used up: `limits.memory`", total, func(c *Counters) *uint64 { return &c.ClosedMemory }},
+	{"closed/unfinished", "connections with a packet whose rest did not come while others waited for room for theirs: `limits.memory`", total, func(c *Counters) *uint64 { return &c.ClosedArrivals }},
 	{"closed/fault", "connections that ended because the client broke the standard", total, func(c *Counters) *uint64 { return &c.Faults }},
 	{"closed/panic", "connections that ended because of a fault in Midge; the log has it", total, func(c *Counters) *uint64 { return &c.Panics }},
 
 	{"clients/yielded", "times that a client had used up its share of a turn and had to wait for the next", total, func(c *Counters) *uint64 { return &c.Yielded }},
 	{"publishers/paused", "times that a publisher had to wait for a shard, the disk or memory", total, func(c *Counters) *uint64 { return &c.PausedPublishers }},
 	{"publishers/paused/memory", "of these, for memory: `limits.memory`", total, func(c *Counters) *uint64 { return &c.PausedMemory }},
+	{"clients/paused/memory", "times that a client had to wait with a packet until there was room for the rest of it: `limits.memory`", total, func(c *Counters) *uint64 { return &c.PausedArrivals }},
 
 	{"memory/used", "bytes of memory in use now, as far as they count against `limits.memory`", gauge, func(c *Counters) *uint64 { return &c.MemoryUsed }},
 	{"memory/budget", "`limits.memory` in force, in bytes; 0: there is none", gauge, func(c *Counters) *uint64 { return &c.MemoryBudget }},

@@ -203,7 +203,7 @@ func TestRetainedHeap(t *testing.T) {
 		if delete(want, string(m.Topic)); len(m.Payload) > 0 && len(want) < 50 {
 			want[string(m.Topic)] = m
 		}
-		r.set(&m, now)
+		r.set(&m, now, false)
 		if rnd.IntN(10) == 0 {
 			r.sweep(now)
 			if len(want) != r.messages.Len() {

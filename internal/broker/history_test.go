@@ -149,7 +149,7 @@ func (h *history) begin() {
 		h.backend = backend
 		h.w, h.st = storedWorld(h.t, backend, cfg, store.Config{Clock: h.clock}, dawn, false)
 	} else {
-		h.w = &world{t: h.t, b: New(cfg.Config, cfg.Core), now: dawn, posts: make(chan func(), 1024)}
+		h.w = &world{t: h.t, b: New(cfg.Config, cfg.Core), now: dawn, posts: make(chan func(), 1024), sips: map[int]bool{}}
 	}
 	damaged, err := h.w.b.Load(dawn)
 	if err != nil || len(damaged) > 0 {

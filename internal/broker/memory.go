@@ -42,12 +42,14 @@ type memory struct {
 	short    atomic.Bool  // a shard has found that out by itself
 	shedding atomic.Bool  // Shed has not ended
 	ask      chan struct{}
+	arrivals arrivals
 }
 
 func (m *memory) init() {
 	m.slow.Store(math.MaxInt64)
 	m.full.Store(math.MaxInt64)
 	m.ask = make(chan struct{}, 1)
+	m.arrivals.init()
 }
 
 // Memory is what has been measured, in bytes.
@@ -72,7 +74,10 @@ func (b *Broker) SetPressure(p Pressure, now Memory) {
 	m.full.Store(now.Full)
 	m.taken.Store(0)
 	before := Pressure(m.pressure.Swap(uint32(p)))
-	if short := m.short.Swap(false); p < SlowPublishers && before < SlowPublishers && !short {
+	short := m.short.Swap(false)
+	b.retained.share.Store(now.Budget / retainedShare)
+	b.tendArrivals(now.Budget)
+	if p < SlowPublishers && before < SlowPublishers && !short {
 		return // a CONNECT sees it
 	}
 	credit := 0
@@ -254,7 +259,7 @@ func (s *shard) dropPending(bytes int) {
 
 // refuseForMemory refuses a CONNECT if memory is short.
 func (s *shard) refuseForMemory(c *conn) bool {
-	if Pressure(s.b.memory.pressure.Load()) < RefuseConnects {
+	if Pressure(s.b.memory.pressure.Load()) < RefuseConnects && !s.shut {
 		return false
 	}
 	code := packet.ServerUnavailable

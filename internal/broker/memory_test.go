@@ -296,3 +296,81 @@ func TestEndedSessionsHoldNothing(t *testing.T) {
 		t.Errorf("the session holds %d messages after its end", n)
 	}
 }
+
+// TestRetainedWithinBudget retains messages until no more are taken: a third of the
+// budget at most, and none beyond what there is while memory is short. A message
+// of a topic that has one is taken as long as it is no larger.
+func TestRetainedWithinBudget(t *testing.T) {
+	const budget, size = 3 << 20, 64 << 10
+	w := newWorld(t, quietly(2))
+	p := w.connect(packet.V5, "publisher")
+	retain := func(topic string, size int) packet.ReasonCode {
+		t.Helper()
+		p.publish(topic, string(make([]byte, size)), 1, true)
+		var a packet.Ack
+		if err := a.Decode(packet.V5, 0x40, p.next(packet.PUBACK)); err != nil {
+			t.Fatal(err)
+		}
+		return a.Code
+	}
+	fill := func() (n int) {
+		for n < 100 && !retain(fmt.Sprint("t", n), size).Failed() {
+			n++
+		}
+		return n
+	}
+	w.measure(budget)
+	if n := fill(); n != budget/retainedShare/size-1 { // topics count, too
+		t.Errorf("%d messages were retained", n)
+	}
+	if code := retain("t0", size); code.Failed() {
+		t.Errorf("a message in the place of another is answered with %v", code)
+	}
+	if code := retain("t0", 2*size); !code.Failed() {
+		t.Errorf("a larger message is answered with %v", code)
+	}
+	if n := w.b.Counters().RefusedRetained; n != 2 {
+		t.Errorf("%d counted as refused, want 2", n)
+	}
+	for _, pressure := range []Pressure{SlowPublishers, CloseReaders} {
+		w.measure(1 << 40)
+		retain("t1", 0)
+		w.b.SetPressure(pressure, Memory{Budget: 1 << 40, Slow: 1 << 40, Full: 1 << 40})
+		w.turn()
+		if code := retain("t1", 10); code != packet.QuotaExceeded {
+			t.Errorf("with pressure %d: %v", pressure, code)
+		}
+		w.measure(1 << 40)
+		if code := retain("t1", 10); code.Failed() {
+			t.Errorf("after the pressure: %v", code)
+		}
+	}
+}
+
+// TestNoSubscriptionsWithoutMemory refuses new subscriptions when memory is used up,
+// and takes others for those that are there.
+func TestNoSubscriptionsWithoutMemory(t *testing.T) {
+	for _, v := range []packet.Version{packet.V31, packet.V311, packet.V5} {
+		w := newWorld(t, quietly(1))
+		p := w.connect(v, "p")
+		p.subscribe("old", 0)
+		w.press(CloseReaders)
+		want := packet.ReasonCode(0x80)
+		if v == packet.V5 {
+			want = packet.QuotaExceeded
+		}
+		if code := p.subscribe("new", 0); code != want {
+			t.Errorf("%v: %v, want %v", v, code, want)
+		}
+		if code := p.subscribe("old", 1); code != 1 {
+			t.Errorf("%v: for the one that is there: %v", v, code)
+		}
+		if n := w.b.Counters().RefusedMemory; n != 1 {
+			t.Errorf("%v: %d counted, want 1", v, n)
+		}
+		w.press(NoPressure)
+		if code := p.subscribe("new", 0); code != 0 {
+			t.Errorf("%v: afterwards: %v", v, code)
+		}
+	}
+}

@@ -2,7 +2,9 @@ package broker
 
 import (
 	"container/heap"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"midge/internal/message"
@@ -22,6 +24,7 @@ type retained struct {
 	store    Store                           // nil: they are only in memory
 	most     int                             // messages
 	mostSize int64                           // bytes
+	share    atomic.Int64                    // of the memory budget, in bytes
 }
 
 // kept is a retained message, in 112 bytes and those of its contents.
@@ -63,6 +66,7 @@ func (e *expiring) Pop() any {
 
 func (r *retained) init(f *inForce, st Store) {
 	r.store = st
+	r.share.Store(math.MaxInt64)
 	r.bound(f)
 }
 
@@ -73,10 +77,15 @@ func (r *retained) bound(f *inForce) {
 	r.most, r.mostSize = f.Limits.RetainedMessages, int64(f.Limits.RetainedBytes)
 }
 
+// retainedShare of the memory budget (one part in so many) is for retained
+// messages. Nobody takes them away again when memory is short.
+const retainedShare = 3
+
 // set keeps a copy of m as the retained message of its topic; an empty payload
 // removes the one that is there. It reports false if there is no room: then
-// the old message goes as well, for it is no longer the last one.
-func (r *retained) set(m *message.Message, now time.Duration) bool {
+// the old message goes as well, for it is no longer the last one. short tells
+// that memory is: there is no room for more than there is.
+func (r *retained) set(m *message.Message, now time.Duration, short bool) bool {
 	if len(m.Payload) == 0 {
 		r.mu.Lock()
 		r.remove(m.Topic)
@@ -88,8 +97,8 @@ func (r *retained) set(m *message.Message, now time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	own := ownTopic(m.Topic)
-	if !own && !r.room(k) {
-		if r.sweepLocked(now); !r.room(k) {
+	if !own && !r.room(k, short) {
+		if r.sweepLocked(now); !r.room(k, short) {
 			r.remove(m.Topic)
 			return false
 		}
@@ -102,13 +111,15 @@ func (r *retained) set(m *message.Message, now time.Duration) bool {
 }
 
 // room tells whether the limits allow a client's message.
-func (r *retained) room(k *kept) bool {
-	n, size := int64(r.messages.Len())-r.own.messages+1, r.bytes-r.own.bytes+int64(k.Size())
+func (r *retained) room(k *kept, short bool) bool {
+	before := r.bytes - r.own.bytes
+	n, size := int64(r.messages.Len())-r.own.messages+1, before+int64(k.Size())
 	if old, replaced := r.messages.Get(k.Topic); replaced {
 		n--
 		size -= int64(old.Size())
 	}
-	return n <= int64(r.most) && size <= r.mostSize
+	grows := size > before
+	return n <= int64(r.most) && size <= r.mostSize && !(grows && (short || size > r.share.Load()))
 }
 
 // put makes k the message of its topic.

@@ -56,6 +56,10 @@ type shard struct {
 	credit        int                   // bytes that may be taken on; see draw
 	shut          bool                  // the budget is used up: nothing is taken on in this round
 	unserved      []*conn               // publishers that wait for the next round, and had none in this
+	arrivals      map[*conn]*arriving   // of packets that are not small, or have to wait
+	sips          bool                  // the engine reads little at once; see Runner.Sip
+	stalling      map[*conn]stalling    // who has room that others wait for,
+	lookedAt      time.Duration         // when that was looked at
 	sys           sys                   // shard 0 only
 	logTimer      logTimer
 	sweeper       sweeper // shard 0 only
@@ -106,6 +110,7 @@ func newShard(b *Broker, index int, f *inForce) *shard {
 		joining:     map[*conn]*connecting{},
 		hearings:    map[*conn]*hearing{},
 		behind:      map[*conn]*lagging{},
+		arrivals:    map[*conn]*arriving{},
 		contests:    map[string]*contest{},
 		outgoing:    make([]*batch, b.cfg.Shards),
 		books: books{
@@ -139,6 +144,9 @@ func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	s.unstall()
 	more = s.unyield() || more
 	s.round = false
+	if s.sips {
+		s.sip()
+	}
 	if s.routes.heavy(s.count.Subscriptions) {
 		s.routes.clear()
 	}

@@ -36,7 +36,7 @@ func storedWorld(t testing.TB, backend store.Backend, cfg setup, stored store.Co
 		cfg.Store = prompt{st}
 	}
 	core = New(cfg.Config, cfg.Core)
-	return &world{t: t, b: core, now: now, posts: make(chan func(), 1024)}, st
+	return &world{t: t, b: core, now: now, posts: make(chan func(), 1024), sips: map[int]bool{}}, st
 }
 
 // load begins the broker on what the disk has: some damaged records, and all else.

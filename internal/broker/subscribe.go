@@ -100,6 +100,10 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 			s.count.RefusedSubscriptions++
 			return nil, false, packet.QuotaExceeded
 		}
+		if s.shut || s.pressure == CloseReaders {
+			s.count.RefusedMemory++
+			return nil, false, packet.QuotaExceeded
+		}
 		sub = &subscription{filter: filter, client: cl}
 		cl.subs.add(sub)
 	}

@@ -22,6 +22,7 @@ type world struct {
 	now   time.Duration
 	posts chan func()
 	conns []*peer
+	sips  map[int]bool // shards of which little is read at once
 
 	exhausts []exhaust
 }
@@ -45,13 +46,14 @@ func quietly(shards int, change ...func(*setup)) setup {
 
 func newWorld(t testing.TB, cfg setup) *world {
 	t.Helper()
-	w := &world{t: t, b: New(cfg.Config, cfg.Core), posts: make(chan func(), 1024)}
+	w := &world{t: t, b: New(cfg.Config, cfg.Core), posts: make(chan func(), 1024), sips: map[int]bool{}}
 	w.b.Start(w)
 	return w
 }
 
 func (w *world) Run(context.Context) error { return nil }
 func (w *world) Wake(int)                  {}
+func (w *world) Sip(shard int, on bool)    { w.sips[shard] = on }
 func (w *world) Now() time.Duration        { return w.now }
 func (w *world) Post(_ int, f func())      { w.posts <- f }
 
@@ -104,7 +106,7 @@ func (w *world) settle() {
 			p.told = true
 			w.b.shards[p.shard].Closed(p, nil)
 		}
-		if len(p.in) > 0 && !p.paused && !p.closed {
+		if (p.resumed || len(p.in) > p.kept) && !p.paused && !p.closed {
 			p.offer()
 		}
 	}
@@ -144,6 +146,8 @@ type peer struct {
 	shard   int
 	state   any
 	in      []byte // not used by the shard
+	kept    int    // of these, bytes that the engine has read
+	room    int    // what the shard expects at most of them; 0: it has not said
 	pending []byte
 	out     []byte        // what the client has received
 	deaf    bool          // the client does not read
@@ -155,6 +159,7 @@ type peer struct {
 	held    int           // bytes of pending that are
 	blocked bool
 	paused  bool
+	resumed bool // what is kept is to be offered again
 	closed  bool
 	told    bool
 	moveTo  int
@@ -178,10 +183,11 @@ func (p *peer) Send(head, body []byte) {
 func (p *peer) Pending() int   { return len(p.pending) }
 func (p *peer) Taken() uint64  { return p.taken }
 func (p *peer) Pause()         { p.paused = true }
-func (p *peer) Resume()        { p.paused = false }
+func (p *peer) Resume()        { p.paused, p.resumed = false, true }
 func (p *peer) Close()         { p.closed = true }
 func (p *peer) Abort()         { p.pending, p.closed = nil, true }
 func (p *peer) Move(shard int) { p.moveTo = shard }
+func (p *peer) Expect(n int)   { p.room = n }
 func (p *peer) Exhaust(then func()) {
 	p.w.exhausts = append(p.w.exhausts, exhaust{p, then})
 }
@@ -225,12 +231,29 @@ func (p *peer) write() {
 	}
 }
 
+// offer reads what the client has sent and offers it, as an engine does: 64 KiB
+// at a time, or as much as is expected.
 func (p *peer) offer() {
-	b := append([]byte(nil), p.in...)
-	p.moveTo = -1
-	used := p.w.b.shards[p.shard].Data(p, b)
-	p.in = p.in[min(used, len(p.in)):]
-	p.move()
+	p.resumed = false
+	for again := true; again && len(p.in) > 0 && !p.paused && !p.closed; {
+		most := p.kept + 64<<10
+		switch {
+		case p.room > p.kept:
+			most = p.room
+		case p.w.sips[p.shard]:
+			most = p.kept + engine.SipBytes
+		}
+		n := min(len(p.in), most)
+		again = n < len(p.in)
+		room := p.room
+		p.moveTo, p.room = -1, 0
+		used := min(p.w.b.shards[p.shard].Data(p, append([]byte(nil), p.in[:n]...)), n)
+		p.in, p.kept = p.in[used:], n-used
+		if used == 0 && p.room == 0 {
+			p.room = room
+		}
+		p.move()
+	}
 }
 
 // move gives a connection to the shard that Move named.
@@ -240,9 +263,7 @@ func (p *peer) move() {
 	}
 	p.shard, p.moveTo = p.moveTo, -1
 	p.w.b.shards[p.shard].Open(p)
-	if len(p.in) > 0 && !p.paused && !p.closed {
-		p.offer()
-	}
+	p.offer()
 }
 
 // dial opens a connection on shard 0.

@@ -50,6 +50,13 @@ type Conn interface {
 	Pause()
 	Resume()
 
+	// Expect tells how many bytes, counted from the first one that Data leaves
+	// unused, the engine may keep of a packet that has not arrived as a whole: it
+	// makes room for so many and reads no more. So the shard decides what a peer
+	// that only announces a large packet costs. It holds until Data uses a byte.
+	// Without it the room doubles when it is full.
+	Expect(bytes int)
+
 	// Close sends what is pending as far as the kernel takes it within a
 	// short time (lingering at most two seconds, with at most
 	// MostLingeringBytes), then closes. What the peer sends meanwhile is thrown
@@ -152,6 +159,12 @@ type Runner interface {
 	// connections that have a goroutine of their own, not for messages.
 	Post(shard int, f func())
 
+	// Sip makes the engine read at most SipBytes at once, or about as little as it
+	// can, from connections of the shard of which nothing is expected, until it
+	// is called again with false: what a shard leaves unused of each read adds
+	// up over many connections. Call it from the shard's thread.
+	Sip(shard int, on bool)
+
 	// Now is the clock that Turn is called with. Safe from any goroutine.
 	Now() time.Duration
 }
@@ -179,6 +192,9 @@ const MostLingering = 256
 // Close, in bytes. A peer that is further behind does not get to the last packet
 // in that time, and its output must not hold memory that nobody counts.
 const MostLingeringBytes = 128 << 10
+
+// SipBytes is how much an engine reads at once after Runner.Sip, in bytes.
+const SipBytes = 1 << 10
 
 // MostExhausted bounds what Exhaust offers of a peer that sends on and on, in
 // bytes: more than the buffer of a socket holds.

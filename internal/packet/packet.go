@@ -146,6 +146,19 @@ func Split(b []byte, limit int) (first byte, body []byte, size int, err error) {
 	return first, b[1+used : size : size], size, nil
 }
 
+// Announced is the size in bytes of the packet that b begins with, as its fixed
+// header tells; 0 while that is not there.
+func Announced(b []byte) int {
+	if len(b) < 2 {
+		return 0
+	}
+	n, used := varint(b[1:])
+	if used <= 0 {
+		return 0
+	}
+	return 1 + used + int(n)
+}
+
 func checkType(first byte) error {
 	if TypeOf(first) == 0 {
 		return newFault(V5, 0, MalformedPacket, "2.1.2", "", "packet type 0 is reserved")

@@ -156,7 +156,7 @@ func limits() Section {
 			Key: "limits.packet_size", At: func(c *Settings) any { return &c.Limits.PacketSize },
 			Default: Size(1 << 20), Min: 50, Max: 268_435_460,
 			Doc:    "The largest control packet that the broker takes, header included; 5.0 clients are told (Maximum Packet Size), and a larger one ends the connection with 0x95.",
-			Reason: "Far above sensor data, and 1,000 clients that each hold a packet back need 1 GiB at most.",
+			Reason: "Far above sensor data, and small against a tenth of `limits.memory`, which is the room for packets that have not arrived as a whole.",
 			Change: "for clients that connect from then on, and a larger one for everybody at once",
 		}, {
 			Key: "limits.connect_size", At: func(c *Settings) any { return &c.Limits.ConnectSize },
@@ -209,7 +209,7 @@ func limits() Section {
 		}, {
 			Key: "limits.retained_bytes", At: func(c *Settings) any { return &c.Limits.RetainedBytes },
 			Default: Size(1 << 30), Min: 0, Max: 1 << 50, Zero: "no retained messages at all",
-			Doc:    "Bytes of all retained messages: topics, payloads and properties.",
+			Doc:    "Bytes of all retained messages: topics, payloads and properties. A third of `limits.memory` counts where it is less.",
 			Reason: "1 KiB for each of the 1,000,000 messages.",
 			Change: retained,
 		},

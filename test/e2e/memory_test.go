@@ -101,3 +101,88 @@ func flood32(c *client, qos packet.QoS, payload []byte, n int) {
 		}
 	}
 }
+
+// TestMemoryOfPackets has hundreds of clients send large packets at once: whole
+// ones, and ones that never end. Memory keeps to the budget, others are served, and
+// who is in the way of others is closed.
+func TestMemoryOfPackets(t *testing.T) {
+	const budget, clients, size = 64 << 20, 300, 1<<20 - 100
+	payload := make([]byte, size)
+	publish := packet.Publish{QoS: 1, ID: 1, Topic: []byte("large"), Payload: payload}
+	filters := packet.Subscribe{ID: 1}
+	for n := 0; n < 17; n++ {
+		filters.Subscriptions = append(filters.Subscriptions, packet.Subscription{Filter: bytes.Repeat([]byte("f"), 60_000)})
+	}
+	for _, tt := range []struct {
+		name   string
+		packet func(i int) []byte
+		ends   bool
+	}{
+		{"PUBLISH that never ends", func(int) []byte { return publish.Append(nil, packet.V5) }, false},
+		{"SUBSCRIBE that never ends", func(int) []byte { return filters.Append(nil, packet.V5) }, false},
+		{"retained PUBLISH", func(i int) []byte {
+			m := publish
+			m.Retain, m.Topic = true, fmt.Append(nil, "large/", i)
+			return m.Append(nil, packet.V5)
+		}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, durability := range []string{"none", "commit"} {
+				t.Run(durability, func(t *testing.T) {
+					eachEngine(t, func(t *testing.T, engine string) {
+						p := serve(t, "--set", engine, "--set", "limits.memory=64MiB", "--set", "durability="+durability)
+						pr := newPair(t, p, "p")
+						pr.served(10)
+						var all []*client
+						for i := range clients {
+							all = append(all, connect(t, p, packet.V5, fmt.Sprint("large", i), nil))
+						}
+						var sending sync.WaitGroup
+						for i, c := range all {
+							sending.Go(func() { sendLarge(c.conn, tt.packet(i), tt.ends) })
+						}
+						done := make(chan struct{})
+						go func() { sending.Wait(); close(done) }()
+						served, enough := 0, func() bool {
+							if tt.ends {
+								select {
+								case <-done:
+									return true
+								default:
+									return false
+								}
+							}
+							return strings.Contains(p.Log(), "the rest of a packet does not come")
+						}
+						for ; !enough(); served++ {
+							pr.served(1)
+						}
+						peak := p.memory("VmHWM")
+						t.Logf("peak of resident memory %d MiB, %d messages of others in the meantime", peak>>20, served)
+						if peak > budget*3/2 { // as in TestMemoryBudget
+							t.Errorf("the peak of resident memory was %d MiB with a budget of %d MiB", peak>>20, budget>>20)
+						}
+						for _, c := range all {
+							c.conn.Close()
+						}
+						<-done
+						pr.served(10)
+					})
+				})
+			}
+		})
+	}
+}
+
+// sendLarge sends a packet and waits for the answer, or all of it but the last byte
+// and waits for the end.
+func sendLarge(conn net.Conn, b []byte, whole bool) {
+	conn.SetDeadline(time.Now().Add(patience))
+	if !whole {
+		b = b[:len(b)-1]
+	}
+	if _, err := conn.Write(b); err != nil {
+		return
+	}
+	conn.Read(make([]byte, 64))
+}

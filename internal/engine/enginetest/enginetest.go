@@ -35,6 +35,8 @@ func Run(t *testing.T, newEngine New) {
 		{"echo", testEcho},
 		{"parts", testParts},
 		{"large", testLarge},
+		{"expect", testExpect},
+		{"sip", testSip},
 		{"slow reader", testSlowReader},
 		{"pause", testPause},
 		{"move", testMove},

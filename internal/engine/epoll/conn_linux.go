@@ -98,6 +98,14 @@ func (c *conn) Resume() {
 	}
 }
 
+// Expect implements engine.Conn.
+func (c *conn) Expect(bytes int) {
+	c.shard.expected = bytes
+	if c.in != nil {
+		c.in.most = bytes
+	}
+}
+
 // Close implements engine.Conn.
 func (c *conn) Close() { c.shard.doom(c, nil) }
 

@@ -69,7 +69,7 @@ func New(shards []engine.Shard, cfg Config) (*Engine, error) {
 			e.closeDescriptors()
 			return nil, fmt.Errorf("create epoll descriptor of shard %d: %w", i, err)
 		}
-		s := &shard{index: i, engine: e, handler: h, ep: ep, next: 0, lastSize: -1}
+		s := &shard{index: i, engine: e, handler: h, ep: ep, next: 0, lastSize: -1, mostRead: e.cfg.ReadBuffer}
 		s.owner.Store(e.threads[0])
 		e.shards = append(e.shards, s)
 		e.threads[0].hold(s)
@@ -128,6 +128,14 @@ func (e *Engine) Post(shard int, f func()) {
 	s.posts = append(s.posts, f)
 	s.mu.Unlock()
 	e.Wake(shard)
+}
+
+// Sip implements engine.Runner.
+func (e *Engine) Sip(shard int, on bool) {
+	s := e.shards[shard]
+	if s.mostRead = e.cfg.ReadBuffer; on {
+		s.mostRead = engine.SipBytes
+	}
 }
 
 // Run implements engine.Runner. It also closes the listeners. It can be called

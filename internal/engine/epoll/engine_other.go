@@ -36,6 +36,9 @@ func (e *Engine) Wake(int) {}
 // Post does nothing here.
 func (e *Engine) Post(int, func()) {}
 
+// Sip does nothing here.
+func (e *Engine) Sip(int, bool) {}
+
 // Now is always 0 here.
 func (e *Engine) Now() time.Duration { return 0 }
 

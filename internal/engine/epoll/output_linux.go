@@ -25,7 +25,27 @@ const (
 )
 
 // buffer holds input or output of a connection that can't be without.
-type buffer struct{ b []byte }
+type buffer struct {
+	b    []byte
+	most int // of input: see engine.Conn.Expect; 0: nothing is expected
+}
+
+// grow makes room behind input that is kept, and returns all of it with that
+// room.
+func (i *buffer) grow() []byte {
+	kept := len(i.b)
+	switch {
+	case i.most > kept && cap(i.b) < i.most:
+		i.b = append(make([]byte, 0, i.most), i.b...)
+	case i.most <= kept:
+		i.b = slices.Grow(i.b, max(kept, minReadBuffer))
+	}
+	all := i.b[:cap(i.b)]
+	if i.most > kept {
+		all = all[:i.most]
+	}
+	return all
+}
 
 // buffers is the pool of an engine. The garbage collector empties it.
 type buffers struct{ pool sync.Pool }
@@ -41,7 +61,7 @@ func (p *buffers) put(b *buffer) {
 	if cap(b.b) > keptBytes {
 		return
 	}
-	b.b = b.b[:0]
+	b.b, b.most = b.b[:0], 0
 	p.pool.Put(b)
 }
 

@@ -36,6 +36,9 @@ type shard struct {
 	moving  *conn   // asked to be moved during the Data or posted call that is on
 	moveTo  int
 
+	mostRead int // bytes that are read at once; see Engine.Sip
+	expected int // what the Data call that is on has passed to Conn.Expect
+
 	exhausts []exhaust // whose input is to be offered as far as it has arrived
 
 	arena             []byte // messages of this turn
@@ -128,11 +131,12 @@ func (s *shard) receive(c *conn) int {
 	switch {
 	case large: // read behind it instead of copying it
 		kept = len(c.in.b)
-		b = slices.Grow(c.in.b, max(kept, minReadBuffer))
-		b = b[:cap(b)]
-		c.in.b = b[:kept]
+		b = c.in.grow()
 	case c.in != nil:
 		kept = copy(b, c.in.b)
+		b = b[:min(len(b), kept+s.mostRead)]
+	default:
+		b = b[:min(len(b), s.mostRead)]
 	}
 	n, errno := recv(c.fd, b[kept:])
 	if errno != 0 {
@@ -166,6 +170,7 @@ func (c *conn) end() error {
 // offer calls Data with b, which is the thread's buffer or c.in.b itself, and
 // keeps what the shard does not use.
 func (s *shard) offer(c *conn, b []byte) {
+	s.expected = 0
 	used := s.handler.Data(c, b)
 	if c.has(closing) {
 		s.moving = nil
@@ -176,6 +181,9 @@ func (s *shard) offer(c *conn, b []byte) {
 		s.dropInput(c)
 	} else {
 		s.keep(c, rest)
+		if used > 0 || s.expected > 0 {
+			c.in.most = s.expected
+		}
 	}
 	s.move()
 }
@@ -194,6 +202,10 @@ func (s *shard) keep(c *conn, rest []byte) {
 	switch {
 	case c.in == nil:
 		c.in = s.engine.buffers.get()
+		if s.expected > cap(c.in.b) { // it grows to that soon
+			s.engine.buffers.put(c.in)
+			c.in = &buffer{b: make([]byte, 0, s.expected)}
+		}
 	case cap(c.in.b) > keptBytes && len(rest) < cap(c.in.b)/4:
 		c.in = s.engine.buffers.get() // don't hold a large buffer for a small rest
 	}

@@ -24,6 +24,7 @@ type conn struct {
 	remote  netip.AddrPort
 	out     []byte // of this turn
 	rest    []byte // bytes that Data left unused
+	most    int    // of rest; see Expect. 0: nothing is expected
 	moveTo  int    // the shard that Move named, plus 1
 	inData  bool   // a call of Data is on
 	paused  bool
@@ -38,7 +39,7 @@ type conn struct {
 	arriving atomic.Bool  // moved, and Open is still to be called
 	net      net.Conn
 	raw      syscall.RawConn // of net, for writeNow; nil: it has none
-	input    []byte          // what the reader has read
+	input    []byte          // what the reader has read and is not in rest
 	answer   chan struct{}   // tells the reader to read on
 	gone     chan struct{}   // closed when the connection ends for the shard
 	inFlight atomic.Int64    // bytes that the writer has not written
@@ -141,6 +142,9 @@ func (c *conn) Abort() {
 	c.end(nil)
 }
 
+// Expect implements engine.Conn.
+func (c *conn) Expect(bytes int) { c.most = bytes }
+
 // Move implements engine.Conn.
 func (c *conn) Move(shard int) {
 	if c.closing || shard == int(c.shard.Load()) {
@@ -192,9 +196,21 @@ func (c *conn) receive() {
 		return
 	}
 	c.owed = true
-	c.rest = append(c.rest, c.input...)
-	c.input = nil
 	c.offer()
+}
+
+// fill moves input to rest, as much as is expected there. The reader's buffer
+// keeps what is left: it waits for an answer.
+func (c *conn) fill() {
+	n := len(c.input)
+	if room := c.most - len(c.rest); room > 0 {
+		n = min(n, room)
+		if cap(c.rest) < c.most {
+			c.rest = append(make([]byte, 0, c.most), c.rest...)
+		}
+	}
+	c.rest = append(c.rest, c.input[:n]...)
+	c.input = c.input[n:]
 }
 
 // again offers what was kept to a shard that has resumed.
@@ -205,10 +221,10 @@ func (c *conn) again() {
 
 // offer calls Data with the bytes there are, and answers the reader.
 func (c *conn) offer() {
-	if c.closing || c.paused {
-		return
-	}
-	if len(c.rest) > 0 {
+	for again := len(c.rest) > 0; !c.closing && !c.paused && (again || len(c.input) > 0); again = false {
+		c.fill()
+		most := c.most
+		c.most = 0
 		c.inData = true
 		used := c.handler().Data(c, c.rest)
 		if c.inData = false; c.closing {
@@ -216,6 +232,8 @@ func (c *conn) offer() {
 		}
 		if used > 0 { // a record that comes in many pieces must not be moved for each
 			c.rest = c.rest[:copy(c.rest, c.rest[used:])]
+		} else if c.most == 0 {
+			c.most = most
 		}
 		if len(c.rest) == 0 && cap(c.rest) > keptBytes {
 			c.rest = nil
@@ -225,7 +243,7 @@ func (c *conn) offer() {
 			return
 		}
 	}
-	if c.owed && !c.paused {
+	if c.owed && !c.closing && !c.paused {
 		c.owed = false
 		c.answer <- struct{}{} // has room: the reader takes one for each chunk
 	}

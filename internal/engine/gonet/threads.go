@@ -92,6 +92,9 @@ func (t *Threads) Post(shard int, f func()) {
 	}
 }
 
+// Sip implements engine.Runner: a connection has a small buffer of its own anyway.
+func (t *Threads) Sip(int, bool) {}
+
 // Run implements engine.Runner. Connections belong to Serve, which must have
 // returned before ctx is cancelled if the shards are to hear of their end.
 func (t *Threads) Run(ctx context.Context) error {

@@ -1,0 +1,334 @@
+package broker
+
+import (
+	"cmp"
+	"container/list"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"midge/internal/engine"
+	"midge/internal/packet"
+)
+
+// A packet is handled when all of it has arrived. Until then the engine keeps
+// what there is, and so it does for a connection that is paused. That would be
+// the cheapest way to fill the memory of a broker: a megabyte each, from a
+// thousand connections that never send the last byte. So there is room for so
+// much (arrivals). A packet that is not small goes on if there is room for all of
+// it; the others' connections are not read, and go on in the order in which they
+// came. One always goes on, so that nobody waits for ever. Who has room, while
+// others wait for it, and sends next to nothing, is closed.
+
+const (
+	// arrivalShare of the budget (one part in so many) is the room for large
+	// packets that go on. All else that is kept has twice as much, which they
+	// can't take from it.
+	arrivalShare = 10
+
+	// smallBytes is the size of packets that are small here, in bytes.
+	smallBytes = 16 << 10
+
+	// firstRoom is what the engine makes room for first, in bytes, and then for
+	// twice what has arrived: a peer costs what it sends.
+	firstRoom = 64 << 10
+
+	// arrivalPatience is how long a peer may have room that others wait for with
+	// less than leastArrival bytes coming, and no packet being complete: less
+	// than 3.2 kB a second, from a slow radio.
+	arrivalPatience = 5 * time.Second
+	leastArrival    = 16 << 10
+
+	// lookEvery is how often that is looked at.
+	lookEvery = time.Second
+)
+
+// arrivals is the room for what the engine keeps of the input of all connections.
+type arrivals struct {
+	most  atomic.Int64 // bytes; see arrivalShare
+	other atomic.Int64 // bytes that are kept, but for large packets that go on
+	waits atomic.Int32 // connections in queues
+
+	mu     sync.Mutex
+	going  [arrivalKinds]int64     // bytes of packets that go on, as they are going to be
+	queues [arrivalKinds]list.List // of *arriving, in the order in which they came
+	looked time.Duration           // when stalled ones were looked for last; see tendArrivals
+}
+
+// arrivalKind tells large packets from small ones.
+type arrivalKind uint8
+
+const (
+	largeArrival arrivalKind = iota
+	smallArrival
+	arrivalKinds
+)
+
+// arriving is a packet that goes on or waits, if it is large or had to wait.
+type arriving struct {
+	s    *shard
+	c    *conn
+	kind arrivalKind
+	size int
+	room int  // that the engine was told to make; see engine.Conn.Expect
+	on   bool // it goes on, and the shard knows
+
+	queued   *list.Element // nil: it does not wait. The lock of arrivals guards it, and
+	reserved bool          // that it is in going
+}
+
+func (r *arrivals) init() { r.most.Store(math.MaxInt64 / 4) }
+
+// reserve lets a packet go on if there is room for it.
+func (m *memory) reserve(a *arriving) bool {
+	r := &m.arrivals
+	going := r.going[a.kind]
+	room := m.roomForSmall(going + int64(a.size))
+	if a.kind == largeArrival {
+		room = going+int64(a.size) <= r.most.Load() && !m.tight()
+	}
+	if !room && going > 0 {
+		return false
+	}
+	r.going[a.kind] += int64(a.size)
+	a.reserved = true
+	return true
+}
+
+// roomForSmall tells whether small packets may go on that are going to take so
+// many bytes more.
+func (m *memory) roomForSmall(bytes int64) bool {
+	most := m.arrivals.most.Load()
+	if !m.tight() {
+		most *= 2
+	}
+	return m.arrivals.other.Load()+bytes <= most
+}
+
+// tight tells that memory is short, as far as anybody knows: large packets go on
+// one by one.
+func (m *memory) tight() bool {
+	return Pressure(m.pressure.Load()) >= SlowPublishers || m.short.Load()
+}
+
+// keepRest counts what the engine keeps of a connection's input from now on, and
+// looks for room if that is the beginning of a packet. used tells that earlier
+// bytes were used.
+func (s *shard) keepRest(c *conn, rest []byte, used bool) {
+	m := &s.b.memory
+	a := s.arrivals[c]
+	size := packet.Announced(rest)
+	if a != nil && used { // its packet is done with
+		s.endArrival(a)
+		a = nil
+	}
+	before := int(c.kept)
+	c.kept = uint32(len(rest))
+	if a == nil || a.kind == smallArrival {
+		m.arrivals.other.Add(int64(len(rest) - before))
+		s.charge(max(len(rest)-before, 0))
+		m.giveRoom()
+	}
+	s.sip()
+	if size <= len(rest) || c.waits != 0 || c.closing || c.client == nil && used { // behind CONNECT nothing is looked at yet
+		return
+	}
+	if a == nil {
+		if size <= smallBytes && m.roomForSmall(0) {
+			return
+		}
+		a = s.beginArrival(c, size)
+	}
+	if a.on && a.kind == largeArrival {
+		s.expect(a)
+	}
+}
+
+// sip makes the engine read little at once while much is kept.
+func (s *shard) sip() {
+	r := &s.b.memory.arrivals
+	if over := r.other.Load() > r.most.Load(); over != s.sips {
+		s.sips = over
+		s.b.runner.Sip(s.index, over)
+	}
+}
+
+// beginArrival lets a packet go on, or its connection wait.
+func (s *shard) beginArrival(c *conn, size int) *arriving {
+	m := &s.b.memory
+	r := &m.arrivals
+	a := &arriving{s: s, c: c, size: size}
+	if size <= smallBytes {
+		a.kind = smallArrival
+	}
+	s.arrivals[c] = a
+	r.mu.Lock()
+	on := r.queues[a.kind].Len() == 0 && m.reserve(a)
+	if !on {
+		a.queued = r.queues[a.kind].PushBack(a)
+		r.waits.Add(1)
+	}
+	r.mu.Unlock()
+	if on {
+		s.letGoOn(a)
+	} else {
+		s.count.PausedArrivals++
+		s.pause(c, forMemory)
+		m.giveRoom() // it may have come before anybody could see the queue
+	}
+	return a
+}
+
+// letGoOn takes note that a packet has room.
+func (s *shard) letGoOn(a *arriving) {
+	if a.on = true; a.kind == largeArrival {
+		s.b.memory.arrivals.other.Add(-int64(a.c.kept))
+	}
+}
+
+// expect makes room for more of a packet when it has filled what it had.
+func (s *shard) expect(a *arriving) {
+	kept := int(a.c.kept)
+	if room := min(a.size, max(2*kept, firstRoom)); kept >= a.room {
+		a.room = room
+		s.charge(room - kept)
+		a.c.net.Expect(room)
+	}
+}
+
+// endArrival is the end of a packet that has gone on or waited.
+func (s *shard) endArrival(a *arriving) {
+	r := &s.b.memory.arrivals
+	delete(s.arrivals, a.c)
+	if a.on && a.kind == largeArrival {
+		r.other.Add(int64(a.c.kept))
+	}
+	r.mu.Lock()
+	if a.queued != nil {
+		r.unqueue(a)
+	}
+	if a.reserved {
+		r.going[a.kind] -= int64(a.size)
+	}
+	r.mu.Unlock()
+	s.b.memory.giveRoom()
+}
+
+func (r *arrivals) unqueue(a *arriving) {
+	r.queues[a.kind].Remove(a.queued)
+	a.queued = nil
+	r.waits.Add(-1)
+}
+
+// forgetInput is the end of what was kept for a connection.
+func (s *shard) forgetInput(c *conn) {
+	if c.kept == 0 {
+		return
+	}
+	if a := s.arrivals[c]; a != nil {
+		s.endArrival(a)
+	}
+	s.b.memory.arrivals.other.Add(-int64(c.kept))
+	c.kept = 0
+	s.b.memory.giveRoom()
+}
+
+// giveRoom lets those go on that there is room for.
+func (m *memory) giveRoom() {
+	r := &m.arrivals
+	if r.waits.Load() == 0 {
+		return
+	}
+	var on []*arriving
+	r.mu.Lock()
+	for kind := range arrivalKinds {
+		for e := r.queues[kind].Front(); e != nil && m.reserve(e.Value.(*arriving)); e = r.queues[kind].Front() {
+			a := e.Value.(*arriving)
+			r.unqueue(a)
+			on = append(on, a)
+		}
+	}
+	r.mu.Unlock()
+	for _, a := range on {
+		a.s.b.runner.Post(a.s.index, func() { a.s.goOnReading(a) })
+	}
+}
+
+// goOnReading is the end of a wait for room.
+func (s *shard) goOnReading(a *arriving) {
+	if s.arrivals[a.c] != a {
+		return
+	}
+	s.tell()
+	if s.letGoOn(a); a.kind == largeArrival {
+		s.expect(a)
+	}
+	s.resume(a.c, forMemory)
+}
+
+// tendArrivals gives room after memory was measured, and has stalled packets
+// looked for now and then while others wait.
+func (b *Broker) tendArrivals(budget int64) {
+	r := &b.memory.arrivals
+	r.most.Store(budget / arrivalShare)
+	b.memory.giveRoom()
+	if now := b.runner.Now(); r.waits.Load() > 0 && now-r.looked >= lookEvery {
+		r.looked = now
+		for i, s := range b.shards {
+			b.runner.Post(i, s.closeStalled)
+		}
+	}
+}
+
+// stalling is what is known of a connection that holds room others wait for.
+type stalling struct {
+	since time.Duration
+	heard uint32 // conn.heard then
+	kept  uint32 // and conn.kept
+}
+
+// closeStalled closes those that have held room for long, and have next to
+// nothing to show for it, the largest first, until nobody waits. It is called
+// every lookEvery while anybody waits.
+func (s *shard) closeStalled() {
+	s.tell()
+	r := &s.b.memory.arrivals
+	before := s.stalling
+	if s.now-s.lookedAt > 2*lookEvery+tick { // nobody waited in between
+		before = nil
+	}
+	s.lookedAt, s.stalling = s.now, map[*conn]stalling{}
+	var stalled []*conn
+	look := func(c *conn) {
+		if c.closing || c.waits != 0 || c.kept <= engine.SipBytes {
+			return
+		}
+		was, known := before[c]
+		switch {
+		case !known || c.heard != was.heard || c.kept >= was.kept+leastArrival:
+			s.stalling[c] = stalling{s.now, c.heard, c.kept}
+		case s.now-was.since >= arrivalPatience:
+			stalled = append(stalled, c)
+		default:
+			s.stalling[c] = was
+		}
+	}
+	for _, cl := range s.clients {
+		if cl.conn != nil {
+			look(cl.conn)
+		}
+	}
+	for c := range s.unconnected {
+		look(c)
+	}
+	slices.SortFunc(stalled, func(a, b *conn) int { return cmp.Compare(b.kept, a.kept) })
+	for _, c := range stalled {
+		if r.waits.Load() == 0 {
+			return
+		}
+		s.count.ClosedArrivals++
+		s.end(c, packet.QuotaExceeded, "the rest of a packet does not come, and others wait for the room that it takes")
+	}
+}
