@@ -23,6 +23,7 @@ type conn struct {
 	state   any
 	remote  netip.AddrPort
 	out     []byte // of this turn
+	chunk   []byte // what the reader has read and is not in rest
 	rest    []byte // bytes that Data left unused
 	most    int    // of rest; see Expect. 0: nothing is expected
 	moveTo  int    // the shard that Move named, plus 1
@@ -39,7 +40,7 @@ type conn struct {
 	arriving atomic.Bool  // moved, and Open is still to be called
 	net      net.Conn
 	raw      syscall.RawConn // of net, for writeNow; nil: it has none
-	input    []byte          // what the reader has read and is not in rest
+	input    []byte          // what the reader has read
 	answer   chan struct{}   // tells the reader to read on
 	gone     chan struct{}   // closed when the connection ends for the shard
 	inFlight atomic.Int64    // bytes that the writer has not written
@@ -195,22 +196,22 @@ func (c *conn) receive() {
 	if c.closing {
 		return
 	}
-	c.owed = true
+	c.owed, c.chunk = true, c.input
 	c.offer()
 }
 
-// fill moves input to rest, as much as is expected there. The reader's buffer
+// fill moves the chunk to rest, as much as is expected there. The reader's buffer
 // keeps what is left: it waits for an answer.
 func (c *conn) fill() {
-	n := len(c.input)
+	n := len(c.chunk)
 	if room := c.most - len(c.rest); room > 0 {
 		n = min(n, room)
 		if cap(c.rest) < c.most {
 			c.rest = append(make([]byte, 0, c.most), c.rest...)
 		}
 	}
-	c.rest = append(c.rest, c.input[:n]...)
-	c.input = c.input[n:]
+	c.rest = append(c.rest, c.chunk[:n]...)
+	c.chunk = c.chunk[n:]
 }
 
 // again offers what was kept to a shard that has resumed.
@@ -221,7 +222,7 @@ func (c *conn) again() {
 
 // offer calls Data with the bytes there are, and answers the reader.
 func (c *conn) offer() {
-	for again := len(c.rest) > 0; !c.closing && !c.paused && (again || len(c.input) > 0); again = false {
+	for again := len(c.rest) > 0; !c.closing && !c.paused && (again || len(c.chunk) > 0); again = false {
 		c.fill()
 		most := c.most
 		c.most = 0
