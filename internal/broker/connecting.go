@@ -160,14 +160,13 @@ func (s *shard) reread(j *connecting) {
 // findPlace moves the connection to the shard of its client id, and makes it
 // wait if connections take that id from each other.
 func (s *shard) findPlace(j *connecting) progress {
-	if s.turnedAway(j.c) {
-		return refused
-	}
 	if to := shardOf(s.connect.ClientID, len(s.b.shards)); to != s.index {
 		s.giveAway(j, to)
 		return elsewhere
 	}
-	j.id = string(s.connect.ClientID)
+	if j.id == "" {
+		j.id = string(s.connect.ClientID)
+	}
 	if j.had {
 		return done
 	}
@@ -237,7 +236,8 @@ func (s *shard) judge(j *connecting, v *Verdict) progress {
 		s.refuse(j.c, packet.ClientIdentifierNotValid, "who it is gives it a client identifier that MQTT does not allow")
 		return refused
 	}
-	s.connect.ClientID, j.had = []byte(v.ClientID), false
+	j.id, j.had = v.ClientID, false
+	s.connect.ClientID = []byte(j.id)
 	return back
 }
 
@@ -274,6 +274,9 @@ func (j *connecting) assignedID() string {
 
 // claim takes the session of the client id, from an older connection too.
 func (s *shard) claim(j *connecting) progress {
+	if s.turnedAway(j.c) { // the broker stops since
+		return refused
+	}
 	if s.cantPromise(&s.connect, j.id) {
 		code := packet.ServerUnavailable
 		if j.c.version == packet.V5 {

@@ -36,12 +36,19 @@ func (b *breakable) Commit(sync bool, lists ...*store.Changes) error {
 
 func newLateWorld(t testing.TB, access bool, interval time.Duration) *lateWorld {
 	t.Helper()
-	l := &lateWorld{backend: &breakable{Backend: memstore.New()}}
-	cfg := quietly(2)
-	if access {
-		l.access = &lateAuthenticator{}
-		cfg.Authenticator = l.access
+	if !access {
+		return lateWorldOf(t, quietly(2), interval)
 	}
+	late := &lateAuthenticator{}
+	l := lateWorldOf(t, quietly(2, func(c *setup) { c.Authenticator = late }), interval)
+	l.access = late
+	return l
+}
+
+// lateWorldOf is a lateWorld whose verdicts are cfg's business.
+func lateWorldOf(t testing.TB, cfg setup, interval time.Duration) *lateWorld {
+	t.Helper()
+	l := &lateWorld{backend: &breakable{Backend: memstore.New()}}
 	stored := store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0), Interval: interval}
 	l.world, l.st = storedWorld(t, l.backend, cfg, stored, 0, false)
 	l.load(0)
