@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"midge/internal/engine"
+	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/session"
 )
 
 // A packet is handled when all of it has arrived. Until then the engine keeps
@@ -121,6 +123,7 @@ func (s *shard) keepRest(c *conn, rest []byte, used bool) {
 	a := s.arrivals[c]
 	size := packet.Announced(rest)
 	if a != nil && used { // its packet is done with
+		s.large = s.large || a.kind == largeArrival
 		s.endArrival(a)
 		a = nil
 	}
@@ -220,6 +223,15 @@ func (r *arrivals) unqueue(a *arriving) {
 	r.queues[a.kind].Remove(a.queued)
 	a.queued = nil
 	r.waits.Add(-1)
+}
+
+// forgetLarge forgets what was decoded and delivered last, which is borrowed from a
+// large packet: each shard would keep one in memory until the next one comes.
+func (s *shard) forgetLarge() {
+	s.large = false
+	s.publish, s.frame0 = packet.Publish{}, packet.Publish{}
+	s.connect, s.subscribe, s.unsubscribe = packet.Connect{}, packet.Subscribe{}, packet.Unsubscribe{}
+	s.message, s.letter, s.keeper = message.Message{}, message.Message{}, session.Keeper{}
 }
 
 // forgetInput is the end of what was kept for a connection.

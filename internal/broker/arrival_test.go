@@ -362,6 +362,39 @@ func TestArrivalsAtRandom(t *testing.T) {
 	}
 }
 
+// TestLargePacketsAreForgotten looks at what a shard decodes into, after it has
+// handled a large packet or got the message of one: nothing is left of it in the
+// next turn.
+func TestLargePacketsAreForgotten(t *testing.T) {
+	for _, kind := range largeKinds {
+		t.Run(kind, func(t *testing.T) {
+			w := newWorld(t, quietly(2))
+			reader := w.connect(packet.V5, clientOn(1, 2, "reader"))
+			reader.subscribe("large", 0)
+			p := w.dial(packet.V5)
+			if kind != "CONNECT" {
+				p = w.connect(packet.V5, clientOn(0, 2, "p"))
+			}
+			p.bytes(largePacket(packet.V5, kind, 100_000))
+			if kind[0] == 'P' {
+				if m, ok := reader.message(); !ok || len(m.Payload) != 100_000 {
+					t.Error("the message has not come")
+				}
+			}
+			for _, s := range w.b.shards {
+				left := len(s.publish.Payload) + len(s.frame0.Payload) + len(s.message.Payload) + len(s.letter.Payload) + len(s.connect.Will.Payload)
+				left += cap(s.subscribe.Subscriptions)
+				if s.keeper.Borrowed != nil {
+					left += s.keeper.Borrowed.Size()
+				}
+				if left > 1000 {
+					t.Errorf("shard %d keeps %d bytes", s.index, left)
+				}
+			}
+		})
+	}
+}
+
 // TestConnSize keeps a connection in its size class.
 func TestConnSize(t *testing.T) {
 	if size := unsafe.Sizeof(conn{}); size > 96 {

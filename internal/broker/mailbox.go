@@ -195,6 +195,7 @@ func (s *shard) readBatch(b *batch, most int) (done bool) {
 		l := &b.letters[s.letterAt]
 		b.open(l, &s.letter)
 		s.charge(s.letter.Size())
+		s.large = s.large || l.kept != nil
 		if l.group != nil {
 			s.deliverMember(l, &s.letter)
 			continue

@@ -57,6 +57,7 @@ type shard struct {
 	shut          bool                  // the budget is used up: nothing is taken on in this round
 	unserved      []*conn               // publishers that wait for the next round, and had none in this
 	arrivals      map[*conn]*arriving   // of packets that are not small, or have to wait
+	large         bool                  // a large packet was handled, or a message of one; see forgetLarge
 	sips          bool                  // the engine reads little at once; see Runner.Sip
 	stalling      map[*conn]stalling    // who has room that others wait for,
 	lookedAt      time.Duration         // when that was looked at
@@ -146,6 +147,9 @@ func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	s.round = false
 	if s.sips {
 		s.sip()
+	}
+	if s.large {
+		s.forgetLarge()
 	}
 	if s.routes.heavy(s.count.Subscriptions) {
 		s.routes.clear()
