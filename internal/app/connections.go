@@ -3,16 +3,12 @@ package app
 import (
 	"fmt"
 
-	"midge/internal/broker"
 	"midge/internal/engine"
+	"midge/internal/settings"
 	"midge/internal/store/pebblestore"
 )
 
 const (
-	// mostConnections is the limit where the system has none. At 700 bytes
-	// for each, so many idle connections take 700 MB. Guess.
-	mostConnections = 1_000_000
-
 	// processFiles are the descriptors of the process itself: standard streams,
 	// listeners, the runtime's own, and what is open for moments.
 	processFiles = 32
@@ -35,7 +31,7 @@ type descriptors struct {
 	known       bool   // whether there is one
 	tables      int    // of the store, open at a time (pebblestore.Options.MaxOpenFiles); 0: its default
 	lingering   int    // sockets that are closed and have output left
-	refusing    int    // connections over the limit that wait to be told (broker.Limits.Refusing)
+	refusing    int    // connections over the limit that wait to be told (broker.Config.Refusing)
 	connections int    // the limit in force
 	reserved    int    // all but connections
 	warning     string // what an operator should know, or ""
@@ -44,7 +40,7 @@ type descriptors struct {
 // share shares limit descriptors out; wanted is the number of connections that
 // the configuration asks for, 0 for as many as there is room for.
 func share(wanted int, limit uint64, known bool, shards, threads int, durable bool) descriptors {
-	d := descriptors{limit: limit, known: known, lingering: engine.MostLingering, refusing: broker.MostRefusing, connections: mostConnections}
+	d := descriptors{limit: limit, known: known, lingering: engine.MostLingering, refusing: settings.MostRefusing, connections: settings.MostConnections}
 	if !known {
 		if wanted != 0 {
 			d.connections = wanted
@@ -59,9 +55,9 @@ func share(wanted int, limit uint64, known bool, shards, threads int, durable bo
 	}
 	left = max(left-own, 0)
 	d.lingering = min(max(left/8, shards), engine.MostLingering) // epoll wants one for each shard
-	d.refusing = min(left/8, broker.MostRefusing)
+	d.refusing = min(left/8, settings.MostRefusing)
 	d.reserved = own + d.lingering + d.refusing + min(left/8, acceptedFiles)
-	fit := min(max(int(min(limit, 1<<30))-d.reserved, 1), mostConnections)
+	fit := min(max(int(min(limit, 1<<30))-d.reserved, 1), settings.MostConnections)
 	d.connections = fit
 	switch {
 	case wanted == 0 && fit < fewConnections:
@@ -69,7 +65,7 @@ func share(wanted int, limit uint64, known bool, shards, threads int, durable bo
 			grouped(limit), grouped(uint64(fit)))
 	case wanted != 0 && uint64(wanted)+uint64(d.reserved) > limit:
 		d.warning = fmt.Sprintf("limits.connections is %s, but the limit of open files, %s, leaves room for %s, which is the limit in force; raise it (ulimit -n, or LimitNOFILE in systemd) to %s",
-			grouped(uint64(wanted)), grouped(limit), grouped(uint64(fit)), grouped(uint64(wanted+processFiles+shards+threadFiles*threads+pebblestore.MostOpenFiles+pebblestore.OtherFiles+engine.MostLingering+broker.MostRefusing+acceptedFiles)))
+			grouped(uint64(wanted)), grouped(limit), grouped(uint64(fit)), grouped(uint64(wanted+processFiles+shards+threadFiles*threads+pebblestore.MostOpenFiles+pebblestore.OtherFiles+engine.MostLingering+settings.MostRefusing+acceptedFiles)))
 	case wanted != 0:
 		d.connections = wanted
 	}

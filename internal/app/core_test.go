@@ -16,7 +16,7 @@ func TestSettingsOfTheCore(t *testing.T) {
 		wantShards          int
 		wantConnections     int
 	}{
-		{"0", "0", (&Broker{cfg: &config.Loaded{}}).shards(), mostConnections},
+		{"0", "0", (&Broker{cfg: &config.Loaded{}}).shards(), settings.MostConnections},
 		{"7", "9", 7, 9},
 	} {
 		cfg, err := config.Load(config.Sources{Flags: []config.Given{

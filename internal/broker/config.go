@@ -20,9 +20,6 @@ type Config struct {
 	Logger        *slog.Logger  // nil logs nothing
 }
 
-// MostRefusing is Config.Refusing where there are descriptors enough.
-const MostRefusing = 64
-
 // Disk are figures of a data directory.
 type Disk struct {
 	Bytes       int64 // of the database

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -25,6 +26,15 @@ func TestTable(t *testing.T) {
 				t.Errorf("%s and %s set the same field", s.Key, other)
 			}
 			seen[s.At(&c)] = s.Key
+		}
+	}
+}
+
+// TestMostConnections proves that the text which has the number is right.
+func TestMostConnections(t *testing.T) {
+	for _, s := range All() {
+		if s.Key == "limits.connections" && !strings.Contains(strings.ReplaceAll(s.Zero, ",", ""), fmt.Sprintf(" %d ", MostConnections)) {
+			t.Errorf("0 means %q, which should have %d", s.Zero, MostConnections)
 		}
 	}
 }

@@ -132,7 +132,7 @@ func limits() Section {
 		{
 			Key: "limits.connections", At: func(c *Settings) any { return &c.Limits.Connections },
 			Default: 0, Max: 10_000_000, Zero: "as many as the limit of open files allows, 1,000,000 at most",
-			Doc:    "Network connections at one time. One more has a second to send CONNECT, and is told 0x97 (3.1 and 3.1.1: return code 3). 64 connections are kept for that, and what comes beyond them is closed at once. More than the limit of open files has room for is lowered to that, with a warning.",
+			Doc:    fmt.Sprintf("Network connections at one time. One more has a second to send CONNECT, and is told 0x97 (3.1 and 3.1.1: return code 3). %d connections are kept for that, and what comes beyond them is closed at once. More than the limit of open files has room for is lowered to that, with a warning.", MostRefusing),
 			Reason: "The operating system's limit is a decision that somebody has made already; staying below it keeps the descriptors that the broker needs itself.",
 			Change: "for connections from then on; nobody is closed for it",
 		}, {
