@@ -122,7 +122,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.core.StoreChanged() // what the store told before
 	}
 	var tending sync.WaitGroup
-	tending.Go(func() { giveBack(running) })
+	tending.Go(func() { giveBack(running, b.log) })
 	tending.Go(func() { keepBudget(running, b.core, b.cfg.Limits.Memory, b.log) })
 	defer tending.Wait()
 	defer end()

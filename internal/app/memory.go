@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -21,11 +22,11 @@ const (
 	worthBytes = 2 << 20
 )
 
-// giveBack returns memory to the system when a storm is over, until ctx is
-// cancelled. The runtime keeps as much again as is in use, which is right
-// under load. A gateway that has taken its clients on and then waits should
-// not hold it.
-func giveBack(ctx context.Context) {
+// giveBack returns memory to the system when a storm or the start is over,
+// until ctx is cancelled. The runtime keeps as much again as is in use, which
+// is right under load. A gateway that has taken its clients on and then waits
+// should not hold it.
+func giveBack(ctx context.Context, log *slog.Logger) {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	allocated := func() uint64 {
 		metrics.Read(sample)
@@ -33,7 +34,7 @@ func giveBack(ctx context.Context) {
 	}
 	tick := time.NewTicker(quietEvery)
 	defer tick.Stop()
-	var before, given uint64
+	before, given, started := allocated(), uint64(0), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -41,9 +42,13 @@ func giveBack(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := allocated()
-		if now-before < quietBytes && now-given > worthBytes {
+		if now-before < quietBytes && (!started || now-given > worthBytes) {
+			started = true
 			runtime.GC() // what pools hold goes with the second collection
 			debug.FreeOSMemory()
+			if err := dropProgram(); err != nil {
+				log.Debug("give back the pages of the program", "error", err)
+			}
 			given = allocated()
 		}
 		before = now

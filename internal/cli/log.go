@@ -47,6 +47,7 @@ type logWriter struct {
 
 const (
 	mostLogWaiting = 1 << 20         // bytes, some thousand lines
+	mostLogKept    = 16 << 10        // bytes of a buffer for later lines
 	logEndWithin   = 2 * time.Second // that the last lines may take at the end
 )
 
@@ -93,6 +94,9 @@ func (l *logWriter) run() {
 		l.mu.Unlock()
 		if len(lines) > 0 {
 			l.out.Write(lines) //nolint:errcheck // see above
+		}
+		if cap(lines) > mostLogKept {
+			lines = nil
 		}
 		if lost > 0 {
 			l.tell(lost) // which wakes us again

@@ -93,3 +93,24 @@ func TestLogWriterEndsWithoutReader(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// TestLogWriterShrinks fills the log while nobody reads it. Once all is written,
+// the buffers that this took are gone.
+func TestLogWriterShrinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stuck{goOn: make(chan struct{})}
+		l := newLogWriter(s)
+		defer l.Close()
+		for range 1000 {
+			fmt.Fprintln(l, strings.Repeat("x", 500))
+		}
+		close(s.goOn)
+		for range 3 { // each buffer comes up
+			synctest.Wait()
+			if n := cap(l.waiting); n > mostLogKept {
+				t.Errorf("a buffer of %d bytes is left", n)
+			}
+			fmt.Fprintln(l, "a line")
+		}
+	})
+}

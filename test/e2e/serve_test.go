@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"midge/internal/packet"
 )
@@ -199,7 +200,8 @@ func TestSecondSignal(t *testing.T) {
 
 // TestFootprint holds the size of the stripped binary and the resident memory
 // of a broker with two clients: what it has allocated, and all of it with the
-// pages of the program, which the system can take back.
+// pages of the program, which the system can take back. When it has been quiet
+// for some seconds, the pages that only the start has used are gone.
 func TestFootprint(t *testing.T) {
 	info, err := os.Stat(binary)
 	if err != nil {
@@ -212,12 +214,26 @@ func TestFootprint(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		for _, durability := range []string{"none", "commit"} {
 			p := serve(t, "--set", engine, "--set", "durability="+durability)
-			newPair(t, p, "p").served(10)
+			pair := newPair(t, p, "p")
+			pair.served(10)
 			own, all := p.memory("RssAnon"), p.rss()
 			t.Logf("durability = %s: %d bytes of resident memory, %d allocated", durability, all, own)
 			if own > 6e6 || all > 24e6 {
 				t.Errorf("durability = %s: %d bytes of resident memory, %d allocated; more than 24 and 6 MB", durability, all, own)
 			}
+			most := 10_000_000
+			if durability == "commit" {
+				most = 12_000_000
+			}
+			for end := time.Now().Add(time.Minute); p.rss() > most && time.Now().Before(end); {
+				time.Sleep(100 * time.Millisecond)
+			}
+			quiet := p.rss()
+			pair.served(10)
+			if all = p.rss(); quiet > most || all > most {
+				t.Errorf("durability = %s: %d bytes of resident memory when it was quiet, %d after some messages; more than %d", durability, quiet, all, most)
+			}
+			t.Logf("durability = %s: %d bytes of resident memory when it was quiet, %d after some messages", durability, quiet, all)
 		}
 	})
 }
