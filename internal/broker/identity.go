@@ -111,16 +111,10 @@ func (p *permits) of(who *identity) (_ *permit, fresh bool) {
 	return its, fresh
 }
 
-// mayPublish tells whether a client may publish to a topic. r is the route that
-// the client has used for it, nil if that is another topic's.
+// mayPublish tells whether a client that may not do everything may publish to a
+// topic. r is the route of the topic, nil if it is not remembered.
 func (s *shard) mayPublish(who *identity, r *route, name []byte, qos packet.QoS, retain bool) bool {
-	if !who.restricted() {
-		return true
-	}
 	if r == nil {
-		r = s.routes.byName[string(name)]
-	}
-	if r == nil { // who has no right to a topic must not push other routes out
 		return who.mayPublish(name, qos, retain)
 	}
 	if r.permits == nil {

@@ -614,6 +614,11 @@ func TestMayReceive(t *testing.T) {
 						publish("secret/x", false)
 						publish("open/x", false)
 						want("as another", "secret/x", "open/x")
+						settle()
+						w.pass(time.Second)
+						if n := w.b.Counters().Stored; n != 0 {
+							t.Errorf("%d messages are stored that nobody waits for", n)
+						}
 					})
 				}
 			}

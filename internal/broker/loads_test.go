@@ -3,12 +3,14 @@ package broker
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
 	"midge/internal/packet"
 	"midge/internal/store"
 	"midge/internal/store/memstore"
+	"midge/internal/topic"
 )
 
 // answerer is a client of a load: it takes what comes, and has the answers ready.
@@ -56,8 +58,8 @@ type bench struct {
 	turns   int // without an answer, until all is done: what waits for a store takes some
 }
 
-func newBench(b *testing.B) *bench {
-	w := newWorld(b, quietly(1))
+func newBench(b *testing.B, change ...func(*setup)) *bench {
+	w := newWorld(b, quietly(1, change...))
 	return &bench{world: w, s: w.b.shards[0], turns: 1}
 }
 
@@ -147,6 +149,57 @@ func BenchmarkFanOut(b *testing.B) {
 				b.Fatalf("%d of %d messages came", got, b.N)
 			}
 		})
+	}
+}
+
+// rules are Permissions with an access list, which is looked through.
+type rules []string
+
+// Connect implements Authenticator.
+func (r rules) Connect(_ Request, done func(Verdict)) { done(Verdict{Permissions: r}) }
+
+func (r rules) Publish(name []byte, _ packet.QoS, _ bool) bool { return r.allow(string(name)) }
+func (r rules) Subscribe(filter string) bool                   { return r.allow(filter) }
+func (r rules) Receive(name []byte) bool                       { return r.allow(string(name)) }
+
+func (r rules) allow(name string) bool {
+	return slices.ContainsFunc(r, func(filter string) bool { return topic.Match(filter, name) })
+}
+
+// thousandRules allow what the last of them says.
+func thousandRules() (r rules) {
+	for i := range 999 {
+		r = append(r, fmt.Sprintf("site/%d/#", i))
+	}
+	return append(r, "a/+")
+}
+
+// BenchmarkPermissions is BenchmarkPairs with an access list of 1,000 rules, on
+// one topic and on some in turn.
+func BenchmarkPermissions(b *testing.B) {
+	for _, topics := range []int{1, 10} {
+		for _, listed := range []bool{false, true} {
+			b.Run(fmt.Sprintf("topics=%d/rules=%t", topics, listed), func(b *testing.B) {
+				l := newBench(b, func(c *setup) {
+					if listed {
+						c.Authenticator = thousandRules()
+					}
+				})
+				pub, sub := l.join("pub", "", 0, true), l.join("sub", "a/+", 0, true)
+				var m []byte
+				for i := range 10 {
+					m = append(m, publishes(fmt.Sprint("a/", i%topics), 0, 1)...)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					pub.says(m)
+					l.settle()
+				}
+				if sub.got != 10*b.N {
+					b.Fatalf("%d of %d messages came", sub.got, 10*b.N)
+				}
+			})
+		}
 	}
 }
 

@@ -188,11 +188,18 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 		if code := s.checkTopic(name, cl.id); code != packet.Success {
 			return code, false
 		}
-		r = nil
 	}
-	if cl.rare != nil && !s.mayPublish(cl.rare.who, r, name, p.QoS, p.Retain) {
-		s.count.RefusedAccess++
-		return packet.NotAuthorized, false
+	if who := cl.identity(); who.restricted() {
+		if !known { // a new one is made only for who has the right to it
+			r = s.routes.byName[string(name)]
+			if known = r != nil; known {
+				c.route = r
+			}
+		}
+		if !s.mayPublish(who, r, name, p.QoS, p.Retain) {
+			s.count.RefusedAccess++
+			return packet.NotAuthorized, false
+		}
 	}
 	failing := s.failing() != nil
 	if failing && p.QoS > 0 && (p.Retain || p.QoS == 2 && cl.stored()) {
