@@ -538,3 +538,32 @@ func TestApply(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswerGrows changes a setting while a CONNECT waits, so that CONNACK becomes
+// too large for the client: it is closed, and not left without an answer.
+func TestAnswerGrows(t *testing.T) {
+	c := &changing{T: t, world: newWorld(t, quietly(1)), core: quietly(1).Core}
+	watcher := c.connect(packet.V5, "watcher")
+	watcher.subscribe("#", 0)
+	old := c.connect(packet.V5, "twin")
+	c.b.shards[0].pause(connOf(old), forRoom) // so that it can't be heard at once
+	late := c.dial(packet.V5)
+	connect := packet.Connect{Version: packet.V5, ClientID: []byte("twin"), HasWill: true}
+	connect.Will = packet.Will{Topic: []byte("will"), Payload: []byte("x")}
+	p := &connect.Properties
+	p.MaximumPacketSize, p.RequestResponseInfo, p.SessionExpiry = 60, true, 60
+	for _, id := range []packet.PropertyID{packet.PropMaximumPacketSize, packet.PropRequestResponseInfo, packet.PropSessionExpiry} {
+		p.Set(id)
+	}
+	late.bytes(connect.Append(nil))
+	late.quiet()
+	c.set(func(s *settings.Core) { s.Session.ResponseInformation = strings.Repeat("x", 100) })
+	c.pass(hearingTime + time.Second)
+	late.quiet()
+	c.equal("old, closed", old.closed, true)
+	c.equal("new, closed", late.closed, true)
+	c.equal("refused for their size", c.b.Counters().RefusedSize, uint64(1))
+	c.equal("connected", c.b.Counters().Connected, uint64(1))
+	watcher.quiet() // no will
+	c.connect(packet.V5, "twin")
+}

@@ -256,12 +256,20 @@ func (s *shard) authorise(j *connecting) progress {
 		return refused
 	}
 	if s.cantAnswer(p, j.assignedID()) {
-		s.count.RefusedSize++
-		s.note(c, slog.LevelWarn, clientRefused, j.id, packet.PacketTooLarge, "its Maximum Packet Size is too small for CONNACK", "v5/MQTT-3.1.2-24")
-		s.close(c, "Maximum Packet Size is too small for CONNACK")
+		s.refuseUntold(j)
 		return refused
 	}
 	return done
+}
+
+// refuseUntold closes the connection of a client that takes no packet as large as
+// its CONNACK. It has no will yet.
+func (s *shard) refuseUntold(j *connecting) {
+	const reason = "its Maximum Packet Size is too small for CONNACK"
+	s.count.RefusedSize++
+	s.note(j.c, slog.LevelWarn, clientRefused, j.id, packet.PacketTooLarge, reason, "v5/MQTT-3.1.2-24")
+	j.c.net.Close()
+	s.abandon(j.c, false, reason)
 }
 
 // assignedID is the client id that CONNACK tells, "" for none.
@@ -290,6 +298,10 @@ func (s *shard) claim(j *connecting) progress {
 		return later
 	}
 	s.admit(j)
+	if len(j.answer) == 0 { // other settings than before the hearing ask for a larger one
+		s.refuseUntold(j)
+		return refused
+	}
 	return done
 }
 
