@@ -16,8 +16,10 @@ type slab struct {
 	used   int32 // numbers below have been given out at least once
 }
 
-// chunkConns records share an allocation of 20 KiB.
-const chunkConns = 256
+// chunkConns records of 64 bytes are 32 KiB. The next smaller power of two would
+// get 18 KiB for 16, for the runtime puts a word before what it manages as a
+// small object.
+const chunkConns = 512
 
 type chunk [chunkConns]conn
 
