@@ -19,6 +19,7 @@ var allowed = map[string]string{
 	// Types and pure functions.
 	"packet":   "",
 	"topic":    "",
+	"named":    "",
 	"engine":   "",
 	"settings": "",
 	"config":   "settings",
@@ -41,7 +42,7 @@ var allowed = map[string]string{
 	"store/storetest":   "store",
 
 	// The core.
-	"broker": "engine message packet session settings store topic",
+	"broker": "engine message named packet session settings store topic",
 
 	// Transports that clients and listeners share.
 	"websocket": "",

@@ -91,7 +91,7 @@ func (c *changing) equal(what string, got, want any) {
 }
 
 func (c *changing) session(id string) *client {
-	return c.b.shards[shardOf([]byte(id), len(c.b.shards))].clients[id]
+	return c.b.shards[shardOf([]byte(id), len(c.b.shards))].clients.Get(id)
 }
 
 // shrinks lowers a limit of a queue that has 20 messages: with each message it

@@ -327,7 +327,7 @@ func (s *shard) closeStalled() {
 			s.stalling[c] = was
 		}
 	}
-	for _, cl := range s.clients {
+	for cl := range s.clients.All {
 		if cl.conn != nil {
 			look(cl.conn)
 		}

@@ -194,8 +194,8 @@ func (s *shard) back(cl *client) {
 // subscriptions goes to other members.
 func (s *shard) endSession(cl *client) {
 	s.back(cl)
-	if s.clients[cl.id] == cl {
-		delete(s.clients, cl.id)
+	if s.clients.Get(cl.id) == cl {
+		s.clients.Remove(cl.id)
 	}
 	s.count.Disconnected--
 	s.publishWill(cl)

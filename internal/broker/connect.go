@@ -83,7 +83,7 @@ func (s *shard) mustWait(p *packet.Connect, id string) bool {
 
 // needsDisk tells that CONNECT asks for something durable.
 func (s *shard) needsDisk(p *packet.Connect, id string) bool {
-	if cl := s.clients[id]; cl != nil && cl.stored() {
+	if cl := s.clients.Get(id); cl != nil && cl.stored() {
 		return s.failing() == nil || s.b.cfg.Store.Failed() || !s.goesOn(cl, p)
 	}
 	return s.expiryOf(p) > 0 || p.HasWill

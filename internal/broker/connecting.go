@@ -311,15 +311,15 @@ func (s *shard) admit(j *connecting) {
 	s.work += setupWork
 	c, p, id := j.c, &s.connect, j.id
 	j.durable = s.mustWait(p, id)
-	if old := s.clients[id]; old != nil && old.conn != nil {
+	if old := s.clients.Get(id); old != nil && old.conn != nil {
 		s.takenOver(id)
 		s.end(old.conn, packet.SessionTakenOver, "another connection uses the client id") // MQTT-3.1.4-3
 	}
-	if cl := s.clients[id]; cl != nil && cl.away != nil {
+	if cl := s.clients.Get(id); cl != nil && cl.away != nil {
 		s.timers.stop(&cl.away.timer)
 		cl.away.expire(s) // what is due by now comes first, whenever the wheel turns
 	}
-	cl := s.clients[id]
+	cl := s.clients.Get(id)
 	if cl != nil && p.CleanStart {
 		s.endSession(cl) // MQTT-3.1.2-4
 		cl = nil
@@ -330,7 +330,7 @@ func (s *shard) admit(j *connecting) {
 		s.count.Disconnected--
 	} else {
 		cl = &client{id: id, session: session.New(&s.session, s.numberFor(p))}
-		s.clients[id] = cl
+		s.clients.Put(cl)
 	}
 	cl.expiry = s.expiryOf(p)
 	s.writeSession(cl, 0)

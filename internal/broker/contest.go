@@ -46,7 +46,7 @@ func (s *shard) wait(id string) time.Duration {
 	if ct == nil || s.now-ct.last >= atOnceAfter {
 		return 0
 	}
-	if cl := s.clients[id]; cl == nil || cl.conn == nil {
+	if cl := s.clients.Get(id); cl == nil || cl.conn == nil {
 		return 0 // there is nobody to take it from
 	}
 	return min(firstWait<<min(ct.takeovers-1, 10), mostWait)

@@ -343,7 +343,7 @@ func (s *shard) read(items []message.Stored, then func([]store.Result)) {
 
 // supply gives a session contents that were read.
 func (s *shard) supply(cl *client, results []store.Result) {
-	if s.clients[cl.id] != cl {
+	if s.clients.Get(cl.id) != cl {
 		return
 	}
 	for _, r := range results {

@@ -24,7 +24,7 @@ const hearingTime = time.Second
 // hearOut begins a hearing of the connection that has the client id now, if
 // there is one that j has not waited for. It reports whether j must wait.
 func (s *shard) hearOut(j *connecting) (wait bool) {
-	cl := s.clients[j.id]
+	cl := s.clients.Get(j.id)
 	if cl == nil || cl.conn == nil || cl.conn == j.heard {
 		return false
 	}

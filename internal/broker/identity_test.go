@@ -337,7 +337,7 @@ func TestVerdictNamesClient(t *testing.T) {
 							if p.next(packet.PINGRESP) == nil {
 								t.Error("PINGREQ behind CONNECT was lost")
 							}
-							if cl := w.b.shards[shard].clients[name]; cl == nil || cl.conn == nil || cl.conn.net != p {
+							if cl := w.b.shards[shard].clients.Get(name); cl == nil || cl.conn == nil || cl.conn.net != p {
 								t.Error("the session is not where its client id belongs")
 							}
 						}
@@ -384,7 +384,7 @@ func TestVerdictNamesClientAfterContest(t *testing.T) {
 			p.quiet()
 			w.pass(firstWait + time.Second)
 			d.let(w)
-			if ack := p.next(packet.CONNACK); len(ack) < 2 || ack[1] != 0 || w.b.shards[shard].clients[name] == nil {
+			if ack := p.next(packet.CONNACK); len(ack) < 2 || ack[1] != 0 || w.b.shards[shard].clients.Get(name) == nil {
 				t.Errorf("%s, shard %d: CONNACK % x", way, shard, ack)
 			}
 			nothingJoins(t, w)

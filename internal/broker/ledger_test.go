@@ -674,7 +674,7 @@ func (h *history) compareRetained() {
 // state is what the broker has of a client, for messages.
 func (h *history) state(a *actor) string {
 	for _, s := range h.w.b.shards {
-		if cl := s.clients[a.id]; cl != nil {
+		if cl := s.clients.Get(a.id); cl != nil {
 			text := fmt.Sprintf("%s: %d waiting, %d in flight", a.id, cl.session.Waiting(), cl.session.Inflight())
 			if c := cl.conn; c != nil {
 				text += fmt.Sprintf(", %d bytes pending, pace %d, hold %+v", c.net.Pending(), c.pace, cl.session.Link)

@@ -67,13 +67,13 @@ func (l *loader) Session(r store.Session) {
 	l.sessions[r.Number] = loaded{cl, s, r.Left, r.Sent}
 	s.leave(cl, left)
 	s.count.Disconnected++
-	if old := s.clients[cl.id]; old != nil {
+	if old := s.clients.Get(cl.id); old != nil {
 		if old.session.Number > cl.session.Number {
 			old, cl = cl, old
 		}
 		old.away.ends = s.now
 	}
-	s.clients[cl.id] = cl
+	s.clients.Put(cl)
 }
 
 // Will implements store.Loader.
@@ -188,7 +188,7 @@ func (l *loader) finish() {
 func (l *loader) will(r *store.Will) {
 	w := &will{message: r.Message.Keep(), delay: r.Delay, expiry: r.Expiry, number: r.Number}
 	s := l.b.shards[shardOf([]byte(r.ClientID), len(l.b.shards))]
-	cl := s.clients[r.ClientID]
+	cl := s.clients.Get(r.ClientID)
 	if cl == nil || cl.will() != nil || cl.expiry == 0 {
 		gone := &client{id: r.ClientID, session: session.New(&s.session, 0)}
 		gone.need().will = w

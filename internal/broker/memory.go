@@ -232,7 +232,7 @@ func (s *shard) cut(c *conn, code packet.ReasonCode, reason string) {
 
 // laggards are the connections of clients that are behind.
 func (s *shard) laggards() (all []*conn) {
-	for _, cl := range s.clients {
+	for cl := range s.clients.All {
 		if c := cl.conn; c != nil && !c.closing && c.net.Pending() > pendingUnderPressure {
 			all = append(all, c)
 		}

@@ -179,7 +179,7 @@ func (w *world) connectAgain(t *testing.T) *client {
 	p.hang()
 	w.press(CloseReaders)
 	for _, s := range w.b.shards {
-		if cl := s.clients["away"]; cl != nil {
+		if cl := s.clients.Get("away"); cl != nil {
 			return cl
 		}
 	}
@@ -287,7 +287,7 @@ func TestEndedSessionsHoldNothing(t *testing.T) {
 	r.subscribe("t", 1)
 	publisher := w.connect(packet.V311, "publisher")
 	publisher.publish("t", "under way", 1, false)
-	cl := w.b.shards[0].clients["reader"]
+	cl := w.b.shards[0].clients.Get("reader")
 	if cl.session.Inflight() != 1 {
 		t.Fatalf("%d under way, want 1", cl.session.Inflight())
 	}

@@ -7,6 +7,7 @@ import (
 
 	"midge/internal/engine"
 	"midge/internal/message"
+	"midge/internal/named"
 	"midge/internal/packet"
 	"midge/internal/session"
 	"midge/internal/store"
@@ -26,7 +27,7 @@ type shard struct {
 	now   time.Duration // of this turn
 	fresh bool          // now has been read in this turn
 
-	clients       map[string]*client
+	clients       *named.Table[client]
 	subscriptions topic.Tree[*subscription] // without shared ones
 	changes       changes                   // of subscriptions
 	routes        routes
@@ -104,7 +105,7 @@ func newShard(b *Broker, index int, f *inForce) *shard {
 		b: b, index: index, log: b.cfg.Logger,
 		settings:    f,
 		pending:     f.pending,
-		clients:     map[string]*client{},
+		clients:     named.New(func(cl *client) string { return cl.id }),
 		walkers:     map[*client]*walker{},
 		unconnected: map[*conn]struct{}{},
 		places:      map[*client]int{},

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,7 +55,7 @@ func (b *Broker) onEachShard(ctx context.Context, f func(*shard)) error {
 // publishWills comes before the connections end on any shard, so that clients
 // of this broker that subscribe to wills still get them.
 func (s *shard) publishWills() {
-	for _, cl := range s.clients {
+	for _, cl := range slices.Collect(s.clients.All) { // it changes
 		if w := cl.will(); cl.conn != nil && w != nil && w.delay == 0 {
 			s.publishWill(cl)
 		}
@@ -70,7 +71,7 @@ func (s *shard) receiveAll() {
 
 // disconnectAll ends the connections of the shard.
 func (s *shard) disconnectAll() {
-	for _, cl := range s.clients {
+	for _, cl := range slices.Collect(s.clients.All) { // it changes
 		if c := cl.conn; c != nil {
 			s.end(c, packet.ServerShuttingDown, "the broker stops")
 		}

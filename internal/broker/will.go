@@ -51,7 +51,7 @@ func (s *shard) publishWill(cl *client) {
 	}
 	s.retain(&m)
 	from := cl
-	if now := s.clients[cl.id]; now != nil {
+	if now := s.clients.Get(cl.id); now != nil {
 		from = now // a will from before a crash has outlived its session; No Local goes by the client id (MQTT-3.8.3-3)
 	}
 	r, _ := s.routeOf(m.Topic)
