@@ -206,10 +206,8 @@ func (s *shard) authenticate(j *connecting) progress {
 		q = &question{}
 		r := Request{Peer: c.net.Peer(), ClientID: j.id, UserName: s.connect.UserName, Password: s.connect.Password}
 		now := q.ask(s, a, r, func() {
-			if j := s.joining[c]; j != nil && j.question == q {
-				s.tell()
-				s.proceed(c)
-			}
+			s.tell()
+			s.proceed(c)
 		})
 		if !now {
 			s.park(j).question = q
