@@ -513,7 +513,12 @@ func fullPartition(t *testing.T, r *rand.Rand) (after partition, done int) {
 	p := newPartition(fs, 8<<20)
 	o := pebblestore.Quick(small(p))
 	o.MemTableBytes = 0
+	var told atomic.Bool
+	o.Trouble = func(err error) { told.Store(err != nil) }
 	s := open(t, "data", o)
+	for ballastIn(t, fs) < 4 {
+		time.Sleep(time.Millisecond)
+	}
 	var acked atomic.Int64
 	sizes := []int{100, 1000, 10_000, int(s.Backlog())}
 	least := r.IntN(len(sizes) - 1)
@@ -536,7 +541,7 @@ func fullPartition(t *testing.T, r *rand.Rand) (after partition, done int) {
 		}
 	}()
 	for waited, before := 0, int64(-1); waited < 30; time.Sleep(time.Millisecond) {
-		if now := acked.Load(); now != before || ballastIn(t, fs) > 1 {
+		if now := acked.Load(); now != before || !told.Load() || ballastIn(t, fs) != 1 {
 			waited, before = 0, now
 			continue
 		}
