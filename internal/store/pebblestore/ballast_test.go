@@ -252,6 +252,7 @@ func TestBallast(t *testing.T) {
 			crash = r.IntN(len(keys))
 		}
 		for i, key := range keys {
+			step()
 			if i == crash {
 				next := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: r.IntN(101), RNG: r})
 				for len(told) > 0 {
@@ -463,7 +464,7 @@ func TestStartOnFullPartition(t *testing.T) {
 	seed := chosenSeed(t)
 	for round := range ballastRounds(t, 3) {
 		r := rand.New(rand.NewPCG(seed, uint64(round)))
-		full, n := fullPartition(t, r)
+		full, n := fullPartition(t, r, step)
 		for try := range 8 {
 			step()
 			p := full.cut(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: r})
@@ -485,6 +486,7 @@ func TestStartOnFullPartition(t *testing.T) {
 				continue
 			}
 			for _, key := range slices.Sorted(maps.Keys(have)) {
+				step()
 				var c store.Changes
 				c.Delete([]byte(key))
 				if err := s.Commit(true, &c); err != nil {
@@ -508,7 +510,7 @@ func TestStartOnFullPartition(t *testing.T) {
 // fullPartition is a partition as a power cut leaves it while commits wait for
 // room, with no byte left, and how many of them were done. Records are small,
 // or so large that a commit has a table for itself, or anything between.
-func fullPartition(t *testing.T, r *rand.Rand) (after partition, done int) {
+func fullPartition(t *testing.T, r *rand.Rand, step func()) (after partition, done int) {
 	fs := vfs.NewCrashableMem()
 	p := newPartition(fs, 8<<20)
 	o := pebblestore.Quick(small(p))
@@ -542,6 +544,9 @@ func fullPartition(t *testing.T, r *rand.Rand) (after partition, done int) {
 	}()
 	for waited, before := 0, int64(-1); waited < 30; time.Sleep(time.Millisecond) {
 		if now := acked.Load(); now != before || !told.Load() || ballastIn(t, fs) != 1 {
+			if now != before {
+				step()
+			}
 			waited, before = 0, now
 			continue
 		}
