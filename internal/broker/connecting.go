@@ -379,7 +379,8 @@ func (s *shard) welcome(j *connecting) progress {
 	if c.keepAlive > 0 {
 		s.timers.start(&c.timer, s.now+c.patience())
 	}
-	out, dropped := cl.session.Resume(s.out[:0], s.roomFor(c), s.now)
+	s.answerAck(c, cl.session.Resume(s.out[:0]))
+	out, dropped := cl.session.Pump(s.out[:0], s.roomFor(c), s.now)
 	s.pumped(c, out, dropped)
 	return done
 }

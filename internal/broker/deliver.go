@@ -214,6 +214,18 @@ func (s *shard) pumped(c *conn, out []byte, dropped session.Drops) {
 	s.tend(c.client)
 }
 
+// answerAck sends PUBREL or PUBCOMP, if there is any in out. The client forgets then
+// what it has received; so a crash must not undo what made us say so.
+func (s *shard) answerAck(c *conn, out []byte) {
+	switch {
+	case len(out) == 0:
+	case c.client.stored():
+		s.promiseBytes(c, out)
+	default:
+		s.send(c, out)
+	}
+}
+
 // handleAck runs a PUBACK, PUBREC, PUBREL or PUBCOMP.
 func (s *shard) handleAck(c *conn, first byte, body []byte) error {
 	p := &s.ack
@@ -223,17 +235,10 @@ func (s *shard) handleAck(c *conn, first byte, body []byte) error {
 	cl := c.client
 	s.intact = false
 	out, err := cl.session.Ack(s.out[:0], p)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case len(out) == 0:
-	case cl.stored():
-		// The client forgets what it is told to; so a crash must not undo what
-		// made us say so.
-		s.promiseBytes(c, out)
-	default:
-		s.send(c, out)
 	}
+	s.answerAck(c, out)
 	if c.pace == inTime && cl.session.Pending() {
 		s.pump(c)
 	} else {

@@ -183,3 +183,40 @@ func TestWillDelayAcrossCrashes(t *testing.T) {
 		sub.quiet()
 	}
 }
+
+// TestReleaseWaitsForTheDisk lets a client acknowledge a QoS 2 message with PUBREC
+// while the disk is full, and come back. PUBREL comes only when the disk has taken
+// that: after a crash before, the message would come a second time, and the client
+// would have forgotten the first.
+func TestReleaseWaitsForTheDisk(t *testing.T) {
+	for _, takesOver := range []bool{false, true} {
+		w, st := onStore(t, memstore.New(), time.Now(), true)
+		reader, _, _ := w.join("reader", expires(3600))
+		reader.subscribe("a", 2)
+		w.connect(packet.V5, "pub").publish("a", "x", 2, false)
+		m, ok := reader.silent()
+		if !ok || m.QoS != 2 {
+			t.Fatalf("got a message %v at QoS %d, want QoS 2", ok, m.QoS)
+		}
+		st.Trouble(errors.New("no room on the disk"))
+		w.b.StoreChanged()
+		reader.bytes((&packet.Ack{Type: packet.PUBREC, ID: m.ID}).Append(nil, packet.V5))
+		reader.quiet()
+		if !takesOver {
+			reader.hang()
+		}
+		var present bool
+		if reader, present, _ = w.join("reader", expires(3600)); !present {
+			t.Fatal("the session is gone")
+		}
+		reader.quiet()
+		st.Trouble(nil)
+		w.b.StoreChanged()
+		st.Step()
+		w.turn()
+		if reader.next(packet.PUBREL) == nil {
+			t.Errorf("taken over %v: no PUBREL although the disk has room again", takesOver)
+		}
+		reader.quiet()
+	}
+}

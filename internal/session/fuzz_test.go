@@ -128,7 +128,7 @@ func (p *peer) join(window int, now time.Duration) {
 	if p.v != packet.V5 {
 		p.window = int(p.cfg.MaxInflight)
 	}
-	out, _ := p.s.Resume(nil, plenty, now)
+	out, _ := p.s.Pump(p.s.Resume(nil), plenty, now)
 	p.read(out)
 }
 

@@ -332,19 +332,19 @@ func (s *Session) enqueue(d Delivery, now time.Duration) (o Outcome, dropped int
 	return Queued, dropped
 }
 
-// Resume sends again what the client has not acknowledged on an earlier
-// connection (MQTT-4.4.0-1), in the first order, and then what waits, as Pump
-// does.
-func (s *Session) Resume(out []byte, room int, now time.Duration) (_ []byte, d Drops) {
+// Resume appends PUBREL for the messages that the client has received on an earlier
+// connection, in the first order (MQTT-4.4.0-1). Pump sends the rest again. As with
+// Ack, the answer may have to wait for the disk.
+func (s *Session) Resume(out []byte) []byte {
 	if s.flow == nil {
-		return out, d
+		return out
 	}
 	for i := range s.begun() {
 		if e := &s.begun()[i]; e.state == released {
 			out = s.Link.ack(out, packet.PUBREL, e.id, packet.Success)
 		}
 	}
-	return s.Pump(out, room, now)
+	return out
 }
 
 // Pending reports whether Pump may have something to send.

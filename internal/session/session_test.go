@@ -131,7 +131,7 @@ func TestOutbound(t *testing.T) {
 		s.deliver(t, 1, "d", Queued)
 		s.deliver(t, 0, "e", Away)
 		s.Attach(linkOf(cfg, v, 10))
-		out, _ := s.Resume(nil, plenty, 0)
+		out, _ := s.Pump(s.Resume(nil), plenty, 0)
 		expect(t, v, out, "PUBREL 2", "PUBLISH 1 q1 a dup", "PUBLISH 3 q2 c dup", "PUBLISH 4 q1 d")
 	})
 	t.Run("v5/MQTT-4.4.0-1/no more than the new receive maximum", func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestOutbound(t *testing.T) {
 		}
 		s.Detach()
 		s.Attach(linkOf(cfg, v, 1))
-		out, _ := s.Resume(nil, plenty, 0)
+		out, _ := s.Pump(s.Resume(nil), plenty, 0)
 		expect(t, v, out, "PUBLISH 1 q1 a dup")
 		out, _ = s.acked(ack(packet.PUBACK, 1, 0), 0)
 		expect(t, v, out, "PUBLISH 2 q1 b dup")
@@ -214,7 +214,7 @@ func TestQueue(t *testing.T) {
 			s.deliver(t, 1, text, Queued)
 		}
 		s.Attach(linkOf(cfg, packet.V5, 2))
-		out, _ := s.Resume(nil, plenty, 0)
+		out, _ := s.Pump(s.Resume(nil), plenty, 0)
 		expect(t, packet.V5, out, "PUBLISH 1 q1 b", "PUBLISH 2 q1 c")
 	})
 	t.Run("by bytes", func(t *testing.T) {
@@ -233,7 +233,7 @@ func TestQueue(t *testing.T) {
 		s.Deliver(nil, d, 0)
 		s.deliver(t, 1, "new", Queued)
 		s.Attach(linkOf(cfg, packet.V5, 2))
-		out, dropped := s.Resume(nil, plenty, 3*time.Second)
+		out, dropped := s.Pump(s.Resume(nil), plenty, 3*time.Second)
 		expect(t, packet.V5, out, "PUBLISH 1 q1 new")
 		if dropped.Expired != 1 {
 			t.Errorf("%d counted as expired, want 1", dropped.Expired)

@@ -73,7 +73,7 @@ func (s *Session) take(t *testing.T, seq uint64, qos packet.QoS, text string, wa
 func (s *Session) rejoin(n uint16) []byte {
 	s.Detach()
 	s.Attach(linkOf(s.cfg, packet.V5, n))
-	out, _ := s.Resume(nil, plenty, 0)
+	out, _ := s.Pump(s.Resume(nil), plenty, 0)
 	return out
 }
 
@@ -166,7 +166,7 @@ func TestJournal(t *testing.T) {
 		s.Deliver(nil, d, 0)
 		s.take(t, 2, 1, "b", Queued)
 		s.Attach(linkOf(s.cfg, v, 9))
-		out, drops := s.Resume(nil, plenty, 3*time.Second)
+		out, drops := s.Pump(s.Resume(nil), plenty, 3*time.Second)
 		if j.wants(t, "finished 1"); drops.Expired != 1 {
 			t.Errorf("%d expired", drops.Expired)
 		}
@@ -267,7 +267,7 @@ func TestRestore(t *testing.T) {
 			t.Fatalf("%d under way, %d waiting", s.Inflight(), s.Waiting())
 		}
 		s.Attach(linkOf(s.cfg, v, 9))
-		out, _ := s.Resume(nil, plenty, 0)
+		out, _ := s.Pump(s.Resume(nil), plenty, 0)
 		expect(t, v, out, "PUBREL 4")
 		expect(t, v, s.supplyAll(), "PUBLISH 9 q2 m1 dup", "PUBLISH 10 q1 m2")
 		answer(s, packet.PUBCOMP, 4, 0)
