@@ -231,7 +231,7 @@ func (s *Store) Close() error {
 }
 
 // stalled is how long Close waits for a commit, or for the keeper, after it has
-// ended all waits for room. Guess.
+// ended all waits for room, while the disk counts as full. Guess.
 const stalled = 2 * time.Second
 
 // closePebble closes the database. After a failure Pebble is left alone, on a
@@ -241,12 +241,16 @@ func (s *Store) closePebble() error {
 		return err
 	}
 	return s.disk.guard(func() error {
-		late := time.After(stalled)
 		for _, ended := range []chan struct{}{s.kept, s.ended} {
-			select {
-			case <-ended:
-			case <-late: // by compactions, which have no room
-				return errors.New("a commit has not ended: compactions have no room")
+			for waits := true; waits; {
+				select {
+				case <-ended:
+					waits = false
+				case <-time.After(stalled):
+					if full, _ := s.disk.isLow(); full {
+						return errors.New("a commit has not ended: compactions have no room")
+					}
+				}
 			}
 		}
 		return errors.Join(s.batch.Close(), s.db.Close())
