@@ -230,11 +230,15 @@ func state(t *testing.T, e *Engine) (calm, ring bool) {
 // burner is an engine.Shard that works without a pause while it is told to.
 type burner struct {
 	talker
-	on atomic.Bool
+	on  atomic.Bool
+	sum uint32
 }
 
 func (b *burner) Turn(now time.Duration) time.Duration {
 	if b.on.Load() {
+		for i := range uint32(20_000) { // much more than to ask for events
+			b.sum = b.sum*31 + i
+		}
 		return now
 	}
 	return engine.Never
