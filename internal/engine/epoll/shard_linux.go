@@ -134,7 +134,11 @@ func (s *shard) receive(c *conn) int {
 		b = c.in.grow()
 	case c.in != nil:
 		kept = copy(b, c.in.b)
-		b = b[:min(len(b), kept+s.mostRead)]
+		most := kept + s.mostRead
+		if c.in.most > kept {
+			most = min(most, c.in.most)
+		}
+		b = b[:min(len(b), most)]
 	default:
 		b = b[:min(len(b), s.mostRead)]
 	}
