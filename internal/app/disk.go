@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,18 +47,13 @@ func openDisk(ctx context.Context, cfg *config.Loaded, shards, tables int, log *
 // open opens the directory. salvage tells that the database is known to be
 // damaged.
 func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
-	var told told
-	changed := func() {
+	health := &store.Health{Changed: func() {
 		if core := d.core.Load(); core != nil {
 			core.StoreChanged()
 		}
-	}
+	}}
 	backend, report, err := pebblestore.Open(d.dir, pebblestore.Options{
-		Log: d.log, Salvage: salvage, Stop: d.stop, MaxOpenFiles: d.tables,
-		Trouble: func(err error) {
-			told.trouble(err)
-			changed()
-		},
+		Log: d.log, Salvage: salvage, Stop: d.stop, MaxOpenFiles: d.tables, Trouble: health.Report,
 	})
 	if err != nil {
 		return err // it names the directory
@@ -69,34 +63,9 @@ func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 		Shards: shards, Clock: clocks(func() time.Duration { return d.now() }), Log: d.log, Interval: interval(cfg),
 		Backlog:  min(backend.Backlog(), 16<<20),
 		Released: func(shard int, turns uint64) { d.core.Load().Released(shard, turns) },
-		Failed:   changed,
+		Health:   health,
 	})
-	told.handOver(d.store)
 	return nil
-}
-
-// told is what the backend has told about itself. It may do that before there is
-// a store that takes it.
-type told struct {
-	mu    sync.Mutex
-	err   error
-	store *store.Store
-}
-
-func (t *told) trouble(err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.err = err; t.store != nil {
-		t.store.Trouble(err)
-	}
-}
-
-// handOver tells the store what was told before, and from now on.
-func (t *told) handOver(s *store.Store) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.store = s
-	s.Trouble(t.err)
 }
 
 // salvage opens the directory anew, with what can be read of the database.

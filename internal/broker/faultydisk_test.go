@@ -112,6 +112,7 @@ type faultyDisk struct {
 	member bool // messages for a shared subscription wait with a member
 
 	backend  *pebblestore.Store
+	health   *store.Health // what it reports
 	st       *store.Store
 	w        *world
 	stepping chan struct{} // a step that waits for room, nil: none
@@ -185,13 +186,14 @@ func runFaulty(t *testing.T, seed uint64, fault diskFault, at int64) (hit, notic
 // start starts a broker on a file system. It reports false if that can't be
 // read.
 func (f *faultyDisk) start(fs vfs.FS, shards int) bool {
-	var kept atomic.Pointer[store.Store]
-	backend, _, err := pebblestore.Open("data", pebblestore.Options{FS: fs, MemTableBytes: 32 << 10, CacheBytes: 1 << 10, Retry: time.Millisecond, Trouble: func(err error) {
-		if st := kept.Load(); st != nil {
-			st.Trouble(err)
-		}
+	f.health = &store.Health{}
+	report := func(err error) {
+		f.health.Report(err)
 		f.told <- err
-	}})
+	}
+	backend, _, err := pebblestore.Open("data", pebblestore.Options{
+		FS: fs, MemTableBytes: 32 << 10, CacheBytes: 1 << 10, Retry: time.Millisecond, Trouble: report,
+	})
 	if err != nil {
 		return false
 	}
@@ -200,13 +202,12 @@ func (f *faultyDisk) start(fs vfs.FS, shards int) bool {
 		backend.Close()
 		return false
 	}
-	kept.Store(f.st)
 	return true
 }
 
 // startOn starts a broker on a backend.
 func (f *faultyDisk) startOn(backend store.Backend, shards int) error {
-	stored := store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0)}
+	stored := store.Config{Clock: store.NewClock(time.Unix(1_800_000_000, 0), 0), Health: f.health}
 	cfg := quietly(shards)
 	if f.member {
 		cfg.Session.SharedQueue = settings.WithMember

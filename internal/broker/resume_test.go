@@ -43,7 +43,7 @@ func TestReadingWhileFull(t *testing.T) {
 	w, st := onStore(t, backend, time.Now(), true) // after a crash
 	fresh, _, _ := w.join("fresh", expires(3600))
 	pub = w.connect(packet.V5, "pub")
-	st.Trouble(errors.New("no room on the disk"))
+	st.Report(errors.New("no room on the disk"))
 	w.b.StoreChanged()
 	clean := func(c *packet.Connect) { c.CleanStart = true }
 	for name, refused := range map[string]struct {
@@ -88,7 +88,7 @@ func TestReadingWhileFull(t *testing.T) {
 		t.Errorf("after its end: CONNACK %v, want 0x97", code)
 	}
 
-	st.Trouble(nil)
+	st.Report(nil)
 	w.b.StoreChanged()
 	late := w.connect(packet.V5, "late")
 	late.subscribe("a", 0)
@@ -108,7 +108,7 @@ func TestUnwrittenSession(t *testing.T) {
 	p.bytes(c.Append(nil))
 	p.quiet()
 	p.hang()
-	st.Trouble(errors.New("no room on the disk"))
+	st.Report(errors.New("no room on the disk"))
 	w.b.StoreChanged()
 	if _, _, code := w.join("c", expires(3600)); code != packet.QuotaExceeded {
 		t.Errorf("CONNACK %v, want 0x97", code)
@@ -198,7 +198,7 @@ func TestReleaseWaitsForTheDisk(t *testing.T) {
 		if !ok || m.QoS != 2 {
 			t.Fatalf("got a message %v at QoS %d, want QoS 2", ok, m.QoS)
 		}
-		st.Trouble(errors.New("no room on the disk"))
+		st.Report(errors.New("no room on the disk"))
 		w.b.StoreChanged()
 		reader.bytes((&packet.Ack{Type: packet.PUBREC, ID: m.ID}).Append(nil, packet.V5))
 		reader.quiet()
@@ -210,7 +210,7 @@ func TestReleaseWaitsForTheDisk(t *testing.T) {
 			t.Fatal("the session is gone")
 		}
 		reader.quiet()
-		st.Trouble(nil)
+		st.Report(nil)
 		w.b.StoreChanged()
 		st.Step()
 		w.turn()

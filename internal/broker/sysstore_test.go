@@ -72,7 +72,7 @@ func TestSysStore(t *testing.T) {
 	says(w, "store/commits/turns", "1.0") // while nothing is committed, that of the last time
 
 	full := errors.New("no room on the disk")
-	st.Trouble(full)
+	st.Report(full)
 	w.b.StoreChanged()
 	pub.publish("a", "refused", 1, false)
 	if body := pub.next(packet.PUBACK); len(body) < 3 || body[2] != byte(packet.QuotaExceeded) {
@@ -80,7 +80,7 @@ func TestSysStore(t *testing.T) {
 	}
 	says(w, "store/status", full.Error())
 	says(w, "refused/store", "1")
-	st.Trouble(nil)
+	st.Report(nil)
 	w.b.StoreChanged()
 	says(w, "store/status", "ok")
 	says(w, "store/trouble", full.Error())

@@ -181,7 +181,7 @@ func (r Reading) set(later Reading) time.Duration {
 func (s *Store) look(older time.Duration) {
 	var c Changes
 	before := s.last
-	if s.anchored(&c, older); c.Len() == 0 || s.stats.failed.Load() {
+	if s.anchored(&c, older); c.Len() == 0 || s.Failed() {
 		return
 	}
 	sync := older == 0 || before.set(s.last).Abs() > step

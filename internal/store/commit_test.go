@@ -125,7 +125,7 @@ func (c *committing) commit(r *rand.Rand, n int, sync bool, lists []*Changes) er
 		hold = time.Duration(r.IntN(3000)) * time.Microsecond
 	case 3: // full
 		hold = time.Duration(r.IntN(300)) * time.Millisecond
-		c.store.Trouble(errDisk)
+		c.store.Report(errDisk)
 	}
 	c.mu.Lock()
 	c.late() // before it is our own time that passes
@@ -138,7 +138,7 @@ func (c *committing) commit(r *rand.Rand, n int, sync bool, lists []*Changes) er
 		c.mu.Unlock()
 		return errDisk
 	}
-	c.store.Trouble(nil)
+	c.store.Report(nil)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = 0

@@ -23,6 +23,8 @@ import (
 // while it was busy goes into the next batch and is made durable by one sync.
 // It then releases the turns to their shards, in order.
 type Store struct {
+	*Health
+
 	backend  Backend
 	clock    Clock // nil: times are durations since the timeline began
 	times    timeline
@@ -32,13 +34,11 @@ type Store struct {
 	interval time.Duration
 	log      *slog.Logger
 	released func(shard int, turns uint64)
-	failed   func()
 
 	seq     atomic.Uint64 // of the last message
 	numbers atomic.Uint64 // of the last session
 	backlog atomic.Int64  // bytes of what is submitted and not committed
 	most    int64         // of them, before the store is busy
-	trouble atomic.Pointer[error]
 	stats   stats
 
 	pool sync.Pool // of *buffers
@@ -96,8 +96,8 @@ type Config struct {
 	// of a shard that are durable, counted from the start.
 	Released func(shard int, turns uint64)
 
-	// Failed is called when Failed has become true.
-	Failed func()
+	// Health is what the backend reports to; nil is one that nobody reports to.
+	Health *Health
 
 	Log *slog.Logger // nil logs nothing
 }
@@ -114,7 +114,7 @@ func New(b Backend, cfg Config) *Store {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		backend: b, clock: cfg.Clock, interval: cfg.Interval, released: cfg.Released, failed: cfg.Failed, log: cfg.Log,
+		Health: cmp.Or(cfg.Health, &Health{}), backend: b, clock: cfg.Clock, interval: cfg.Interval, released: cfg.Released, log: cfg.Log,
 		most: cmp.Or(cfg.Backlog, mostBacklog), wake: make(chan struct{}, 1), lanes: make([]lane, cfg.Shards), shares: map[uint64]int32{},
 	}
 	s.reads.init(s)
@@ -132,29 +132,6 @@ func (s *Store) Backlog() int64 { return s.backlog.Load() }
 
 // Busy tells that so much waits for the disk that no more should come.
 func (s *Store) Busy() bool { return s.backlog.Load() > s.most }
-
-// Err tells why nothing becomes durable at present: the disk is full, or has
-// failed for good. It is nil while all is well.
-func (s *Store) Err() error {
-	if err := s.trouble.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-// Failed tells that the disk has failed for good: what is submitted is never
-// released until the process starts again.
-func (s *Store) Failed() bool { return s.stats.failed.Load() }
-
-// Trouble takes note of what the backend reports: that it waits for a full
-// disk, has failed, or goes on (nil).
-func (s *Store) Trouble(err error) {
-	if err == nil {
-		s.trouble.Store(nil)
-		return
-	}
-	s.trouble.Store(&err)
-}
 
 // Submit hands a turn over and returns its number, counted from 1 for each
 // shard. It never waits.
@@ -251,7 +228,7 @@ func (s *Store) syncAfter() time.Duration {
 // Step commits what is submitted, once. Run calls it; tests do so themselves.
 func (s *Store) Step() {
 	s.take()
-	if len(s.turns) == 0 && s.retaining.n == 0 || s.stats.failed.Load() {
+	if len(s.turns) == 0 && s.retaining.n == 0 || s.Failed() {
 		return
 	}
 	urgent, size := s.build()
@@ -281,7 +258,7 @@ func (s *Store) take() {
 	for i := range s.lanes {
 		s.lanes[i].taken = s.lanes[i].submitted
 	}
-	if s.stats.failed.Load() {
+	if s.Failed() {
 		return
 	}
 	for _, t := range s.turns {
@@ -429,7 +406,7 @@ func (t *Turn) free() bool {
 
 // Sync makes durable what nobody waits for.
 func (s *Store) Sync() {
-	if !s.unsynced || s.stats.failed.Load() {
+	if !s.unsynced || s.Failed() {
 		return
 	}
 	began := time.Now()
@@ -445,12 +422,8 @@ func (s *Store) Sync() {
 // fail ends all committing: nothing that is submitted will ever be released.
 // Only the first call counts.
 func (s *Store) fail(err error) {
-	if s.stats.failed.Swap(true) {
+	if !s.Health.fail(err) {
 		return
-	}
-	s.Trouble(err)
-	if s.failed != nil {
-		s.failed()
 	}
 	s.log.Error("nothing can be made durable any more; repair the disk and restart", "error", err)
 }
@@ -467,7 +440,6 @@ type Stats struct {
 type stats struct {
 	batches, syncs, turns atomic.Uint64
 	lastSync              atomic.Int64
-	failed                atomic.Bool
 }
 
 func (s *stats) add(sync bool, turns int, took time.Duration) {
