@@ -1,6 +1,12 @@
 // Package app wires one running broker from a configuration: engine, shards,
 // listeners, shutdown, and the banner that tells of them. It is the only
 // package that knows every concrete type.
+//
+// Files, from the bottom up: budget.go, connections.go, datadir.go,
+// clock_linux.go, clock.go, clock_other.go, core.go, disk.go,
+// filelimit_unix.go, filelimit_other.go, goroutines.go, measure.go,
+// program_linux.go, program_other.go, memory.go, network.go, listen.go, app.go,
+// banner.go.
 package app
 
 import (

@@ -99,6 +99,7 @@ var outside = map[string]string{
 type source struct {
 	name string // from the root of the module, with slashes
 	file *ast.File
+	set  *token.FileSet // of all files
 }
 
 func (s source) dir() string { return path.Dir(s.name) }
@@ -121,6 +122,7 @@ func (s source) imports(t *testing.T) (all []string) {
 func sources(t *testing.T) (all []source) {
 	t.Helper()
 	root := os.DirFS("../..")
+	set := token.NewFileSet()
 	for _, top := range []string{"cmd", "internal"} {
 		err := fs.WalkDir(root, top, func(name string, d fs.DirEntry, err error) error {
 			if err != nil {
@@ -136,11 +138,11 @@ func sources(t *testing.T) (all []source) {
 			if err != nil {
 				return err
 			}
-			file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments|parser.SkipObjectResolution)
+			file, err := parser.ParseFile(set, name, text, parser.ParseComments|parser.SkipObjectResolution)
 			if err != nil {
 				return err
 			}
-			all = append(all, source{name, file})
+			all = append(all, source{name, file, set})
 			return nil
 		})
 		if err != nil {

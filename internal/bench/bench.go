@@ -21,6 +21,12 @@
 // start, so that a broker that stalls is charged for all messages that it
 // held up, and not only for the one that it was asked for: there is no
 // coordinated omission. The clock is common to all workers of a run.
+//
+// Files, from the bottom up: churn.go, result.go, scenario.go, layout.go,
+// toml.go, timers_linux.go, timers_other.go, latency.go, publish.go, phase.go,
+// usage.go, plan.go, worker.go, address.go, write.go, connect.go, names.go,
+// gather.go, merge.go, offline.go, settings.go, client.go, tracker.go,
+// receive.go, drain.go, process.go, run.go, bench.go.
 package bench
 
 import (

@@ -6,6 +6,14 @@
 // belong to all shards and have locks: interest, retained messages and shared
 // subscriptions; docs/design/broker.md says why. The package does no I/O: an
 // engine moves the bytes.
+//
+// Files, from the bottom up: subscription.go, timer.go, client.go, conn.go,
+// arrival.go, routes.go, interest.go, identity.go, clientlog.go, memory.go,
+// counters.go, work.go, disk.go, route.go, mailbox.go, deliver.go, walk.go,
+// guard.go, shard.go, hearing.go, config.go, publish.go, will.go,
+// groupqueue.go, connect.go, limits.go, connecting.go, shutdown.go,
+// retained.go, sys.go, settings.go, broker.go, contest.go, group.go,
+// subscribe.go, load.go.
 package broker
 
 import (

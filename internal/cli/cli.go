@@ -3,6 +3,10 @@
 //
 // It reads arguments, environment and files, and leaves the work to the
 // packages app and config.
+//
+// Files, from the bottom up: misuse.go, property.go, cli.go, completion.go,
+// tls.go, connect.go, log.go, config.go, version.go, bench.go, pub.go,
+// shell.go, store.go, sub.go, top.go, serve.go, compare.go.
 package cli
 
 import (

@@ -5,6 +5,9 @@
 // are independent of the broker's own codec. A Client is one connection: it
 // never reconnects. Messages reach Options.Received in the order of the
 // broker, and are acknowledged after it returned.
+//
+// Files, from the bottom up: fault.go, conn.go, dial.go, message.go, client.go,
+// v5packet.go, v5.go, v3.go.
 package client
 
 import (

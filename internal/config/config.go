@@ -5,4 +5,7 @@
 // one from the file, which wins over the default. Load reports all faults at
 // once. The settings themselves, with their defaults and ranges, are those of
 // package settings.
+//
+// Files, from the bottom up: config.go, fault.go, suggest.go, file.go,
+// listen.go, value.go, reference.go, load.go.
 package config

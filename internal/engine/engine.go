@@ -18,6 +18,8 @@
 // calls Turn once, in which the shard drains its mailbox and runs its timers;
 // it writes every connection that got output, once. A shard that is woken (see
 // Runner.Wake) gets a turn although no socket of it is ready.
+//
+// Files, from the bottom up: engine.go, taken_linux.go, taken_other.go.
 package engine
 
 import (

@@ -26,6 +26,11 @@
 //
 // Append methods append the encoded packet to a slice. They trust the caller:
 // strings have at most 65,535 bytes and values are legal.
+//
+// Files, from the bottom up: fault.go, primitive.go, publish.go, packet.go,
+// properties.go, publish_properties.go, connect.go, ping.go, reason.go, ack.go,
+// disconnect.go, auth.go, connack.go, suback.go, subscribe.go, unsuback.go,
+// unsubscribe.go.
 package packet
 
 import "fmt"

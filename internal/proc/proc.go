@@ -4,6 +4,9 @@
 //
 // It keeps nothing and starts nothing. Elsewhere than on Linux, what is asked of
 // a process is an error, and what is asked of the machine is empty or usual.
+//
+// Files, from the bottom up: listener_linux.go, proc.go, proc_linux.go,
+// proc_other.go.
 package proc
 
 // defaultPorts is the number of ports for outgoing connections that Linux has

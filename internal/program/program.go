@@ -4,6 +4,8 @@
 //
 // It doesn't know when a broker is ready; who starts it does. A Program may be
 // used by several goroutines.
+//
+// Files, from the bottom up: program.go, signal_unix.go, signal_other.go.
 package program
 
 import (

@@ -1,6 +1,9 @@
 // Package pubsub publishes and subscribes for the commands midge pub and midge
 // sub: where payloads come from, what is done with messages, and what is
 // printed.
+//
+// Files, from the bottom up: pubsub.go, json.go, format.go, source.go,
+// publish.go, subscribe.go.
 package pubsub
 
 import (

@@ -9,6 +9,9 @@
 //
 // A Session outlives network connections. What belongs to one of them is its
 // Link, which is nil while the client is away.
+//
+// Files, from the bottom up: queue.go, link.go, exchange.go, receive.go,
+// session.go, stored.go, share.go.
 package session
 
 import (

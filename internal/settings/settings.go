@@ -5,6 +5,8 @@
 // says of it. Package config reads values from files, the environment and flags;
 // package app gives those that are its business to the engine and the store, and
 // the Core to package broker.
+//
+// Files, from the bottom up: size.go, table.go, settings.go.
 package settings
 
 import "time"

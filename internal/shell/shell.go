@@ -5,6 +5,11 @@
 // reference page. One goroutine reads lines and runs commands; messages arrive
 // on goroutines of their clients, are printed from there, and wait in an inbox
 // for the commands wait and expect. The protocol is package client's business.
+//
+// Files, from the bottom up: words.go, command.go, connection.go, message.go,
+// option.go, help.go, history.go, complete.go, saved.go, session.go,
+// terminal_unix.go, terminal.go, terminal_windows.go, script.go, shell.go,
+// request.go, publish.go, connect.go, wait.go, subscribe.go, settings.go.
 package shell
 
 import (

@@ -3,6 +3,9 @@
 // few syncs. docs/format/store.md describes the format.
 //
 // Where the bytes lie is the business of a Backend.
+//
+// Files, from the bottom up: backend.go, changes.go, encode.go, keys.go,
+// clock.go, fetch.go, load.go, turn.go, store.go, audit.go.
 package store
 
 import (

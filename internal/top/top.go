@@ -5,6 +5,9 @@
 // and Midge's. Rates are made of counters and the time between them. One
 // goroutine reads the connection, another the keyboard; all else happens in
 // the one that calls Run.
+//
+// Files, from the bottom up: row.go, collector.go, feed.go, number.go, page.go,
+// plain.go, live.go, table.go, top.go.
 package top
 
 import (

@@ -6,6 +6,9 @@
 // It knows no clients and does no I/O. Tree and Names have no locks: any number
 // of goroutines may read at the same time, and whoever changes one must be
 // alone with it.
+//
+// Files, from the bottom up: topic.go, slab.go, nodes.go, names.go, cursor.go,
+// tree.go.
 package topic
 
 import (

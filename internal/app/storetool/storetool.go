@@ -1,6 +1,8 @@
 // Package storetool looks into the data directory of a broker that is stopped:
 // it checks every record, counts what is there, and writes messages out. It
 // reads only. The directory stays as it is, down to the times of its files.
+//
+// Files, from the bottom up: storetool.go, check.go, stats.go, export.go.
 package storetool
 
 import (

@@ -5,6 +5,10 @@
 // It makes no load of its own: package bench does, through the function in
 // Options. One goroutine, the caller of Run, does everything in sequence, so
 // that at any time at most one broker runs.
+//
+// Files, from the bottom up: figures.go, chart.go, toml.go, plan.go, disk.go,
+// ready.go, process.go, summary.go, model.go, compare.go, percentiles.go,
+// page.go, plot.go, markdown.go, write.go.
 package compare
 
 import (

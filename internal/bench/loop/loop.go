@@ -5,6 +5,9 @@
 // The goroutine that calls Turn owns the loop. It runs all of Handler's
 // methods, and it alone may call the loop's methods and touch its
 // connections.
+//
+// Files, from the bottom up: handshake.go, goroutines.go, loop.go,
+// poller_linux.go, poller_other.go.
 package loop
 
 import (

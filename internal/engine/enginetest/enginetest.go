@@ -1,5 +1,8 @@
 // Package enginetest is the suite that every engine passes: it runs shards of
 // its own on an engine and talks to them over TCP. It is for tests only.
+//
+// Files, from the bottom up: enginetest.go, shard.go, moves.go,
+// options_linux.go, options_other.go, input.go, turns.go, ends.go, conns.go.
 package enginetest
 
 import (

@@ -6,6 +6,11 @@
 // calls on a shard runs on the thread that holds the shard's token; see
 // docs/design/engine.md for how shards travel between threads, and package
 // engine for the contract.
+//
+// Files, from the bottom up: config.go, sys_linux.go, slab_linux.go,
+// ring_linux.go, output_linux.go, shard_linux.go, listen_linux.go,
+// calm_linux.go, taken_linux.go, thread_linux.go, conn_linux.go,
+// engine_linux.go, engine_other.go, follow_linux.go.
 package epoll
 
 import (

@@ -6,6 +6,10 @@
 // Shards are called from the runner's threads only. The goroutines of a
 // connection talk to its shard through Runner.Post. Package gonet knows no
 // MQTT.
+//
+// Files, from the bottom up: read.go, readnow_unix.go, readnow_other.go,
+// taken.go, threads.go, usertimeout_linux.go, usertimeout_other.go,
+// writenow_unix.go, writenow_other.go, serve.go, conn.go.
 package gonet
 
 import (

@@ -11,6 +11,12 @@
 //	db/                 Pebble's database
 //	quarantine-<time>/  a database that was damaged, as it was found, or a copy
 //	                    of records that were
+//
+// Files, from the bottom up: compact.go, ballast.go, errors_unix.go,
+// errors_windows.go, disk.go, format.go, walog.go, history.go, private.go,
+// lock.go, manifest.go, leftover.go, tablefile.go, merge.go, pebblestore.go,
+// lock_unix.go, lock_windows.go, read.go, compacting.go, salvage.go, stats.go,
+// store.go, aside.go, tune.go, view.go, check.go.
 package pebblestore
 
 import (

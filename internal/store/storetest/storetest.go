@@ -1,5 +1,7 @@
 // Package storetest is the suite of tests that every store.Backend passes, and
 // what other tests of stores have in common.
+//
+// Files, from the bottom up: digest.go, late.go, storetest.go.
 package storetest
 
 import (
