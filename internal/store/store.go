@@ -4,7 +4,7 @@
 //
 // Where the bytes lie is the business of a Backend.
 //
-// Files, from the bottom up: backend.go, changes.go, encode.go, keys.go,
+// Files, from the bottom up: backend.go, health.go, changes.go, encode.go, keys.go,
 // clock.go, fetch.go, load.go, turn.go, store.go, audit.go.
 package store
 
