@@ -17,13 +17,13 @@ func TestFind(t *testing.T) {
 	cfg.MaxInflight = 40
 	s := online(cfg, packet.V5, 40)
 	s.need()
-	s.given = 65_535 - 3_000
+	s.inflight.issued = 65_535 - 3_000
 	open := map[packet.ID]bool{}
 	for range 100_000 {
 		id := packet.ID(1 + r.IntN(65_535))
 		if r.IntN(2) == 0 && len(open) < 40 {
 			s.deliver(t, 1, "a", Sent)
-			open[s.sent[len(s.sent)-1].id] = true
+			open[s.inflight.list[len(s.inflight.list)-1].id] = true
 		} else if r.IntN(4) > 0 && len(open) > 0 {
 			late := r.IntN(8) > 0 // the oldest few stay for long
 			for id = range open {
@@ -32,7 +32,7 @@ func TestFind(t *testing.T) {
 				}
 			}
 		}
-		e := s.find(id)
+		e := s.inflight.find(id)
 		if (e != nil) != open[id] || e != nil && e.id != id {
 			t.Fatalf("find(%d) = %+v; under way: %v", id, e, open)
 		}
@@ -46,7 +46,7 @@ func TestFind(t *testing.T) {
 			t.Fatalf("%d under way after PUBACK %d, want %d", s.Inflight(), id, len(open))
 		}
 	}
-	if s.given < 65_535 {
-		t.Errorf("only %d identifiers given out", s.given)
+	if s.inflight.issued < 65_535 {
+		t.Errorf("only %d identifiers given out", s.inflight.issued)
 	}
 }

@@ -17,8 +17,8 @@ type Link struct {
 	Hold bool
 
 	ReceiveMaximum uint16 // of the client
-	inflight       uint16 // PUBLISH of this connection that hold the window
-	pending        uint16 // PUBLISH above QoS 0 of this connection that hold the client's quota
+	inflight       uint16 // PUBLISH of this connection that count against ReceiveMaximum
+	received       uint16 // PUBLISH of the client that count against Offer.ReceiveMaximum
 	terms          *terms // its own or, if it has asked for nothing, those of many
 }
 
@@ -64,12 +64,13 @@ func (l *Link) Apart() bool {
 	return l.terms.outMax > 0 || l.terms.maxPacket != 0
 }
 
-// settle gives the client its quota for one PUBLISH back. What it released of
-// an earlier connection does not count in this one (MQTT 5.0 section 4.9), so
-// that pending may be lower than the client thinks, never higher.
-func (l *Link) settle() {
-	if l.pending > 0 {
-		l.pending--
+// returnQuota gives the client back what one PUBLISH took of its send quota.
+// PUBREL for a message of an earlier connection does not count in this one
+// (MQTT 5.0 section 4.9), so that received may be lower than the client thinks,
+// never higher.
+func (l *Link) returnQuota() {
+	if l.received > 0 {
+		l.received--
 	}
 }
 
@@ -130,23 +131,16 @@ func (a *aliases) learn(topic []byte, alias uint16) {
 	a.out[string(topic)] = alias
 }
 
-// send appends the PUBLISH of an entry; see publish.
-func (l *Link) send(out []byte, e *entry, id packet.ID, dup bool, now time.Duration) ([]byte, bool) {
-	var ids []uint32
-	if e.via != nil {
-		ids = e.via.ids
-	}
-	return l.publish(out, e.m, e.qos(), e.retain(), ids, id, dup, now)
-}
-
 // publish appends a PUBLISH, or nothing and false if it is larger than the
-// client allows (MQTT-3.1.2-24).
-func (l *Link) publish(out []byte, m *message.Message, qos packet.QoS, retain bool, ids []uint32, id packet.ID, dup bool, now time.Duration) ([]byte, bool) {
-	p := packet.Publish{Dup: dup, QoS: qos, Retain: retain, ID: id, Topic: m.Topic, Payload: m.Payload}
+// client allows (MQTT-3.1.2-24). p has what the delivery says of it; topic, payload
+// and what is forwarded unaltered (MQTT-3.3.2-4) are the message's. What is left
+// of the Message Expiry Interval (MQTT-3.3.2-6) and a topic alias that the
+// client allows (MQTT-3.1.2-26) are added.
+func (l *Link) publish(out []byte, p *packet.Publish, m *message.Message, now time.Duration) ([]byte, bool) {
+	p.Topic, p.Payload = m.Topic, m.Payload
 	var learn uint16
 	if l.Version == packet.V5 {
 		p.Properties.Forward = m.Properties
-		p.Properties.SubscriptionIDs = ids
 		p.Properties.MessageExpiry, p.Properties.HasExpiry = m.Remaining(now)
 		if l.terms.outMax > 0 {
 			alias, known := l.terms.outgoing(m.Topic)
@@ -158,12 +152,12 @@ func (l *Link) publish(out []byte, m *message.Message, qos packet.QoS, retain bo
 			}
 		}
 	}
-	if most := int(l.MaxPacket()); most != 0 && p.Size(l.Version) > most {
+	if maximum := int(l.MaxPacket()); maximum != 0 && p.Size(l.Version) > maximum {
 		if learn == 0 {
 			return out, false
 		}
 		p.Properties.TopicAlias, learn = 0, 0 // it takes three bytes itself at first
-		if p.Size(l.Version) > most {
+		if p.Size(l.Version) > maximum {
 			return out, false
 		}
 	}
@@ -173,6 +167,8 @@ func (l *Link) publish(out []byte, m *message.Message, qos packet.QoS, retain bo
 	return p.Append(out, l.Version), true
 }
 
+// ack appends PUBACK, PUBREC, PUBREL or PUBCOMP with the identifier of its
+// PUBLISH (MQTT-2.2.1-5).
 func (l *Link) ack(out []byte, t packet.Type, id packet.ID, code packet.ReasonCode) []byte {
 	a := packet.Ack{Type: t, ID: id, Code: code}
 	return a.Append(out, l.Version)

@@ -1,88 +1,10 @@
 package session
 
 import (
-	"math"
 	"time"
 
 	"midge/internal/message"
-	"midge/internal/packet"
 )
-
-// entry is a delivery that waits or is under way.
-type entry struct {
-	ref
-	m   *message.Message // nil if the content is on disk only
-	via *via
-}
-
-// via is how a delivery came: nil for most. It does not change once it is built.
-type via struct {
-	ids   []uint32 // subscription identifiers
-	group any      // the shared subscription, nil if none
-}
-
-// ref is what the session keeps of a stored message that waits, in 16 bytes.
-type ref struct {
-	key     message.Key // 0: the message is only in memory
-	bits    uint32      // its size in bytes, and above:
-	expires uint32      // when it ends, on the engine's clock in seconds, rounded up; 0: never or in over 136 years
-}
-
-const (
-	bitQoS2   = 1 << 31
-	bitRetain = 1 << 30
-	bitSole   = 1 << 29
-	bitSent   = 1 << 28     // the client may have it, from before the last start
-	sizeBits  = bitSent - 1 // a packet can't be larger
-)
-
-func refOf(s message.Stored, qos packet.QoS, retain bool, expires time.Duration) ref {
-	r := ref{key: s.Key, bits: uint32(s.Size) & sizeBits}
-	if qos == 2 {
-		r.bits |= bitQoS2
-	}
-	if retain {
-		r.bits |= bitRetain
-	}
-	if s.Sole {
-		r.bits |= bitSole
-	}
-	if expires != 0 && expires <= math.MaxUint32*time.Second {
-		r.expires = uint32(max(1, (expires+time.Second-1)/time.Second))
-	}
-	return r
-}
-
-func (r *ref) size() int    { return int(r.bits & sizeBits) }
-func (r *ref) retain() bool { return r.bits&bitRetain != 0 }
-
-func (r *ref) qos() packet.QoS {
-	if r.bits&bitQoS2 != 0 {
-		return 2
-	}
-	return 1
-}
-
-// expired reports whether the message has ended, to the second; its content
-// knows better.
-func (r *ref) expired(now time.Duration) bool {
-	return r.expires != 0 && now >= time.Duration(r.expires)*time.Second
-}
-
-func (r *ref) stored() message.Stored {
-	return message.Stored{Key: r.key, Size: r.size(), Sole: r.bits&bitSole != 0}
-}
-
-// missing tells that the content must be read before the message can be sent.
-func (e *entry) missing() bool { return e.m == nil && e.key != 0 }
-
-// expired reports whether the message has ended.
-func (e *entry) expired(now time.Duration) bool {
-	if e.m != nil {
-		return e.m.Expired(now)
-	}
-	return e.ref.expired(now)
-}
 
 // queue holds the entries that wait, in order. A stored message costs 16 bytes
 // and a share of its chunk, whatever its size; the first few may have their

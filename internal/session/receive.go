@@ -1,10 +1,6 @@
 package session
 
-import (
-	"slices"
-
-	"midge/internal/packet"
-)
+import "midge/internal/packet"
 
 // Inbound is a PUBLISH from the client, ready to be routed.
 type Inbound struct {
@@ -13,7 +9,11 @@ type Inbound struct {
 }
 
 // Receive takes a PUBLISH from the client. Above QoS 0, Acknowledge must
-// follow when the message is safe. The error is a *packet.Fault.
+// follow when the message is safe. A QoS 2 message that awaits PUBREL is not
+// routed again (MQTT-4.3.3-10); a QoS 1 message is a new one, whatever DUP says
+// (MQTT-4.3.2-5). The error is a *packet.Fault: a subscription identifier
+// (MQTT-3.3.4-6), a topic alias that is not valid (MQTT-3.3.2-9), more than the
+// Receive Maximum (MQTT-3.3.4-7).
 func (s *Session) Receive(p *packet.Publish) (in Inbound, err error) {
 	l := s.Link
 	if len(p.Properties.SubscriptionIDs) > 0 {
@@ -27,10 +27,10 @@ func (s *Session) Receive(p *packet.Publish) (in Inbound, err error) {
 		return in, nil
 	}
 	if p.QoS > 0 {
-		if l.Version == packet.V5 && l.pending >= l.terms.offer.ReceiveMaximum {
+		if l.Version == packet.V5 && l.received >= l.terms.offer.ReceiveMaximum {
 			return in, &packet.Fault{Code: packet.ReceiveMaximumExceeded, Clause: "v5/MQTT-3.3.4-7", Detail: "more PUBLISH under way than the receive maximum"}
 		}
-		l.pending++
+		l.received++
 	}
 	if p.QoS == 2 {
 		s.need()
@@ -39,8 +39,8 @@ func (s *Session) Receive(p *packet.Publish) (in Inbound, err error) {
 	return in, nil
 }
 
-// Acknowledge appends the PUBACK or PUBREC for a PUBLISH. A code of 0x80 and
-// more ends a QoS 2 exchange.
+// Acknowledge appends the PUBACK or PUBREC for a PUBLISH (MQTT-4.3.2-4,
+// MQTT-4.3.3-8). A code of 0x80 and more ends a QoS 2 exchange (MQTT-4.3.3-9).
 func (s *Session) Acknowledge(out []byte, id packet.ID, qos packet.QoS, code packet.ReasonCode) []byte {
 	l := s.Link
 	if qos == 2 && code.Failed() && s.flow != nil {
@@ -50,12 +50,19 @@ func (s *Session) Acknowledge(out []byte, id packet.ID, qos packet.QoS, code pac
 		return out
 	}
 	if qos == 1 || code.Failed() {
-		l.settle()
+		l.returnQuota()
 	}
 	if qos == 1 {
 		return l.ack(out, packet.PUBACK, id, code)
 	}
 	return l.ack(out, packet.PUBREC, id, code)
+}
+
+// Forget takes back that a QoS 2 message from the client was received.
+func (s *Session) Forget(id packet.ID) {
+	if s.flow != nil {
+		s.received.remove(id)
+	}
 }
 
 // Ack takes a PUBACK, PUBREC, PUBREL or PUBCOMP from the client and appends
@@ -68,16 +75,25 @@ func (s *Session) Ack(out []byte, p *packet.Ack) ([]byte, error) {
 	if p.Type == packet.PUBREL {
 		return s.pubrel(out, p.ID), nil
 	}
-	e := s.find(p.ID)
+	var e *exchange
+	if s.flow != nil {
+		e = s.inflight.find(p.ID)
+	}
 	switch {
 	case e != nil && !e.takes(p.Type):
 		return out, s.wrong(e, p.Type)
 	case p.Type == packet.PUBREC:
 		return s.pubrec(out, e, p), nil
-	case e != nil && (e.state == published || e.state == released):
-		s.end(e)
+	case e != nil && (e.state == awaitAck || e.state == awaitPubcomp):
+		s.acknowledged(e)
 	}
 	return out, nil
+}
+
+// acknowledged ends an exchange (MQTT-4.3.2-3, MQTT-4.3.3-5, MQTT-4.4.0-2).
+func (s *Session) acknowledged(e *exchange) {
+	s.end(e)
+	s.inflight.compact()
 }
 
 // takes reports whether an acknowledgement may be one of the message with its
@@ -87,17 +103,17 @@ func (s *Session) Ack(out []byte, p *packet.Ack) ([]byte, error) {
 // know nothing.
 func (e *exchange) takes(t packet.Type) bool {
 	switch e.state {
-	case writing, void:
+	case committing, contentLost:
 		return true
 	case unsent:
-		if e.first || t == packet.PUBCOMP {
+		if e.neverSent || t == packet.PUBCOMP {
 			return true
 		}
 	}
 	if e.qos() == 1 {
 		return t == packet.PUBACK
 	}
-	return t == packet.PUBREC || t == packet.PUBCOMP && e.state != published
+	return t == packet.PUBREC || t == packet.PUBCOMP && e.state != awaitAck
 }
 
 // wrong is the fault of an acknowledgement that a message does not take.
@@ -116,11 +132,12 @@ func (s *Session) wrong(e *exchange, t packet.Type) error {
 	return &packet.Fault{Code: packet.ProtocolError, Clause: s.Link.Version.String() + "/" + clause, Detail: detail}
 }
 
+// pubrel ends the exchange of a message from the client (MQTT-4.3.3-11, -12).
 func (s *Session) pubrel(out []byte, id packet.ID) []byte {
 	code := packet.PacketIdentifierNotFound
 	if s.flow != nil && s.received.remove(id) {
 		code = packet.Success
-		s.Link.settle()
+		s.Link.returnQuota()
 		if s.Number != 0 {
 			s.cfg.Journal.Forgotten(s.Number, id, false)
 		}
@@ -128,63 +145,27 @@ func (s *Session) pubrel(out []byte, id packet.ID) []byte {
 	return s.Link.ack(out, packet.PUBCOMP, id, code)
 }
 
+// pubrec makes a message the client's: PUBREL follows, and no PUBLISH any more
+// (MQTT-4.3.3-4, -6).
 func (s *Session) pubrec(out []byte, e *exchange, p *packet.Ack) []byte {
-	if e == nil || e.qos() != 2 || e.state == writing {
+	if e == nil || e.qos() != 2 || e.state == committing {
 		if p.Code.Failed() {
 			return out
 		}
 		return s.Link.ack(out, packet.PUBREL, p.ID, packet.PacketIdentifierNotFound)
 	}
-	switch e.state {
-	case unsent: // the client has it from an earlier connection
-		s.unsent--
-	case void:
-		e.state = released
-		s.unsent--
-	}
 	if p.Code.Failed() {
-		s.end(e)
+		s.acknowledged(e)
 		return out
 	}
-	if e.state != released {
-		e.state = released
-		s.hold(e, nil)
-		e.via = nil // the message is the client's now
+	if e.state == unsent || e.state == awaitAck { // unsent: the client has it from an earlier connection
+		s.inflight.setContent(e, nil)
+		e.via = nil // nobody else may get it now
 		if e.key != 0 {
 			s.cfg.Journal.Released(s.Number, e.key, e.id)
 			s.finished(e.stored())
 		}
 	}
+	s.inflight.setState(e, awaitPubcomp)
 	return s.Link.ack(out, packet.PUBREL, p.ID, packet.Success)
-}
-
-// ids is a small set of packet identifiers, sorted.
-type ids []packet.ID
-
-func (s ids) has(id packet.ID) bool {
-	_, found := slices.BinarySearch(s, id)
-	return found
-}
-
-// add reports whether id was new.
-func (s *ids) add(id packet.ID) bool {
-	i, found := slices.BinarySearch(*s, id)
-	if found {
-		return false
-	}
-	*s = slices.Insert(*s, i, id)
-	return true
-}
-
-// remove reports whether id was there.
-func (s *ids) remove(id packet.ID) bool {
-	i, found := slices.BinarySearch(*s, id)
-	if !found {
-		return false
-	}
-	*s = slices.Delete(*s, i, i+1)
-	if len(*s) == 0 && cap(*s) > fewDone {
-		*s = nil // a client had many at once; that is rare
-	}
-	return true
 }

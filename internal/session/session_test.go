@@ -150,7 +150,7 @@ func TestOutbound(t *testing.T) {
 	t.Run("v5/MQTT-2.2.1-4/an identifier in use is not given out", func(t *testing.T) {
 		s := online(testConfig(), v, 10)
 		s.need()
-		s.given = 65534
+		s.inflight.issued = 65534
 		s.deliver(t, 1, "a", Sent) // 65535
 		for n := range 70_000 {
 			out := s.deliver(t, 1, "b", Sent)
@@ -161,8 +161,8 @@ func TestOutbound(t *testing.T) {
 			}
 			s.acked(ack(packet.PUBACK, p.ID, 0), 0)
 		}
-		if s.Inflight() != 1 || len(s.begun()) > 1+2*fewDone {
-			t.Errorf("%d under way, %d remembered; want 1 and few", s.Inflight(), len(s.begun()))
+		if s.Inflight() != 1 || len(s.inflight.all()) > 1+2*spare {
+			t.Errorf("%d under way, %d remembered; want 1 and few", s.Inflight(), len(s.inflight.all()))
 		}
 	})
 	t.Run("v5/MQTT-3.1.2-25/too large counts as sent", func(t *testing.T) {

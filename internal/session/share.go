@@ -7,21 +7,13 @@ import (
 	"midge/internal/packet"
 )
 
-// Taken is a message that a session gives away. The journal is not told that it
-// has no more use for it; that is up to whoever takes the message.
+// Taken is a message that a session gives away. The journal does not hear that
+// it is finished; that is up to whoever takes the message.
 type Taken struct {
 	Message *message.Message // nil if its content must be read
 	Stored  message.Stored
 	QoS     packet.QoS
 	Group   any // the shared subscription it came by, nil if none
-}
-
-// group is the shared subscription that an entry came by, nil if none.
-func (e *entry) group() any {
-	if e.via == nil {
-		return nil
-	}
-	return e.via.group
 }
 
 func (e *entry) taken() Taken {
@@ -51,12 +43,12 @@ func (s *Session) takeShared(of func(*entry) bool, sent bool, yield func(Taken))
 	// yield may deliver to this session again, so that it must be right before.
 	var taken []Taken
 	if sent {
-		for i := int(s.sentHead); i < len(s.sent); i++ {
-			if e := &s.sent[i]; e.state != done && of(&e.entry) && !s.mayHave(e) {
+		for i := range s.inflight.all() {
+			if e := &s.inflight.all()[i]; e.state != done && of(&e.entry) && !e.mayHave() {
 				taken = append(taken, s.give(e))
 			}
 		}
-		s.tidy()
+		s.inflight.compact()
 	}
 	s.queue.removeVia(func(e entry) bool {
 		if !of(&e) {
@@ -70,28 +62,10 @@ func (s *Session) takeShared(of func(*entry) bool, sent bool, yield func(Taken))
 	}
 }
 
-// mayHave tells that the client has got a message at QoS 2, or may have: it must
-// not go to another one.
-func (s *Session) mayHave(e *exchange) bool {
-	return e.qos() == 2 && e.state != writing && !(e.state == unsent && e.first)
-}
-
-// give ends an exchange whose message goes to somebody else.
+// give ends an exchange whose message goes to somebody else. compact follows.
 func (s *Session) give(e *exchange) Taken {
 	t := e.taken()
-	if e.counted && s.Link != nil {
-		s.Link.inflight--
-	}
-	if e.state == unsent && s.unsent > 0 {
-		s.unsent--
-	}
-	if e.key != 0 && e.qos() == 2 {
-		s.cfg.Journal.Ended(s.Number, e.key)
-	}
-	s.hold(e, nil)
-	e.state, e.counted = done, false
-	e.entry = entry{}
-	s.open--
+	s.endExchange(e)
 	return t
 }
 
@@ -105,9 +79,9 @@ func (s *Session) refuse(e *entry, d *Drops) {
 	d.TooLarge++
 }
 
-// Take removes the message that has waited longest from a session that only
-// keeps messages for others. Expired is how many it dropped before because they
-// had ended; ok is false if none is left.
+// Take removes the message that was queued first from a session that only holds
+// messages for others. Expired is how many it dropped before because they
+// had expired; ok is false if none is left.
 func (s *Session) Take(now time.Duration) (t Taken, expired int, ok bool) {
 	for s.Waiting() > 0 {
 		e := s.queue.front()
