@@ -36,7 +36,6 @@ var back = map[string]int{
 	"engine/gonet":      3,
 	"packet":            2,
 	"program":           1,
-	"session":           7,
 	"shell":             8,
 	"store":             3,
 	"store/pebblestore": 13,

@@ -1,8 +1,6 @@
 package session
 
-import (
-	"midge/internal/message"
-)
+import "midge/internal/message"
 
 // The content of stored messages is read ahead for this many messages or, if
 // that is less, about as many bytes.
