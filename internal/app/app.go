@@ -1,5 +1,5 @@
 // Package app wires one running broker from a configuration: engine, shards,
-// listeners, shutdown, and the banner that tells of them. It is the only
+// listeners, shutdown, and the banner that describes them. It is the only
 // package that knows every concrete type.
 //
 // Files, from the bottom up: budget.go, connections.go, datadir.go,
@@ -110,7 +110,7 @@ func (b *Broker) shards() int {
 	if b.cfg.Shards > 0 {
 		return b.cfg.Shards
 	}
-	return min(shardsPerCore*runtime.NumCPU(), settings.MostShards)
+	return min(shardsPerCore*runtime.NumCPU(), settings.MaxShards)
 }
 
 // Run serves until ctx is cancelled, and then stops in order: no more
@@ -127,10 +127,10 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.disk.core.Store(b.core)
 		b.core.StoreChanged() // what the store told before
 	}
-	var tending sync.WaitGroup
-	tending.Go(func() { giveBack(running, b.log) })
-	tending.Go(func() { keepBudget(running, b.core, b.cfg.Limits.Memory, b.log) })
-	defer tending.Wait()
+	var background sync.WaitGroup
+	background.Go(func() { giveBack(running, b.log) })
+	background.Go(func() { keepBudget(running, b.core, b.cfg.Limits.Memory, b.log) })
+	defer background.Wait()
 	defer end()
 	committing, endDisk := context.WithCancel(context.WithoutCancel(ctx))
 	committed := make(chan struct{})

@@ -84,8 +84,8 @@ type presser interface {
 	MemoryAsked() <-chan struct{}
 }
 
-// keeper keeps the process within its budget.
-type keeper struct {
+// controller keeps the process within its budget.
+type controller struct {
 	budget int64
 	core   presser
 	log    *slog.Logger
@@ -105,7 +105,7 @@ type usage struct {
 }
 
 // run samples until ctx is cancelled.
-func (k *keeper) run(ctx context.Context) {
+func (k *controller) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -136,7 +136,7 @@ func (k *keeper) run(ctx context.Context) {
 }
 
 // sample measures once, tells the broker, and logs each level once an episode.
-func (k *keeper) sample() (used int64) {
+func (k *controller) sample() (used int64) {
 	busy := k.core.Shedding()
 	u := k.used(k.shed && !busy)
 	k.shed = k.shed && busy
@@ -231,7 +231,7 @@ func (g *gauge) used(collect bool) usage {
 	return usage{live + other, max(objects-live, 0) + gaps}
 }
 
-// worth tells whether a collection is worth its time.
+// worth reports whether a collection is worth its time.
 func (g *gauge) worth(live, objects, other int64) bool {
 	since, garbage := time.Since(g.collected), objects-live
 	full := objects+other >= g.budget/100*levels[broker.RefuseConnects]
@@ -267,7 +267,7 @@ func keepBudget(ctx context.Context, core *broker.Broker, setting settings.Size,
 		defer debug.SetMemoryLimit(own)
 	}
 	begin := time.Now()
-	k := &keeper{budget: budget, core: core, log: log, used: newGauge(budget).used, now: func() time.Duration { return time.Since(begin) }}
+	k := &controller{budget: budget, core: core, log: log, used: newGauge(budget).used, now: func() time.Duration { return time.Since(begin) }}
 	k.run(ctx)
 }
 
@@ -282,29 +282,29 @@ func budgetOf(setting settings.Size) int64 {
 // systemMemory is the memory that the process can have at most: the machine's,
 // or what its control group allows. 0 means that the system does not tell.
 func systemMemory(root fs.FS) int64 {
-	most := int64(math.MaxInt64)
+	limit := int64(math.MaxInt64)
 	if text, err := fs.ReadFile(root, "proc/meminfo"); err == nil {
 		for line := range strings.Lines(string(text)) {
 			if f := strings.Fields(line); len(f) == 3 && f[0] == "MemTotal:" {
 				if kib, err := strconv.ParseInt(f[1], 10, 64); err == nil {
-					most = kib << 10
+					limit = kib << 10
 				}
 			}
 		}
 	}
-	if most == math.MaxInt64 {
+	if limit == math.MaxInt64 {
 		return 0
 	}
-	return min(most, groupMemory(root))
+	return min(limit, groupMemory(root))
 }
 
 // groupMemory is the least limit of the process's control group and those that
 // it is in, of both versions of control groups.
 func groupMemory(root fs.FS) int64 {
-	most := int64(math.MaxInt64)
+	limit := int64(math.MaxInt64)
 	f, err := root.Open("proc/self/cgroup")
 	if err != nil {
-		return most
+		return limit
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
@@ -324,14 +324,14 @@ func groupMemory(root fs.FS) int64 {
 		for dir := path.Clean("/" + part[2]); ; dir = path.Dir(dir) {
 			text, err := fs.ReadFile(root, path.Join(base, dir, name))
 			if n, bad := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && bad == nil && n > 0 {
-				most = min(most, n) // "max" is no number
+				limit = min(limit, n) // "max" is no number
 			}
 			if dir == "/" {
 				break
 			}
 		}
 	}
-	return most
+	return limit
 }
 
 // describeBudget is for the banner.

@@ -76,7 +76,7 @@ func TestPressure(t *testing.T) {
 	var log strings.Builder
 	core := &pressed{}
 	used, now := int64(0), time.Duration(0)
-	k := &keeper{
+	k := &controller{
 		budget: 1000, core: core, log: slog.New(slog.NewTextHandler(&log, nil)),
 		used: func(bool) usage { return usage{live: used} }, now: func() time.Duration { return now },
 	}
@@ -143,7 +143,7 @@ func TestMeasured(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, begin := 0, time.Now()
 				core := &pressed{ask: make(chan struct{})}
-				k := &keeper{
+				k := &controller{
 					budget: 1000, core: core, log: slog.New(slog.DiscardHandler),
 					used: func(bool) usage { n++; return usage{live: tt.used} }, now: func() time.Duration { return time.Since(begin) },
 				}

@@ -16,7 +16,7 @@ func TestSettingsOfTheCore(t *testing.T) {
 		wantShards          int
 		wantConnections     int
 	}{
-		{"0", "0", (&Broker{cfg: &config.Loaded{}}).shards(), settings.MostConnections},
+		{"0", "0", (&Broker{cfg: &config.Loaded{}}).shards(), settings.MaxConnections},
 		{"7", "9", 7, 9},
 	} {
 		cfg, err := config.Load(config.Sources{Flags: []config.Given{
@@ -29,7 +29,7 @@ func TestSettingsOfTheCore(t *testing.T) {
 		}
 		b := &Broker{cfg: cfg, log: slog.Default(), files: share(cfg.Limits.Connections, 0, false, 8, 2, true)}
 		fixed, core := b.coreConfig("v"), b.coreSettings()
-		if fixed.Shards != tt.wantShards || fixed.Shards < 1 || fixed.Shards > settings.MostShards || fixed.Version != "v" || fixed.Logger != b.log || fixed.Refusing != b.files.refusing {
+		if fixed.Shards != tt.wantShards || fixed.Shards < 1 || fixed.Shards > settings.MaxShards || fixed.Version != "v" || fixed.Logger != b.log || fixed.Refusing != b.files.refusing {
 			t.Errorf("%+v: %+v", tt, fixed)
 		}
 		want := cfg.Core

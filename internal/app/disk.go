@@ -44,8 +44,7 @@ func openDisk(ctx context.Context, cfg *config.Loaded, shards, tables int, log *
 	return d, nil
 }
 
-// open opens the directory. salvage tells that the database is known to be
-// damaged.
+// open opens the directory. salvage: the database is known to be damaged.
 func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 	health := &store.Health{Changed: func() {
 		if core := d.core.Load(); core != nil {

@@ -20,7 +20,7 @@ const (
 	// An address that is not there is tried again after this long, then after
 	// twice as long, up to the most.
 	firstListenPause = 100 * time.Millisecond
-	mostListenPause  = 5 * time.Second
+	maxListenPause   = 5 * time.Second
 )
 
 // listenAll opens the listeners. It waits for addresses that are not there yet
@@ -58,7 +58,7 @@ func (b *Broker) listenAll(ctx context.Context) error {
 	return nil
 }
 
-// open tells that machines which nobody has let in may connect.
+// open reports whether machines that nobody has let in may connect.
 func (b *Broker) open() bool {
 	return slices.ContainsFunc(b.addresses, func(a net.Addr) bool { return !a.(*net.TCPAddr).IP.IsLoopback() })
 }
@@ -79,7 +79,7 @@ func (w *waiter) wait(ctx context.Context, l *config.Listener, err error, open f
 	if left := w.until.Sub(began); left > 0 {
 		w.log.Warn("waiting for an address to listen on", "address", "tcp://"+l.Address(), "error", err, "within", left.Round(time.Millisecond))
 	}
-	for pause := firstListenPause; err != nil && notThere(err); pause = min(2*pause, mostListenPause) {
+	for pause := firstListenPause; err != nil && notThere(err); pause = min(2*pause, maxListenPause) {
 		left := time.Until(w.until)
 		if left <= 0 {
 			return err
@@ -110,8 +110,8 @@ func listen(n network, l *config.Listener) (net.Addr, error) {
 	return n.Listen(l.Network, l.Address())
 }
 
-// notThere tells that an address may come: the network of a machine is often
-// not up yet when its programs start.
+// notThere reports whether an address may come later: the network of a machine is
+// often not up yet when its programs start.
 func notThere(err error) bool {
 	_, name := errors.AsType[*net.DNSError](err)
 	return name || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, errNoInterface)

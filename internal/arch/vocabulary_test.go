@@ -17,47 +17,26 @@ import (
 // something lowers them.
 var (
 	privateWords = map[string]int{
-		"app":               4,
 		"app/storetool":     1,
-		"bench":             4,
-		"bench/compare":     1,
-		"bench/loop":        1,
+		"bench":             1,
 		"broker":            44,
-		"cli":               6,
-		"client":            1,
 		"engine":            3,
 		"engine/enginetest": 1,
 		"engine/epoll":      11,
 		"engine/gonet":      5,
-		"message":           1,
-		"named":             1,
-		"pubsub":            2,
 		"session":           7,
-		"settings":          3,
-		"shell":             3,
 		"store":             12,
 		"store/pebblestore": 8,
 		"store/storetest":   1,
-		"top":               5,
 	}
 	unclear = map[string]int{
-		"app":               4,
-		"bench":             14,
-		"bench/compare":     4,
-		"bench/loop":        4,
 		"broker":            59,
-		"cli":               1,
-		"config":            5,
 		"engine":            3,
 		"engine/epoll":      8,
 		"engine/gonet":      1,
-		"packet":            3,
-		"proc":              1,
-		"pubsub":            2,
 		"session":           7,
 		"store":             14,
 		"store/pebblestore": 4,
-		"topic":             3,
 	}
 )
 

@@ -93,7 +93,7 @@ type Options struct {
 	// Log, if not nil, gets a line for each thing that the user should know
 	// while a run is on: workers started, an interruption.
 	Log io.Writer
-	// Discard tells that nobody uses the broker after the run, so that nothing
+	// Discard: nobody uses the broker after the run, so that nothing
 	// has to be left in order there.
 	Discard bool
 	// Command is the command line that the result mentions.

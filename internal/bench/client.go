@@ -81,7 +81,7 @@ func (p *publishing) take(last packet.ID) packet.ID {
 	}
 }
 
-// room tells whether a publisher may send.
+// room reports whether a publisher may send.
 func (w *worker) room(c *client) bool {
 	return c.stage == ready && len(c.conn.Out) < maxPending && (w.s.QoS == 0 || c.pub.inflight < c.pub.limit)
 }

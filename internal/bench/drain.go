@@ -50,12 +50,12 @@ func (w *worker) drain(ctx context.Context, sent []uint32) error {
 	return nil
 }
 
-// busyComers tells whether some of those that come and go are still here.
+// busyComers reports whether some of those that come and go are still here.
 func (w *worker) busyComers() bool { return len(w.freeComers) < w.comers() }
 
-// settleAcknowledgements waits until the broker has taken all messages for
+// awaitAcknowledgements waits until the broker has taken all messages for
 // clients that are away. If it is to be started again, all others leave too.
-func (w *worker) settleAcknowledgements(ctx context.Context) error {
+func (w *worker) awaitAcknowledgements(ctx context.Context) error {
 	for w.inflight > 0 && !w.stalled(time.Duration(w.s.Drain)) {
 		if err := w.turn(ctx, never); err != nil {
 			return err

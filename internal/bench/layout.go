@@ -14,7 +14,7 @@ type layout struct {
 	flows int
 	// perTopic is the number of flows that share a topic, at most.
 	perTopic int
-	// own tells that each flow has one subscriber at most, which subscribes
+	// own: each flow has one subscriber at most, which subscribes
 	// to its own topics.
 	own bool
 }
@@ -30,7 +30,7 @@ func newLayout(p *plan) layout {
 func (l *layout) publisherOf(flow int) int { return flow % l.s.Publishers }
 func (l *layout) topicOf(flow int) int     { return flow % l.s.Topics }
 
-// mine tells whether this worker has the nth client of a kind.
+// mine reports whether this worker has the nth client of a kind.
 func (l *layout) mine(n int) bool { return n%l.Procs == l.Proc }
 
 // hasSubscriber is mine for subscribers. Those of a shared subscription are
@@ -53,7 +53,7 @@ func (l *layout) local(subscriber int) int {
 	return subscriber / l.Procs
 }
 
-// wants tells whether a subscriber is to get a flow, or may get it if the
+// wants reports whether a subscriber is to get a flow, or may get it if the
 // subscription is shared.
 func (l *layout) wants(subscriber, flow int) bool {
 	topic := l.topicOf(flow)

@@ -37,7 +37,7 @@ func (r *resumption) stop() {
 // takes to hand them out.
 func (c *coordinator) away(ctx context.Context, sent []uint32) error {
 	s := &c.plan.Scenario
-	c.settle(ctx)
+	c.rest(ctx)
 	if c.interrupted > 0 {
 		return nil
 	}
@@ -92,7 +92,7 @@ func (c *coordinator) restart(ctx context.Context) error {
 	if c.broker, err = openMeter(how.PID); err != nil {
 		return err
 	}
-	c.settle(ctx)
+	c.rest(ctx)
 	if r.RSS, err = proc.RSS(how.PID); err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func (w *worker) publishAll(ctx context.Context) error {
 	return nil
 }
 
-// hopeless tells that what is left to send will not be.
+// hopeless reports whether what is left to send will not be sent.
 func (w *worker) hopeless() bool {
 	if len(w.clients) > 0 && w.lostClients == len(w.clients)-w.comers() {
 		return w.s.Churn == 0

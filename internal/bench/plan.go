@@ -63,7 +63,7 @@ type report struct {
 	Final     *partial   `json:",omitempty"` // the worker has ended
 }
 
-// connected tells that all clients are connected and subscribed.
+// connected is the report that all clients of a worker are connected and subscribed.
 type connected struct {
 	Clients int
 	Engine  string

@@ -27,7 +27,7 @@ func (w *worker) due(f int, seq uint32) time.Duration {
 	return w.begin + time.Duration(n*float64(time.Second)/w.s.Rate)
 }
 
-// pump sends what a flow may send now. late tells that it was held up before.
+// pump sends what a flow may send now. late: it was held up before.
 func (w *worker) pump(f int, now time.Duration, late bool) {
 	fl := &w.flow[f]
 	for w.publishing && (w.s.Messages == 0 || int(fl.sent) < w.s.Messages) {
@@ -50,7 +50,7 @@ func (w *worker) pump(f int, now time.Duration, late bool) {
 	}
 }
 
-// windowOpen tells whether a closed loop lets the flow send: neither too many
+// windowOpen reports whether a closed loop lets the flow send: neither too many
 // on their way to the subscribers here, nor too many unacknowledged.
 func (w *worker) windowOpen(fl *flow) bool {
 	window := uint32(w.s.Window)

@@ -40,7 +40,7 @@ type Result struct {
 	Notes  []string `json:"notes,omitempty"`  // what the reader of the figures should know
 }
 
-// Failed tells whether the broker did something wrong. The program then ends
+// Failed reports whether the broker did something wrong. The program then ends
 // with status 1.
 func (r *Result) Failed() bool { return len(r.Faults) > 0 }
 

@@ -337,7 +337,7 @@ func (c *coordinator) interrupt() {
 	}
 }
 
-// connected notes what connecting took, and lets the broker settle.
+// connected notes what connecting took, and lets the broker come to rest.
 func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 	r := c.result
 	r.Connects.Seconds = took.Seconds()
@@ -347,7 +347,7 @@ func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 	if c.broker != nil {
 		r.BrokerUse.ConnectMicros = c.broker.read().CPUSeconds * 1e6 / float64(max(1, r.Connects.Clients))
 	}
-	c.settle(ctx)
+	c.rest(ctx)
 	if r.Connects.Clients == 0 && c.interrupted > 0 && c.plan.Scenario.Churn == 0 {
 		return fmt.Errorf("interrupted after %v, before any client was connected", tenths(c.interrupted))
 	}
@@ -362,8 +362,8 @@ func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 	return nil
 }
 
-// settle gives the broker time to settle.
-func (c *coordinator) settle(ctx context.Context) {
+// rest gives the broker time to come to rest.
+func (c *coordinator) rest(ctx context.Context) {
 	select {
 	case <-time.After(time.Duration(c.plan.Scenario.Settle)):
 	case <-ctx.Done():

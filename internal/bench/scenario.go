@@ -145,7 +145,7 @@ func (s *Scenario) connections() int {
 // each takes a port for a minute, also when it is closed at once.
 func (s *Scenario) made() int { return s.Publishers + s.Subscribers + s.Clients }
 
-// shared tells whether a message goes to one of the subscribers only.
+// shared reports whether a message goes to one of the subscribers only.
 func (s *Scenario) shared() bool { return s.Filter == FilterShared }
 
 // Validate joins all faults of the scenario, each beginning with its setting.

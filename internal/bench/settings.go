@@ -16,7 +16,7 @@ type Setting struct {
 	Key   string // in a TOML file; a flag has "-" for "_"
 	Usage string // a word in backquotes names the value
 	Bool  bool
-	// Plan tells that the setting is for plans of package compare alone,
+	// Plan: the setting is for plans of package compare alone,
 	// which starts the broker.
 	Plan bool
 }

@@ -151,7 +151,7 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	if w.s.Offline {
-		if err := w.settleAcknowledgements(ctx); err != nil {
+		if err := w.awaitAcknowledgements(ctx); err != nil {
 			return err
 		}
 	}
@@ -182,7 +182,7 @@ func (w *worker) turn(ctx context.Context, next time.Duration) error {
 	if err := w.loop.Turn(wait); err != nil {
 		return err
 	}
-	if err := w.hear(); err != nil {
+	if err := w.receiveOrder(); err != nil {
 		return err
 	}
 	now := w.now()
@@ -226,7 +226,7 @@ func (w *worker) measure(now time.Duration) {
 	}
 }
 
-// stalled tells that nothing has got on for d. An interrupted run has less
+// stalled reports whether nothing has got on for d. An interrupted run has less
 // patience.
 func (w *worker) stalled(d time.Duration) bool {
 	if w.interrupted > 0 {
@@ -235,8 +235,8 @@ func (w *worker) stalled(d time.Duration) bool {
 	return w.now()-w.progressAt > d
 }
 
-// hear takes an order, if there is one.
-func (w *worker) hear() error {
+// receiveOrder takes an order, if there is one.
+func (w *worker) receiveOrder() error {
 	select {
 	case o, ok := <-w.orders:
 		switch {

@@ -5,7 +5,7 @@ import "log/slog"
 // Config is what a Broker is built from, and does not change while it runs. What
 // can change are the settings.Core that New gets beside it.
 type Config struct {
-	// Shards is the number of shards, 1 to settings.MostShards.
+	// Shards is the number of shards, 1 to settings.MaxShards.
 	Shards int
 
 	// Refusing is how many connections over the limits are kept at one time until

@@ -38,15 +38,15 @@ func TestOverLimit(t *testing.T) {
 					}
 					p.quiet()
 				}
-				for i := range 3 * settings.MostRefusing { // each gives its place back
+				for i := range 3 * settings.MaxRefusing { // each gives its place back
 					refuse(fmt.Sprint("over", i))
 				}
 				refuse("a") // and takes nothing over
-				if n := w.b.Counters(); n.RefusedConnections+n.RefusedPerIP != 3*settings.MostRefusing+1 || n.RefusedUnanswered != 0 || n.TakenOver != 0 {
+				if n := w.b.Counters(); n.RefusedConnections+n.RefusedPerIP != 3*settings.MaxRefusing+1 || n.RefusedUnanswered != 0 || n.TakenOver != 0 {
 					t.Errorf("%+v", n)
 				}
 				var silent []*peer
-				for range settings.MostRefusing {
+				for range settings.MaxRefusing {
 					silent = append(silent, w.dial(v))
 				}
 				w.turn()
@@ -61,7 +61,7 @@ func TestOverLimit(t *testing.T) {
 						t.Fatalf("closed: %v, sent %x", p.closed, p.out)
 					}
 				}
-				if n := w.b.Counters(); n.RefusedUnanswered != settings.MostRefusing+3 || n.ConnectTimeouts != 0 || n.Connections != 2 || n.Connected != 2 {
+				if n := w.b.Counters(); n.RefusedUnanswered != settings.MaxRefusing+3 || n.ConnectTimeouts != 0 || n.Connections != 2 || n.Connected != 2 {
 					t.Errorf("%+v", n)
 				}
 				refuse("again")

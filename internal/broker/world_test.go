@@ -36,7 +36,7 @@ type setup struct {
 // quietly is the setup of a broker with so many shards and the default settings,
 // but without topics under $SYS.
 func quietly(shards int, change ...func(*setup)) setup {
-	c := setup{Config{Shards: shards, Refusing: settings.MostRefusing, Version: "midge"}, settings.Default().Core}
+	c := setup{Config{Shards: shards, Refusing: settings.MaxRefusing, Version: "midge"}, settings.Default().Core}
 	c.Sys.Interval = 0
 	for _, f := range change {
 		f(&c)

@@ -43,7 +43,7 @@ second time ends at once. Latency counts from the time at which a message was du
   midge bench throughput-100 --pid $(pidof mosquitto) --duration 30s -o json
   midge bench --publishers 10 --subscribers 10 --rate 5K --size 200 --qos 2
   midge bench --file scenario.toml -o go | benchstat -`,
-		Args: atMost(1),
+		Args: maxArgs(1),
 	}
 	var o benchOptions
 	o.flags(cmd.Flags())
@@ -219,7 +219,7 @@ func (o *benchOptions) run(cmd *cobra.Command, w World, s bench.Scenario) error 
 	return nil
 }
 
-// isTerminal tells whether w is a terminal or something like it.
+// isTerminal reports whether w is a terminal or something like it.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

@@ -53,7 +53,7 @@ interrupted (Ctrl-C, SIGTERM), it stops the broker, reports the runs that were f
   midge bench compare bench/plans/brokers.toml --rounds 5 --out results/today
   midge bench compare bench/plans/brokers.toml --broker midge --broker mochi --scenario pairs-qos1
   midge bench compare --from results/today.json --out results/again`,
-		Args: atMost(1),
+		Args: maxArgs(1),
 	}
 	var o compareOptions
 	f := cmd.Flags()

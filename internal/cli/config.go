@@ -31,7 +31,7 @@ directory if there is one.`,
 		Long: `Reads FILE, or the file that 'midge serve' would read, and the environment. It prints all faults with their
 lines and exits with status 1, or prints the settings that differ from the defaults and where they come from.`,
 		Example: "  midge config check\n  midge config check /etc/midge/midge.toml",
-		Args:    atMost(1),
+		Args:    maxArgs(1),
 		RunE: work(func(cmd *cobra.Command, args []string) error {
 			l, err := load(w, strings.Join(args, ""), nil)
 			if err != nil {
@@ -45,7 +45,7 @@ lines and exits with status 1, or prints the settings that differ from the defau
 		Short:   "Print all settings as they would be in force, as a file",
 		Long:    "Prints a complete file. A comment behind each setting that is not a default says where it comes from.",
 		Example: "  midge config show\n  midge config show > midge.toml",
-		Args:    atMost(1),
+		Args:    maxArgs(1),
 		RunE: work(func(cmd *cobra.Command, args []string) error {
 			l, err := load(w, strings.Join(args, ""), nil)
 			if err != nil {
@@ -59,7 +59,7 @@ lines and exits with status 1, or prints the settings that differ from the defau
 		Short:   "Print the reference page of all settings, in Markdown",
 		Long:    "Prints what each setting is for, its default and the reason for it, its type and its flag, and how its variable in the\nenvironment is called.",
 		Example: "  midge config reference | less",
-		Args:    atMost(0),
+		Args:    maxArgs(0),
 		RunE: work(func(cmd *cobra.Command, _ []string) error {
 			_, err := io.WriteString(cmd.OutOrStdout(), config.Reference())
 			return err

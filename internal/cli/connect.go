@@ -136,8 +136,8 @@ func (c *connectFlags) identity(o *client.Options) error {
 		o.ClientID = c.idPrefix + strconv.Itoa(os.Getpid())
 	}
 	if o.ClientID == "" && o.Version == packet.V31 {
-		const most = 23 // characters of 3.1, which wants an identifier
-		o.ClientID = ("midge-" + rand.Text())[:most]
+		const maxLength = 23 // characters of 3.1, which wants an identifier
+		o.ClientID = ("midge-" + rand.Text())[:maxLength]
 	}
 	if o.ClientID == "" && c.persistent {
 		return errors.New("-c keeps a session, which needs the name that -i gives")

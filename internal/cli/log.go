@@ -33,7 +33,7 @@ func plainErrors(_ []string, a slog.Attr) slog.Attr {
 
 // logWriter takes log lines from the threads of the broker, which must not wait
 // for whoever reads the log: a stopped terminal, a full pipe, a slow disk. A
-// goroutine writes them. Lines beyond mostLogWaiting are lost, and counted.
+// goroutine writes them. Lines beyond maxLogWaiting are lost, and counted.
 type logWriter struct {
 	out     io.Writer
 	wake    chan struct{} // has an item when there is something to do
@@ -42,29 +42,29 @@ type logWriter struct {
 	waiting []byte
 	lost    int
 	closed  bool
-	tell    func(lost int)
+	report  func(lost int)
 }
 
 const (
-	mostLogWaiting = 1 << 20         // bytes, some thousand lines
-	mostLogKept    = 16 << 10        // bytes of a buffer for later lines
-	logEndWithin   = 2 * time.Second // that the last lines may take at the end
+	maxLogWaiting = 1 << 20         // bytes, some thousand lines
+	maxLogBuffer  = 16 << 10        // bytes of a buffer for later lines
+	logEndWithin  = 2 * time.Second // that the last lines may take at the end
 )
 
 func newLogWriter(out io.Writer) *logWriter {
-	l := &logWriter{out: out, wake: make(chan struct{}, 1), done: make(chan struct{}), tell: func(int) {}}
+	l := &logWriter{out: out, wake: make(chan struct{}, 1), done: make(chan struct{}), report: func(int) {}}
 	go l.run()
 	return l
 }
 
 // Lost sets what is called when lines were lost and others are taken again. It
 // may write. Call it before the first Write.
-func (l *logWriter) Lost(tell func(n int)) { l.tell = tell }
+func (l *logWriter) Lost(report func(n int)) { l.report = report }
 
 // Write takes a line. It does not wait and does not fail.
 func (l *logWriter) Write(line []byte) (int, error) {
 	l.mu.Lock()
-	if len(l.waiting)+len(line) > mostLogWaiting {
+	if len(l.waiting)+len(line) > maxLogWaiting {
 		l.lost++
 	} else {
 		l.waiting = append(l.waiting, line...)
@@ -95,11 +95,11 @@ func (l *logWriter) run() {
 		if len(lines) > 0 {
 			l.out.Write(lines) //nolint:errcheck // see above
 		}
-		if cap(lines) > mostLogKept {
+		if cap(lines) > maxLogBuffer {
 			lines = nil
 		}
 		if lost > 0 {
-			l.tell(lost) // which wakes us again
+			l.report(lost) // which wakes us again
 		}
 		if closed && lost == 0 {
 			return

@@ -60,7 +60,7 @@ func TestLogWriterNeverWaits(t *testing.T) {
 			log.Info(line)
 		}
 		l.mu.Lock()
-		if n := len(l.waiting); n > mostLogWaiting {
+		if n := len(l.waiting); n > maxLogWaiting {
 			t.Errorf("%d bytes wait", n)
 		}
 		l.mu.Unlock()
@@ -107,7 +107,7 @@ func TestLogWriterShrinks(t *testing.T) {
 		close(s.goOn)
 		for range 3 { // each buffer comes up
 			synctest.Wait()
-			if n := cap(l.waiting); n > mostLogKept {
+			if n := cap(l.waiting); n > maxLogBuffer {
 				t.Errorf("a buffer of %d bytes is left", n)
 			}
 			fmt.Fprintln(l, "a line")

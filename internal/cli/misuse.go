@@ -17,8 +17,8 @@ func hint(cmd *cobra.Command) string {
 	return "Run 'midge --help' for the commands, and 'midge COMMAND --help' for one of them."
 }
 
-// atMost is the check of a command that takes up to n arguments.
-func atMost(n int) cobra.PositionalArgs {
+// maxArgs is the check of a command that takes up to n arguments.
+func maxArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) <= n {
 			return nil

@@ -61,17 +61,17 @@ func takesNext(flags *pflag.FlagSet, arg string) bool {
 		f := flags.Lookup(name)
 		return f != nil && f.NoOptDefVal == ""
 	}
-	letters, short := strings.CutPrefix(arg, "-")
+	flagChars, short := strings.CutPrefix(arg, "-")
 	if !short {
 		return false
 	}
-	for i := range len(letters) {
-		f := flags.ShorthandLookup(letters[i : i+1])
+	for i := range len(flagChars) {
+		f := flags.ShorthandLookup(flagChars[i : i+1])
 		if f == nil {
 			return false
 		}
 		if f.NoOptDefVal == "" {
-			return i == len(letters)-1
+			return i == len(flagChars)-1
 		}
 	}
 	return false

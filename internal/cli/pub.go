@@ -41,7 +41,7 @@ connection failed or was lost (pub never connects twice), or the broker refused 
   tail -f /var/log/syslog | midge pub -t log -l
   midge pub -t tick -m now --repeat 10 --repeat-delay 0.5
   midge pub -L mqtts://me:secret@broker.example/home/lamp -n -r`,
-		Args: atMost(0),
+		Args: maxArgs(0),
 	}
 	f := cmd.Flags()
 	p := &pubFlags{connectFlags: addConnectFlags(f)}

@@ -28,7 +28,7 @@ Each setting can also be given in a file and in the environment: see 'midge conf
   midge serve --listen 127.0.0.1:1883 --listen tcp://[::1]:1883
   midge serve --config /etc/midge/midge.toml --log-level debug
   midge serve --memory --set limits.packet_size=16MiB --set sys.interval=0s`,
-		Args: atMost(0),
+		Args: maxArgs(0),
 	}
 	f := cmd.Flags()
 	f.StringArray("listen", nil, "accept clients on `address`, as tcp://host:port; repeatable")

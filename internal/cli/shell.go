@@ -27,7 +27,7 @@ History and saved packets are kept in $XDG_STATE_HOME/midge (by default ~/.local
   midge shell -h broker.example -u alice --cafile ca.pem
   midge shell --script test.midge
   printf 'connect a\npub t hello --retain\n' | midge shell`,
-		Args: atMost(0),
+		Args: maxArgs(0),
 	}
 	connect := addConnectFlags(cmd.Flags())
 	script := cmd.Flags().String("script", "", "run the commands in `file`")

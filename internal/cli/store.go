@@ -103,7 +103,7 @@ func salvageFlag(cmd *cobra.Command) *bool {
 // storeWork gives a command the flags that say where the directory is, and has
 // do work on that.
 func storeWork(cmd *cobra.Command, w World, do func(out io.Writer, dir string) error) {
-	cmd.Args = atMost(0)
+	cmd.Args = maxArgs(0)
 	dir := cmd.Flags().String("data-dir", "", "look into `directory`")
 	file := cmd.Flags().String("config", "", "read the configuration that names the directory from `file`")
 	cmd.RunE = work(func(cmd *cobra.Command, _ []string) error {

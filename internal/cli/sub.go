@@ -58,7 +58,7 @@ The exit status is 0 after -C messages or an interrupt, 27 when the time of -W i
   midge sub -t 'log/#' -F '@H:@M:@S %-20t %p'
   midge sub -i recorder -c -q 1 -t 'home/#' -E
   midge sub -t '#' --remove-retained --retained-only`,
-		Args: atMost(0),
+		Args: maxArgs(0),
 	}
 	f := cmd.Flags()
 	s := &subFlags{connectFlags: addConnectFlags(f)}

@@ -26,7 +26,7 @@ New values come as often as the broker publishes them: for Midge the setting sys
   midge top -h broker.example -u admin --pw-file secret --cafile ca.pem
   midge top --once
   midge top --plain --interval 1m >> broker.log`,
-		Args: atMost(0),
+		Args: maxArgs(0),
 	}
 	connect := addConnectFlags(cmd.Flags())
 	once := cmd.Flags().Bool("once", false, "print one page and end")

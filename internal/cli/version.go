@@ -45,7 +45,7 @@ func versionCommand() *cobra.Command {
 		Short:   "Print the version, Go version, system and commit of this binary",
 		Long:    "Prints one line: the version, the commit if it was built inside its repository, the Go version, and the system.",
 		Example: "  midge version",
-		Args:    atMost(0),
+		Args:    maxArgs(0),
 		RunE: work(func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), build())
 			return err

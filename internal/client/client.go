@@ -149,8 +149,8 @@ func (c *Client) Err() error {
 // the broker has as many unacknowledged ones as it allows.
 func (c *Client) Send(ctx context.Context, m Message) (*Receipt, error) {
 	const leastOverhead = 5 // the first byte, the Remaining Length, the length of the topic, the properties
-	if most := c.connected.MaximumPacketSize; most > 0 && uint64(len(m.Topic))+uint64(len(m.Payload))+leastOverhead > uint64(most) {
-		text := fmt.Sprintf("the broker takes packets of up to %d bytes", most)
+	if maximum := c.connected.MaximumPacketSize; maximum > 0 && uint64(len(m.Topic))+uint64(len(m.Payload))+leastOverhead > uint64(maximum) {
+		text := fmt.Sprintf("the broker takes packets of up to %d bytes", maximum)
 		return nil, c.failed("publish to", m.Topic, &Refused{Reason: packet.PacketTooLarge, Text: text})
 	}
 	r, err := c.protocol.send(ctx, m)

@@ -76,7 +76,7 @@ func (r *reader) keyOf(n *unstable.Node) (key string, line int) {
 	return strings.Join(parts, "."), line
 }
 
-// header begins the section of a table; skip tells that its keys are not worth
+// header begins the section of a table; skip: its keys are not worth
 // reading.
 func (r *reader) header(n *unstable.Node) (section string, skip bool) {
 	section, line := r.keyOf(n)

@@ -17,7 +17,7 @@ type Listener struct {
 	Host    string // "" means every address
 	Port    string
 
-	// SamePort tells that this is the second address of a name, which gets the
+	// SamePort: this is the second address of a name, which gets the
 	// port of the one before, and which a machine without IPv6 doesn't have.
 	SamePort bool
 }
@@ -25,13 +25,13 @@ type Listener struct {
 // Address is host:port.
 func (l *Listener) Address() string { return net.JoinHostPort(l.Host, l.Port) }
 
-// Loopback tells that other machines can't reach the listener.
+// Loopback reports whether other machines can't reach the listener.
 func (l *Listener) Loopback() bool {
 	ip, err := netip.ParseAddr(l.Host)
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// v4 tells that the listener has an address of IPv4.
+// v4 reports whether the listener has an address of IPv4.
 func (l *Listener) v4() bool {
 	ip, err := netip.ParseAddr(l.Host)
 	return err == nil && ip.Unmap().Is4()
@@ -76,7 +76,7 @@ func listeners(texts []string) (all []Listener, err error) {
 	return all, checkTwice(all)
 }
 
-// covers tells that l takes the connections to o as well.
+// covers reports whether l takes the connections to o as well.
 func (l *Listener) covers(o *Listener) bool {
 	switch l.Host {
 	case "", o.Host:

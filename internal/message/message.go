@@ -48,20 +48,20 @@ type Message struct {
 // Keep returns a Message with the same contents and memory of its own, in one
 // allocation for all its bytes.
 func (m *Message) Keep() *Message {
-	kept := &Message{}
-	m.KeepIn(kept)
-	return kept
+	clone := &Message{}
+	m.KeepIn(clone)
+	return clone
 }
 
 // KeepIn is Keep for a Message that is part of something larger.
-func (m *Message) KeepIn(kept *Message) {
-	*kept = *m
+func (m *Message) KeepIn(clone *Message) {
+	*clone = *m
 	b := make([]byte, 0, len(m.Topic)+len(m.Payload)+len(m.Properties))
 	b = append(b, m.Topic...)
 	b = append(b, m.Payload...)
 	b = append(b, m.Properties...)
 	t, p := len(m.Topic), len(m.Topic)+len(m.Payload)
-	kept.Topic, kept.Payload, kept.Properties = b[:t:t], b[t:p:p], b[p:]
+	clone.Topic, clone.Payload, clone.Properties = b[:t:t], b[t:p:p], b[p:]
 }
 
 // Size is the number of bytes that the message is accounted with in queues and

@@ -35,7 +35,7 @@ type part[T any] struct {
 
 const (
 	leastPlaces = 8
-	mostPlaces  = 1024 // of a part; a larger one is split
+	maxPlaces  = 1024 // of a part; a larger one is split
 )
 
 // full is the number of things for which a part of so many places is full.
@@ -143,7 +143,7 @@ func (t *Table[T]) close(p *part[T], hole int) {
 
 // grow gives a part that is full more places, or makes two of it. h is a hash in it.
 func (t *Table[T]) grow(p *part[T], h uint64) {
-	if len(p.marks) < mostPlaces {
+	if len(p.marks) < maxPlaces {
 		t.replace(t.fill(p.depth, p.things, func(uint64) bool { return true }), h)
 		return
 	}

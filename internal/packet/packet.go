@@ -171,7 +171,7 @@ func checkType(first byte) error {
 	return nil
 }
 
-// CheckFirst tells whether version v allows a packet to begin with first: the
+// CheckFirst reports whether version v allows a packet to begin with first: the
 // type must exist and its flags must be legal. The Decode methods check it
 // too; call CheckFirst to refuse a packet before its body has arrived.
 func CheckFirst(v Version, first byte) error {

@@ -64,7 +64,7 @@ func insertLength(b []byte, at int) []byte {
 	return b
 }
 
-// validString tells whether s is a UTF-8 Encoded String: well-formed, without
+// validString reports whether s is a UTF-8 Encoded String: well-formed, without
 // surrogates and without U+0000. A byte order mark is a character like others
 // (MQTT-1.5.4-3).
 func validString(s []byte) bool {

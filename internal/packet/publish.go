@@ -97,7 +97,7 @@ func truncated(v Version, t Type) error {
 	return newFault(v, t, MalformedPacket, "", "", "packet ends within a field")
 }
 
-// plainName tells whether a topic name has only ASCII characters that a topic
+// plainName reports whether a topic name has only ASCII characters that a topic
 // name may have. Other names need a closer look.
 func plainName(name []byte) bool {
 	for _, c := range name {

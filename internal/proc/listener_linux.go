@@ -55,7 +55,7 @@ func listening(table string, port uint16) (inode string) {
 	return ""
 }
 
-// ownAddress tells whether an address is one of this machine.
+// ownAddress reports whether an address is one of this machine.
 func ownAddress(a netip.Addr) bool {
 	if a.IsLoopback() {
 		return true

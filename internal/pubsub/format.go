@@ -86,8 +86,8 @@ func (f *Format) sequence(text string) (used int, err error) {
 }
 
 func (f *Format) escape(c byte) error {
-	const letters, values = `\0aenrtv`, "\\\x00\a\x1b\n\r\t\v"
-	i := strings.IndexByte(letters, c)
+	const escapes, values = `\0aenrtv`, "\\\x00\a\x1b\n\r\t\v"
+	i := strings.IndexByte(escapes, c)
 	if i < 0 {
 		return fmt.Errorf(`\%c is none of \\ \0 \a \e \n \r \t \v`, c)
 	}

@@ -70,7 +70,7 @@ type propertiesJSON struct {
 }
 
 // jsonOf writes a message as an object. The payload is a string if it is UTF-8,
-// and base64 otherwise; with raw it must be JSON itself, and ok tells whether
+// and base64 otherwise; with raw it must be JSON itself, and ok reports whether
 // it is.
 func jsonOf(m client.Message, at time.Time, raw, pretty bool) (text []byte, ok bool) {
 	j := messageJSON{

@@ -172,7 +172,7 @@ func (p *publisher) sendAll(ctx context.Context, payloads <-chan []byte) error {
 
 // collect waits for the acknowledgements, in the order of sending.
 func (p *publisher) collect(ctx context.Context) {
-	const mostShown = 10
+	const maxShown = 10
 	for r := range p.sent {
 		answer, err := r.Wait(ctx)
 		<-p.slots
@@ -189,7 +189,7 @@ func (p *publisher) collect(ctx context.Context) {
 			}
 		})
 		switch {
-		case isRefused && n.refused <= mostShown && (p.Lines != nil || p.Repeat > 1):
+		case isRefused && n.refused <= maxShown && (p.Lines != nil || p.Repeat > 1):
 			p.Talk.Warn("message %d: %v", n.answered, err)
 		case p.Message.QoS > 0:
 			p.Talk.debugf("message %d acknowledged: %v", n.answered, answer.Reason)

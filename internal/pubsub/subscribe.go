@@ -240,7 +240,7 @@ func (s *subscriber) enough() bool {
 	}
 }
 
-// removing tells whether a message that removes what is retained of a topic is on
+// removing reports whether a message that removes what is retained of a topic is on
 // its way, and forgets it.
 func (s *subscriber) removing(topic string) bool {
 	s.mu.Lock()

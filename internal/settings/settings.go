@@ -47,18 +47,18 @@ func Default() (s Settings) {
 }
 
 const (
-	// MostShards is the largest number of shards: a set of them is one machine word.
-	MostShards = 64
+	// MaxShards is the largest number of shards: a set of them is one machine word.
+	MaxShards = 64
 
-	// MostConnections is the limit of connections where neither the user nor the
+	// MaxConnections is the limit of connections where neither the user nor the
 	// system sets one. At 700 bytes for each, so many that are idle take 700 MB.
 	// Guess.
-	MostConnections = 1_000_000
+	MaxConnections = 1_000_000
 
-	// MostRefusing is how many connections over the limits are kept at one time,
+	// MaxRefusing is how many connections over the limits are kept at one time,
 	// where there are descriptors enough, until they have sent CONNECT and can be
 	// told.
-	MostRefusing = 64
+	MaxRefusing = 64
 )
 
 // What Session.QueueFull, Session.SharedStrategy and Session.SharedQueue may be.

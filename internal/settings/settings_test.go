@@ -30,11 +30,11 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestMostConnections proves that the text which has the number is right.
-func TestMostConnections(t *testing.T) {
+// TestMaxConnections proves that the text which has the number is right.
+func TestMaxConnections(t *testing.T) {
 	for _, s := range All() {
-		if s.Key == "limits.connections" && !strings.Contains(strings.ReplaceAll(s.Zero, ",", ""), fmt.Sprintf(" %d ", MostConnections)) {
-			t.Errorf("0 means %q, which should have %d", s.Zero, MostConnections)
+		if s.Key == "limits.connections" && !strings.Contains(strings.ReplaceAll(s.Zero, ",", ""), fmt.Sprintf(" %d ", MaxConnections)) {
+			t.Errorf("0 means %q, which should have %d", s.Zero, MaxConnections)
 		}
 	}
 }

@@ -105,7 +105,7 @@ func top() Section {
 			Reason: "More threads than cores only wait for each other.",
 		}, {
 			Key: "shards", At: func(c *Settings) any { return &c.Shards },
-			Default: 0, Max: MostShards, Zero: fmt.Sprintf("4 per core, %d at most", MostShards),
+			Default: 0, Max: MaxShards, Zero: fmt.Sprintf("4 per core, %d at most", MaxShards),
 			Doc:    "The number of parts that the state is cut into. A client's id decides its shard; a shard runs on one thread at a time.",
 			Reason: "A few shards for each core let a busy thread give some away.",
 		}, {
@@ -132,7 +132,7 @@ func limits() Section {
 		{
 			Key: "limits.connections", At: func(c *Settings) any { return &c.Limits.Connections },
 			Default: 0, Max: 10_000_000, Zero: "as many as the limit of open files allows, 1,000,000 at most",
-			Doc:    fmt.Sprintf("Network connections at one time. One more has a second to send CONNECT, and is told 0x97 (3.1 and 3.1.1: return code 3). %d connections are kept for that, and what comes beyond them is closed at once. More than the limit of open files has room for is lowered to that, with a warning.", MostRefusing),
+			Doc:    fmt.Sprintf("Network connections at one time. One more has a second to send CONNECT, and is told 0x97 (3.1 and 3.1.1: return code 3). %d connections are kept for that, and what comes beyond them is closed at once. More than the limit of open files has room for is lowered to that, with a warning.", MaxRefusing),
 			Reason: "The operating system's limit is a decision that somebody has made already; staying below it keeps the descriptors that the broker needs itself.",
 			Change: "for connections from then on; nobody is closed for it",
 		}, {

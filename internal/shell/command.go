@@ -48,9 +48,9 @@ func (c *command) option(name string) *option {
 	return &c.options[i]
 }
 
-func (c *command) shortOption(letter byte) *option {
-	i := slices.IndexFunc(c.options, func(o option) bool { return o.short == letter })
-	if i < 0 || letter == 0 {
+func (c *command) shortOption(char byte) *option {
+	i := slices.IndexFunc(c.options, func(o option) bool { return o.short == char })
+	if i < 0 || char == 0 {
 		return nil
 	}
 	return &c.options[i]

@@ -172,10 +172,10 @@ func toSwitch(b *bool, value string) (err error) {
 }
 
 // toNumber writes a whole number from least to most into n.
-func toNumber[T ~uint8 | ~uint16 | ~uint32 | ~int](n *T, value string, least, most uint64) error {
+func toNumber[T ~uint8 | ~uint16 | ~uint32 | ~int](n *T, value string, from, to uint64) error {
 	v, err := strconv.ParseUint(value, 10, 64)
-	if err != nil || v < least || v > most {
-		return fmt.Errorf("write a whole number from %d to %d", least, most)
+	if err != nil || v < from || v > to {
+		return fmt.Errorf("write a whole number from %d to %d", from, to)
 	}
 	*n = T(v)
 	return nil

@@ -371,9 +371,9 @@ type topics struct {
 	seen map[string]bool
 }
 
-// mostTopics bounds what a shell remembers: who can't find a topic among so
+// maxTopics bounds what a shell remembers: who can't find a topic among so
 // many types more of it.
-const mostTopics = 10_000
+const maxTopics = 10_000
 
 func (t *topics) add(name string) {
 	t.mu.Lock()
@@ -381,7 +381,7 @@ func (t *topics) add(name string) {
 	if t.seen == nil {
 		t.seen = map[string]bool{}
 	}
-	if len(t.seen) < mostTopics {
+	if len(t.seen) < maxTopics {
 		t.seen[name] = true
 	}
 }

@@ -221,11 +221,11 @@ func (d *description) compare(m *client.Message) (faults []string) {
 
 // excerpt is the beginning of a payload.
 func excerpt(payload []byte) string {
-	const most = 100
-	if len(payload) <= most {
+	const maxShown = 100
+	if len(payload) <= maxShown {
 		return quote(string(payload))
 	}
-	return fmt.Sprintf("%s ... (%d bytes)", quote(string(payload[:most])), len(payload))
+	return fmt.Sprintf("%s ... (%d bytes)", quote(string(payload[:maxShown])), len(payload))
 }
 
 func optional(seconds *uint32) string {

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// settled is how long nothing must have come until what came belongs together:
+// quietTime is how long nothing must have come until what came belongs together:
 // a broker publishes all that has changed in one go.
-const settled = 250 * time.Millisecond
+const quietTime = 250 * time.Millisecond
 
 // points is how many points of the past are kept of each row.
 const points = 512
@@ -57,15 +57,15 @@ func (c *collector) take(now time.Time, topic, text string, retained bool) {
 	c.current = c.current || !retained
 }
 
-// settle makes a sample if messages have come and no more are coming. It
+// complete makes a sample if messages have come and no more are coming. It
 // reports whether it has made one.
-func (c *collector) settle(now time.Time) bool {
-	if c.first.IsZero() || now.Sub(c.last) < settled {
+func (c *collector) complete(now time.Time) bool {
+	if c.first.IsZero() || now.Sub(c.last) < quietTime {
 		return false
 	}
 	s := sample{at: c.first, retained: !c.current, uptime: c.uptime(), counters: c.counters()}
 	c.first, c.current = time.Time{}, false
-	if over := s.since(c.before); over > 0 && over < c.interval-settled {
+	if over := s.since(c.before); over > 0 && over < c.interval-quietTime {
 		return false
 	}
 	c.compare(s)

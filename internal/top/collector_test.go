@@ -23,10 +23,10 @@ func collect(interval time.Duration, all ...told) (c *collector, samples int) {
 		for topic, text := range t.values {
 			c.take(now, topic, text, t.retained)
 		}
-		if c.settle(now.Add(settled - 1)) {
+		if c.complete(now.Add(quietTime - 1)) {
 			samples += 1000 // too early
 		}
-		if c.settle(now.Add(settled)) {
+		if c.complete(now.Add(quietTime)) {
 			samples++
 		}
 	}
@@ -117,14 +117,14 @@ func TestHistoryIsBounded(t *testing.T) {
 	for i := range points + 5 {
 		now = now.Add(time.Second)
 		c.take(now, "clients/connected", text[i%2], false)
-		c.settle(now.Add(settled))
+		c.complete(now.Add(quietTime))
 	}
 	v := c.view()
 	if h := v.history["clients/connected"]; len(h) != points || h[points-1] != float64((points+4)%2+1) {
 		t.Errorf("%d points, the last is %v", len(h), h[len(h)-1])
 	}
 	c.take(now, "clients/connected", "9", false)
-	c.settle(now.Add(time.Second))
+	c.complete(now.Add(time.Second))
 	if h := v.history["clients/connected"]; v.values["clients/connected"] == "9" || h[points-1] == 9 {
 		t.Error("a view follows its collector")
 	}

@@ -46,14 +46,14 @@ func (f *feed) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case !once && !subscribed:
-			f.tell(ctx, event{failed: err})
+			f.send(ctx, event{failed: err})
 			return
 		}
 		once = true
 		if subscribed {
 			wait = shortest
 		}
-		f.tell(ctx, event{lost: err})
+		f.send(ctx, event{lost: err})
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -70,7 +70,7 @@ func (f *feed) connect(ctx context.Context) (subscribed bool, err error) {
 	o.Closed = func(err error) { ended <- err }
 	o.Received = func(m client.Message) {
 		if len(m.Topic) > len(prefix) {
-			f.tell(ctx, event{topic: m.Topic[len(prefix):], text: string(m.Payload), retained: m.Retain})
+			f.send(ctx, event{topic: m.Topic[len(prefix):], text: string(m.Payload), retained: m.Retain})
 		}
 	}
 	start, cancel := context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("no answer within %v", f.timeout))
@@ -95,7 +95,7 @@ func (f *feed) connect(ctx context.Context) (subscribed bool, err error) {
 	return true, err
 }
 
-func (f *feed) tell(ctx context.Context, e event) {
+func (f *feed) send(ctx context.Context, e event) {
 	select {
 	case f.events <- e:
 	case <-ctx.Done():

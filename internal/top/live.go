@@ -75,7 +75,7 @@ func (d *display) run(ctx context.Context, events <-chan event) {
 	defer clock.Stop()
 	quiet := time.NewTimer(time.Hour)
 	defer quiet.Stop()
-	quiet.Reset(settled) // for the event before the first one here
+	quiet.Reset(quietTime) // for the event before the first one here
 	d.draw(time.Now())
 	for {
 		select {
@@ -84,10 +84,10 @@ func (d *display) run(ctx context.Context, events <-chan event) {
 				return
 			}
 			d.event(e, time.Now())
-			quiet.Reset(settled)
+			quiet.Reset(quietTime)
 			continue // drawn when all have come
 		case <-quiet.C:
-			d.collector.settle(time.Now())
+			d.collector.complete(time.Now())
 		case <-clock.C:
 		case e, ok := <-input:
 			if !ok || d.input(e, time.Now()) {

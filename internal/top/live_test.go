@@ -44,7 +44,7 @@ func TestKeys(t *testing.T) {
 	come := func(clients string) {
 		now = now.Add(10 * time.Second)
 		d.event(event{topic: "clients/connected", text: clients}, now)
-		d.collector.settle(now.Add(settled))
+		d.collector.complete(now.Add(quietTime))
 	}
 	press := func(key tcell.Key, r rune) bool { return d.input(tcell.NewEventKey(key, r, tcell.ModNone), now) }
 	page := func() string { d.draw(now); return shown(screen) }

@@ -61,15 +61,15 @@ func duration(d time.Duration) string {
 func spark(values []float64, width int) string {
 	bars := []rune("▁▂▃▄▅▆▇█")
 	values = values[max(0, len(values)-max(width, 0)):]
-	most := 0.0
+	highest := 0.0
 	for _, v := range values {
-		most = max(most, v)
+		highest = max(highest, v)
 	}
 	var b strings.Builder
 	for _, v := range values {
 		level := 0
-		if most > 0 {
-			level = int(v / most * float64(len(bars)-1))
+		if highest > 0 {
+			level = int(v / highest * float64(len(bars)-1))
 		}
 		if v > 0 {
 			level = max(level, 1) // tells little from nothing

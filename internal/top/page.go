@@ -144,7 +144,7 @@ func (v *view) body(width int) (all []line) {
 	if len(v.values) == 0 {
 		return nil
 	}
-	for _, section := range [][]line{v.clients(width), v.table(width), v.drops(width), v.kept(width), v.store(width)} {
+	for _, section := range [][]line{v.clients(width), v.table(width), v.drops(width), v.messages(width), v.store(width)} {
 		if len(section) > 0 && len(all) > 0 {
 			all = append(all, nil)
 		}
@@ -189,7 +189,7 @@ func (v *view) reasons(below string, zero bool) (all []fact) {
 	return all
 }
 
-func (v *view) kept(width int) []line {
+func (v *view) messages(width int) []line {
 	return v.facts(width, "messages kept", []fact{
 		{"retained", "retained messages/count", count},
 		{"all stored", "store/messages/count", count},

@@ -40,9 +40,9 @@ func follow(ctx context.Context, o *Options, events <-chan event, lost func(erro
 			away = false
 			silence.Stop()
 			c.take(time.Now(), e.topic, e.text, e.retained)
-			quiet.Reset(settled)
+			quiet.Reset(quietTime)
 		case <-quiet.C:
-			if !c.settle(time.Now()) {
+			if !c.complete(time.Now()) {
 				continue
 			}
 			if more, err := sampled(c); err != nil || !more {

@@ -36,12 +36,12 @@ func (c *Cursor) Reset(filter string) {
 	}
 }
 
-// any tells whether all children of a node at a depth may match.
+// any reports whether all children of a node at a depth may match.
 func (c *Cursor) any(depth int) bool {
 	return depth < len(c.levels) && c.levels[depth] == "+" || depth >= len(c.levels) && c.multi
 }
 
-// match tells whether the node that a walk is at matches as a whole.
+// match reports whether the node that a walk is at matches as a whole.
 func (c *Cursor) match() bool {
 	return c.depth == len(c.levels) || c.depth > len(c.levels) && c.multi
 }
@@ -152,7 +152,7 @@ func (t *Names[V]) visible(parent, id uint32) uint32 {
 	return id
 }
 
-// hidden tells whether a node at the first level begins with $ (MQTT-4.7.2-1).
+// hidden reports whether a node at the first level begins with $ (MQTT-4.7.2-1).
 func (s *nodes) hidden(n *node) bool {
 	if n.size == outside {
 		return strings.HasPrefix(*s.long.at(n.longID()), "$")

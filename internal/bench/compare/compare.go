@@ -90,11 +90,11 @@ type Run struct {
 	Output   string        `json:"output,omitempty"` // the end of what the broker printed; only with an error
 }
 
-// Failed tells whether the run lost something, broke the protocol, or didn't
+// Failed reports whether the run lost something, broke the protocol, or didn't
 // come to its end.
 func (r *Run) Failed() bool { return r.Error != "" || r.Result != nil && r.Result.Failed() }
 
-// Failed tells whether any run failed, or runs are missing.
+// Failed reports whether any run failed, or runs are missing.
 func (c *Comparison) Failed() bool {
 	for i := range c.Runs {
 		if c.Runs[i].Failed() {

@@ -201,7 +201,7 @@ func (s Stats) Spread() float64 {
 // three, three rounds in one of ten.
 const fewRounds = 3
 
-// noisy tells whether the difference of two medians may be noise: the ranges
+// noisy reports whether the difference of two medians may be noise: the ranges
 // touch, there are too few rounds to know, or it is not larger than lag, which is
 // how late the bench itself was.
 func (s Stats) noisy(o Stats, lag float64) bool {

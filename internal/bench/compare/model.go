@@ -107,7 +107,7 @@ func (c *Comparison) row(f Figure, scenario string) (r row, ok bool) {
 	return r, ok
 }
 
-// beats tells whether broker i is better than all others by more than the
+// beats reports whether broker i is better than all others by more than the
 // spread, and than the bench's own lag beside each.
 func (r *row) beats(i int, lag func(j int) float64) bool {
 	mine, others := &r.cells[i], 0

@@ -165,13 +165,13 @@ func nearest(q float64) int {
 
 // curveNames writes the names at the ends of the lines, apart from each other.
 func (c *chart) curveNames(curves []curve, at float64, y func(float64) float64) {
-	const apart = 15
+	const minGap = 15
 	order := slices.Clone(curves)
 	end := func(k curve) float64 { return y(k.median[len(k.median)-1]) }
 	slices.SortStableFunc(order, func(a, b curve) int { return cmp.Compare(end(a), end(b)) })
 	last := math.Inf(-1)
 	for _, k := range order {
-		last = max(end(k)+4, last+apart)
+		last = max(end(k)+4, last+minGap)
 		c.text(at, last, "name "+k.class+" ink", "start", k.name)
 	}
 }

@@ -22,14 +22,14 @@ import (
 
 // Handler hears what happens to connections.
 type Handler interface {
-	// Opened tells that a connection is there: the handshakes of TCP, TLS and
+	// Opened is called when a connection is there: the handshakes of TCP, TLS and
 	// WebSocket are done.
 	Opened(c *Conn)
 	// Data offers the bytes that were received and not yet used; they are
 	// borrowed. It returns how many it used: the rest is offered again with
 	// more behind it.
 	Data(c *Conn, b []byte) (used int)
-	// Closed tells that a connection could not be made or has ended, other
+	// Closed is called when a connection could not be made or has ended, other
 	// than by Close. err is never nil; it is io.EOF if the peer ended it in
 	// order.
 	Closed(c *Conn, err error)
@@ -59,7 +59,7 @@ type Conn struct {
 	link *link // of goroutines; nil means none
 }
 
-// Open tells whether the connection is open or being opened.
+// Open reports whether the connection is open or being opened.
 func (c *Conn) Open() bool { return c.fd != 0 || c.link != nil }
 
 // Loop is a network loop.

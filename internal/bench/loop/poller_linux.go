@@ -268,7 +268,7 @@ func (l *poller) wait(timeout time.Duration) (int, error) {
 	return 0, os.NewSyscallError("epoll_pwait2", errno)
 }
 
-// read reads once, up to limit bytes; full tells that there may be more. The
+// read reads once, up to limit bytes; full if there may be more. The
 // raw system calls don't tell Go's scheduler, which a call that can't block
 // need not; recvfrom and sendto are shorter ways through the kernel than read
 // and write.
@@ -304,18 +304,18 @@ func (l *poller) read(c *Conn, limit int) (n int, full bool) {
 // readSlow reads the share of each throttled connection.
 func (l *poller) readSlow() {
 	l.nextSlow = time.Now().Add(slowEvery)
-	kept := l.slow[:0]
+	slow := l.slow[:0]
 	for _, c := range l.slow {
 		if c.fd != 0 && c.ReadRate > 0 {
 			l.read(c, slowShare(c.ReadRate))
 		}
 		if c.fd != 0 && c.ReadRate > 0 {
-			kept = append(kept, c)
+			slow = append(slow, c)
 		} else {
 			c.slow = false
 		}
 	}
-	l.slow = kept
+	l.slow = slow
 }
 
 // flush writes every touched connection once.

@@ -139,7 +139,7 @@ type server struct {
 // start starts a broker on a free port. dir is its data directory.
 func start(core settings.Core, k kind, dir string) (*server, error) {
 	s := &server{ended: make(chan error, 1)}
-	cfg := broker.Config{Shards: 4, Refusing: settings.MostRefusing}
+	cfg := broker.Config{Shards: 4, Refusing: settings.MaxRefusing}
 	pause := func() {}
 	if k.late {
 		seed := rand.Uint64()
