@@ -35,7 +35,7 @@ type part[T any] struct {
 
 const (
 	leastPlaces = 8
-	maxPlaces  = 1024 // of a part; a larger one is split
+	maxPlaces   = 1024 // of a part; a larger one is split
 )
 
 // full is the number of things for which a part of so many places is full.
