@@ -42,7 +42,8 @@ var allowed = map[string]string{
 	"store/storetest":   "store",
 
 	// The core.
-	"broker": "engine message named packet session settings store topic",
+	"routing": "message packet topic",
+	"broker":  "engine message named packet routing session settings store topic",
 
 	// Transports that clients and listeners share.
 	"websocket": "",

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"midge/internal/engine"
+	"midge/internal/routing"
 	"midge/internal/settings"
 )
 
@@ -32,7 +33,7 @@ type Broker struct {
 	shards   []*shard
 	runner   engine.Runner
 	running  chan struct{} // closed by Start
-	interest interest
+	interest *routing.Interest[*client]
 	retained retained
 	gate     gate
 	memory   memory
@@ -53,7 +54,7 @@ func New(cfg Config, first settings.Core) *Broker {
 	b := &Broker{cfg: cfg.orNone(), running: make(chan struct{})}
 	f := follow(first)
 	b.process = strconv.FormatUint(uint64(time.Now().UnixNano()), 36)
-	b.interest.init()
+	b.interest = routing.NewInterest[*client]()
 	b.retained.init(f, b.cfg.Store)
 	b.gate.init()
 	b.memory.init()

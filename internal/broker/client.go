@@ -4,7 +4,17 @@ import (
 	"math"
 	"time"
 
+	"midge/internal/routing"
 	"midge/internal/session"
+)
+
+// What package routing has, for the clients of a broker.
+type (
+	subscription = routing.Subscription[*client]
+	route        = routing.Route[*client]
+	receiver     = routing.Receiver[*client]
+	group        = routing.Group[*client]
+	member       = routing.Member[*client]
 )
 
 // client is a session as its shard sees it, with what the pure session does
@@ -14,7 +24,7 @@ type client struct {
 	id       string
 	session  session.Session
 	conn     *conn // nil while the client is away
-	subs     subscriptions
+	subs     routing.Subscriptions[*client]
 	rare     *rare  // nil for most
 	away     *away  // nil while the client is connected
 	expiry   uint32 // Session Expiry Interval, seconds; never: it does not end
@@ -25,10 +35,10 @@ type client struct {
 // rare is what few clients have.
 type rare struct {
 	will   *will
-	who    *identity
+	who    *routing.Identity
 	shared uint32 // shared subscriptions
 	bridge bool   // see setBridge
-	consumer
+	routing.Consumer
 }
 
 // need makes sure that there is a rare to write to.
@@ -60,8 +70,8 @@ func (cl *client) will() *will {
 	return cl.rare.will
 }
 
-// identity is who the client is, nil if it may do everything.
-func (cl *client) identity() *identity {
+// Identity implements routing.Client.
+func (cl *client) Identity() *routing.Identity {
 	if cl.rare == nil {
 		return nil
 	}
@@ -200,19 +210,19 @@ func (s *shard) endSession(cl *client) {
 	s.count.Disconnected--
 	s.publishWill(cl)
 	e := &ending{number: cl.session.Number}
-	for sub := range cl.subs.all {
+	for sub := range cl.subs.All {
 		switch {
 		case !cl.stored():
-		case sub.group != nil:
-			e.shares = append(e.shares, sub.filter)
+		case sub.Group != nil:
+			e.shares = append(e.shares, sub.Filter)
 		default:
-			s.disk().DropSubscription(cl.session.Number, sub.filter)
+			s.disk().DropSubscription(cl.session.Number, sub.Filter)
 		}
 		s.drop(sub)
 	}
 	s.handOverAll(cl, e)
 	s.tellQueues(cl)
-	cl.subs = subscriptions{}
+	cl.subs = routing.Subscriptions[*client]{}
 	if !cl.stored() {
 		cl.session.Clear() // a route that nobody publishes to may hold the client for long
 		return

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/internal/routing"
 )
 
 // clientLog writes what an operator should know of clients: who was refused,
@@ -159,11 +160,11 @@ func (s *shard) logConnection(what, id string, attrs ...slog.Attr) {
 }
 
 // logConnect writes the line for a client that comes.
-func (s *shard) logConnect(c *conn, who *identity, present bool) {
+func (s *shard) logConnect(c *conn, who *routing.Identity, present bool) {
 	attrs := append(make([]slog.Attr, 0, 5), slog.String("remote", remoteText(c.net.Remote())), slog.String("version", c.version.String()),
 		slog.Bool("session_present", present), slog.Int("keep_alive", int(c.keepAlive)))
-	if who != nil && who.principal != "" {
-		attrs = append(attrs, slog.String("principal", who.principal))
+	if who != nil && who.Principal != "" {
+		attrs = append(attrs, slog.String("principal", who.Principal))
 	}
 	s.logConnection(clientConnects, c.client.id, attrs...)
 }

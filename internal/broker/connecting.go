@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"midge/internal/packet"
+	"midge/internal/routing"
 	"midge/internal/session"
 )
 
@@ -24,14 +25,14 @@ type connecting struct {
 	id       string // the client's
 	assigned bool   // CONNECT has none, and is told
 
-	queued   bool      // it waits for its turn; see contest
-	had      bool      // it has had it
-	question *question // that waits for its answer
-	judged   bool      // the Authenticator has answered, and it may connect:
-	who      *identity // as this
-	heard    *conn     // the connection to take over from, once it was heard out
-	onDisk   bool      // what CONNACK promises is
-	durable  bool      // CONNACK must wait for the disk
+	queued   bool              // it waits for its turn; see contest
+	had      bool              // it has had it
+	question *question         // that waits for its answer
+	judged   bool              // the Authenticator has answered, and it may connect:
+	who      *routing.Identity // as this
+	heard    *conn             // the connection to take over from, once it was heard out
+	onDisk   bool              // what CONNACK promises is
+	durable  bool              // CONNACK must wait for the disk
 	link     *session.Link
 	answer   []byte // CONNACK
 }
@@ -40,7 +41,7 @@ type connecting struct {
 type connectStep uint8
 
 const (
-	routing        connectStep = iota // to the shard of its client id, and until its turn comes there
+	placing        connectStep = iota // to the shard of its client id, and until its turn comes there
 	authenticating                    // until the Authenticator knows who it is
 	authorising                       // its will
 	claiming                          // the session, from an older connection that is heard out first
@@ -52,7 +53,7 @@ const (
 // take takes the next step.
 func (s *shard) take(j *connecting) progress {
 	switch j.step {
-	case routing:
+	case placing:
 		return s.findPlace(j)
 	case authenticating:
 		return s.authenticate(j)
@@ -72,7 +73,7 @@ type progress uint8
 
 const (
 	done      progress = iota
-	back               // the client id is another one now: routing again
+	back               // the client id is another one now: placing again
 	later              // proceed is called when what it waits for has come
 	elsewhere          // the connection moves, and must not be touched any more
 	refused
@@ -85,7 +86,7 @@ func (s *shard) advance(j *connecting) progress {
 		case done:
 			j.step++
 		case back:
-			j.step = routing
+			j.step = placing
 		default:
 			return p
 		}
@@ -248,7 +249,7 @@ func validClientID(id string) bool {
 // not too large for it can be told now, too.
 func (s *shard) authorise(j *connecting) progress {
 	p, c := &s.connect, j.c
-	if w := &p.Will; p.HasWill && (reserved(w.Topic, j.id) || !j.who.mayPublish(w.Topic, w.QoS, w.Retain)) {
+	if w := &p.Will; p.HasWill && (reserved(w.Topic, j.id) || !j.who.MayPublish(w.Topic, w.QoS, w.Retain)) {
 		s.count.RefusedAccess++
 		s.fault(c, fault(p.Version, packet.NotAuthorized, "3.1.3.3", "3.1.3.2", "will topic is not for this client"))
 		return refused

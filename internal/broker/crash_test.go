@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"midge/internal/packet"
+	"midge/internal/routing"
 	"midge/internal/store/memstore"
 )
 
@@ -106,7 +107,7 @@ func TestHandOverAcrossCrash(t *testing.T) {
 
 func handOverAcrossCrash(t *testing.T, shared bool, steps int) {
 	const share = "$share/g/t"
-	home := shardOf([]byte(groupName{"g", "t"}.queueID()), 2)
+	home := shardOf([]byte(queueID(routing.GroupName{Share: "g", Filter: "t"})), 2)
 	on := func(shard int, id string) string {
 		for shardOf([]byte(id), 2) != shard {
 			id += "x"

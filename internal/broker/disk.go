@@ -57,7 +57,6 @@ type books struct {
 	owed      map[*conn]int            // promises to acknowledge, by connection
 	left      map[message.Key]left     // messages that were written for several receivers
 	done      map[message.Key][]uint64 // sessions that got one of them in this turn
-	durable   map[string]int32         // filter -> its durable subscriptions
 	graves    []*client                // sessions that have ended, with messages to delete
 	receivers []byte                   // encoded
 	began     bool                     // a QoS 2 exchange waits for its identifier to be on disk

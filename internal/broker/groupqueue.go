@@ -1,10 +1,9 @@
 package broker
 
 import (
-	"math"
-
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/routing"
 	"midge/internal/session"
 	"midge/internal/settings"
 	"midge/internal/store"
@@ -32,71 +31,24 @@ const (
 	// after how many bytes that ends.
 	mostAhead      = 64
 	mostAheadBytes = 64 << 10
-
-	// leastShare is how much of a backlog a member may have under way, however
-	// short the backlog is: enough to keep a member busy over a link of some
-	// milliseconds.
-	leastShare = 16
 )
 
-// queueID is the client id of the session that is the group's queue.
-func (n groupName) queueID() string { return store.QueueID(n.String()) }
-
-// share is how many messages a member may have before others of the group are
-// asked: while a backlog is dealt out, each has its part of it.
-func (g *group) share(from origin) int32 {
-	if from != delayed {
-		return math.MaxInt32
-	}
-	n := max(len(g.members), 1)
-	return int32(max(leastShare, min((g.waiting+n-1)/n, math.MaxInt32)))
-}
-
-// want asks the members that are connected to tell when they have room.
-func (g *group) want(f *inForce) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	share := g.share(delayed)
-	for i := range g.members {
-		m := &g.members[i]
-		if window := m.state.window.Load(); window > 0 && m.qos > 0 {
-			m.state.wanted.Store(min(window, f.window, share)/2 + 1)
-		}
-	}
-}
-
-// somebody tells whether a member is connected that takes what is in the queue.
-func (g *group) somebody() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.draining()
-}
-
-// waits tells whether something waits in the queue, or the queue must go.
-func (g *group) waits() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.waiting > 0 || g.ended
-}
+// queueID is the client id of the session that is the queue of a group.
+func queueID(n routing.GroupName) string { return store.QueueID(n.String()) }
 
 // account keeps what groups know of a client's load, and tells those that wait
 // for it when there is room.
 func (s *shard) account(cl *client) {
-	r := cl.rare
-	n := int32(cl.session.Inflight() + cl.session.Waiting())
-	load := r.load.Add(n - r.known)
-	r.known = n
-	if w := r.wanted.Load(); w > 0 && load < w {
-		r.wanted.Store(0)
+	if cl.rare.Account(cl.session.Inflight() + cl.session.Waiting()) {
 		s.tellQueues(cl)
 	}
 }
 
 // tellQueues tells the queues of a client's groups that it has room.
 func (s *shard) tellQueues(cl *client) {
-	for sub := range cl.subs.all {
-		if sub.group != nil {
-			s.tellQueue(sub.group)
+	for sub := range cl.subs.All {
+		if sub.Group != nil {
+			s.tellQueue(sub.Group)
 		}
 	}
 }
@@ -104,15 +56,15 @@ func (s *shard) tellQueues(cl *client) {
 // tellQueue makes the shard of a group look at its queue, if something waits there or
 // it must go.
 func (s *shard) tellQueue(g *group) {
-	if !g.waits() {
+	if !g.Busy() {
 		return
 	}
-	if g.home == s.index {
+	if g.Home == s.index {
 		s.list(g)
 		return
 	}
-	s.b.runner.Post(g.home, func() {
-		home := s.b.shards[g.home]
+	s.b.runner.Post(g.Home, func() {
+		home := s.b.shards[g.Home]
 		home.tell()
 		home.list(g)
 	})
@@ -120,7 +72,7 @@ func (s *shard) tellQueue(g *group) {
 
 // list makes the next turn deal out the queue of a group of this shard.
 func (s *shard) list(g *group) {
-	if q := g.queue; q != nil && !q.listed && !q.over {
+	if q := s.queues[g]; q != nil && !q.listed && !q.over {
 		q.listed = true
 		s.dealing = append(s.dealing, q)
 	}
@@ -128,18 +80,14 @@ func (s *shard) list(g *group) {
 
 // deposit puts a message into the queue of a group of this shard.
 func (s *shard) deposit(g *group, m *message.Message, key message.Key) {
-	g.mu.Lock()
-	g.coming--
-	ended := g.ended
-	g.mu.Unlock()
-	if ended {
+	if !g.Arrived() {
 		s.count.DroppedGroup++
 		return
 	}
 	q := s.queueOf(g)
 	if s.b.cfg.Store != nil {
 		s.books.receivers = store.AppendReceiver(s.books.receivers[:0], &store.Receiver{
-			Session: q.client.session.Number, QoS: m.QoS, Retain: m.Retain, Share: g.name.String(),
+			Session: q.client.session.Number, QoS: m.QoS, Retain: m.Retain, Share: g.Name.String(),
 		})
 		key = s.writeReceivers(1, m, key)
 	}
@@ -151,23 +99,22 @@ func (s *shard) deposit(g *group, m *message.Message, key message.Key) {
 
 // queueOf is the queue of a group of this shard, a new one if it has none.
 func (s *shard) queueOf(g *group) *queue {
-	if g.queue == nil {
+	q := s.queues[g]
+	if q == nil {
 		var number uint64
 		if s.b.cfg.Store != nil {
 			number = s.b.cfg.Store.NextSession()
 		}
-		g.queue = &queue{group: g, client: &client{id: g.name.queueID(), expiry: never, session: session.New(&s.session, number)}}
-		s.writeSession(g.queue.client, 0)
+		q = &queue{group: g, client: &client{id: queueID(g.Name), expiry: never, session: session.New(&s.session, number)}}
+		s.queues[g] = q
+		s.writeSession(q.client, 0)
 	}
-	return g.queue
+	return q
 }
 
 // note tells the group how much waits.
 func (q *queue) note() {
-	n := q.client.session.Waiting() + len(q.ahead) + q.reading
-	q.group.mu.Lock()
-	q.group.waiting = n
-	q.group.mu.Unlock()
+	q.group.Waiting(q.client.session.Waiting() + len(q.ahead) + q.reading)
 }
 
 // deal deals out what waits in queues, and reports whether there is more for
@@ -213,7 +160,7 @@ func (s *shard) dealOut(q *queue, left *int) dealt {
 		if s.endQueue(q) || q.reading > 0 {
 			return dealDone
 		}
-		if len(q.ahead) == 0 && !(g.somebody() && s.readAhead(q)) {
+		if len(q.ahead) == 0 && !(g.Draining() && s.readAhead(q)) {
 			return dealDone
 		}
 		if q.reading > 0 {
@@ -234,26 +181,26 @@ func (s *shard) dealOut(q *queue, left *int) dealt {
 			s.discard(q)
 			continue
 		}
-		to, choice := g.pick(t.Message, delayed, s.settings)
+		to, choice := g.Pick(t.Message, routing.FromQueue, s.settings.sharing)
 		switch choice {
-		case toMember, toAway:
+		case routing.ToMember, routing.ToAway:
 			asked = false
 			q.ahead = q.ahead[1:]
 			*left--
 			if ok := s.hand(g, to, choice, t); !ok {
-				return s.dealAfter(to.shard)
+				return s.dealAfter(to.Shard)
 			}
-		case tooLarge:
+		case routing.TooLarge:
 			s.count.DroppedSize++
 			s.discard(q)
-		case noRight:
+		case routing.NotAllowed:
 			s.count.DroppedRight++
 			s.discard(q)
 		default:
 			if asked {
 				return dealDone
 			}
-			g.want(s.settings) // and look again, for one may have got room before
+			g.Want(s.settings.sharing) // and look again, for one may have got room before
 			asked = true
 		}
 	}
@@ -272,7 +219,7 @@ func (s *shard) dealAfter(shard int) dealt {
 // hand gives a message that waited to a member. Its record stays until that of
 // the member is on disk. It reports false if the member's shard has no room for
 // more.
-func (s *shard) hand(g *group, to member, c choice, t session.Taken) bool {
+func (s *shard) hand(g *group, to member, c routing.Choice, t session.Taken) bool {
 	var kept *message.Message
 	return s.give(g, to, c, t.Message, &kept, s.renumber(t.Stored, t.Message.QoS))
 }
@@ -339,13 +286,11 @@ func (s *shard) readAhead(q *queue) bool {
 // endQueue forgets the queue of a group that has ended, with what waits in it,
 // and reports whether it did.
 func (s *shard) endQueue(q *queue) bool {
-	q.group.mu.Lock()
-	ended := q.group.ended
-	q.group.mu.Unlock()
-	if !ended || q.over {
+	if q.over || !q.group.Ended() {
 		return q.over
 	}
 	q.over = true
+	delete(s.queues, q.group)
 	for len(q.ahead) > 0 {
 		s.count.DroppedGroup++
 		s.discard(q)
@@ -369,17 +314,15 @@ func (s *shard) setOnline(cl *client, online bool) {
 	if !cl.shares() {
 		return
 	}
-	r := cl.rare
 	if online {
 		s.present(cl)
 		s.tellQueues(cl)
 		return
 	}
-	r.window.Store(0)
-	r.wanted.Store(0)
-	for sub := range cl.subs.all {
-		if sub.group != nil && sub.group.takesBack() {
-			s.handOver(cl, sub.group)
+	cl.rare.Disconnect()
+	for sub := range cl.subs.All {
+		if sub.Group != nil && sub.Group.TakesBack() {
+			s.handOver(cl, sub.Group)
 		}
 	}
 	s.tellQueues(cl) // what waits for this one may go to another now
@@ -387,9 +330,7 @@ func (s *shard) setOnline(cl *client, online bool) {
 
 // present publishes what groups must know of a client that is connected.
 func (s *shard) present(cl *client) {
-	r := cl.rare
-	r.most.Store(cl.session.Link.MaxPacket())
-	r.window.Store(int32(cl.session.Link.ReceiveMaximum))
+	cl.rare.Connect(int(cl.session.Link.ReceiveMaximum), cl.session.Link.MaxPacket())
 	s.account(cl)
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"midge/internal/engine"
 	"midge/internal/packet"
+	"midge/internal/routing"
 )
 
 // Authenticator decides who may connect, and what they may do then.
@@ -36,118 +37,28 @@ type Verdict struct {
 	ClientID    string            // what counts instead of Request.ClientID; "" leaves that
 }
 
-// Permissions are what a client may do. Methods run on the threads of the shards,
-// several at a time, and must not block. The slices they get are borrowed for
-// the call. Answers to Publish and Receive are remembered with the route of a
-// topic, until the client connects again or Broker.PermissionsChanged is called.
-type Permissions interface {
-	// Publish tells whether the client may publish to a topic; its will, too.
-	Publish(topic []byte, qos packet.QoS, retain bool) bool
+// Permissions are what a client may do.
+type Permissions = routing.Permissions
 
-	// Subscribe tells whether the client may subscribe to a filter, which is
-	// the inner one of a shared subscription.
-	Subscribe(filter string) bool
-
-	// Receive tells whether the client gets messages of a topic that one of its
-	// subscriptions matches.
-	Receive(topic []byte) bool
-}
-
-// identity is who a client is and what it may do, as the last verdict says. A
-// new verdict is a new identity. nil is anybody, who may do everything; so is a
-// session that was loaded, until its client comes back.
-type identity struct {
-	principal   string
-	permissions Permissions // nil: it may do everything
-}
-
-func (v *Verdict) identity() *identity {
+func (v *Verdict) identity() *routing.Identity {
 	if v.Principal == "" && v.Permissions == nil {
 		return nil
 	}
-	return &identity{v.Principal, v.Permissions}
-}
-
-// restricted tells that the client may not do everything.
-func (who *identity) restricted() bool { return who != nil && who.permissions != nil }
-
-func (who *identity) maySubscribe(filter string) bool {
-	return !who.restricted() || who.permissions.Subscribe(filter)
-}
-
-func (who *identity) mayReceive(topic []byte) bool {
-	return !who.restricted() || who.permissions.Receive(topic)
-}
-
-func (who *identity) mayPublish(topic []byte, qos packet.QoS, retain bool) bool {
-	return !who.restricted() || who.permissions.Publish(topic, qos, retain)
-}
-
-// permits are the answers about publishing to the topic of a route.
-type permits struct {
-	last *identity // that published last, and
-	its  *permit
-	all  map[*identity]*permit
-}
-
-// permit has a bit for each QoS, without and with RETAIN.
-type permit struct{ known, allowed uint8 }
-
-// permitBytes is what an answer counts as in routes.bytes: with it, what it
-// answers for is kept after the client has gone.
-const permitBytes = 128
-
-// of finds what is known of a client.
-func (p *permits) of(who *identity) (_ *permit, fresh bool) {
-	if p.last == who {
-		return p.its, false
-	}
-	its := p.all[who]
-	if fresh = its == nil; fresh {
-		its = &permit{}
-		p.all[who] = its
-	}
-	p.last, p.its = who, its
-	return its, fresh
-}
-
-// mayPublish tells whether a client that may not do everything may publish to a
-// topic. r is the route of the topic, nil if it is not remembered.
-func (s *shard) mayPublish(who *identity, r *route, name []byte, qos packet.QoS, retain bool) bool {
-	if r == nil {
-		return who.mayPublish(name, qos, retain)
-	}
-	if r.permits == nil {
-		r.permits = &permits{all: map[*identity]*permit{}}
-	}
-	p, fresh := r.permits.of(who)
-	if fresh {
-		s.routes.bytes += permitBytes
-	}
-	bit := uint8(1) << (2 * qos)
-	if retain {
-		bit <<= 1
-	}
-	if p.known&bit == 0 {
-		if p.known |= bit; who.mayPublish(name, qos, retain) {
-			p.allowed |= bit
-		}
-	}
-	return p.allowed&bit != 0
+	return &routing.Identity{Principal: v.Principal, Permissions: v.Permissions}
 }
 
 // identify takes note of who a client is. What was found out for who it was
 // before does not count any more.
-func (s *shard) identify(cl *client, who *identity) {
-	if who == nil && cl.identity() == nil {
+func (s *shard) identify(cl *client, who *routing.Identity) {
+	if who == nil && cl.Identity() == nil {
 		return
 	}
 	cl.need().who = who
-	for sub := range cl.subs.all {
-		if sub.group != nil {
-			s.share(sub, sub.group.name, true)
+	for sub := range cl.subs.All {
+		if sub.Group != nil {
+			s.share(sub, sub.Group.Name, true)
 		} else {
-			s.changes.add(sub.filter)
+			s.routes.Invalidate(sub.Filter)
 		}
 	}
 }
@@ -157,7 +68,7 @@ func (s *shard) identify(cl *client, who *identity) {
 // clients may not receive any more does not get to them.
 func (b *Broker) PermissionsChanged() {
 	for i, s := range b.shards {
-		b.runner.Post(i, s.routes.clear)
+		b.runner.Post(i, s.routes.Clear)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/routing"
 	"midge/internal/session"
 	"midge/internal/store"
 	"midge/internal/topic"
@@ -82,15 +83,18 @@ func (l *loader) Will(w store.Will) { l.wills = append(l.wills, w) }
 // Subscription implements store.Loader.
 func (l *loader) Subscription(number uint64, r store.Subscription) {
 	at := l.sessions[number]
-	sub := &subscription{filter: r.Filter, client: at.cl, id: r.ID, qos: r.QoS, noLocal: r.NoLocal, rap: r.RetainAsPublished}
+	sub := &subscription{
+		Filter: r.Filter, Client: at.cl, ID: r.ID, QoS: r.QoS, NoLocal: r.NoLocal, RetainAsPublished: r.RetainAsPublished,
+		Persistent: at.cl.stored(),
+	}
 	name, inner, shared, err := topic.ParseShared(r.Filter)
 	if err != nil {
 		at.s.log.Error("a stored subscription is not valid and is left out", "client", at.cl.id, "filter", r.Filter, "error", err)
 		return
 	}
-	at.cl.subs.add(sub)
+	at.cl.subs.Add(sub)
 	if shared {
-		at.s.share(sub, groupName{name, inner}, false)
+		at.s.share(sub, routing.GroupName{Share: name, Filter: inner}, false)
 	} else {
 		at.s.enter(sub)
 	}
@@ -156,7 +160,7 @@ func (l *loader) group(share string) *group {
 	if err != nil {
 		return nil
 	}
-	return l.b.interest.find(groupName{name, filter})
+	return l.b.interest.Group(routing.GroupName{Share: name, Filter: filter})
 }
 
 // finish brings back wills, and lets time run.
@@ -206,9 +210,10 @@ func (l *loader) will(r *store.Will) {
 // a crash in between, also if another group has begun under the name.
 func (l *loader) queue(at loaded) {
 	share, _ := store.QueueOf(at.cl.id)
-	if g := l.group(share); g != nil && g.queue == nil {
-		g.queue = &queue{client: at.cl, group: g}
-		g.queue.note()
+	if g := l.group(share); g != nil && at.s.queues[g] == nil {
+		q := &queue{client: at.cl, group: g}
+		at.s.queues[g] = q
+		q.note()
 		return
 	}
 	at.s.count.DroppedGroup += uint64(at.cl.session.Waiting())

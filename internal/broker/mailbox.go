@@ -200,7 +200,7 @@ func (s *shard) readBatch(b *batch, most int) (done bool) {
 			s.deliverMember(l, &s.letter)
 			continue
 		}
-		s.deliverLocal(s.arrived(s.letter.Topic), &s.letter, nil, l.key)
+		s.deliverLocal(s.routes.Receivers(s.letter.Topic), &s.letter, nil, l.key)
 	}
 	return true
 }

@@ -252,7 +252,7 @@ func TestMemoryBetweenMeasurements(t *testing.T) {
 				if !s.shut {
 					t.Errorf("shard %d takes on more", s.index)
 				}
-				s.deliverLocal(s.arrived([]byte("pair")), &message.Message{Topic: []byte("pair"), Payload: []byte("small"), QoS: qos}, nil, 0)
+				s.deliverLocal(s.routes.Receivers([]byte("pair")), &message.Message{Topic: []byte("pair"), Payload: []byte("small"), QoS: qos}, nil, 0)
 			}
 			w.turn()
 			idle.want("small")

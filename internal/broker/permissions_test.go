@@ -388,24 +388,3 @@ func TestMaySubscribe(t *testing.T) {
 		}
 	}
 }
-
-// TestPermitsAreBounded proves that answers for very many clients make a shard
-// begin anew, like routes for very many topics.
-func TestPermitsAreBounded(t *testing.T) {
-	w := guarded(t, 1, &doorman{})
-	s := w.b.shards[0]
-	for range 3 {
-		s.routeOf([]byte("t"))
-	}
-	r := s.routes.byName["t"]
-	if r == nil {
-		t.Fatal("the route is not remembered")
-	}
-	for range cachedBytes/permitBytes + 1000 {
-		s.mayPublish(&identity{permissions: &doorman{}}, r, []byte("t"), 0, false)
-	}
-	w.turn()
-	if !r.gone || s.routes.bytes > cachedBytes {
-		t.Errorf("%d bytes of routes, dropped %t", s.routes.bytes, r.gone)
-	}
-}

@@ -8,6 +8,7 @@ import (
 
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/routing"
 	"midge/internal/store"
 	"midge/internal/topic"
 )
@@ -37,18 +38,18 @@ func (s *shard) route(m *message.Message, r *route, from *client) (ok bool) {
 	ok = true
 	p := s.plan(m, r)
 	s.planned = p
-	s.deliverLocal(r.receivers, m, from, p.key(s.index))
-	if r.shards == 0 && len(r.groups) == 0 {
+	s.deliverLocal(r.Receivers, m, from, p.key(s.index))
+	if r.Shards == 0 && len(r.Groups) == 0 {
 		return true
 	}
 	var kept *message.Message
-	for set, i := r.shards, 0; set != 0; set, i = set>>1, i+1 {
+	for set, i := r.Shards, 0; set != 0; set, i = set>>1, i+1 {
 		if set&1 != 0 && !s.mail(i, m, &kept, letter{key: p.key(i)}) {
 			ok = false
 		}
 	}
-	for i, g := range r.groups {
-		if !s.routeGroup(g, m, &kept, fresh, s.groupKey(p, i, g)) {
+	for i, g := range r.Groups {
+		if !s.routeGroup(g, m, &kept, routing.FromPublisher, s.groupKey(p, i, g)) {
 			ok = false
 		}
 	}
@@ -69,8 +70,8 @@ func (s *shard) plan(m *message.Message, r *route) (p plan) {
 	if m.QoS == 0 || s.b.cfg.Store == nil {
 		return p
 	}
-	p.shards = r.stored
-	p.remote = p.shards&^(1<<s.index) != 0 || slices.ContainsFunc(r.groups, (*group).stored)
+	p.shards = r.Persisted
+	p.remote = p.shards&^(1<<s.index) != 0 || slices.ContainsFunc(r.Groups, (*group).Persists)
 	if p.shards == 0 && !p.remote {
 		return p
 	}
@@ -98,7 +99,7 @@ func (p *plan) key(shard int) message.Key {
 // groupKey is what a member of the i-th shared subscription stores the message
 // under.
 func (s *shard) groupKey(p plan, i int, g *group) message.Key {
-	if p.seq == 0 || !g.stored() {
+	if p.seq == 0 || !g.Persists() {
 		return 0
 	}
 	part, ok := store.PartOfGroup(i)
@@ -183,20 +184,20 @@ func (s *shard) refusal(code packet.ReasonCode) string {
 func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.ReasonCode, onDisk bool) {
 	cl := c.client
 	r := c.route
-	known := r != nil && !r.gone && r.name == string(name)
+	known := r.Is(name)
 	if !known {
 		if code := s.checkTopic(name, cl.id); code != packet.Success {
 			return code, false
 		}
 	}
-	if who := cl.identity(); who.restricted() {
+	if who := cl.Identity(); who.Restricted() {
 		if !known { // a new one is made only for who has the right to it
-			r = s.routes.byName[string(name)]
+			r = s.routes.Cached(name)
 			if known = r != nil; known {
 				c.route = r
 			}
 		}
-		if !s.mayPublish(who, r, name, p.QoS, p.Retain) {
+		if !s.routes.MayPublish(who, r, name, p.QoS, p.Retain) {
 			s.count.RefusedAccess++
 			return packet.NotAuthorized, false
 		}
@@ -222,19 +223,19 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 	}
 	// After retain: see interest.
 	if known {
-		s.renew(r)
+		s.routes.Renew(r)
 	} else {
 		var cached bool
-		if r, cached = s.routeOf(name); cached {
+		if r, cached = s.routes.Route(name); cached {
 			c.route = r
 		}
 	}
-	if failing && p.QoS > 0 && (r.stored != 0 || slices.ContainsFunc(r.groups, (*group).stored)) {
+	if failing && p.QoS > 0 && r.Persists() {
 		s.count.RefusedStore++
 		return packet.QuotaExceeded, false
 	}
 	code, s.planned = packet.NoMatchingSubscribers, plan{}
-	if !r.empty() {
+	if !r.Empty() {
 		code = packet.Success
 		if !s.route(m, r, cl) {
 			s.stall(c)

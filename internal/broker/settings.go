@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"midge/internal/routing"
 	"midge/internal/session"
 	"midge/internal/settings"
 	"midge/internal/topic"
@@ -13,23 +14,13 @@ type inForce struct {
 
 	topics      topic.Limits   // of topic names and filters
 	session     session.Config // without a Journal
-	window      int32          // of messages that are under way to a client: Session.Inflight
-	strategy    strategy
+	sharing     routing.Sharing
 	packetSize  int // the largest packet from a client, in bytes,
 	connectSize int // and the largest CONNECT
 	pending     int // bytes that may wait for a client that reads too slowly
 	mailbox     int64
 	retains     bool // whether there are retained messages at all
 }
-
-// strategy chooses the member of a shared subscription that gets a message.
-type strategy uint8
-
-const (
-	roundRobin    strategy = iota // each in turn
-	sticky                        // the same as before while it is connected
-	leastInflight                 // the one with the fewest unacknowledged messages
-)
 
 // follow works out what follows from settings, which are within the ranges that
 // package settings has for them.
@@ -43,7 +34,7 @@ func follow(c settings.Core) *inForce {
 		pending:     int(l.PendingBytes),
 		mailbox:     int64(l.MailboxBytes),
 		retains:     l.RetainedMessages > 0 && l.RetainedBytes > 0,
-		window:      int32(c.Session.Inflight),
+		sharing:     routing.Sharing{Window: int32(c.Session.Inflight)},
 		session: session.Config{
 			MaxInflight: uint16(c.Session.Inflight), AliasesOut: uint16(l.TopicAliases),
 			QueueMessages: c.Session.QueuedMessages, QueueBytes: int64(c.Session.QueuedBytes),
@@ -60,9 +51,9 @@ func follow(c settings.Core) *inForce {
 	}
 	switch c.Session.SharedStrategy {
 	case settings.Sticky:
-		f.strategy = sticky
+		f.sharing.Strategy = routing.Sticky
 	case settings.LeastInflight:
-		f.strategy = leastInflight
+		f.sharing.Strategy = routing.LeastInflight
 	}
 	return f
 }
@@ -89,7 +80,7 @@ func (s *shard) apply(f *inForce) {
 	s.follow()
 	s.press(s.pressure)
 	if f.topics != before.topics {
-		s.routes.clear() // the names in it were checked against others
+		s.routes.Clear() // the names in it were checked against others
 	}
 	if s.index == 0 {
 		s.sys.follow(s)

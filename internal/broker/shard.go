@@ -9,9 +9,9 @@ import (
 	"midge/internal/message"
 	"midge/internal/named"
 	"midge/internal/packet"
+	"midge/internal/routing"
 	"midge/internal/session"
 	"midge/internal/store"
-	"midge/internal/topic"
 )
 
 // shard implements engine.Shard. What it holds belongs to the thread that runs
@@ -27,44 +27,42 @@ type shard struct {
 	now   time.Duration // of this turn
 	fresh bool          // now has been read in this turn
 
-	clients       *named.Table[client]
-	subscriptions topic.Tree[*subscription] // without shared ones
-	changes       changes                   // of subscriptions
-	routes        routes
-	places        map[*client]int // see place
-	timers        wheel
-	unconnected   map[*conn]struct{}    // connections before CONNECT
-	joining       map[*conn]*connecting // those whose CONNECT was read and waits
-	hearings      map[*conn]*hearing    // of connections that are heard out
-	contests      map[string]*contest   // by client id
-	crowd         int                   // most in unconnected since it was made
-	walkers       map[*client]*walker   // those that are owed retained messages
-	walking       []*walker             // in the order of their turns
-	yielded       []*conn               // have used up their work in this turn
-	rested        []*conn               // had, in the one before
-	work          int                   // of this turn; see turnWork
-	worked        time.Duration         // the turn that it was counted for
-	intact        bool                  // the packet that is on has changed nothing; see guard
-	first         byte                  // its first byte
-	stalled       []*conn               // publishers that wait for another shard
-	behind        map[*conn]*lagging    // slow readers
-	held          []*conn               // of these, those of which it is not known yet whether Drained will come
-	stillHeld     []*conn               // memory of release
-	dealing       []*queue              // those that may have something for members with room
-	pressure      Pressure              // see Broker.SetPressure
-	round         bool                  // publishers that wait for memory may go on for a packet, in this turn
-	pending       int                   // bytes that may wait for a client; -1: nothing may be sent that stays
-	credit        int                   // bytes that may be taken on; see draw
-	shut          bool                  // the budget is used up: nothing is taken on in this round
-	unserved      []*conn               // publishers that wait for the next round, and had none in this
-	arrivals      map[*conn]*arriving   // of packets that are not small, or have to wait
-	large         bool                  // a large packet was handled, or a message of one; see forgetLarge
-	sips          bool                  // the engine reads little at once; see Runner.Sip
-	stalling      map[*conn]stalling    // who has room that others wait for,
-	lookedAt      time.Duration         // when that was looked at
-	sys           sys                   // shard 0 only
-	logTimer      logTimer
-	sweeper       sweeper // shard 0 only
+	clients     *named.Table[client]
+	routes      *routing.Table[*client]
+	queues      map[*group]*queue // of groups that have their home here
+	timers      wheel
+	unconnected map[*conn]struct{}    // connections before CONNECT
+	joining     map[*conn]*connecting // those whose CONNECT was read and waits
+	hearings    map[*conn]*hearing    // of connections that are heard out
+	contests    map[string]*contest   // by client id
+	crowd       int                   // most in unconnected since it was made
+	walkers     map[*client]*walker   // those that are owed retained messages
+	walking     []*walker             // in the order of their turns
+	yielded     []*conn               // have used up their work in this turn
+	rested      []*conn               // had, in the one before
+	work        int                   // of this turn; see turnWork
+	worked      time.Duration         // the turn that it was counted for
+	intact      bool                  // the packet that is on has changed nothing; see guard
+	first       byte                  // its first byte
+	stalled     []*conn               // publishers that wait for another shard
+	behind      map[*conn]*lagging    // slow readers
+	held        []*conn               // of these, those of which it is not known yet whether Drained will come
+	stillHeld   []*conn               // memory of release
+	dealing     []*queue              // those that may have something for members with room
+	pressure    Pressure              // see Broker.SetPressure
+	round       bool                  // publishers that wait for memory may go on for a packet, in this turn
+	pending     int                   // bytes that may wait for a client; -1: nothing may be sent that stays
+	credit      int                   // bytes that may be taken on; see draw
+	shut        bool                  // the budget is used up: nothing is taken on in this round
+	unserved    []*conn               // publishers that wait for the next round, and had none in this
+	arrivals    map[*conn]*arriving   // of packets that are not small, or have to wait
+	large       bool                  // a large packet was handled, or a message of one; see forgetLarge
+	sips        bool                  // the engine reads little at once; see Runner.Sip
+	stalling    map[*conn]stalling    // who has room that others wait for,
+	lookedAt    time.Duration         // when that was looked at
+	sys         sys                   // shard 0 only
+	logTimer    logTimer
+	sweeper     sweeper // shard 0 only
 
 	inbox     mailbox
 	taken     []*batch      // from inbox, and
@@ -108,7 +106,8 @@ func newShard(b *Broker, index int, f *inForce) *shard {
 		clients:     named.New(func(cl *client) string { return cl.id }),
 		walkers:     map[*client]*walker{},
 		unconnected: map[*conn]struct{}{},
-		places:      map[*client]int{},
+		queues:      map[*group]*queue{},
+		routes:      routing.NewTable(b.interest, index, b.cfg.Authenticator != nil),
 		joining:     map[*conn]*connecting{},
 		hearings:    map[*conn]*hearing{},
 		behind:      map[*conn]*lagging{},
@@ -116,11 +115,10 @@ func newShard(b *Broker, index int, f *inForce) *shard {
 		contests:    map[string]*contest{},
 		outgoing:    make([]*batch, b.cfg.Shards),
 		books: books{
-			owed: map[*conn]int{}, left: map[message.Key]left{}, done: map[message.Key][]uint64{}, durable: map[string]int32{},
+			owed: map[*conn]int{}, left: map[message.Key]left{}, done: map[message.Key][]uint64{},
 		},
 	}
 	s.follow()
-	s.routes.init()
 	return s
 }
 
@@ -152,9 +150,7 @@ func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	if s.large {
 		s.forgetLarge()
 	}
-	if s.routes.heavy(s.count.Subscriptions) {
-		s.routes.clear()
-	}
+	s.routes.Trim()
 	s.published.store(&s.count)
 	s.fresh = false
 	if now != s.worked { // the engine may give several turns before it looks at sockets

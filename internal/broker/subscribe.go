@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"midge/internal/packet"
+	"midge/internal/routing"
 	"midge/internal/store"
 	"midge/internal/topic"
 )
@@ -35,7 +36,7 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 			continue
 		}
 		sub, existed, code := s.addSubscription(c, &p.Subscriptions[i], id)
-		if h := p.Subscriptions[i].RetainHandling; sub != nil && sub.group == nil &&
+		if h := p.Subscriptions[i].RetainHandling; sub != nil && sub.Group == nil &&
 			(h == packet.SendRetained || h == packet.SendRetainedIfNew && !existed) {
 			wanted = append(wanted, retainedRequest{sub, 0})
 		}
@@ -67,7 +68,7 @@ func (s *shard) subscribed(c *conn, suback []byte, wanted []retainedRequest) {
 	s.send(c, suback)
 	cl := c.client
 	for _, r := range wanted {
-		if cl.subs.find(r.sub.filter) == r.sub {
+		if cl.subs.Find(r.sub.Filter) == r.sub {
 			s.requestRetained(r)
 		}
 	}
@@ -86,7 +87,7 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 		return nil, false, packet.TopicFilterInvalid
 	}
 	cl := c.client
-	if !cl.identity().maySubscribe(inner) {
+	if !cl.Identity().MaySubscribe(inner) {
 		s.count.RefusedAccess++
 		return nil, false, packet.NotAuthorized
 	}
@@ -94,9 +95,9 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 		s.count.RefusedStore++
 		return nil, false, packet.QuotaExceeded
 	}
-	sub = cl.subs.find(filter)
+	sub = cl.subs.Find(filter)
 	if existed = sub != nil; !existed {
-		if cl.subs.weight()+weightOf(filter) > s.settings.Limits.Subscriptions {
+		if cl.subs.Weight()+routing.WeightOf(filter) > s.settings.Limits.Subscriptions {
 			s.count.RefusedSubscriptions++
 			return nil, false, packet.QuotaExceeded
 		}
@@ -104,25 +105,24 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 			s.count.RefusedMemory++
 			return nil, false, packet.QuotaExceeded
 		}
-		sub = &subscription{filter: filter, client: cl}
-		cl.subs.add(sub)
+		sub = &subscription{Filter: filter, Client: cl, Persistent: cl.stored()}
+		cl.subs.Add(sub)
 	}
-	before := sub.qos
-	sub.id, sub.qos, sub.noLocal, sub.rap = id, p.QoS, p.NoLocal, p.RetainAsPublished
+	before := sub.Persisted()
+	sub.ID, sub.QoS, sub.NoLocal, sub.RetainAsPublished = id, p.QoS, p.NoLocal, p.RetainAsPublished
 	if cl.bridges() {
-		sub.noLocal, sub.rap = !shared, true
+		sub.NoLocal, sub.RetainAsPublished = !shared, true
 	}
 	if cl.stored() {
 		s.disk().PutSubscription(cl.session.Number, &store.Subscription{
-			Filter: filter, ID: id, QoS: p.QoS, NoLocal: sub.noLocal, RetainAsPublished: sub.rap,
+			Filter: filter, ID: id, QoS: p.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished,
 		})
 	}
 	switch {
 	case shared:
-		s.share(sub, groupName{name, inner}, existed)
+		s.share(sub, routing.GroupName{Share: name, Filter: inner}, existed)
 	case existed:
-		s.changes.add(filter)
-		s.store(sub, before > 0)
+		s.routes.Changed(sub, before)
 	default:
 		s.enter(sub)
 	}
@@ -132,81 +132,38 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 // enter makes a new subscription of this shard known.
 func (s *shard) enter(sub *subscription) {
 	s.count.Subscriptions++
-	firstOne := !s.hasSubscription(sub.filter)
-	sub.ref = s.subscriptions.Add(sub.filter, sub)
-	s.changes.add(sub.filter)
-	if firstOne {
-		s.b.interest.add(sub.filter, s.index)
-	}
-	s.store(sub, false)
-}
-
-// store makes known whether messages for a subscription are kept on disk. was
-// tells whether they were before.
-func (s *shard) store(sub *subscription, was bool) {
-	is := sub.client.stored() && sub.qos > 0
-	switch was = was && sub.client.stored(); {
-	case is && !was:
-		if s.books.durable[sub.filter]++; s.books.durable[sub.filter] == 1 {
-			s.b.interest.store(sub.filter, s.index)
-		}
-	case was && !is:
-		s.unstore(sub.filter)
-	}
-}
-
-// unstore takes back one store of a filter.
-func (s *shard) unstore(filter string) {
-	if s.books.durable[filter]--; s.books.durable[filter] == 0 {
-		delete(s.books.durable, filter)
-		s.b.interest.unstore(filter, s.index)
-	}
-}
-
-// hasSubscription tells whether the shard has a subscription of this filter.
-func (s *shard) hasSubscription(filter string) (any bool) {
-	s.subscriptions.Find(filter, func(topic.Ref, *subscription) bool {
-		any = true
-		return false
-	})
-	return any
+	s.routes.Add(sub)
 }
 
 // share makes a shared subscription known, or its new options.
-func (s *shard) share(sub *subscription, name groupName, existed bool) {
+func (s *shard) share(sub *subscription, name routing.GroupName, existed bool) {
+	cl := sub.Client
 	if !existed {
 		s.count.SharedSubscriptions++
-		sub.client.need().shared++
+		cl.need().shared++
 	}
-	cl := sub.client
 	if cl.online() != nil {
 		s.present(cl)
 	}
 	m := member{
-		client: cl, state: &cl.rare.consumer, who: cl.rare.who, shard: s.index, qos: sub.qos, id: sub.id, rap: sub.rap,
-		stored: cl.stored(), lasting: s.waitsInGroup(cl, sub.qos),
+		Client: cl, Consumer: &cl.rare.Consumer, Identity: cl.rare.who, Shard: s.index,
+		QoS: sub.QoS, ID: sub.ID, RetainAsPublished: sub.RetainAsPublished,
+		Persistent: cl.stored(), Lasting: s.waitsInGroup(cl, sub.QoS),
 	}
-	sub.group = s.b.interest.join(name, m, len(s.b.shards))
-	s.tellQueue(sub.group)
+	sub.Group = s.b.interest.Join(name, m, shardOf([]byte(queueID(name)), len(s.b.shards)))
+	s.tellQueue(sub.Group)
 }
 
 // drop makes a subscription that ends unknown.
 func (s *shard) drop(sub *subscription) {
-	if sub.group != nil {
+	if sub.Group != nil {
 		s.count.SharedSubscriptions--
-		sub.client.rare.shared--
-		s.b.interest.leave(sub.group, sub.client)
+		sub.Client.rare.shared--
+		s.b.interest.Leave(sub.Group, sub.Client)
 		return
 	}
 	s.count.Subscriptions--
-	s.subscriptions.Remove(sub.ref)
-	s.changes.add(sub.filter)
-	if sub.client.stored() && sub.qos > 0 {
-		s.unstore(sub.filter)
-	}
-	if !s.hasSubscription(sub.filter) {
-		s.b.interest.remove(sub.filter, s.index)
-	}
+	s.routes.Remove(sub)
 }
 
 // handleUnsubscribe runs an UNSUBSCRIBE. Messages that the session has already
@@ -251,16 +208,16 @@ func (s *shard) removeSubscriptions(c *conn, id packet.ID, filters []string) {
 }
 
 func (s *shard) removeSubscription(cl *client, filter string) packet.ReasonCode {
-	sub := cl.subs.find(filter)
+	sub := cl.subs.Find(filter)
 	if sub != nil {
-		cl.subs.remove(filter)
+		cl.subs.Remove(filter)
 		if cl.stored() {
 			s.disk().DropSubscription(cl.session.Number, filter)
 		}
 		s.drop(sub)
-		if sub.group != nil {
-			s.handOver(cl, sub.group)
-			s.tellQueue(sub.group)
+		if sub.Group != nil {
+			s.handOver(cl, sub.Group)
+			s.tellQueue(sub.Group)
 		}
 		return packet.Success
 	}

@@ -237,6 +237,6 @@ func (y *sys) set(name, value string) {
 	s := y.shard
 	m := message.Message{Topic: []byte(sysPrefix + name), Payload: []byte(value), Retain: true}
 	s.b.retained.set(&m, s.now, false)
-	r, _ := s.routeOf(m.Topic)
+	r, _ := s.routes.Route(m.Topic)
 	s.route(&m, r, nil)
 }

@@ -47,7 +47,7 @@ type retainedRequest struct {
 // read before it has them all, so that it can't ask for more than it reads;
 // its silence is not held against it, and TCP notices if it is gone.
 func (s *shard) requestRetained(r retainedRequest) {
-	cl, filter := r.sub.client, r.sub.filter
+	cl, filter := r.sub.Client, r.sub.Filter
 	if w := s.walkers[cl]; w != nil {
 		w.add(s, r)
 		return
@@ -76,9 +76,9 @@ func (s *shard) requestRetained(r retainedRequest) {
 
 // add makes sure that a filter is among those of a walker.
 func (w *walker) add(s *shard, r retainedRequest) {
-	filter := r.sub.filter
+	filter := r.sub.Filter
 	if _, known := w.owed[filter]; !known {
-		if len(w.order) > 2*w.client.subs.weight()+16 { // most of these subscriptions are gone
+		if len(w.order) > 2*w.client.subs.Weight()+16 { // most of these subscriptions are gone
 			w.compact(s)
 		}
 		w.order = append(w.order, filter)
@@ -94,7 +94,7 @@ func (w *walker) compact(s *shard) {
 	order := w.order
 	w.order = nil
 	for _, filter := range order {
-		if w.client.subs.find(filter) == nil {
+		if w.client.subs.Find(filter) == nil {
 			delete(w.owed, filter)
 		} else {
 			w.order = append(w.order, filter)
@@ -123,7 +123,7 @@ func (s *shard) walk(w *walker, most int) (spent int, done bool) {
 	cl := w.client
 	for len(w.order) > 0 {
 		filter := w.order[0]
-		sub := cl.subs.find(filter)
+		sub := cl.subs.Find(filter)
 		if sub == nil {
 			w.begin(s)
 			w.next()
@@ -210,33 +210,33 @@ func (s *shard) roomInOutput(cl *client) bool {
 }
 
 func (s *shard) deliverRetained(m *message.Message, sub *subscription) {
-	if sub.noLocal && m.Publisher == sub.client.id && m.Publisher != "" {
+	if sub.NoLocal && m.Publisher == sub.Client.id && m.Publisher != "" {
 		return // MQTT-3.8.3-3
 	}
-	if !sub.client.identity().mayReceive(m.Topic) {
+	if !sub.Client.Identity().MayReceive(m.Topic) {
 		return
 	}
 	var ids []uint32
-	if sub.id != 0 {
-		ids = []uint32{sub.id}
+	if sub.ID != 0 {
+		ids = []uint32{sub.ID}
 	}
 	s.lend(m)
-	qos := min(m.QoS, sub.qos)
+	qos := min(m.QoS, sub.QoS)
 	if qos > 0 || ids != nil {
 		key := s.writeRetained(m, sub, qos, ids)
-		s.enqueue(sub.client, m, qos, true, ids, nil, key, true)
+		s.enqueue(sub.Client, m, qos, true, ids, nil, key, true)
 		return
 	}
-	s.deliverDirect(sub.client, m, true)
+	s.deliverDirect(sub.Client, m, true)
 }
 
 // writeRetained puts a retained message on disk for one stored session.
 func (s *shard) writeRetained(m *message.Message, sub *subscription, qos packet.QoS, ids []uint32) message.Key {
-	if qos == 0 || !sub.client.stored() {
+	if qos == 0 || !sub.Client.stored() {
 		return 0
 	}
 	s.books.receivers = store.AppendReceiver(s.books.receivers[:0], &store.Receiver{
-		Session: sub.client.session.Number, QoS: qos, Retain: true, IDs: ids,
+		Session: sub.Client.session.Number, QoS: qos, Retain: true, IDs: ids,
 	})
 	return s.writeReceivers(1, m, 0)
 }

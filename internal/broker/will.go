@@ -54,7 +54,7 @@ func (s *shard) publishWill(cl *client) {
 	if now := s.clients.Get(cl.id); now != nil {
 		from = now // a will from before a crash has outlived its session; No Local goes by the client id (MQTT-3.8.3-3)
 	}
-	r, _ := s.routeOf(m.Topic)
+	r, _ := s.routes.Route(m.Topic)
 	s.route(&m, r, from)
 }
 

@@ -212,8 +212,8 @@ func repeatedSubscribe(t *testing.T, name string, filter func(i int) string, qos
 		t.Errorf("memory has grown by %d kB", grown>>10)
 	}
 	for _, wk := range w.b.shards[0].walkers {
-		if len(wk.order) > 2*wk.client.subs.weight()+17 {
-			t.Errorf("%d walks wait for %d subscriptions", len(wk.order), wk.client.subs.weight())
+		if len(wk.order) > 2*wk.client.subs.Weight()+17 {
+			t.Errorf("%d walks wait for %d subscriptions", len(wk.order), wk.client.subs.Weight())
 		}
 	}
 	bad.deaf = false

@@ -1,4 +1,4 @@
-package broker
+package routing
 
 import (
 	"hash/maphash"
@@ -6,21 +6,21 @@ import (
 	"unsafe"
 )
 
-// routes are the routes that a shard remembers. Topics with the same receivers
+// cache has the routes that a shard remembers. Topics with the same receivers
 // share one list of them: a thousand clients that listen to all devices are one
 // list, not one for each device.
-type routes struct {
-	byName  map[string]*route
-	lists   map[uint64]*receiverList // by a hash of what is in them
-	bytes   int                      // of names, routes and lists
-	passing route                    // of a topic that is not worth a place
+type cache[C Client] struct {
+	byName  map[string]*Route[C]
+	lists   map[uint64]*receiverList[C] // by a hash of what is in them
+	bytes   int                         // of names, routes and lists
+	passing Route[C]                    // of a topic that is not worth a place
 	seen    seen
-	found   []receiver // of the last topic that was looked up
+	found   []Receiver[C] // of the last topic that was looked up
 }
 
-// receiverList are the receivers of some topics. It does not change.
-type receiverList struct {
-	all    []receiver
+// receiverList has the receivers of some topics. It does not change.
+type receiverList[C Client] struct {
+	all    []Receiver[C]
 	hash   uint64
 	size   int // bytes
 	routes int // that have it
@@ -35,49 +35,55 @@ const cachedRoutes = 8192
 // their own take 11 MB.
 const cachedBytes = 16 << 20
 
+// pointer stands for a Client where only its size counts.
+type pointer struct{ _ *int }
+
+// Identity implements Client.
+func (pointer) Identity() *Identity { return nil }
+
 const (
-	routeSize    = int(unsafe.Sizeof(route{})) + 64 // and a place in a map
-	receiverSize = int(unsafe.Sizeof(receiver{}))
-	listSize     = int(unsafe.Sizeof(receiverList{})) + 32
+	routeSize    = int(unsafe.Sizeof(Route[pointer]{})) + 64 // and a place in a map
+	receiverSize = int(unsafe.Sizeof(Receiver[pointer]{}))
+	listSize     = int(unsafe.Sizeof(receiverList[pointer]{})) + 32
 )
 
-func (c *routes) init() {
-	c.byName, c.lists = map[string]*route{}, map[uint64]*receiverList{}
+func (c *cache[C]) init() {
+	c.byName, c.lists = map[string]*Route[C]{}, map[uint64]*receiverList[C]{}
 	c.seen = seen{marks: make([]uint16, cachedRoutes), seed: maphash.MakeSeed()}
 }
 
-// heavy tells that the routes take more memory than they may. One list can be as
+// heavy reports whether the routes take more memory than they may. One list can be as
 // long as the subscriptions of the shard are many, which take more than that
 // themselves; so the cache may have four such lists on top.
-func (c *routes) heavy(subscriptions uint64) bool {
-	return c.bytes > cachedBytes+4*receiverSize*int(subscriptions)
+func (c *cache[C]) heavy(subscriptions int) bool {
+	return c.bytes > cachedBytes+4*receiverSize*subscriptions
 }
 
 // remembered returns the cached route of a topic name, an outdated one if it is
 // new, or the one for names that pass.
-func (s *shard) remembered(name []byte) (r *route, cached bool) {
-	c := &s.routes
+func (t *Table[C]) remembered(name []byte) (r *Route[C], cached bool) {
+	c := &t.cache
 	if r = c.byName[string(name)]; r != nil {
 		return r, true
 	}
 	if !c.seen.again(name) {
 		return &c.passing, false
 	}
-	if len(c.byName) >= cachedRoutes || c.heavy(s.count.Subscriptions) {
+	if len(c.byName) >= cachedRoutes || c.heavy(t.count) {
 		c.clear()
 	}
-	r = &route{name: string(name)}
+	r = &Route[C]{name: string(name)}
 	c.byName[r.name] = r
 	c.bytes += routeSize + len(r.name)
-	s.fill(r, name)
+	t.fill(r, name)
 	return r, true
 }
 
 // clear forgets all routes. Connections may still point to some, which then hold
 // nothing but their names.
-func (c *routes) clear() {
+func (c *cache[C]) clear() {
 	for _, r := range c.byName {
-		*r = route{gone: true}
+		*r = Route[C]{gone: true}
 	}
 	clear(c.byName)
 	clear(c.lists)
@@ -85,16 +91,16 @@ func (c *routes) clear() {
 }
 
 // set gives a route its receivers, which are borrowed.
-func (c *routes) set(r *route, found []receiver) {
+func (c *cache[C]) set(r *Route[C], found []Receiver[C]) {
 	if r == &c.passing {
-		r.receivers = found
+		r.Receivers = found
 		return
 	}
 	old := r.list
 	if r.list = c.list(found); r.list == nil {
-		r.receivers = nil
+		r.Receivers = nil
 	} else {
-		r.receivers = r.list.all
+		r.Receivers = r.list.all
 	}
 	if old == nil {
 		return
@@ -108,24 +114,24 @@ func (c *routes) set(r *route, found []receiver) {
 }
 
 // list returns the list of some receivers, for one more route.
-func (c *routes) list(found []receiver) *receiverList {
+func (c *cache[C]) list(found []Receiver[C]) *receiverList[C] {
 	if len(found) == 0 {
 		return nil
 	}
 	var hash uint64
 	for i := range found {
-		hash = hash*31 + maphash.Comparable(c.seen.seed, found[i].client)
+		hash = hash*31 + maphash.Comparable(c.seen.seed, found[i].Client)
 	}
 	l := c.lists[hash]
-	if l != nil && slices.EqualFunc(l.all, found, receiver.equal) {
+	if l != nil && slices.EqualFunc(l.all, found, Receiver[C].equal) {
 		l.routes++
 		return l
 	}
-	l = &receiverList{all: slices.Clone(found), hash: hash, size: listSize + receiverSize*len(found), routes: 1}
+	l = &receiverList[C]{all: slices.Clone(found), hash: hash, size: listSize + receiverSize*len(found), routes: 1}
 	for i := range found {
-		l.size += 4 * cap(found[i].ids)
+		l.size += 4 * cap(found[i].IDs)
 		if own := found[i].own; own != nil {
-			l.size += int(unsafe.Sizeof(*own)) + 4*cap(own.ids)
+			l.size += int(unsafe.Sizeof(*own)) + 4*cap(own.IDs)
 		}
 	}
 	c.bytes += l.size
@@ -133,15 +139,15 @@ func (c *routes) list(found []receiver) *receiverList {
 	return l
 }
 
-func (rc receiver) equal(o receiver) bool {
-	if rc.client != o.client || rc.mixed != o.mixed || (rc.own == nil) != (o.own == nil) {
+func (rc Receiver[C]) equal(o Receiver[C]) bool {
+	if rc.Client != o.Client || rc.mixed != o.mixed || (rc.own == nil) != (o.own == nil) {
 		return false
 	}
-	return rc.grant.equal(&o.grant) && (rc.own == nil || rc.own.equal(o.own))
+	return rc.Grant.equal(&o.Grant) && (rc.own == nil || rc.own.equal(o.own))
 }
 
-func (g *grant) equal(o *grant) bool {
-	return g.qos == o.qos && g.rap == o.rap && slices.Equal(g.ids, o.ids)
+func (g *Grant) equal(o *Grant) bool {
+	return g.QoS == o.QoS && g.RetainAsPublished == o.RetainAsPublished && slices.Equal(g.IDs, o.IDs)
 }
 
 // seen remembers which names came lately, by a part of their hash.

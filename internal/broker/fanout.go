@@ -1,0 +1,160 @@
+package broker
+
+import (
+	"midge/internal/message"
+	"midge/internal/packet"
+	"midge/internal/store"
+)
+
+// write puts a message on disk for those of its receivers that are stored, and
+// returns its key, 0 if there are none. sole tells that there is one.
+func (s *shard) write(receivers []receiver, m *message.Message, from *client, key message.Key) (_ message.Key, sole bool) {
+	n := 0
+	s.books.receivers = s.books.receivers[:0]
+	for i := range receivers {
+		rc := &receivers[i]
+		if !rc.Client.stored() {
+			continue
+		}
+		g := rc.GrantFrom(from)
+		if g == nil || g.QoS == 0 {
+			continue
+		}
+		n++
+		s.books.receivers = store.AppendReceiver(s.books.receivers, &store.Receiver{
+			Session: rc.Client.session.Number, QoS: min(m.QoS, g.QoS), Retain: m.Retain && g.RetainAsPublished, IDs: g.IDs,
+		})
+	}
+	return s.writeReceivers(n, m, key), n == 1
+}
+
+// writeReceivers puts a message on disk for n receivers, whose encoded form is in
+// s.books.receivers.
+func (s *shard) writeReceivers(n int, m *message.Message, key message.Key) message.Key {
+	switch {
+	case n == 0 && key == 0:
+		return 0
+	case n == 0:
+		s.disk().Unshare(key)
+		return 0
+	case key == 0:
+		key = message.NewKey(s.b.cfg.Store.NextSeq(), store.PartOwn)
+	}
+	s.disk().PutReceivers(key, n, s.books.receivers, m)
+	s.count.wrote(n, m.Size())
+	if n > 1 {
+		l := left(n)
+		if store.LiesApart(n, m.Size()) {
+			l |= leftApart
+		}
+		s.books.left[key] = l
+	}
+	return key
+}
+
+// deliverLocal gives a message to its receivers on this shard. from is the
+// client that published it if it is one of this shard; key is for receivers
+// that are on disk.
+func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *client, key message.Key) {
+	s.work += len(receivers) * (1 + len(m.Payload)>>12)
+	s.lend(m)
+	var sole bool
+	if key != 0 {
+		key, sole = s.write(receivers, m, from, key)
+	}
+	for i := range receivers {
+		rc := &receivers[i]
+		g := rc.GrantFrom(from)
+		if g == nil {
+			continue
+		}
+		retain := m.Retain && g.RetainAsPublished
+		qos := min(m.QoS, g.QoS)
+		if qos > 0 && key == 0 && rc.Client.stored() {
+			// Above QoS 0 nobody has stored the message: when it was routed, the
+			// client had no subscription above QoS 0. So it gets what that one
+			// granted; MQTT-3.8.4-4 wants nothing lost when it is replaced.
+			qos = 0
+		}
+		if qos > 0 || len(g.IDs) > 0 {
+			s.enqueue(rc.Client, m, qos, retain, g.IDs, nil, key, sole)
+		} else {
+			s.deliverDirect(rc.Client, m, retain)
+		}
+	}
+}
+
+// frames are the encoded forms of a QoS 0 message without its payload, built
+// once for all receivers.
+type frames struct {
+	heads [4][]byte // by 5.0 or not, and retained or not
+	built [4]bool   // heads that are of this message
+	large bool      // one of them is over keptFrame
+}
+
+func (f *frames) reset() {
+	f.built = [4]bool{}
+	if !f.large {
+		return
+	}
+	for i := range f.heads {
+		if cap(f.heads[i]) > keptFrame {
+			f.heads[i] = nil
+		}
+	}
+	f.large = false
+}
+
+// keptFrame is the size in bytes of an encoded form whose memory is used again. Heads
+// are topic and properties; some are as large as a packet can be.
+const keptFrame = 4 << 10
+
+func (s *shard) frame(m *message.Message, v packet.Version, retain bool) []byte {
+	i := 0
+	if v == packet.V5 {
+		i = 2
+	}
+	if retain {
+		i++
+	}
+	head := &s.frames.heads[i]
+	if !s.frames.built[i] {
+		p := &s.frame0
+		*p = packet.Publish{Topic: m.Topic, Payload: m.Payload, Retain: retain}
+		p.Properties.Forward = m.Properties
+		p.Properties.MessageExpiry, p.Properties.HasExpiry = m.Remaining(s.now)
+		*head, _ = p.AppendHead((*head)[:0], v)
+		s.frames.built[i] = true
+		s.frames.large = s.frames.large || cap(*head) > keptFrame
+	}
+	return *head
+}
+
+// deliverDirect sends a QoS 0 message that needs nothing of the session.
+func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
+	to := c.online()
+	if to == nil {
+		s.count.DroppedAway++
+		return
+	}
+	if m.Expired(s.now) {
+		s.count.DroppedExpired++
+		return
+	}
+	if to.apart {
+		s.enqueue(c, m, 0, retain, nil, nil, 0, false)
+		return
+	}
+	if n := to.net.Pending(); n > s.pending && !passes(n, m) {
+		s.dropPending(n)
+		return
+	}
+	head := s.frame(m, to.version, retain)
+	size := len(head) + len(m.Payload)
+	to.net.Send(head, m.Payload)
+	s.charge(size)
+	s.count.PacketsSent++
+	s.count.PublishSent++
+	s.count.BytesSent += uint64(size)
+	s.count.PublishBytesSent += uint64(len(m.Payload))
+}
