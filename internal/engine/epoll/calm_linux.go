@@ -34,11 +34,7 @@ const (
 	// divisor, from which on it is busy.
 	busyShare = 4
 
-	// calmBatch connections to send to in one turn also make it busy: it needs a
-	// thread of its own for its ring.
-	calmBatch = 64
-
-	// A busy thread is calm again after minBusy without either. The time doubles up
+	// A busy thread is calm again after minBusy without that. The time doubles up
 	// to maxBusy if it was calm for less than the eightfold, since a ring has to be
 	// made anew each time. Guesses.
 	minBusy = time.Second
@@ -140,16 +136,12 @@ func (t *thread) settleDown(end, working, elapsed time.Duration) {
 	}
 }
 
-// mayBatch reports whether sends to n connections may use the ring.
+// mayBatch reports whether sends to n connections may use the ring. A calm thread has
+// none: to become busy for one fan-out a second costs more than its ring saves
+// (bench/results/loads.md).
 func (t *thread) mayBatch(n int) bool {
 	if n < batchConns || !t.engine.uring || t.ringRefused {
 		return false
-	}
-	if n >= calmBatch {
-		t.calm.lastCause = t.now
-		if t.calm.on {
-			t.goBusy(t.now)
-		}
 	}
 	return !t.calm.on && t.openRing()
 }

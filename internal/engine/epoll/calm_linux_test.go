@@ -269,7 +269,7 @@ func TestCalmAndBusy(t *testing.T) {
 	}
 	until(true, "at the start")
 
-	conns := make([]net.Conn, calmBatch)
+	conns := make([]net.Conn, 64)
 	for i := range conns {
 		if conns[i], err = net.Dial("tcp", addr); err != nil {
 			t.Fatal(err)
@@ -295,25 +295,29 @@ func TestCalmAndBusy(t *testing.T) {
 		e.Post(0, func() { opens = b.n; close(done) })
 		<-done
 	}
-	fanOut(calmBatch - 1)
-	until(true, "after a small fan-out")
-	if !e.uring {
-		t.Log("no io_uring here")
-	} else {
-		for range 2 { // a ring is made anew
-			before := e.counters.Batches.Load()
-			fanOut(calmBatch)
-			until(false, "after a fan-out")
-			if e.counters.Batches.Load() == before {
-				t.Error("a fan-out was sent without a batch")
-			}
-			until(true, "after a while without one")
-		}
+	until(true, "after the clients have come")
+	before := e.counters.Batches.Load()
+	fanOut(len(conns))
+	until(true, "after a fan-out")
+	if n := e.counters.Batches.Load() - before; n > 0 {
+		t.Errorf("a calm thread has sent %d batches", n)
 	}
 
-	b.on.Store(true)
-	e.Wake(0)
-	until(false, "with work")
-	b.on.Store(false)
-	until(true, "without work")
+	for range 2 { // a ring is made anew
+		b.on.Store(true)
+		e.Wake(0)
+		until(false, "with work")
+		before := e.counters.Batches.Load()
+		fanOut(len(conns))
+		for end := time.Now().Add(guard); e.uring && e.counters.Batches.Load() == before; runtime.Gosched() {
+			if time.Now().After(end) {
+				t.Fatal("a busy thread has sent a fan-out without a batch")
+			}
+		}
+		b.on.Store(false)
+		until(true, "without work")
+	}
+	if !e.uring {
+		t.Log("no io_uring here: no batches were expected")
+	}
 }
