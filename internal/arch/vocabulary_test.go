@@ -24,7 +24,6 @@ var (
 		"engine/enginetest": 1,
 		"engine/epoll":      11,
 		"engine/gonet":      5,
-		"session":           7,
 		"store":             12,
 		"store/pebblestore": 8,
 		"store/storetest":   1,
@@ -34,7 +33,6 @@ var (
 		"engine":            3,
 		"engine/epoll":      8,
 		"engine/gonet":      1,
-		"session":           7,
 		"store":             14,
 		"store/pebblestore": 4,
 	}

@@ -109,11 +109,11 @@ func shrinks(lower func(*settings.Core)) func(*changing) {
 		}
 		publish(0, 20)
 		c.set(lower)
-		c.equal("waiting at first", c.session("away").session.Waiting(), 20)
+		c.equal("waiting at first", c.session("away").session.Queued(), 20)
 		publish(20, 21)
-		c.equal("after a message", c.session("away").session.Waiting(), 19)
+		c.equal("after a message", c.session("away").session.Queued(), 19)
 		publish(21, 60)
-		c.equal("after many", c.session("away").session.Waiting(), 4)
+		c.equal("after many", c.session("away").session.Queued(), 4)
 		back := c.connect(packet.V5, "away", expires(600))
 		for i := 56; i < 60; i++ {
 			back.want(fmt.Sprintf("%08d", i))
@@ -324,7 +324,7 @@ var changesAtRunTime = map[string]func(*changing){
 			c.answered(pub, "s", "x", false)
 		}
 		c.equal("under way to a", c.session("a").session.Inflight(), 4)
-		c.equal("waiting with a and b, not with both", c.session("a").session.Waiting()+c.session("b").session.Waiting(), 0)
+		c.equal("waiting with a and b, not with both", c.session("a").session.Queued()+c.session("b").session.Queued(), 0)
 	},
 	"session.queued_messages": shrinks(func(s *settings.Core) { s.Session.QueuedMessages = 4 }),
 	"session.queued_bytes":    shrinks(func(s *settings.Core) { s.Session.QueuedBytes = 4*9 + 8 }),
@@ -392,12 +392,12 @@ var changesAtRunTime = map[string]func(*changing){
 			p.subscribe(filter, 1)
 			p.hang()
 			c.answered(pub, "t", "x", false)
-			return c.session(id).session.Waiting()
+			return c.session(id).session.Queued()
 		}
 		c.equal("with a member", waits("old", "$share/g/t"), 0)
 		c.set(func(s *settings.Core) { s.Session.SharedQueue = settings.WithMember })
 		c.equal("with a member, later", waits("new", "$share/h/t"), 1)
-		c.equal("with the first member", c.session("old").session.Waiting(), 0)
+		c.equal("with the first member", c.session("old").session.Queued(), 0)
 	},
 	"session.response_information": func(c *changing) {
 		asks := func(p *packet.Connect) {

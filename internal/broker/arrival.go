@@ -231,7 +231,7 @@ func (s *shard) forgetLarge() {
 	s.large = false
 	s.publish, s.frame0 = packet.Publish{}, packet.Publish{}
 	s.connect, s.subscribe, s.unsubscribe = packet.Connect{}, packet.Subscribe{}, packet.Unsubscribe{}
-	s.message, s.letter, s.keeper = message.Message{}, message.Message{}, session.Keeper{}
+	s.message, s.letter, s.keeper = message.Message{}, message.Message{}, session.Cloner{}
 }
 
 // forgetInput is the end of what was kept for a connection.

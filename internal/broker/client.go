@@ -245,7 +245,7 @@ func (s *shard) dig() (more bool) {
 	if len(graves) == 0 {
 		return false
 	}
-	if !graves[0].session.Bury(mostBuried) {
+	if !graves[0].session.Delete(mostBuried) {
 		graves[0] = nil
 		s.books.graves = graves[1:]
 	}

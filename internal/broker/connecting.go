@@ -338,7 +338,7 @@ func (s *shard) admit(j *connecting) {
 	s.identify(cl, j.who)
 	cl.conn, c.client = c, cl
 	j.link = session.NewLink(p, &s.session)
-	c.apart = j.link.Apart()
+	c.apart = j.link.OwnEncoding()
 	s.connected(c)
 	s.count.Connects++
 	s.count.Connected++

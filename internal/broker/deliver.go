@@ -13,7 +13,7 @@ import (
 // all that get it from this shard.
 func (s *shard) lend(m *message.Message) {
 	s.frames.reset()
-	s.keeper = session.Keeper{Borrowed: m}
+	s.keeper = session.Cloner{Borrowed: m}
 }
 
 // enqueue gives a message that was lent to a session, which sends it or keeps
@@ -30,7 +30,7 @@ func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain b
 			s.hold(c)
 		}
 	}
-	if s.pressure == CloseReaders && qos > 0 && !cl.stored() && (c == nil || int64(c.net.Pending())+cl.session.WaitingBytes() > pendingUnderPressure) {
+	if s.pressure == CloseReaders && qos > 0 && !cl.stored() && (c == nil || int64(c.net.Pending())+cl.session.QueuedBytes() > pendingUnderPressure) {
 		s.count.DroppedMemory++ // it would wait in memory
 		return
 	}

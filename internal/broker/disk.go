@@ -248,8 +248,8 @@ func (s *shard) diskBusy() bool {
 	return st != nil && st.Busy() && st.Err() == nil
 }
 
-// Finished implements session.Journal.
-func (s *shard) Finished(number uint64, m message.Stored) {
+// Finish implements session.Journal.
+func (s *shard) Finish(number uint64, m message.Stored) {
 	s.count.gone(m)
 	if m.Sole {
 		s.disk().DropReceivers(store.Record{Key: m.Key, Sole: true, Apart: store.LiesApart(1, m.Size)})
@@ -270,23 +270,23 @@ func (s *shard) Finished(number uint64, m message.Stored) {
 	s.disk().DropReceivers(store.Record{Key: m.Key, Apart: l&leftApart != 0, Lists: l&leftLists != 0})
 }
 
-// Began implements session.Journal.
-func (s *shard) Began(number uint64, k message.Key, id packet.ID) (turn uint64) {
+// Begin implements session.Journal.
+func (s *shard) Begin(number uint64, k message.Key, id packet.ID) (turn uint64) {
 	s.disk().PutOutgoing(number, k, store.Outgoing{ID: id})
 	s.books.began = true
 	return s.turnNow()
 }
 
-// Released implements session.Journal.
-func (s *shard) Released(number uint64, k message.Key, id packet.ID) {
+// AwaitPubcomp implements session.Journal.
+func (s *shard) AwaitPubcomp(number uint64, k message.Key, id packet.ID) {
 	s.disk().PutOutgoing(number, k, store.Outgoing{ID: id, Released: true})
 }
 
-// Ended implements session.Journal.
-func (s *shard) Ended(number uint64, k message.Key) { s.disk().DropOutgoing(number, k) }
+// End implements session.Journal.
+func (s *shard) End(number uint64, k message.Key) { s.disk().DropOutgoing(number, k) }
 
-// Forgotten implements session.Journal.
-func (s *shard) Forgotten(number uint64, id packet.ID, over bool) {
+// Forget implements session.Journal.
+func (s *shard) Forget(number uint64, id packet.ID, over bool) {
 	s.disk().DropIncoming(number, id, over)
 }
 
@@ -308,7 +308,7 @@ func (s *shard) tend(cl *client) {
 
 // written goes on with QoS 2 exchanges whose identifiers are on disk.
 func (s *shard) written(cl *client, turn uint64) {
-	cl.session.Written(turn)
+	cl.session.Committed(turn)
 	if c := cl.online(); c != nil && c.pace == inTime {
 		s.pump(c)
 	}
@@ -375,7 +375,7 @@ func (s *shard) writeSession(cl *client, left time.Duration) {
 	}
 	r := store.Session{Number: cl.session.Number, ClientID: cl.id, Expiry: cl.expiry, Left: left}
 	if left != 0 {
-		r.Sent = cl.session.Sent() + 1
+		r.Sent = cl.session.MaxSent() + 1
 	}
 	s.disk().PutSession(&r)
 }

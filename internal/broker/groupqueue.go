@@ -39,7 +39,7 @@ func queueID(n routing.GroupName) string { return store.QueueID(n.String()) }
 // account keeps what groups know of a client's load, and tells those that wait
 // for it when there is room.
 func (s *shard) account(cl *client) {
-	if cl.rare.Account(cl.session.Inflight() + cl.session.Waiting()) {
+	if cl.rare.Account(cl.session.Inflight() + cl.session.Queued()) {
 		s.tellQueues(cl)
 	}
 }
@@ -114,7 +114,7 @@ func (s *shard) queueOf(g *group) *queue {
 
 // note tells the group how much waits.
 func (q *queue) note() {
-	q.group.Waiting(q.client.session.Waiting() + len(q.ahead) + q.reading)
+	q.group.Waiting(q.client.session.Queued() + len(q.ahead) + q.reading)
 }
 
 // deal deals out what waits in queues, and reports whether there is more for
@@ -233,7 +233,7 @@ func (s *shard) discard(q *queue) {
 // drain tells the store that a queue has no more use for a message.
 func (s *shard) drain(q *queue, m message.Stored) {
 	if m.Key != 0 {
-		s.Finished(q.client.session.Number, m)
+		s.Finish(q.client.session.Number, m)
 	}
 }
 
@@ -295,7 +295,7 @@ func (s *shard) endQueue(q *queue) bool {
 		s.count.DroppedGroup++
 		s.discard(q)
 	}
-	s.count.DroppedGroup += uint64(q.client.session.Waiting())
+	s.count.DroppedGroup += uint64(q.client.session.Queued())
 	s.bury(q.client)
 	return true
 }

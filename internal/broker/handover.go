@@ -34,7 +34,7 @@ func (s *shard) handOverAll(cl *client, e *ending) {
 		if g == nil {
 			s.count.DroppedGroup++
 			if t.Stored.Key != 0 {
-				s.Finished(cl.session.Number, t.Stored)
+				s.Finish(cl.session.Number, t.Stored)
 			}
 			return
 		}

@@ -675,7 +675,7 @@ func (h *history) compareRetained() {
 func (h *history) state(a *actor) string {
 	for _, s := range h.w.b.shards {
 		if cl := s.clients.Get(a.id); cl != nil {
-			text := fmt.Sprintf("%s: %d waiting, %d in flight", a.id, cl.session.Waiting(), cl.session.Inflight())
+			text := fmt.Sprintf("%s: %d waiting, %d in flight", a.id, cl.session.Queued(), cl.session.Inflight())
 			if c := cl.conn; c != nil {
 				text += fmt.Sprintf(", %d bytes pending, pace %d, hold %+v", c.net.Pending(), c.pace, cl.session.Link)
 			}

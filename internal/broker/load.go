@@ -110,7 +110,7 @@ func (l *loader) Incoming(number uint64, id packet.ID) {
 
 // Released implements store.Loader.
 func (l *loader) Released(number uint64, k message.Key, id packet.ID) {
-	l.sessions[number].cl.session.Restore(session.Restored{Stored: message.Stored{Key: k}, QoS: 2, ID: id, Released: true})
+	l.sessions[number].cl.session.Restore(session.Restored{Stored: message.Stored{Key: k}, QoS: 2, ID: id, AwaitsPubcomp: true})
 }
 
 // Shard implements store.Loader.
@@ -146,7 +146,7 @@ func (l *loader) Waiting(w store.Waiting) {
 		if g := l.group(rc.Share); g != nil && at.cl.away != nil { // not the queue of a group
 			r.Group = g
 		}
-		r.ID, r.Released = rc.Begun.ID, rc.Begun.Released
+		r.ID, r.AwaitsPubcomp = rc.Begun.ID, rc.Begun.Released
 		at.cl.session.Restore(r)
 	}
 }
@@ -190,7 +190,7 @@ func (l *loader) finish() {
 // will gives a will back to the session that it belongs to. A client without
 // one has gone with the broker, and its will is published.
 func (l *loader) will(r *store.Will) {
-	w := &will{message: r.Message.Keep(), delay: r.Delay, expiry: r.Expiry, number: r.Number}
+	w := &will{message: r.Message.Clone(), delay: r.Delay, expiry: r.Expiry, number: r.Number}
 	s := l.b.shards[shardOf([]byte(r.ClientID), len(l.b.shards))]
 	cl := s.clients.Get(r.ClientID)
 	if cl == nil || cl.will() != nil || cl.expiry == 0 {
@@ -216,6 +216,6 @@ func (l *loader) queue(at loaded) {
 		q.note()
 		return
 	}
-	at.s.count.DroppedGroup += uint64(at.cl.session.Waiting())
+	at.s.count.DroppedGroup += uint64(at.cl.session.Queued())
 	at.s.bury(at.cl)
 }

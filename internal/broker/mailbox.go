@@ -53,7 +53,7 @@ func (b *batch) put(m *message.Message, kept **message.Message, l letter) {
 	b.durable = b.durable || l.key != 0
 	if size >= copyBelow {
 		if *kept == nil {
-			*kept = m.Keep()
+			*kept = m.Clone()
 		}
 		l.kept = *kept
 		b.letters = append(b.letters, l)

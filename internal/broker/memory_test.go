@@ -163,8 +163,8 @@ func TestPressureCloses(t *testing.T) {
 
 	away := w.connectAgain(t)
 	publisher.publish("away", "x", 1, false)
-	if c := w.b.Counters(); c.DroppedMemory != 1 || away.session.Waiting() != 0 {
-		t.Errorf("%d dropped, %d waiting; want 1 and 0", c.DroppedMemory, away.session.Waiting())
+	if c := w.b.Counters(); c.DroppedMemory != 1 || away.session.Queued() != 0 {
+		t.Errorf("%d dropped, %d waiting; want 1 and 0", c.DroppedMemory, away.session.Queued())
 	}
 }
 
@@ -292,7 +292,7 @@ func TestEndedSessionsHoldNothing(t *testing.T) {
 		t.Fatalf("%d under way, want 1", cl.session.Inflight())
 	}
 	r.hang()
-	if n := cl.session.Inflight() + cl.session.Waiting(); n != 0 {
+	if n := cl.session.Inflight() + cl.session.Queued(); n != 0 {
 		t.Errorf("the session holds %d messages after its end", n)
 	}
 }

@@ -93,7 +93,7 @@ func (r *retained) set(m *message.Message, now time.Duration, short bool) bool {
 		return true
 	}
 	k := &kept{}
-	m.KeepIn(&k.Message)
+	m.CloneInto(&k.Message)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	own := ownTopic(m.Topic)

@@ -94,7 +94,7 @@ type shard struct {
 	frames      frames
 	found       []*message.Message
 	walker      *walker
-	keeper      session.Keeper
+	keeper      session.Cloner
 	out         []byte
 }
 

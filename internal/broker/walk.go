@@ -201,7 +201,7 @@ func (s *shard) stopWalking(cl *client) {
 // queueRoom is how many more retained messages a client's queue takes now, the
 // other half being for others.
 func (s *shard) queueRoom(cl *client) int {
-	return max(s.session.MostWaiting(cl.stored())/2+1-cl.session.Waiting(), 0)
+	return max(s.session.MaxQueued(cl.stored())/2+1-cl.session.Queued(), 0)
 }
 
 // roomInOutput tells whether a client's connection takes more of them now.

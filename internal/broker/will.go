@@ -28,7 +28,7 @@ func newWill(p *packet.Connect, clientID string) *will {
 		Topic: pw.Topic, Payload: pw.Payload, Properties: pw.Properties.Forward,
 		QoS: pw.QoS, Retain: pw.Retain, Publisher: clientID,
 	}
-	w := &will{message: m.Keep(), delay: time.Duration(pw.Delay) * time.Second}
+	w := &will{message: m.Clone(), delay: time.Duration(pw.Delay) * time.Second}
 	if pw.Properties.HasExpiry {
 		w.expiry = max(time.Duration(pw.Properties.MessageExpiry)*time.Second, 1)
 	}

@@ -17,7 +17,7 @@ import (
 // publisher to its receivers.
 //
 // A borrowed Message points into somebody's buffer and is valid for the
-// current call only; Keep makes one that lives on.
+// current call only; Clone makes one that outlives it.
 type Message struct {
 	Topic   []byte // the topic name, never a topic alias
 	Payload []byte
@@ -32,10 +32,10 @@ type Message struct {
 	Retain bool       // as published
 
 	// Interval is the Message Expiry Interval that was asked for, in seconds,
-	// if the message ends; the most that there is if nobody knows it any more.
+	// if the message expires; the maximum if nobody knows it any more.
 	Interval uint32
 
-	// Expires is when the message ends, on the engine's clock (see
+	// Expires is when the message expires, on the engine's clock (see
 	// engine.Runner.Now); 0 means never (MQTT 5.0 section 3.3.2.3.3). Expire
 	// sets it.
 	Expires time.Duration
@@ -45,16 +45,16 @@ type Message struct {
 	Publisher string
 }
 
-// Keep returns a Message with the same contents and memory of its own, in one
+// Clone returns a Message with the same contents and memory of its own, in one
 // allocation for all its bytes.
-func (m *Message) Keep() *Message {
+func (m *Message) Clone() *Message {
 	clone := &Message{}
-	m.KeepIn(clone)
+	m.CloneInto(clone)
 	return clone
 }
 
-// KeepIn is Keep for a Message that is part of something larger.
-func (m *Message) KeepIn(clone *Message) {
+// CloneInto is Clone for a Message that is part of something larger.
+func (m *Message) CloneInto(clone *Message) {
 	*clone = *m
 	b := make([]byte, 0, len(m.Topic)+len(m.Payload)+len(m.Properties))
 	b = append(b, m.Topic...)
@@ -68,22 +68,23 @@ func (m *Message) KeepIn(clone *Message) {
 // limits: topic, payload and properties.
 func (m *Message) Size() int { return len(m.Topic) + len(m.Payload) + len(m.Properties) }
 
-// atLeast is how long a message lives whose interval is 0: it is for those who
-// are there, on whichever shard, and waits for nobody.
-const atLeast = 100 * time.Millisecond
+// minExpiry is how long a message lives whose interval is 0: it is for those who
+// are connected, on whichever shard, and waits for nobody.
+const minExpiry = 100 * time.Millisecond
 
-// Expire gives the message an end: so many seconds after now.
+// Expire makes the message expire so many seconds after now (MQTT 5.0 section
+// 3.3.2.3.3).
 func (m *Message) Expire(now time.Duration, seconds uint32) {
 	m.Interval = seconds
-	m.Expires = now + max(time.Duration(seconds)*time.Second, atLeast)
+	m.Expires = now + max(time.Duration(seconds)*time.Second, minExpiry)
 }
 
-// Expired reports whether the message has ended at now.
+// Expired reports whether the message has expired at now (MQTT-3.3.2-5).
 func (m *Message) Expired(now time.Duration) bool { return m.Expires != 0 && now >= m.Expires }
 
 // Remaining returns the Message Expiry Interval to send at now, in seconds to the
 // nearest (MQTT-3.3.2-6), and never more than was asked for; ok is false if the
-// message never ends. A message that has not ended has at least one second left,
+// message never expires. A message that has not expired has at least one second left,
 // unless that was more than it was given.
 func (m *Message) Remaining(now time.Duration) (seconds uint32, ok bool) {
 	if m.Expires == 0 {

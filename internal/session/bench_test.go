@@ -17,7 +17,7 @@ func BenchmarkDeliver(b *testing.B) {
 			b.Run(fmt.Sprintf("qos=%d/%v", qos, v), func(b *testing.B) {
 				s := online(testConfig(), v, 4)
 				borrowed := &message.Message{Topic: []byte("plant/7/line/3/temperature1"), Payload: bytes.Repeat([]byte{'x'}, 64), QoS: qos}
-				d := Delivery{Message: Kept(borrowed), QoS: qos} // no copy of the message
+				d := Delivery{Message: Cloned(borrowed), QoS: qos} // no copy of the message
 				out := make([]byte, 0, 1<<10)
 				var answer packet.Ack
 				b.ReportAllocs()

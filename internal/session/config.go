@@ -33,8 +33,8 @@ type Offer struct {
 	RetainAvailable   bool
 }
 
-// MostWaiting is the number of messages that may be queued for a session.
-func (c *Config) MostWaiting(stored bool) int {
+// MaxQueued is the number of messages that may be queued for a session.
+func (c *Config) MaxQueued(stored bool) int {
 	if stored {
 		return c.StoredMessages
 	}

@@ -82,8 +82,8 @@ func (s *Session) Lost(k message.Key) (waited bool) {
 			continue
 		}
 		if e.qos() == 2 && !e.neverSent {
-			s.cfg.Journal.Released(s.Number, k, e.id)
-			s.finished(e.stored())
+			s.cfg.Journal.AwaitPubcomp(s.Number, k, e.id)
+			s.finish(e.stored())
 			s.inflight.setContent(e, nil)
 			s.inflight.setState(e, contentLost)
 			return true
@@ -94,7 +94,7 @@ func (s *Session) Lost(k message.Key) (waited bool) {
 	}
 	e, waited := s.queue.lose(k)
 	if waited {
-		s.finished(e.stored())
+		s.finish(e.stored())
 	}
 	return waited
 }

@@ -10,7 +10,7 @@ import (
 
 // Delivery is a message for one client.
 type Delivery struct {
-	Message         *Keeper
+	Message         *Cloner
 	QoS             packet.QoS  // the lower of published and granted
 	Retain          bool        // as the client is to see it
 	SubscriptionIDs []uint32    // of all matching subscriptions; never changed
@@ -19,23 +19,23 @@ type Delivery struct {
 	Sole            bool        // see message.Stored
 }
 
-// Keeper lends a message to many sessions and keeps it for those that need it
-// later: once, whatever their number.
-type Keeper struct {
+// Cloner has a borrowed message for many sessions, and clones it for those that
+// need it later: once, whatever their number.
+type Cloner struct {
 	Borrowed *message.Message
-	kept     *message.Message
+	clone    *message.Message // nil before the first Clone
 }
 
-// Keep returns the message with memory of its own.
-func (k *Keeper) Keep() *message.Message {
-	if k.kept == nil {
-		k.kept = k.Borrowed.Keep()
+// Clone returns the message with memory of its own.
+func (c *Cloner) Clone() *message.Message {
+	if c.clone == nil {
+		c.clone = c.Borrowed.Clone()
 	}
-	return k.kept
+	return c.clone
 }
 
-// Kept returns a Keeper for a message that has memory of its own already.
-func Kept(m *message.Message) *Keeper { return &Keeper{Borrowed: m, kept: m} }
+// Cloned returns a Cloner for a message that has memory of its own already.
+func Cloned(m *message.Message) *Cloner { return &Cloner{Borrowed: m, clone: m} }
 
 // Outcome says what became of a delivery.
 type Outcome uint8
@@ -68,7 +68,7 @@ type Drops struct {
 func (s *Session) Deliver(out []byte, d Delivery, now time.Duration) (_ []byte, o Outcome, dropped int) {
 	m := d.Message.Borrowed
 	if m.Expired(now) {
-		s.finished(message.Stored{Key: d.Key, Size: m.Size(), Sole: d.Sole})
+		s.finish(message.Stored{Key: d.Key, Size: m.Size(), Sole: d.Sole})
 		return out, Expired, 0
 	}
 	l := s.Link
@@ -80,7 +80,7 @@ func (s *Session) Deliver(out []byte, d Delivery, now time.Duration) (_ []byte, 
 	}
 	// What is to be sent again may have to be read first; it stays before what
 	// was published after it (MQTT-4.6.0-6).
-	if l == nil || s.Waiting() > 0 || s.flow != nil && s.inflight.unsent > 0 || !s.window() {
+	if l == nil || s.Queued() > 0 || s.flow != nil && s.inflight.unsent > 0 || !s.window() {
 		o, dropped = s.enqueue(d, now)
 		return out, o, dropped
 	}
@@ -134,7 +134,7 @@ func (s *Session) sendNow(out []byte, d Delivery, now time.Duration) ([]byte, Ou
 	}
 	if d.QoS == 2 && d.Key != 0 {
 		e := s.entryOf(&d)
-		e.m = d.Message.Keep()
+		e.m = d.Message.Clone()
 		s.commit(e, id)
 		return out, Sent, 0
 	}
@@ -142,13 +142,13 @@ func (s *Session) sendNow(out []byte, d Delivery, now time.Duration) ([]byte, Ou
 	p.Properties.SubscriptionIDs = d.SubscriptionIDs // MQTT-3.3.4-3, -4
 	out, ok := s.Link.publish(out, &p, m, now)
 	if !ok {
-		s.finished(message.Stored{Key: d.Key, Size: m.Size(), Sole: d.Sole})
+		s.finish(message.Stored{Key: d.Key, Size: m.Size(), Sole: d.Sole})
 		return out, TooLarge, 0
 	}
 	if d.QoS > 0 {
 		e := s.entryOf(&d)
 		if d.Key == 0 {
-			e.m = d.Message.Keep()
+			e.m = d.Message.Clone()
 		}
 		s.begin(&exchange{entry: e, id: id, state: awaitAck})
 	}
@@ -169,13 +169,13 @@ func (s *Session) begin(e *exchange) {
 // not on disk before the client sees it, a crash would make the client take
 // the message for another one (MQTT-4.3.3-10).
 func (s *Session) commit(e entry, id packet.ID) {
-	turn := s.cfg.Journal.Began(s.Number, e.key, id)
+	turn := s.cfg.Journal.Begin(s.Number, e.key, id)
 	s.begin(&exchange{entry: e, id: id, state: committing, turn: turn, neverSent: true})
 }
 
-// Written takes note that what the journal got up to a turn is on disk. Pump
+// Committed takes note that what the journal wrote up to a turn is on disk. Pump
 // sends what waited for that.
-func (s *Session) Written(turn uint64) {
+func (s *Session) Committed(turn uint64) {
 	if s.flow == nil {
 		return
 	}
@@ -190,37 +190,37 @@ func (s *Session) enqueue(d Delivery, now time.Duration) (o Outcome, dropped int
 	s.need()
 	e := s.entryOf(&d)
 	size := int64(e.size())
-	maximum, maxBytes := s.cfg.MostWaiting(s.Number != 0), s.cfg.QueueBytes
+	maximum, maxBytes := s.cfg.MaxQueued(s.Number != 0), s.cfg.QueueBytes
 	if s.Number != 0 {
 		maxBytes = s.cfg.StoredBytes
 	}
 	if size > maxBytes {
-		s.finished(e.stored())
+		s.finish(e.stored())
 		return Full, 0 // making room would not help
 	}
 	// A queue that is over a limit, since that was lowered, shrinks with each
 	// message: what it has too much could be too much work at once.
-	maximum, maxBytes = max(maximum, s.Waiting()-1), max(maxBytes, s.queue.bytes-size)
-	full := func() bool { return s.Waiting() >= maximum || s.queue.bytes+size > maxBytes }
+	maximum, maxBytes = max(maximum, s.Queued()-1), max(maxBytes, s.queue.bytes-size)
+	full := func() bool { return s.Queued() >= maximum || s.queue.bytes+size > maxBytes }
 	if full() {
 		s.queue.sweep(now, func(old entry) {
-			s.finished(old.stored())
+			s.finish(old.stored())
 			dropped++
 		})
 	}
 	for full() {
-		if s.cfg.QueuePolicy == RefuseNew || s.Waiting() == 0 {
-			s.finished(e.stored())
+		if s.cfg.QueuePolicy == RefuseNew || s.Queued() == 0 {
+			s.finish(e.stored())
 			return Full, dropped
 		}
 		old := s.queue.front()
 		s.queue.pop()
-		s.finished(old.stored())
+		s.finish(old.stored())
 		dropped++
 	}
 	// What the client is going to get soon stays in memory.
 	if q := &s.queue; e.key == 0 || s.Link != nil && q.whole() && int(q.loadedBytes)+e.size() <= aheadBytes {
-		e.m = d.Message.Keep()
+		e.m = d.Message.Clone()
 	}
 	s.queue.push(e)
 	return Queued, dropped
@@ -243,7 +243,7 @@ func (s *Session) Resume(out []byte) []byte {
 
 // Pending reports whether Pump may have something to send.
 func (s *Session) Pending() bool {
-	return s.flow != nil && (s.inflight.unsent > 0 || s.Waiting() > 0)
+	return s.flow != nil && (s.inflight.unsent > 0 || s.Queued() > 0)
 }
 
 // Pump sends what the window allows: after an acknowledgement, and when Hold
@@ -260,7 +260,7 @@ func (s *Session) Pump(out []byte, room int, now time.Duration) (_ []byte, d Dro
 			return out, d
 		}
 	}
-	for s.Waiting() > 0 && s.window() {
+	for s.Queued() > 0 && s.window() {
 		e := s.queue.front()
 		if e.missing() && !e.expired(now) {
 			break
@@ -271,7 +271,7 @@ func (s *Session) Pump(out []byte, room int, now time.Duration) (_ []byte, d Dro
 		}
 		s.queue.pop()
 		if e.expired(now) {
-			s.finished(e.stored())
+			s.finish(e.stored())
 			d.Expired++
 			full -= expiredRoom
 			continue

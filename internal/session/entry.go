@@ -8,7 +8,7 @@ import (
 	"midge/internal/packet"
 )
 
-// entry is a delivery that waits or is under way.
+// entry is a delivery that is queued or in flight.
 type entry struct {
 	ref
 	m   *message.Message // nil if the content is on disk only
@@ -21,7 +21,8 @@ type via struct {
 	group any      // the shared subscription, nil if none
 }
 
-// ref is what the session keeps of a stored message that waits, in 16 bytes.
+// ref is what the session has in memory of a stored message that is queued, in
+// 16 bytes.
 type ref struct {
 	key     message.Key // 0: the message is only in memory
 	bits    uint32      // its size in bytes, and above:
@@ -63,7 +64,7 @@ func (r *ref) qos() packet.QoS {
 	return 1
 }
 
-// expired reports whether the message has ended, to the second; its content
+// expired reports whether the message has expired, to the second; its content
 // knows better.
 func (r *ref) expired(now time.Duration) bool {
 	return r.expires != 0 && now >= time.Duration(r.expires)*time.Second
@@ -73,10 +74,11 @@ func (r *ref) stored() message.Stored {
 	return message.Stored{Key: r.key, Size: r.size(), Sole: r.bits&bitSole != 0}
 }
 
-// missing tells that the content must be read before the message can be sent.
+// missing reports whether the content must be read before the message can be
+// sent.
 func (e *entry) missing() bool { return e.m == nil && e.key != 0 }
 
-// expired reports whether the message has ended.
+// expired reports whether the message has expired.
 func (e *entry) expired(now time.Duration) bool {
 	if e.m != nil {
 		return e.m.Expired(now)

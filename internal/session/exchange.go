@@ -123,7 +123,7 @@ func (x *exchanges) compact() {
 }
 
 // spare is how many exchanges that are done may stay, besides as many as are
-// open; and how much memory a set of identifiers keeps when it is empty.
+// open; and for how many identifiers a set has memory when it is empty.
 const spare = 16
 
 // nextID returns a packet identifier that no exchange uses (MQTT-2.2.1-4).

@@ -182,8 +182,8 @@ func FuzzSession(f *testing.F) {
 			case 11:
 				now += time.Duration(arg) * time.Second
 			}
-			if p.s.Waiting() > cfg.QueueMessages || p.s.Inflight() > int(cfg.MaxInflight) {
-				t.Fatalf("step %d: %d waiting, %d under way", i, p.s.Waiting(), p.s.Inflight())
+			if p.s.Queued() > cfg.QueueMessages || p.s.Inflight() > int(cfg.MaxInflight) {
+				t.Fatalf("step %d: %d waiting, %d under way", i, p.s.Queued(), p.s.Inflight())
 			}
 		}
 		p.finish(now)
@@ -193,7 +193,7 @@ func FuzzSession(f *testing.F) {
 func (p *peer) deliver(qos packet.QoS, now time.Duration) {
 	p.next++
 	text := fmt.Sprint("m", p.next)
-	d := Delivery{Message: &Keeper{Borrowed: &message.Message{Topic: []byte("t"), Payload: []byte(text), QoS: qos}}, QoS: qos}
+	d := Delivery{Message: &Cloner{Borrowed: &message.Message{Topic: []byte("t"), Payload: []byte(text), QoS: qos}}, QoS: qos}
 	if p.kept != nil && qos > 0 {
 		d.Key, d.Sole = p.kept.store(text, qos), true
 	}
@@ -215,7 +215,7 @@ func (p *peer) finish(now time.Duration) {
 	if fmt.Sprint(p.got) != fmt.Sprint(p.accepted) {
 		p.t.Fatalf("accepted %v, received %v", p.accepted, p.got)
 	}
-	if p.s.Waiting()+p.s.Inflight() != 0 {
-		p.t.Fatalf("%d waiting and %d under way after everything was acknowledged", p.s.Waiting(), p.s.Inflight())
+	if p.s.Queued()+p.s.Inflight() != 0 {
+		p.t.Fatalf("%d waiting and %d under way after everything was acknowledged", p.s.Queued(), p.s.Inflight())
 	}
 }

@@ -5,25 +5,26 @@ import (
 	"midge/internal/packet"
 )
 
-// Journal writes down what a stored session must not forget. Methods of the
-// session call it before they return.
+// Journal writes down what a stored session must not forget. The session calls
+// it before its own methods return.
 type Journal interface {
-	// Finished tells that a session has no more use for a message: the client
+	// Finish is called when a session has no more use for a message: the client
 	// has it, or it was dropped.
-	Finished(session uint64, m message.Stored)
+	Finish(session uint64, m message.Stored)
 
-	// Began tells that a QoS 2 message is going to be sent under an
-	// identifier, and returns when that will be on disk: Written names it.
-	Began(session uint64, k message.Key, id packet.ID) (turn uint64)
+	// Begin is called before a QoS 2 message is sent under an identifier. It
+	// returns the turn after which that is on disk: Committed names it.
+	Begin(session uint64, k message.Key, id packet.ID) (turn uint64)
 
-	// Released tells that PUBREC has come: the identifier may be told PUBREL.
-	Released(session uint64, k message.Key, id packet.ID)
+	// AwaitPubcomp is called when PUBREC has come: the answer to the
+	// identifier is PUBREL from now on (MQTT-4.3.3-6).
+	AwaitPubcomp(session uint64, k message.Key, id packet.ID)
 
-	// Ended tells that such an exchange is over.
-	Ended(session uint64, k message.Key)
+	// End is called when the exchange that has begun is over.
+	End(session uint64, k message.Key)
 
-	// Forgotten tells that a QoS 2 message from the client counts as received
-	// no more, or that the session is over, which may be before the journal has
-	// all that the message changed.
-	Forgotten(session uint64, id packet.ID, over bool)
+	// Forget is called when a QoS 2 message from the client does not count as
+	// received any more (MQTT-4.3.3-12), or when the session is over, which may
+	// be before the journal has all that the message changed.
+	Forget(session uint64, id packet.ID, over bool)
 }

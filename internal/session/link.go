@@ -58,9 +58,9 @@ func (l *Link) Offer() *Offer { return l.terms.offer }
 // MaxPacket is the client's Maximum Packet Size, in bytes; 0 means none.
 func (l *Link) MaxPacket() uint32 { return l.terms.maxPacket }
 
-// Apart reports whether the client can't get the same bytes as others: it takes
+// OwnEncoding reports whether the client can't get the same bytes as others: it takes
 // topic aliases, or only packets up to a size.
-func (l *Link) Apart() bool {
+func (l *Link) OwnEncoding() bool {
 	return l.terms.outMax > 0 || l.terms.maxPacket != 0
 }
 

@@ -25,7 +25,7 @@ type queue struct {
 type chunk struct {
 	refs       []ref
 	head       int                // entries before are gone
-	kept       []*message.Message // by entry, nil if all are nil
+	contents   []*message.Message // by entry, nil if all are nil
 	vias       []*via             // by entry, nil if all are nil
 	prev, next *chunk
 	soonest    uint32 // as in queue
@@ -38,7 +38,7 @@ const (
 
 func (q *queue) len() int { return int(q.n) }
 
-// whole tells that no content must be read.
+// whole reports whether no content must be read.
 func (q *queue) whole() bool { return q.loaded == q.n }
 
 // tally counts an entry that comes (1) or goes (-1).
@@ -92,7 +92,7 @@ func sooner(a, b uint32) uint32 {
 func (c *chunk) add(e *entry) {
 	i := len(c.refs)
 	c.refs = append(c.refs, e.ref)
-	c.keep(i, e.m)
+	c.setContent(i, e.m)
 	if e.via != nil && c.vias == nil {
 		c.vias = make([]*via, cap(c.refs))
 	}
@@ -102,19 +102,19 @@ func (c *chunk) add(e *entry) {
 	c.soonest = sooner(c.soonest, e.expires)
 }
 
-func (c *chunk) keep(i int, m *message.Message) {
-	if m != nil && c.kept == nil {
-		c.kept = make([]*message.Message, cap(c.refs))
+func (c *chunk) setContent(i int, m *message.Message) {
+	if m != nil && c.contents == nil {
+		c.contents = make([]*message.Message, cap(c.refs))
 	}
-	if c.kept != nil {
-		c.kept[i] = m
+	if c.contents != nil {
+		c.contents[i] = m
 	}
 }
 
 func (c *chunk) entry(i int) entry {
 	e := entry{ref: c.refs[i]}
-	if c.kept != nil {
-		e.m = c.kept[i]
+	if c.contents != nil {
+		e.m = c.contents[i]
 	}
 	if c.vias != nil {
 		e.via = c.vias[i]
@@ -129,8 +129,8 @@ func (q *queue) front() entry { return q.first.entry(q.first.head) }
 func (q *queue) pop() {
 	c := q.first
 	e := c.entry(c.head)
-	if c.kept != nil {
-		c.kept[c.head] = nil
+	if c.contents != nil {
+		c.contents[c.head] = nil
 	}
 	c.head++
 	q.tally(&e, -1)
@@ -140,7 +140,7 @@ func (q *queue) pop() {
 	q.unlink(c)
 	if q.n > 0 && cap(c.refs) == largeChunk && q.first.prev.next == nil { // a queue at its limit needs no memory
 		clear(c.vias)
-		*c = chunk{refs: c.refs[:0], kept: c.kept, vias: c.vias}
+		*c = chunk{refs: c.refs[:0], contents: c.contents, vias: c.vias}
 		q.first.prev.next = c
 	}
 }
@@ -185,7 +185,7 @@ const (
 	sweepEntries = largeChunk
 )
 
-// sweep removes some of the entries that have ended, and tells of each. In a
+// sweep removes some of the entries that have expired, and calls gone for each. In a
 // long queue not all of them are found at once: each call does a little and
 // goes on where the last one ended, so that it never takes long.
 func (q *queue) sweep(now time.Duration, gone func(entry)) {
@@ -202,7 +202,7 @@ func (q *queue) sweep(now time.Duration, gone func(entry)) {
 	}
 	seen := 0
 	for range sweepChunks {
-		if q.n == 0 || !ended(q.soonest, now) || seen >= sweepEntries {
+		if q.n == 0 || !reached(q.soonest, now) || seen >= sweepEntries {
 			return
 		}
 		c := q.cursor
@@ -211,7 +211,7 @@ func (q *queue) sweep(now time.Duration, gone func(entry)) {
 			continue
 		}
 		q.cursor = c.next
-		if !ended(c.soonest, now) {
+		if !reached(c.soonest, now) {
 			q.round = sooner(q.round, c.soonest)
 			continue
 		}
@@ -231,8 +231,8 @@ func (q *queue) sweep(now time.Duration, gone func(entry)) {
 	}
 }
 
-// ended reports whether a time of ref.expires has come.
-func ended(expires uint32, now time.Duration) bool {
+// reached reports whether a time of ref.expires has come.
+func reached(expires uint32, now time.Duration) bool {
 	return (&ref{expires: expires}).expired(now)
 }
 
@@ -249,8 +249,8 @@ func (q *queue) squeeze(c *chunk, gone func(entry) bool) {
 		}
 		if to < i {
 			c.refs[to] = e.ref
-			if c.kept != nil {
-				c.kept[to] = e.m
+			if c.contents != nil {
+				c.contents[to] = e.m
 			}
 			if c.vias != nil {
 				c.vias[to] = e.via
@@ -259,8 +259,8 @@ func (q *queue) squeeze(c *chunk, gone func(entry) bool) {
 		c.soonest = sooner(c.soonest, e.expires)
 		to++
 	}
-	if c.kept != nil {
-		clear(c.kept[to:])
+	if c.contents != nil {
+		clear(c.contents[to:])
 	}
 	if c.vias != nil {
 		clear(c.vias[to:])
@@ -306,7 +306,7 @@ func (q *queue) removeVia(gone func(entry) bool) {
 // unload forgets the content of stored messages.
 func (q *queue) unload() {
 	for c := q.first; c != nil && q.loadedBytes > 0; c = c.next {
-		if c.kept == nil {
+		if c.contents == nil {
 			continue
 		}
 		for i := c.head; i < len(c.refs); i++ {
@@ -322,7 +322,7 @@ func (q *queue) load(c *chunk, i int, m *message.Message) {
 		return
 	}
 	q.tally(&e, -1)
-	c.keep(i, m)
+	c.setContent(i, m)
 	e.m = m
 	q.tally(&e, 1)
 }

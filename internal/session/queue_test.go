@@ -187,7 +187,7 @@ func fullQueue(tb testing.TB, stored bool, policy Policy, n int, every int) (s *
 	made := New(cfg, number)
 	s = &made
 	m := &message.Message{Topic: []byte("t"), Payload: []byte("0123456789"), QoS: 1}
-	keeper := Kept(m)
+	keeper := Cloned(m)
 	sent := 0
 	deliver = func(now time.Duration) (Outcome, int) {
 		sent++
@@ -213,11 +213,11 @@ func fullQueue(tb testing.TB, stored bool, policy Policy, n int, every int) (s *
 // mute is a Journal that does nothing.
 type mute struct{}
 
-func (mute) Finished(uint64, message.Stored)                    {}
-func (mute) Began(uint64, message.Key, packet.ID) (turn uint64) { return 0 }
-func (mute) Released(uint64, message.Key, packet.ID)            {}
-func (mute) Ended(uint64, message.Key)                          {}
-func (mute) Forgotten(uint64, packet.ID, bool)                  {}
+func (mute) Finish(uint64, message.Stored)                      {}
+func (mute) Begin(uint64, message.Key, packet.ID) (turn uint64) { return 0 }
+func (mute) AwaitPubcomp(uint64, message.Key, packet.ID)        {}
+func (mute) End(uint64, message.Key)                            {}
+func (mute) Forget(uint64, packet.ID, bool)                     {}
 
 // TestFullQueue proves that a message for a queue at its limit costs no more for
 // a long queue, and no memory, and that messages that have ended go first.
@@ -237,8 +237,8 @@ func TestFullQueue(t *testing.T) {
 					if allocs := testing.AllocsPerRun(runs, step); allocs > 0 {
 						t.Errorf("%v allocations for each message", allocs)
 					}
-					if s.Waiting() > n {
-						t.Errorf("%d waiting", s.Waiting())
+					if s.Queued() > n {
+						t.Errorf("%d waiting", s.Queued())
 					}
 				})
 			}

@@ -28,7 +28,7 @@ func (s *Session) Receive(p *packet.Publish) (in Inbound, err error) {
 	}
 	if p.QoS > 0 {
 		if l.Version == packet.V5 && l.received >= l.terms.offer.ReceiveMaximum {
-			return in, &packet.Fault{Code: packet.ReceiveMaximumExceeded, Clause: "v5/MQTT-3.3.4-7", Detail: "more PUBLISH under way than the receive maximum"}
+			return in, &packet.Fault{Code: packet.ReceiveMaximumExceeded, Clause: "v5/MQTT-3.3.4-7", Detail: "more PUBLISH in flight than the receive maximum"}
 		}
 		l.received++
 	}
@@ -139,7 +139,7 @@ func (s *Session) pubrel(out []byte, id packet.ID) []byte {
 		code = packet.Success
 		s.Link.returnQuota()
 		if s.Number != 0 {
-			s.cfg.Journal.Forgotten(s.Number, id, false)
+			s.cfg.Journal.Forget(s.Number, id, false)
 		}
 	}
 	return s.Link.ack(out, packet.PUBCOMP, id, code)
@@ -162,8 +162,8 @@ func (s *Session) pubrec(out []byte, e *exchange, p *packet.Ack) []byte {
 		s.inflight.setContent(e, nil)
 		e.via = nil // nobody else may get it now
 		if e.key != 0 {
-			s.cfg.Journal.Released(s.Number, e.key, e.id)
-			s.finished(e.stored())
+			s.cfg.Journal.AwaitPubcomp(s.Number, e.key, e.id)
+			s.finish(e.stored())
 		}
 	}
 	s.inflight.setState(e, awaitPubcomp)

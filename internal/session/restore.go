@@ -16,7 +16,7 @@ type Restored struct {
 	SubscriptionIDs []uint32
 	Group           any
 	ID              packet.ID // of a QoS 2 exchange that has begun, 0 for none
-	Released        bool      // and the client has the message
+	AwaitsPubcomp   bool      // and the client has the message
 	Sent            bool      // the client may have it, at QoS 1
 }
 
@@ -37,7 +37,7 @@ func (s *Session) Restore(r Restored) {
 		return
 	}
 	x := exchange{entry: e, id: r.ID, state: unsent}
-	if r.Released {
+	if r.AwaitsPubcomp {
 		x.state = awaitPubcomp
 	}
 	s.inflight.restore(x)
@@ -52,17 +52,17 @@ func (s *Session) RestoreReceived(id packet.ID) {
 
 // Sent is the highest number of the stored QoS 1 messages that the client may
 // have, of those that it has not acknowledged; 0: there are none.
-func (s *Session) Sent() uint64 {
+func (s *Session) MaxSent() uint64 {
 	if s.flow == nil {
 		return 0
 	}
 	return s.maxSent
 }
 
-// Bury gives up what a stored session still has, some messages at a time, and
-// tells the journal. It reports whether there is more. The session must not be
-// used otherwise.
-func (s *Session) Bury(maximum int) (more bool) {
+// Delete gives up what a stored session still has, at most so many queued
+// messages at a time. It reports whether there is more. The session must not be used
+// otherwise.
+func (s *Session) Delete(maximum int) (more bool) {
 	if s.flow == nil {
 		return false
 	}
@@ -73,13 +73,13 @@ func (s *Session) Bury(maximum int) (more bool) {
 	}
 	s.inflight.compact()
 	for _, id := range s.received {
-		s.cfg.Journal.Forgotten(s.Number, id, true)
+		s.cfg.Journal.Forget(s.Number, id, true)
 	}
 	s.received = nil
-	for ; maximum > 0 && s.Waiting() > 0; maximum-- {
+	for ; maximum > 0 && s.Queued() > 0; maximum-- {
 		e := s.queue.front()
 		s.queue.pop()
-		s.finished(e.stored())
+		s.finish(e.stored())
 	}
-	return s.Waiting() > 0
+	return s.Queued() > 0
 }

@@ -65,16 +65,16 @@ func (s *Session) need() {
 	}
 }
 
-// Waiting is the number of queued messages.
-func (s *Session) Waiting() int {
+// Queued is the number of queued messages.
+func (s *Session) Queued() int {
 	if s.flow == nil {
 		return 0
 	}
 	return s.queue.len()
 }
 
-// WaitingBytes is their size.
-func (s *Session) WaitingBytes() int64 {
+// QueuedBytes is their size.
+func (s *Session) QueuedBytes() int64 {
 	if s.flow == nil {
 		return 0
 	}
@@ -114,7 +114,7 @@ func (s *Session) Detach() {
 	if s.flow == nil {
 		return
 	}
-	if s.Waiting()+s.Inflight() == 0 && len(s.received) == 0 {
+	if s.Queued()+s.Inflight() == 0 && len(s.received) == 0 {
 		s.flow = nil
 		return
 	}
@@ -132,17 +132,17 @@ func (s *Session) ProblemInformation() bool {
 	return s.Link != nil && !s.Link.terms.quiet
 }
 
-// finished tells the journal that the session has no more use for a message.
-func (s *Session) finished(m message.Stored) {
+// finish notes in the journal that the session has no more use for a message.
+func (s *Session) finish(m message.Stored) {
 	if m.Key != 0 {
-		s.cfg.Journal.Finished(s.Number, m)
+		s.cfg.Journal.Finish(s.Number, m)
 	}
 }
 
 // end ends an exchange with its message. compact follows.
 func (s *Session) end(e *exchange) {
 	if e.state < contentLost {
-		s.finished(e.stored())
+		s.finish(e.stored())
 	}
 	s.endExchange(e)
 }
@@ -153,7 +153,7 @@ func (s *Session) endExchange(e *exchange) {
 		s.Link.inflight--
 	}
 	if e.key != 0 && e.qos() == 2 {
-		s.cfg.Journal.Ended(s.Number, e.key)
+		s.cfg.Journal.End(s.Number, e.key)
 	}
 	s.inflight.end(e)
 }

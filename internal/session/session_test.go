@@ -31,7 +31,7 @@ func linkOf(cfg *Config, v packet.Version, n uint16) *Link {
 }
 
 func delivery(qos packet.QoS, text string) Delivery {
-	return Delivery{Message: &Keeper{Borrowed: &message.Message{Topic: []byte("t"), Payload: []byte(text), QoS: qos}}, QoS: qos}
+	return Delivery{Message: &Cloner{Borrowed: &message.Message{Topic: []byte("t"), Payload: []byte(text), QoS: qos}}, QoS: qos}
 }
 
 func (s *Session) deliver(t *testing.T, qos packet.QoS, text string, want Outcome) []byte {
@@ -260,8 +260,8 @@ func TestQueue(t *testing.T) {
 			s.Deliver(nil, d, 0)
 		}
 		_, o, dropped := s.Deliver(nil, delivery(1, "new"), time.Second)
-		if o != Queued || dropped != 3 || s.Waiting() != 3 || s.queue.bytes != 2*2+4 {
-			t.Errorf("outcome %d, %d dropped, %d waiting with %d bytes; want queued, 3, 3, 8", o, dropped, s.Waiting(), s.queue.bytes)
+		if o != Queued || dropped != 3 || s.Queued() != 3 || s.queue.bytes != 2*2+4 {
+			t.Errorf("outcome %d, %d dropped, %d waiting with %d bytes; want queued, 3, 3, 8", o, dropped, s.Queued(), s.queue.bytes)
 		}
 	})
 	t.Run("a message that no queue can hold drops no other", func(t *testing.T) {
@@ -270,8 +270,8 @@ func TestQueue(t *testing.T) {
 		s := New(cfg, 0)
 		s.deliver(t, 1, "a", Queued)
 		s.deliver(t, 1, "longer than ten bytes", Full)
-		if s.Waiting() != 1 {
-			t.Errorf("%d waiting, want 1", s.Waiting())
+		if s.Queued() != 1 {
+			t.Errorf("%d waiting, want 1", s.Queued())
 		}
 	})
 	t.Run("messages that are taken may come back", func(t *testing.T) {
@@ -283,10 +283,10 @@ func TestQueue(t *testing.T) {
 			s.Deliver(nil, d, 0)
 		}
 		s.TakeShared(group, func(m Taken) {
-			s.Deliver(nil, Delivery{Message: Kept(m.Message), QoS: m.QoS}, 0)
+			s.Deliver(nil, Delivery{Message: Cloned(m.Message), QoS: m.QoS}, 0)
 		})
-		if s.Waiting() != 2 || s.queue.bytes != 4 {
-			t.Errorf("%d waiting with %d bytes, want 2 with 4", s.Waiting(), s.queue.bytes)
+		if s.Queued() != 2 || s.queue.bytes != 4 {
+			t.Errorf("%d waiting with %d bytes, want 2 with 4", s.Queued(), s.queue.bytes)
 		}
 	})
 	t.Run("v5/MQTT-4.8.2-5/shared messages that were not sent are taken back", func(t *testing.T) {
@@ -301,8 +301,8 @@ func TestQueue(t *testing.T) {
 		}
 		var taken []string
 		s.TakeShared(group, func(m Taken) { taken = append(taken, string(m.Message.Payload)) })
-		if fmt.Sprint(taken) != "[2]" || s.Waiting() != 1 {
-			t.Errorf("took %v and left %d, want 2 taken and 1 left", taken, s.Waiting())
+		if fmt.Sprint(taken) != "[2]" || s.Queued() != 1 {
+			t.Errorf("took %v and left %d, want 2 taken and 1 left", taken, s.Queued())
 		}
 	})
 }
@@ -447,7 +447,7 @@ func TestAliasesOut(t *testing.T) {
 	s := New(cfg, 0)
 	s.Attach(NewLink(&c, cfg))
 	send := func(topic string) (string, uint16) {
-		d := Delivery{Message: &Keeper{Borrowed: &message.Message{Topic: []byte(topic)}}}
+		d := Delivery{Message: &Cloner{Borrowed: &message.Message{Topic: []byte(topic)}}}
 		out, _, _ := s.Deliver(nil, d, 0)
 		first, body, _, _ := packet.Split(out, packet.MaxSize)
 		var p packet.Publish
@@ -480,10 +480,10 @@ func TestAliasThatDoesNotFit(t *testing.T) {
 
 func TestKeepOnce(t *testing.T) {
 	b := []byte("payload")
-	k := &Keeper{Borrowed: &message.Message{Topic: []byte("t"), Payload: b}}
-	first := k.Keep()
+	k := &Cloner{Borrowed: &message.Message{Topic: []byte("t"), Payload: b}}
+	first := k.Clone()
 	b[0] = 'X'
-	if k.Keep() != first || !bytes.Equal(first.Payload, []byte("payload")) {
+	if k.Clone() != first || !bytes.Equal(first.Payload, []byte("payload")) {
 		t.Error("Keep does not keep once")
 	}
 }

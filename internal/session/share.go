@@ -7,8 +7,8 @@ import (
 	"midge/internal/packet"
 )
 
-// Taken is a message that a session gives away. The journal does not hear that
-// it is finished; that is up to whoever takes the message.
+// Taken is a message that a session gives away. The journal does not note
+// that it is finished; that is up to whoever takes the message.
 type Taken struct {
 	Message *message.Message // nil if its content must be read
 	Stored  message.Stored
@@ -75,7 +75,7 @@ func (s *Session) refuse(e *entry, d *Drops) {
 		d.Refused = append(d.Refused, e.taken())
 		return
 	}
-	s.finished(e.stored())
+	s.finish(e.stored())
 	d.TooLarge++
 }
 
@@ -83,13 +83,13 @@ func (s *Session) refuse(e *entry, d *Drops) {
 // messages for others. Expired is how many it dropped before because they
 // had expired; ok is false if none is left.
 func (s *Session) Take(now time.Duration) (t Taken, expired int, ok bool) {
-	for s.Waiting() > 0 {
+	for s.Queued() > 0 {
 		e := s.queue.front()
 		s.queue.pop()
 		if !e.expired(now) {
 			return e.taken(), expired, true
 		}
-		s.finished(e.stored())
+		s.finish(e.stored())
 		expired++
 	}
 	return t, expired, false

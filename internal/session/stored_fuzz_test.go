@@ -72,14 +72,14 @@ func (d *disk) published(m *packet.Publish) {
 	d.t.Fatalf("identifier %d was never written", m.ID)
 }
 
-func (d *disk) Finished(_ uint64, m message.Stored) {
+func (d *disk) Finish(_ uint64, m message.Stored) {
 	if _, ok := d.waiting[m.Key]; !ok {
 		d.t.Fatalf("message %d finished twice", m.Key.Seq())
 	}
 	delete(d.waiting, m.Key)
 }
 
-func (d *disk) Began(_ uint64, k message.Key, id packet.ID) uint64 {
+func (d *disk) Begin(_ uint64, k message.Key, id packet.ID) uint64 {
 	if w := d.waiting[k]; w.qos != 2 {
 		d.t.Fatalf("message %d of QoS %d began", k.Seq(), w.qos)
 	}
@@ -91,7 +91,7 @@ func (d *disk) Began(_ uint64, k message.Key, id packet.ID) uint64 {
 	return d.turn
 }
 
-func (d *disk) Released(_ uint64, k message.Key, id packet.ID) {
+func (d *disk) AwaitPubcomp(_ uint64, k message.Key, id packet.ID) {
 	b, ok := d.begun[k]
 	if !ok || b.id != id || b.released {
 		d.t.Fatalf("message %d released as %d, it was %+v", k.Seq(), id, b)
@@ -100,14 +100,14 @@ func (d *disk) Released(_ uint64, k message.Key, id packet.ID) {
 	d.begun[k] = b
 }
 
-func (d *disk) Ended(_ uint64, k message.Key) {
+func (d *disk) End(_ uint64, k message.Key) {
 	if _, ok := d.begun[k]; !ok {
 		d.t.Fatalf("message %d ended, and had not begun", k.Seq())
 	}
 	delete(d.begun, k)
 }
 
-func (d *disk) Forgotten(_ uint64, id packet.ID, _ bool) {
+func (d *disk) Forget(_ uint64, id packet.ID, _ bool) {
 	if !d.received[id] {
 		d.t.Fatalf("identifier %d forgotten, and was not received", id)
 	}
@@ -144,7 +144,7 @@ func (d *disk) crash(cfg *Config) Session {
 	}
 	for _, k := range keys {
 		if b := d.begun[k]; b.released {
-			s.Restore(Restored{Stored: message.Stored{Key: k}, QoS: 2, ID: b.id, Released: true})
+			s.Restore(Restored{Stored: message.Stored{Key: k}, QoS: 2, ID: b.id, AwaitsPubcomp: true})
 		}
 	}
 	for id := range d.received {
@@ -178,8 +178,8 @@ func FuzzStoredSession(f *testing.F) {
 		}
 		for _, op := range ops[:min(len(ops), 1000)] {
 			p.stored(op)
-			if s.Waiting() > cfg.StoredMessages+int(cfg.MaxInflight) || s.Inflight() > int(cfg.MaxInflight) {
-				t.Fatalf("%d waiting, %d under way", s.Waiting(), s.Inflight())
+			if s.Queued() > cfg.StoredMessages+int(cfg.MaxInflight) || s.Inflight() > int(cfg.MaxInflight) {
+				t.Fatalf("%d waiting, %d under way", s.Queued(), s.Inflight())
 			}
 		}
 		p.finishStored()
@@ -201,7 +201,7 @@ func (p *peer) stored(op byte) {
 		p.crash()
 	case op == 12:
 		d.written += min(uint64(1+arg), d.turn-d.written)
-		p.s.Written(d.written)
+		p.s.Committed(d.written)
 		p.pump()
 	case p.s.Link == nil:
 	case op == 3, op == 6, op == 7, op == 8:
@@ -299,8 +299,8 @@ func (p *peer) finishStored() {
 			p.t.Fatalf("QoS 2 %v: accepted %v, received %v", exactly, want, got)
 		}
 	}
-	if p.s.Waiting()+p.s.Inflight() != 0 || len(p.kept.waiting)+len(p.kept.begun) != 0 {
-		p.t.Fatalf("%d waiting and %d under way after everything was acknowledged, on disk %v, %v", p.s.Waiting(), p.s.Inflight(), p.kept.waiting, p.kept.begun)
+	if p.s.Queued()+p.s.Inflight() != 0 || len(p.kept.waiting)+len(p.kept.begun) != 0 {
+		p.t.Fatalf("%d waiting and %d under way after everything was acknowledged, on disk %v, %v", p.s.Queued(), p.s.Inflight(), p.kept.waiting, p.kept.begun)
 	}
 	if p.s.Wanted(nil) != nil {
 		p.t.Fatal("something is wanted, and nothing waits")

@@ -13,24 +13,24 @@ import (
 // journal writes down what a session tells it.
 type journal struct{ said []string }
 
-func (j *journal) Finished(_ uint64, m message.Stored) {
+func (j *journal) Finish(_ uint64, m message.Stored) {
 	j.said = append(j.said, fmt.Sprint("finished ", m.Key.Seq()))
 }
 
-func (j *journal) Began(_ uint64, k message.Key, id packet.ID) uint64 {
+func (j *journal) Begin(_ uint64, k message.Key, id packet.ID) uint64 {
 	j.said = append(j.said, fmt.Sprint("began ", k.Seq(), " as ", id))
 	return 5
 }
 
-func (j *journal) Released(_ uint64, k message.Key, id packet.ID) {
+func (j *journal) AwaitPubcomp(_ uint64, k message.Key, id packet.ID) {
 	j.said = append(j.said, fmt.Sprint("released ", k.Seq(), " as ", id))
 }
 
-func (j *journal) Ended(_ uint64, k message.Key) {
+func (j *journal) End(_ uint64, k message.Key) {
 	j.said = append(j.said, fmt.Sprint("ended ", k.Seq()))
 }
 
-func (j *journal) Forgotten(_ uint64, id packet.ID, _ bool) {
+func (j *journal) Forget(_ uint64, id packet.ID, _ bool) {
 	j.said = append(j.said, fmt.Sprint("forgotten ", id))
 }
 
@@ -104,10 +104,10 @@ func TestJournal(t *testing.T) {
 		s, j := stored(9)
 		expect(t, v, s.take(t, 1, 2, "a", Sent))
 		j.wants(t, "began 1 as 1")
-		s.Written(4)
+		s.Committed(4)
 		out, _ := s.Pump(nil, plenty, 0)
 		expect(t, v, out)
-		s.Written(5)
+		s.Committed(5)
 		out, _ = s.Pump(nil, plenty, 0)
 		expect(t, v, out, "PUBLISH 1 q2 a")
 		expect(t, v, answer(s, packet.PUBREC, 1, 0), "PUBREL 1")
@@ -124,7 +124,7 @@ func TestJournal(t *testing.T) {
 		d.Message.Borrowed.Expire(0, 3)
 		s.Deliver(nil, d, 0)
 		s.take(t, 2, 1, "b", Queued)
-		s.Written(5)
+		s.Committed(5)
 		out, dropped := s.Pump(nil, plenty, 4*time.Second)
 		expect(t, v, out, "PUBLISH 2 q1 b")
 		j.wants(t, "began 1 as 1", "finished 1", "ended 1")
@@ -135,7 +135,7 @@ func TestJournal(t *testing.T) {
 	t.Run("v5/MQTT-4.3.3-4/PUBREC with failure ends and finishes", func(t *testing.T) {
 		s, j := stored(9)
 		s.take(t, 1, 2, "a", Sent)
-		s.Written(5)
+		s.Committed(5)
 		s.Pump(nil, plenty, 0)
 		answer(s, packet.PUBREC, 1, packet.QuotaExceeded)
 		j.wants(t, "began 1 as 1", "finished 1", "ended 1")
@@ -202,7 +202,7 @@ func TestJournal(t *testing.T) {
 		s.take(t, 1, 1, "much too long for it", TooLarge)
 		j.wants(t, "finished 1")
 		s.take(t, 2, 2, "much too long for it", Sent) // nothing is sent before it is on disk
-		s.Written(5)
+		s.Committed(5)
 		out, drops := s.Pump(nil, plenty, 0)
 		expect(t, v, out)
 		if drops.TooLarge != 1 {
@@ -242,11 +242,11 @@ func TestJournal(t *testing.T) {
 		s.Receive(&packet.Publish{QoS: 2, ID: 7, Topic: []byte("t")})
 		j.said = nil
 		s.Detach()
-		if !s.Bury(2) {
+		if !s.Delete(2) {
 			t.Error("one more is to be buried")
 		}
 		j.wants(t, "finished 1", "finished 2", "ended 2", "forgotten 7", "finished 3", "finished 4")
-		if s.Bury(2) {
+		if s.Delete(2) {
 			t.Error("nothing more is to be buried")
 		}
 		j.wants(t, "finished 5")
@@ -256,15 +256,15 @@ func TestJournal(t *testing.T) {
 func TestRestore(t *testing.T) {
 	const v = packet.V5
 	restored := func(seq uint64, qos packet.QoS, id packet.ID, released bool) Restored {
-		return Restored{Stored: message.Stored{Key: message.NewKey(seq, 0), Size: 3, Sole: true}, QoS: qos, ID: id, Released: released}
+		return Restored{Stored: message.Stored{Key: message.NewKey(seq, 0), Size: 3, Sole: true}, QoS: qos, ID: id, AwaitsPubcomp: released}
 	}
 	t.Run("v5/MQTT-4.4.0-1/exchanges go on with their identifiers", func(t *testing.T) {
 		s, j := stored(0)
 		s.Restore(restored(1, 2, 9, false))
 		s.Restore(restored(2, 1, 0, false))
 		s.Restore(restored(3, 2, 4, true))
-		if s.Inflight() != 2 || s.Waiting() != 1 {
-			t.Fatalf("%d under way, %d waiting", s.Inflight(), s.Waiting())
+		if s.Inflight() != 2 || s.Queued() != 1 {
+			t.Fatalf("%d under way, %d waiting", s.Inflight(), s.Queued())
 		}
 		s.Attach(linkOf(s.cfg, v, 9))
 		out, _ := s.Pump(s.Resume(nil), plenty, 0)
@@ -312,7 +312,7 @@ func TestRestore(t *testing.T) {
 		s.take(t, 1, 2, "a", Sent)
 		expect(t, v, s.rejoin(1)) // its identifier is not on disk yet
 		s.take(t, 2, 2, "b", Sent)
-		s.Written(5)
+		s.Committed(5)
 		expect(t, v, s.supplyAll(), "PUBLISH 1 q2 m1")
 	})
 }
@@ -383,7 +383,7 @@ func TestFetchWindow(t *testing.T) {
 	t.Run("a lost message that the client may have ends with PUBREL", func(t *testing.T) {
 		s, j := stored(9)
 		s.take(t, 1, 2, "a", Sent)
-		s.Written(5)
+		s.Committed(5)
 		s.Pump(nil, plenty, 0)
 		s.rejoin(9)
 		j.said = nil
@@ -423,7 +423,7 @@ func TestWaitingMemory(t *testing.T) {
 		m := message.Message{Topic: []byte("some/topic"), Payload: make([]byte, payload), QoS: 1}
 		before := heap()
 		for i := range uint64(messages) {
-			d := Delivery{Message: &Keeper{Borrowed: &m}, QoS: 1, Key: message.NewKey(i+1, 0), Sole: true}
+			d := Delivery{Message: &Cloner{Borrowed: &m}, QoS: 1, Key: message.NewKey(i+1, 0), Sole: true}
 			if _, o, _ := s.Deliver(nil, d, 0); o != Queued {
 				t.Fatalf("outcome %d", o)
 			}
@@ -433,8 +433,8 @@ func TestWaitingMemory(t *testing.T) {
 		if each > most || each < 16 {
 			t.Errorf("payload of %d bytes: a waiting message takes %.1f bytes, %d are allowed", payload, each, most)
 		}
-		if s.Waiting() != messages {
-			t.Fatalf("%d wait", s.Waiting())
+		if s.Queued() != messages {
+			t.Fatalf("%d wait", s.Queued())
 		}
 	}
 }

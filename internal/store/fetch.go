@@ -199,5 +199,5 @@ func (s *Store) keep(k message.Key, m *message.Message) *message.Message {
 	if k.Seq() <= s.known {
 		m.Expires = s.capped(m.Expires, m.Interval)
 	}
-	return m.Keep()
+	return m.Clone()
 }

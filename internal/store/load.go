@@ -243,7 +243,7 @@ func (ld *loading) retained(_, value []byte) error {
 		return err
 	}
 	m.Expires = ld.s.capped(m.Expires, m.Interval)
-	ld.l.Retained(m.Keep())
+	ld.l.Retained(m.Clone())
 	return nil
 }
 
