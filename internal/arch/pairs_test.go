@@ -34,7 +34,6 @@ var back = map[string]int{
 	"engine/enginetest": 6,
 	"engine/epoll":      10,
 	"engine/gonet":      3,
-	"packet":            2,
 	"program":           1,
 	"shell":             8,
 	"store":             3,

@@ -53,9 +53,7 @@ func (p *Ack) readProperties(r *reader) {
 			p.ReasonString = readPropertyString(r, id)
 			continue
 		}
-		u := UserProperty{Name: r.str("MQTT-1.5.7-1", "")}
-		u.Value = r.str("MQTT-1.5.7-1", "")
-		p.User = append(p.User, u)
+		p.User = append(p.User, readUser(r))
 	}
 }
 

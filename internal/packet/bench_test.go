@@ -87,3 +87,55 @@ func BenchmarkAck(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkProperties is a CONNECT with ten properties, and a CONNACK with as many.
+func BenchmarkProperties(b *testing.B) {
+	var p Properties
+	p.SessionExpiry, p.ReceiveMaximum, p.MaximumPacketSize, p.TopicAliasMaximum = 1, 2, 3, 4
+	p.AuthMethod, p.AuthData = []byte("method"), []byte("data")
+	p.Set(PropSessionExpiry, PropReceiveMaximum, PropMaximumPacketSize, PropTopicAliasMaximum, PropAuthMethod, PropAuthData)
+	p.User = user("a", "b")
+	connect, connack := p, p
+	connect.RequestProblemInfo, connect.RequestResponseInfo = true, true
+	connect.Set(PropRequestProblemInfo, PropRequestResponseInfo)
+	connack.ReasonString, connack.SharedAvailable = []byte("reason"), true
+	connack.Set(PropReasonString, PropSharedAvailable, PropRetainAvailable)
+	b.Run("read", func(b *testing.B) {
+		wire := connect.AppendWire(nil)
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := p.Parse(CONNECT, wire); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("append", func(b *testing.B) {
+		var out []byte
+		b.ReportAllocs()
+		for b.Loop() {
+			out = connack.AppendWire(out[:0])
+		}
+	})
+	b.Run("connect", func(b *testing.B) {
+		c := Connect{Version: V5, ClientID: []byte("client"), CleanStart: true, Properties: connect}
+		wire := c.Append(nil)
+		b.ReportAllocs()
+		for b.Loop() {
+			first, body, _, err := Split(wire, 1<<20)
+			var c Connect
+			if err == nil {
+				err = c.Decode(first, body)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("connack", func(b *testing.B) {
+		out := make([]byte, 0, 256)
+		b.ReportAllocs()
+		for b.Loop() {
+			out = (&Connack{Properties: connack}).Append(out[:0], V5)
+		}
+	})
+}

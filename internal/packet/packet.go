@@ -27,36 +27,13 @@
 // Append methods append the encoded packet to a slice. They trust the caller:
 // strings have at most 65,535 bytes and values are legal.
 //
-// Files, from the bottom up: fault.go, primitive.go, publish.go, packet.go,
-// properties.go, publish_properties.go, connect.go, ping.go, reason.go, ack.go,
-// disconnect.go, auth.go, connack.go, suback.go, subscribe.go, unsuback.go,
-// unsubscribe.go.
+// Files, from the bottom up: version.go, reason.go, fault.go, primitive.go,
+// packet.go, property.go, properties.go, publish_properties.go, publish.go,
+// connect.go, ping.go, ack.go, disconnect.go, auth.go, connack.go, suback.go,
+// subscribe.go, unsuback.go, unsubscribe.go.
 package packet
 
 import "fmt"
-
-// Version is a protocol level as CONNECT carries it.
-type Version uint8
-
-// The versions of MQTT, by protocol level.
-const (
-	V31  Version = 3 // MQTT 3.1, protocol name MQIsdp
-	V311 Version = 4 // MQTT 3.1.1
-	V5   Version = 5 // MQTT 5.0
-)
-
-// String returns the version as conformance tests write it: v31, v311, v5.
-func (v Version) String() string {
-	switch v {
-	case V31:
-		return "v31"
-	case V311:
-		return "v311"
-	case V5:
-		return "v5"
-	}
-	return fmt.Sprintf("level %d", uint8(v))
-}
 
 // Type is a control packet type, the upper half of a packet's first byte (MQTT
 // 5.0 section 2.1.2).
@@ -199,6 +176,19 @@ func CheckFirst(v Version, first byte) error {
 	}
 	if flags != want {
 		return newFault(v, t, MalformedPacket, id5, id311, fmt.Sprintf("flags of %v are %04b", t, flags))
+	}
+	return nil
+}
+
+// checkPublishFlags reports whether the flags of a PUBLISH are legal
+// (MQTT-3.3.1-2, -4).
+func checkPublishFlags(v Version, first byte) error {
+	qos := first >> 1 & 3
+	if qos == 3 {
+		return newFault(v, PUBLISH, MalformedPacket, "MQTT-3.3.1-4", "MQTT-3.3.1-4", "PUBLISH with QoS 3")
+	}
+	if qos == 0 && first&flagDup != 0 && v != V31 {
+		return newFault(v, PUBLISH, MalformedPacket, "MQTT-3.3.1-2", "MQTT-3.3.1-2", "PUBLISH with DUP and QoS 0")
 	}
 	return nil
 }

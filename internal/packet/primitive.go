@@ -71,6 +71,11 @@ func validString(s []byte) bool {
 	return utf8.Valid(s) && bytes.IndexByte(s, 0) < 0
 }
 
+// hasWildcard reports whether a topic name contains # or +.
+func hasWildcard(name []byte) bool {
+	return bytes.IndexByte(name, '#') >= 0 || bytes.IndexByte(name, '+') >= 0
+}
+
 // reader reads the body of a packet field by field. After the first fault it
 // returns zero values, so that callers look at err once, at the end.
 type reader struct {

@@ -3,103 +3,8 @@ package packet
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 )
-
-// PropertyID identifies a property of 5.0 (section 2.2.2.2).
-type PropertyID uint8
-
-// The properties of 5.0.
-const (
-	PropPayloadFormat         PropertyID = 0x01
-	PropMessageExpiry         PropertyID = 0x02
-	PropContentType           PropertyID = 0x03
-	PropResponseTopic         PropertyID = 0x08
-	PropCorrelationData       PropertyID = 0x09
-	PropSubscriptionID        PropertyID = 0x0B
-	PropSessionExpiry         PropertyID = 0x11
-	PropAssignedClientID      PropertyID = 0x12
-	PropServerKeepAlive       PropertyID = 0x13
-	PropAuthMethod            PropertyID = 0x15
-	PropAuthData              PropertyID = 0x16
-	PropRequestProblemInfo    PropertyID = 0x17
-	PropWillDelay             PropertyID = 0x18
-	PropRequestResponseInfo   PropertyID = 0x19
-	PropResponseInfo          PropertyID = 0x1A
-	PropServerReference       PropertyID = 0x1C
-	PropReasonString          PropertyID = 0x1F
-	PropReceiveMaximum        PropertyID = 0x21
-	PropTopicAliasMaximum     PropertyID = 0x22
-	PropTopicAlias            PropertyID = 0x23
-	PropMaximumQoS            PropertyID = 0x24
-	PropRetainAvailable       PropertyID = 0x25
-	PropUser                  PropertyID = 0x26
-	PropMaximumPacketSize     PropertyID = 0x27
-	PropWildcardAvailable     PropertyID = 0x28
-	PropSubscriptionIDsUsable PropertyID = 0x29
-	PropSharedAvailable       PropertyID = 0x2A
-
-	maxProperty = PropSharedAvailable
-)
-
-// kind is the data type of a property.
-type kind uint8
-
-const (
-	kindNone kind = iota // no such property
-	kindBool             // a byte, 0 or 1
-	kindUint16
-	kindUint32
-	kindVarint
-	kindString
-	kindBinary
-	kindPair // two strings
-)
-
-// describe is table 2-4 of 5.0: the data type of a property and where it may
-// be.
-func (id PropertyID) describe() (k kind, in types) {
-	switch id {
-	case PropPayloadFormat:
-		return kindBool, inPublish | inWill
-	case PropMessageExpiry:
-		return kindUint32, inPublish | inWill
-	case PropContentType, PropResponseTopic:
-		return kindString, inPublish | inWill
-	case PropCorrelationData:
-		return kindBinary, inPublish | inWill
-	case PropSubscriptionID:
-		return kindVarint, inPublish | inSubscribe
-	case PropSessionExpiry:
-		return kindUint32, inConnect | inConnack | inDisconnect
-	case PropAssignedClientID, PropResponseInfo:
-		return kindString, inConnack
-	case PropServerKeepAlive:
-		return kindUint16, inConnack
-	case PropAuthMethod:
-		return kindString, inConnect | inConnack | inAuth
-	case PropAuthData:
-		return kindBinary, inConnect | inConnack | inAuth
-	case PropRequestProblemInfo, PropRequestResponseInfo:
-		return kindBool, inConnect
-	case PropWillDelay:
-		return kindUint32, inWill
-	case PropServerReference:
-		return kindString, inConnack | inDisconnect
-	case PropReasonString:
-		return kindString, inConnack | inReceipt | inRelease | inSuback | inUnsuback | inDisconnect | inAuth
-	case PropReceiveMaximum, PropTopicAliasMaximum:
-		return kindUint16, inConnect | inConnack
-	case PropTopicAlias:
-		return kindUint16, inPublish
-	case PropMaximumQoS, PropRetainAvailable, PropWildcardAvailable, PropSubscriptionIDsUsable, PropSharedAvailable:
-		return kindBool, inConnack
-	case PropUser:
-		return kindPair, ^types(0) // packets without properties never get here
-	case PropMaximumPacketSize:
-		return kindUint32, inConnect | inConnack
-	}
-	return kindNone, 0
-}
 
 // UserProperty is a name and a value that the standard leaves to applications.
 type UserProperty struct{ Name, Value []byte }
@@ -142,15 +47,7 @@ type Properties struct {
 }
 
 // Has reports whether property id is present.
-func (p *Properties) Has(id PropertyID) bool {
-	switch id {
-	case PropUser:
-		return len(p.User) > 0
-	case PropSubscriptionID:
-		return len(p.SubscriptionIDs) > 0
-	}
-	return p.present>>id&1 != 0
-}
+func (p *Properties) Has(id PropertyID) bool { return p.all()>>id&1 != 0 }
 
 // Set makes properties present.
 func (p *Properties) Set(ids ...PropertyID) {
@@ -217,13 +114,13 @@ func readPropertyID(r *reader, in types, seen *uint64) PropertyID {
 		return 0
 	}
 	id := PropertyID(n)
-	if _, allowed := id.describe(); allowed&in == 0 {
-		r.fail(MalformedPacket, "2.2.2.2", "", fmt.Sprintf("property 0x%02x does not belong here", n))
+	row := &properties[id]
+	if row.in&in == 0 {
+		r.fail(MalformedPacket, "2.2.2.2", "", fmt.Sprintf("%v does not belong here", id))
 		return 0
 	}
-	repeatable := id == PropUser || id == PropSubscriptionID && in == inPublish
-	if *seen>>id&1 != 0 && !repeatable {
-		r.fail(ProtocolError, "2.2.2.2", "", fmt.Sprintf("property 0x%02x is there twice", n))
+	if *seen>>id&1 != 0 && row.repeated&in == 0 {
+		r.fail(ProtocolError, "2.2.2.2", "", fmt.Sprintf("%v is there twice", id))
 	}
 	*seen |= 1 << id
 	return id
@@ -234,61 +131,55 @@ func (p *Properties) readOne(r *reader) {
 	if r.err != nil {
 		return
 	}
-	switch k, _ := id.describe(); k {
-	case kindBool:
-		p.putByte(id, readFlag(r, id))
+	switch row := &properties[id]; row.kind {
+	case kindFlag:
+		*fieldOf[byte](p, row) = readFlag(r, id)
 	case kindUint16:
-		n := r.uint16()
-		if n == 0 && id == PropReceiveMaximum {
-			r.fail(ProtocolError, "3.1.2.11.3", "", "receive maximum is 0")
-		}
-		if n == 0 && id == PropTopicAlias {
-			r.fail(TopicAliasInvalid, "MQTT-3.3.2-8", "", "topic alias is 0")
-		}
-		*p.uint16(id) = n
+		*fieldOf[uint16](p, row) = uint16(row.notZero(r, uint32(r.uint16())))
 	case kindUint32:
-		n := r.uint32()
-		if n == 0 && id == PropMaximumPacketSize {
-			r.fail(ProtocolError, "3.1.2.11.4", "", "maximum packet size is 0")
-		}
-		*p.uint32(id) = n
+		*fieldOf[uint32](p, row) = row.notZero(r, r.uint32())
 	case kindVarint:
-		p.SubscriptionIDs = append(p.SubscriptionIDs, readSubscriptionID(r))
+		ids := fieldOf[[]uint32](p, row)
+		*ids = append(*ids, row.notZero(r, r.varint()))
 	case kindString:
-		*p.bytes(id) = readPropertyString(r, id)
+		*fieldOf[[]byte](p, row) = readPropertyString(r, id)
 	case kindBinary:
-		*p.bytes(id) = r.binary()
+		*fieldOf[[]byte](p, row) = r.binary()
 	case kindPair:
-		u := UserProperty{Name: r.str("MQTT-1.5.7-1", "")}
-		u.Value = r.str("MQTT-1.5.7-1", "")
-		p.User = append(p.User, u)
+		pairs := fieldOf[[]UserProperty](p, row)
+		*pairs = append(*pairs, readUser(r))
 	}
+}
+
+// notZero refuses a value of 0 if the property must not have it.
+func (row *property) notZero(r *reader, n uint32) uint32 {
+	if n == 0 && row.zero.clause != "" {
+		r.fail(row.zero.code, row.zero.clause, "", row.name+" is 0")
+	}
+	return n
+}
+
+// readUser reads a string pair (MQTT-1.5.7-1).
+func readUser(r *reader) (u UserProperty) {
+	u.Name = r.str("MQTT-1.5.7-1", "")
+	u.Value = r.str("MQTT-1.5.7-1", "")
+	return u
 }
 
 // readFlag reads a property that is a byte of value 0 or 1.
 func readFlag(r *reader, id PropertyID) byte {
 	n := r.byte()
 	if n > 1 {
-		r.fail(ProtocolError, "", "", fmt.Sprintf("property 0x%02x has the value %d", uint8(id), n))
-	}
-	return n
-}
-
-func readSubscriptionID(r *reader) uint32 {
-	n := r.varint()
-	if n == 0 {
-		r.fail(ProtocolError, "3.8.2.1.2", "", "subscription identifier is 0")
+		r.fail(ProtocolError, "", "", fmt.Sprintf("%v has the value %d", id, n))
+		return 0
 	}
 	return n
 }
 
 func readPropertyString(r *reader, id PropertyID) []byte {
-	statement := "MQTT-1.5.4-1"
-	switch id {
-	case PropContentType:
-		statement = "MQTT-3.3.2-19"
-	case PropResponseTopic:
-		statement = "MQTT-3.3.2-13"
+	statement := properties[id].utf8
+	if statement == "" {
+		statement = "MQTT-1.5.4-1"
 	}
 	s := r.str(statement, "")
 	if id == PropResponseTopic {
@@ -302,122 +193,40 @@ func readPropertyString(r *reader, id PropertyID) []byte {
 	return s
 }
 
-// putByte stores a property of kindBool, and byte returns it.
-func (p *Properties) putByte(id PropertyID, n byte) {
-	switch id {
-	case PropPayloadFormat:
-		p.PayloadFormat = n
-	case PropMaximumQoS:
-		p.MaximumQoS = QoS(n)
-	default:
-		*p.flag(id) = n == 1
-	}
-}
-
-func (p *Properties) byte(id PropertyID) byte {
-	switch id {
-	case PropPayloadFormat:
-		return p.PayloadFormat
-	case PropMaximumQoS:
-		return byte(p.MaximumQoS)
-	}
-	if *p.flag(id) {
-		return 1
-	}
-	return 0
-}
-
-// flag, uint16, uint32 and bytes return the field of a property by its kind.
-// They are called only with identifiers whose kind is theirs.
-func (p *Properties) flag(id PropertyID) *bool {
-	switch id {
-	case PropRequestProblemInfo:
-		return &p.RequestProblemInfo
-	case PropRequestResponseInfo:
-		return &p.RequestResponseInfo
-	case PropRetainAvailable:
-		return &p.RetainAvailable
-	case PropWildcardAvailable:
-		return &p.WildcardAvailable
-	case PropSubscriptionIDsUsable:
-		return &p.SubscriptionIDsUsable
-	default:
-		return &p.SharedAvailable
-	}
-}
-
-func (p *Properties) uint16(id PropertyID) *uint16 {
-	switch id {
-	case PropServerKeepAlive:
-		return &p.ServerKeepAlive
-	case PropReceiveMaximum:
-		return &p.ReceiveMaximum
-	case PropTopicAliasMaximum:
-		return &p.TopicAliasMaximum
-	default:
-		return &p.TopicAlias
-	}
-}
-
-func (p *Properties) uint32(id PropertyID) *uint32 {
-	switch id {
-	case PropMessageExpiry:
-		return &p.MessageExpiry
-	case PropSessionExpiry:
-		return &p.SessionExpiry
-	case PropWillDelay:
-		return &p.WillDelay
-	default:
-		return &p.MaximumPacketSize
-	}
-}
-
-func (p *Properties) bytes(id PropertyID) *[]byte {
-	switch id {
-	case PropContentType:
-		return &p.ContentType
-	case PropResponseTopic:
-		return &p.ResponseTopic
-	case PropCorrelationData:
-		return &p.CorrelationData
-	case PropAssignedClientID:
-		return &p.AssignedClientID
-	case PropAuthMethod:
-		return &p.AuthMethod
-	case PropAuthData:
-		return &p.AuthData
-	case PropResponseInfo:
-		return &p.ResponseInfo
-	case PropServerReference:
-		return &p.ServerReference
-	default:
-		return &p.ReasonString
-	}
-}
-
 // AppendWire appends the properties without a length in front, in the order of
 // their identifiers, as PublishProperties.Forward wants them.
 func (p *Properties) AppendWire(dst []byte) []byte {
-	for id := PropertyID(1); id <= maxProperty; id++ {
-		if !p.Has(id) {
-			continue
-		}
-		switch k, _ := id.describe(); k {
-		case kindBool:
-			dst = append(dst, byte(id), p.byte(id))
+	for present := p.all(); present != 0; present &= present - 1 {
+		id := PropertyID(bits.TrailingZeros64(present))
+		switch row := &properties[id]; row.kind {
+		case kindFlag:
+			dst = append(dst, byte(id), *fieldOf[byte](p, row))
 		case kindUint16:
-			dst = binary.BigEndian.AppendUint16(append(dst, byte(id)), *p.uint16(id))
+			dst = binary.BigEndian.AppendUint16(append(dst, byte(id)), *fieldOf[uint16](p, row))
 		case kindUint32:
-			dst = binary.BigEndian.AppendUint32(append(dst, byte(id)), *p.uint32(id))
+			dst = binary.BigEndian.AppendUint32(append(dst, byte(id)), *fieldOf[uint32](p, row))
 		case kindVarint:
-			dst = appendSubscriptionIDs(dst, p.SubscriptionIDs)
+			dst = appendSubscriptionIDs(dst, *fieldOf[[]uint32](p, row))
 		case kindString, kindBinary:
-			dst = appendBinary(append(dst, byte(id)), *p.bytes(id))
+			dst = appendBinary(append(dst, byte(id)), *fieldOf[[]byte](p, row))
 		case kindPair:
-			dst = appendUser(dst, p.User)
+			dst = appendUser(dst, *fieldOf[[]UserProperty](p, row))
 		}
 	}
 	return dst
+}
+
+// all is present, with the properties that are present if their lists are not
+// empty.
+func (p *Properties) all() uint64 {
+	all := p.present &^ (1<<PropUser | 1<<PropSubscriptionID)
+	if len(p.User) > 0 {
+		all |= 1 << PropUser
+	}
+	if len(p.SubscriptionIDs) > 0 {
+		all |= 1 << PropSubscriptionID
+	}
+	return all
 }
 
 // appendTo appends the properties with their length in front, and nothing
@@ -431,7 +240,7 @@ func (p *Properties) appendTo(dst []byte, v Version) []byte {
 }
 
 func (p *Properties) empty() bool {
-	return p.present == 0 && len(p.User) == 0 && len(p.SubscriptionIDs) == 0
+	return p.all() == 0
 }
 
 func appendSubscriptionIDs(dst []byte, ids []uint32) []byte {

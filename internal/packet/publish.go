@@ -22,17 +22,6 @@ const (
 	flagRetain = 0b0001
 )
 
-func checkPublishFlags(v Version, first byte) error {
-	qos := first >> 1 & 3
-	if qos == 3 {
-		return newFault(v, PUBLISH, MalformedPacket, "MQTT-3.3.1-4", "MQTT-3.3.1-4", "PUBLISH with QoS 3")
-	}
-	if qos == 0 && first&flagDup != 0 && v != V31 {
-		return newFault(v, PUBLISH, MalformedPacket, "MQTT-3.3.1-2", "MQTT-3.3.1-2", "PUBLISH with DUP and QoS 0")
-	}
-	return nil
-}
-
 // Decode reads the packet. It does not allocate, except when subscription
 // identifiers or properties in unusual order outgrow what the struct already
 // has. Subscription identifiers are read although a client must not send any
@@ -119,10 +108,6 @@ func checkName(v Version, name []byte) error {
 		return newFault(v, PUBLISH, TopicNameInvalid, "MQTT-3.3.2-2", "MQTT-3.3.2-2", "topic name contains a wildcard")
 	}
 	return nil
-}
-
-func hasWildcard(name []byte) bool {
-	return bytes.IndexByte(name, '#') >= 0 || bytes.IndexByte(name, '+') >= 0
 }
 
 // CheckPayload compares the payload with the Payload Format Indicator: it must

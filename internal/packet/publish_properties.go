@@ -86,12 +86,9 @@ func (p *PublishProperties) readOne(r *reader, in types, seen *uint64, willDelay
 	case PropMessageExpiry:
 		p.HasExpiry, p.MessageExpiry = true, r.uint32()
 	case PropTopicAlias:
-		p.TopicAlias = r.uint16()
-		if p.TopicAlias == 0 {
-			r.fail(TopicAliasInvalid, "MQTT-3.3.2-8", "", "topic alias is 0")
-		}
+		p.TopicAlias = uint16(properties[id].notZero(r, uint32(r.uint16())))
 	case PropSubscriptionID:
-		p.SubscriptionIDs = append(p.SubscriptionIDs, readSubscriptionID(r))
+		p.SubscriptionIDs = append(p.SubscriptionIDs, properties[id].notZero(r, r.varint()))
 	case PropWillDelay:
 		*willDelay = r.uint32()
 	case PropPayloadFormat:
@@ -101,8 +98,7 @@ func (p *PublishProperties) readOne(r *reader, in types, seen *uint64, willDelay
 		r.binary()
 		return true
 	case PropUser:
-		r.str("MQTT-1.5.7-1", "")
-		r.str("MQTT-1.5.7-1", "")
+		readUser(r)
 		return true
 	default: // PropContentType, PropResponseTopic
 		readPropertyString(r, id)
