@@ -43,7 +43,7 @@ var allowed = map[string]string{
 
 	// The core.
 	"routing": "message packet topic",
-	"broker":  "engine message named packet routing session settings store topic",
+	"broker":  "bufpool engine message named packet routing session settings store topic",
 
 	// Transports that clients and listeners share.
 	"websocket": "",

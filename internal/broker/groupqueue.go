@@ -220,7 +220,7 @@ func (s *shard) dealAfter(shard int) dealt {
 // the member is on disk. It reports false if the member's shard has no room for
 // more.
 func (s *shard) hand(g *group, to member, c routing.Choice, t session.Taken) bool {
-	var kept *message.Message
+	var kept *parcel
 	return s.give(g, to, c, t.Message, &kept, s.renumber(t.Stored, t.Message.QoS))
 }
 

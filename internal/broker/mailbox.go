@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"midge/internal/bufpool"
 	"midge/internal/message"
 	"midge/internal/packet"
 	"midge/internal/store"
@@ -17,8 +18,8 @@ const copyBelow = 4 << 10
 
 // letter is a message on its way to another shard.
 type letter struct {
-	kept      *message.Message // or, for a small one, where it lies in the arena:
-	key       message.Key      // for receivers that are on disk; 0: none were known
+	kept      *parcel     // or, for a small one, where it lies in the arena:
+	key       message.Key // for receivers that are on disk; 0: none were known
 	at        uint32
 	topic     uint16
 	props     uint16
@@ -34,28 +35,56 @@ type letter struct {
 	member    *client // of group; not to be looked into before it arrives. nil: for its queue
 }
 
+// parcel is a large message on its way to other shards. Its payload lies in a
+// publisher's buffer, if that could be lent: then it is good while the letter retains
+// that. All else is memory of its own.
+type parcel struct {
+	message.Message
+	lent *bufpool.Buffer
+}
+
+// keep makes a parcel of a message, whose payload may lie in a buffer that can be
+// lent.
+func keep(m *message.Message, lent *bufpool.Buffer) *parcel {
+	if lent == nil || !lent.Holds(m.Payload) {
+		p := &parcel{}
+		m.KeepIn(&p.Message)
+		return p
+	}
+	p := &parcel{*m, lent}
+	p.Payload = nil
+	p.KeepIn(&p.Message)
+	p.Payload = m.Payload
+	return p
+}
+
 // batch holds the letters of one turn from one shard to another.
 type batch struct {
 	letters []letter
 	arena   []byte
 	size    int           // bytes, for the limit of the mailbox
 	durable bool          // a letter has a key
+	shares  bool          // a letter retains what its parcel was lent
 	turns   []*store.Turn // that are complete only when these letters are on disk
 	then    func()        // what a shard has put off until it has read all before; see afterLetters
 }
 
 // put adds a message. *kept is the message as kept for other shards, if it has
-// been kept; put keeps it if it must.
-func (b *batch) put(m *message.Message, kept **message.Message, l letter) {
+// been kept; put keeps it if it must. lent is what its payload lies in, if that can
+// be shared.
+func (b *batch) put(m *message.Message, lent *bufpool.Buffer, kept **parcel, l letter) {
 	l.qos, l.retain, l.interval, l.expires, l.publisher = m.QoS, m.Retain, m.Interval, m.Expires, m.Publisher
 	size := m.Size()
 	b.size += size + 64 // and about as much for the letter
 	b.durable = b.durable || l.key != 0
 	if size >= copyBelow {
 		if *kept == nil {
-			*kept = m.Clone()
+			*kept = keep(m, lent)
 		}
-		l.kept = *kept
+		if l.kept = *kept; l.kept.lent != nil {
+			l.kept.lent.Retain()
+			b.shares = true
+		}
 		b.letters = append(b.letters, l)
 		return
 	}
@@ -69,7 +98,7 @@ func (b *batch) put(m *message.Message, kept **message.Message, l letter) {
 // is released.
 func (b *batch) open(l *letter, m *message.Message) {
 	if l.kept != nil {
-		*m = *l.kept
+		*m = l.kept.Message
 		return
 	}
 	t := l.at + uint32(l.topic)
@@ -92,6 +121,13 @@ func (p *batchPool) get() *batch {
 }
 
 func (p *batchPool) put(b *batch) {
+	if b.shares {
+		for i := range b.letters {
+			if kept := b.letters[i].kept; kept != nil && kept.lent != nil {
+				kept.lent.Release()
+			}
+		}
+	}
 	clear(b.letters)
 	clear(b.turns)
 	*b = batch{letters: b.letters[:0], arena: b.arena[:0], turns: b.turns[:0]}
@@ -186,7 +222,7 @@ func (s *shard) receive() (more bool) {
 // as most. It reports whether that was the last.
 func (s *shard) readBatch(b *batch, most int) (done bool) {
 	s.opened = b.turns
-	defer func() { s.opened = nil }()
+	defer func() { s.opened, s.lent = nil, nil }()
 	for ; s.letterAt < len(b.letters); s.letterAt++ {
 		if s.work >= most {
 			return false
@@ -194,6 +230,9 @@ func (s *shard) readBatch(b *batch, most int) (done bool) {
 		s.work++
 		l := &b.letters[s.letterAt]
 		b.open(l, &s.letter)
+		if s.lent = nil; l.kept != nil {
+			s.lent = l.kept.lent
+		}
 		s.charge(s.letter.Size())
 		s.large = s.large || l.kept != nil
 		if l.group != nil {
@@ -225,7 +264,7 @@ func (s *shard) afterLetters(c *conn, then func()) {
 
 // mail puts a message into the batch for another shard. It reports false if
 // that shard is over its limit: the publisher must wait.
-func (s *shard) mail(to int, m *message.Message, kept **message.Message, l letter) bool {
+func (s *shard) mail(to int, m *message.Message, kept **parcel, l letter) bool {
 	b := s.outgoing[to]
 	box := &s.b.shards[to].inbox
 	waiting := box.bytes.Load()
@@ -249,7 +288,7 @@ func (s *shard) mail(to int, m *message.Message, kept **message.Message, l lette
 		}
 	}
 	s.charge(m.Size() + entryBytes)
-	b.put(m, kept, l)
+	b.put(m, s.lent, kept, l)
 	return waiting <= limit
 }
 

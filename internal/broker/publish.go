@@ -42,7 +42,7 @@ func (s *shard) route(m *message.Message, r *route, from *client) (ok bool) {
 	if r.Shards == 0 && len(r.Groups) == 0 {
 		return true
 	}
-	var kept *message.Message
+	var kept *parcel
 	for set, i := r.Shards, 0; set != 0; set, i = set>>1, i+1 {
 		if set&1 != 0 && !s.mail(i, m, &kept, letter{key: p.key(i)}) {
 			ok = false
@@ -178,6 +178,10 @@ func (s *shard) refusal(code packet.ReasonCode) string {
 	return code.String()
 }
 
+// shareFrom is the size of payloads, in bytes, that are not copied for other shards: of
+// a buffer of input that stays in memory for them, at least a quarter is theirs.
+const shareFrom = 16 << 10
+
 // accept routes a PUBLISH whose topic name is name, and returns what to
 // acknowledge it with. onDisk tells that the acknowledgement must wait until
 // everything is on disk that was written so far.
@@ -237,9 +241,13 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 	code, s.planned = packet.NoMatchingSubscribers, plan{}
 	if !r.Empty() {
 		code = packet.Success
+		if len(p.Payload) >= shareFrom {
+			s.lent = c.net.Lent()
+		}
 		if !s.route(m, r, cl) {
 			s.stall(c)
 		}
+		s.lent = nil
 	}
 	if s.b.cfg.Store == nil {
 		return code, false

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"midge/internal/bufpool"
 	"midge/internal/engine"
 	"midge/internal/message"
 	"midge/internal/named"
@@ -71,8 +72,9 @@ type shard struct {
 	outgoing  []*batch      // by shard, nil where there is nothing
 	opened    []*store.Turn // of the batch whose letters are being read
 	books     books
-	planned   plan          // of the last message that was routed
-	released  atomic.Uint64 // turns of this shard that are on disk
+	planned   plan            // of the last message that was routed
+	lent      *bufpool.Buffer // that the payload of the message which is on may lie in; nil: in none that can be shared
+	released  atomic.Uint64   // turns of this shard that are on disk
 	count     Counters
 	published published
 

@@ -28,6 +28,8 @@ import (
 	"errors"
 	"net/netip"
 	"time"
+
+	"midge/internal/bufpool"
 )
 
 // Conn is one network connection, as the shard that owns it sees it.
@@ -58,6 +60,11 @@ type Conn interface {
 	// that only announces a large packet costs. It holds until Data uses a byte.
 	// Without it the room doubles when it is full.
 	Expect(bytes int)
+
+	// Lent is the buffer that the bytes of the Data call that is on lie in, nil if
+	// there is none that can be shared. Who retains it may read those bytes until he
+	// releases it. It is the whole buffer that stays in memory.
+	Lent() *bufpool.Buffer
 
 	// Close sends what is pending as far as the kernel takes it within a
 	// short time (lingering at most two seconds, with at most

@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 
+	"midge/internal/bufpool"
 	"midge/internal/engine"
 )
 
@@ -22,6 +23,7 @@ type conn struct {
 	id         int32  // number in the slab
 	generation uint32 // counts the connections that had this record
 	off, size  uint32 // the only pending message, in shard.arena; size 0 if none
+	large      uint32 // bytes of the last packet, if that was large
 	flags      flags
 	note       uint8 // broken: the errno; lingering: how often input was thrown away
 	listener   uint8 // number in engine.listeners of the one that accepted it
@@ -108,6 +110,9 @@ func (c *conn) Expect(bytes int) {
 
 // Close implements engine.Conn.
 func (c *conn) Close() { c.shard.doom(c, nil) }
+
+// Lent implements engine.Conn.
+func (c *conn) Lent() *bufpool.Buffer { return c.shard.lent }
 
 // Abort implements engine.Conn.
 func (c *conn) Abort() {

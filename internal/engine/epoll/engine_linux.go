@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"midge/internal/bufpool"
 	"midge/internal/engine"
 )
 
@@ -24,6 +25,7 @@ type Engine struct {
 	listeners []*listener
 	slab      slab
 	buffers   buffers
+	pool      *bufpool.Pool // for what is large
 	counters  Counters
 
 	uring    bool   // threads send in batches
@@ -41,7 +43,7 @@ func New(shards []engine.Shard, cfg Config) (*Engine, error) {
 	if len(shards) == 0 {
 		return nil, errors.New("epoll engine without shards")
 	}
-	e := &Engine{cfg: cfg.withDefaults(len(shards)), start: time.Now()}
+	e := &Engine{cfg: cfg.withDefaults(len(shards)), start: time.Now(), pool: bufpool.New(poolBytes)}
 	switch {
 	case e.cfg.NoUring:
 		e.noUring = "switched off"

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"midge/internal/bufpool"
 )
 
 const (
@@ -20,6 +22,13 @@ const (
 	// arenaBytes of output of one shard make it flush before its turn ends.
 	arenaBytes = 4 << 20
 
+	// largeBytes is the size of input from which on it lies in buffers of the pool, in
+	// bytes.
+	largeBytes = 32 << 10
+
+	// poolBytes is the most that lies in the pool for the next users, in bytes.
+	poolBytes = 16 << 20
+
 	// keptBytes is the largest buffer that is kept for the next user.
 	keptBytes = 64 << 10
 )
@@ -27,18 +36,28 @@ const (
 // buffer holds input or output of a connection that can't be without.
 type buffer struct {
 	b    []byte
-	most int // of input: see engine.Conn.Expect; 0: nothing is expected
+	most int             // of input: see engine.Conn.Expect; 0: nothing is expected
+	mem  *bufpool.Buffer // that b lies in, nil if it has memory of its own
 }
 
 // grow makes room behind input that is kept, and returns all of it with that
 // room.
-func (i *buffer) grow() []byte {
+func (i *buffer) grow(pool *bufpool.Pool) []byte {
 	kept := len(i.b)
-	switch {
-	case i.most > kept && cap(i.b) < i.most:
-		i.b = append(make([]byte, 0, i.most), i.b...)
-	case i.most <= kept:
-		i.b = slices.Grow(i.b, max(kept, minReadBuffer))
+	need := i.most
+	if need <= kept {
+		need = kept + 1
+	}
+	if cap(i.b) < need {
+		if i.most <= kept {
+			need = 2*kept + minReadBuffer
+		}
+		mem := pool.Get(need)
+		b := append(mem.Bytes()[:0], i.b...)
+		if i.mem != nil {
+			i.mem.Release()
+		}
+		i.b, i.mem = b, mem
 	}
 	all := i.b[:cap(i.b)]
 	if i.most > kept {
@@ -58,11 +77,38 @@ func (p *buffers) get() *buffer {
 }
 
 func (p *buffers) put(b *buffer) {
+	if b.mem != nil {
+		b.mem.Release()
+		return
+	}
 	if cap(b.b) > keptBytes {
 		return
 	}
 	b.b, b.most = b.b[:0], 0
 	p.pool.Put(b)
+}
+
+// largeBuffer returns an empty buffer for so many bytes of input.
+func (e *Engine) largeBuffer(bytes int) *buffer {
+	mem := e.pool.Get(bytes)
+	return &buffer{b: mem.Bytes()[:0], most: bytes, mem: mem}
+}
+
+// inputBuffer returns an empty buffer for input that takes so many bytes soon.
+func (e *Engine) inputBuffer(bytes int) *buffer {
+	if bytes >= largeBytes {
+		in := e.largeBuffer(bytes)
+		in.most = 0
+		return in
+	}
+	return e.buffers.get()
+}
+
+// renewRead takes another buffer to read into, since messages in this one are still
+// read.
+func (t *thread) renewRead() {
+	t.read.Release()
+	t.read = t.engine.pool.Get(t.engine.cfg.ReadBuffer)
 }
 
 // put appends a message to the arena and returns where it begins. A fan-out

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"midge/internal/bufpool"
 	"midge/internal/engine"
 )
 
@@ -36,8 +37,9 @@ type shard struct {
 	moving  *conn   // asked to be moved during the Data or posted call that is on
 	moveTo  int
 
-	mostRead int // bytes that are read at once; see Engine.Sip
-	expected int // what the Data call that is on has passed to Conn.Expect
+	mostRead int             // bytes that are read at once; see Engine.Sip
+	expected int             // what the Data call that is on has passed to Conn.Expect
+	lent     *bufpool.Buffer // that its bytes lie in; nil: in one that is not shared
 
 	exhausts []exhaust // whose input is to be offered as far as it has arrived
 
@@ -125,41 +127,51 @@ func (s *shard) event(c *conn, events uint32) {
 // after the others.
 func (s *shard) receive(c *conn) int {
 	t := s.thread
-	b := t.readBuffer
+	own := c.in != nil && len(c.in.b) > t.frontBytes // read behind it instead of copying it
+	if c.in == nil && c.large > 0 && s.mostRead == s.engine.cfg.ReadBuffer {
+		c.in, own = s.engine.largeBuffer(int(c.large)), true
+	}
+	var b []byte
 	kept := 0
-	large := c.in != nil && len(c.in.b) > t.frontBytes
-	switch {
-	case large: // read behind it instead of copying it
+	if own {
 		kept = len(c.in.b)
-		b = c.in.grow()
-	case c.in != nil:
-		kept = copy(b, c.in.b)
-		most := kept + s.mostRead
-		if c.in.most > kept {
-			most = min(most, c.in.most)
+		b = c.in.grow(s.engine.pool)
+	} else {
+		b = t.read.Bytes()[:s.engine.cfg.ReadBuffer]
+		most := s.mostRead
+		if c.in != nil {
+			kept = copy(b, c.in.b)
+			if most += kept; c.in.most > kept {
+				most = min(most, c.in.most)
+			}
 		}
 		b = b[:min(len(b), most)]
-	default:
-		b = b[:min(len(b), s.mostRead)]
 	}
 	n, errno := recv(c.fd, b[kept:])
-	if errno != 0 {
-		if errno != syscall.EAGAIN {
+	if n <= 0 || errno != 0 {
+		if own && kept == 0 {
+			s.dropInput(c)
+		}
+		switch {
+		case errno == 0:
+			s.doom(c, c.end())
+		case errno != syscall.EAGAIN:
 			s.doom(c, os.NewSyscallError("recv", errno))
 		}
-		return 0
-	}
-	if n == 0 {
-		s.doom(c, c.end())
 		return 0
 	}
 	t.tally.receives++
 	t.tally.bytesIn += uint64(n)
 	b = b[:kept+n]
-	if large {
+	if own {
 		c.in.b = b
+		s.offer(c, b, c.in.mem)
+		return n
 	}
-	s.offer(c, b)
+	s.offer(c, b, t.read)
+	if t.read.Shared() {
+		t.renewRead()
+	}
 	return n
 }
 
@@ -171,17 +183,21 @@ func (c *conn) end() error {
 	return io.EOF
 }
 
-// offer calls Data with b, which is the thread's buffer or c.in.b itself, and
+// offer calls Data with b, which lies in mem or, if that is nil, in c.in.b, and
 // keeps what the shard does not use.
-func (s *shard) offer(c *conn, b []byte) {
-	s.expected = 0
+func (s *shard) offer(c *conn, b []byte, mem *bufpool.Buffer) {
+	s.expected, s.lent = 0, mem
 	used := s.handler.Data(c, b)
+	s.lent = nil
 	if c.has(closing) {
 		s.moving = nil
 		s.dropInput(c)
 		return
 	}
 	if rest := b[used:]; len(rest) == 0 {
+		if c.large = 0; mem != nil && c.in != nil && c.in.mem == mem && len(b) >= largeBytes {
+			c.large = uint32(len(b))
+		}
 		s.dropInput(c)
 	} else {
 		s.keep(c, rest)
@@ -203,17 +219,22 @@ func (s *shard) move() {
 
 // keep stores the bytes that Data left unused. They may lie in c.in.b.
 func (s *shard) keep(c *conn, rest []byte) {
+	in := c.in
+	need := max(len(rest), s.expected)
 	switch {
-	case c.in == nil:
-		c.in = s.engine.buffers.get()
-		if s.expected > cap(c.in.b) { // it grows to that soon
-			s.engine.buffers.put(c.in)
-			c.in = &buffer{b: make([]byte, 0, s.expected)}
-		}
-	case cap(c.in.b) > keptBytes && len(rest) < cap(c.in.b)/4:
-		c.in = s.engine.buffers.get() // don't hold a large buffer for a small rest
+	case in == nil:
+		in = s.engine.inputBuffer(need)
+	case len(rest) == len(in.b) && &rest[0] == &in.b[0]: // there they are
+		return
+	case in.mem == nil && need >= largeBytes,
+		in.mem != nil && in.mem.Shared(),            // with messages that are still read
+		cap(in.b) > keptBytes && need < cap(in.b)/4: // don't hold a large buffer for a small rest
+		in = s.engine.inputBuffer(need)
+		in.most = c.in.most
+		defer s.engine.buffers.put(c.in)
 	}
-	c.in.b = append(c.in.b[:0], rest...)
+	in.b = append(in.b[:0], rest...)
+	c.in = in
 }
 
 func (s *shard) dropInput(c *conn) {
@@ -273,7 +294,7 @@ func (s *shard) adopt(c *conn, wasDirty bool) {
 	s.thread.enqueue(s)
 	s.handler.Open(c)
 	if c.in != nil && !c.has(paused|closing) {
-		s.offer(c, c.in.b)
+		s.offer(c, c.in.b, c.in.mem)
 	}
 }
 
@@ -333,7 +354,7 @@ func (s *shard) settle() {
 		}
 		c.arm()
 		if c.in != nil {
-			s.offer(c, c.in.b)
+			s.offer(c, c.in.b, c.in.mem)
 		}
 	}
 	for len(s.doomed) > 0 {
@@ -451,7 +472,7 @@ func (s *shard) discard(c *conn) (over bool) {
 	if c.has(deaf) {
 		return false
 	}
-	n, errno := recv(c.fd, s.thread.readBuffer)
+	n, errno := recv(c.fd, s.thread.read.Bytes())
 	switch {
 	case errno == syscall.EAGAIN:
 		return false

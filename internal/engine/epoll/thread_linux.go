@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"midge/internal/bufpool"
 	"midge/internal/engine"
 )
 
@@ -39,8 +40,8 @@ type thread struct {
 
 	topEvents  []syscall.EpollEvent
 	connEvents []syscall.EpollEvent
-	readBuffer []byte
-	frontBytes int // input kept for a connection is copied in front of new input up to this size
+	read       *bufpool.Buffer // into which it reads sockets, Config.ReadBuffer bytes at once; see renewRead
+	frontBytes int             // input kept for a connection is copied in front of new input up to this size
 	arenas     [][]byte
 	gather     gather
 	name       syscall.RawSockaddrAny // scratch for socketName
@@ -80,7 +81,7 @@ func newThread(e *Engine, index int) (*thread, error) {
 		index:      index,
 		topEvents:  make([]syscall.EpollEvent, 64),
 		connEvents: make([]syscall.EpollEvent, 256),
-		readBuffer: make([]byte, e.cfg.ReadBuffer),
+		read:       e.pool.Get(e.cfg.ReadBuffer),
 		frontBytes: e.cfg.ReadBuffer / 4,
 	}
 	var err error

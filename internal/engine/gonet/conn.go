@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"midge/internal/bufpool"
 	"midge/internal/engine"
 )
 
@@ -145,6 +146,9 @@ func (c *conn) Abort() {
 
 // Expect implements engine.Conn.
 func (c *conn) Expect(bytes int) { c.most = bytes }
+
+// Lent implements engine.Conn.
+func (c *conn) Lent() *bufpool.Buffer { return nil }
 
 // Move implements engine.Conn.
 func (c *conn) Move(shard int) {
