@@ -34,7 +34,7 @@ var allowed = map[string]string{
 	// Adapters to the operating system.
 	"engine/epoll":      "engine",
 	"engine/gonet":      "engine",
-	"engine/enginetest": "engine",
+	"engine/enginetest": "bufpool engine",
 
 	// Adapters to what keeps data.
 	"store/memstore":    "store",

@@ -36,22 +36,22 @@ type letter struct {
 }
 
 // parcel is a large message on its way to other shards. Its payload lies in a
-// publisher's buffer, if that could be lent: then it is good while the letter retains
+// publisher's buffer, if that can be shared: then it is good while the letter retains
 // that. All else is memory of its own.
 type parcel struct {
 	message.Message
-	lent *bufpool.Buffer
+	buffer *bufpool.Buffer
 }
 
-// keep makes a parcel of a message, whose payload may lie in a buffer that can be
-// lent.
-func keep(m *message.Message, lent *bufpool.Buffer) *parcel {
-	if lent == nil || !lent.Holds(m.Payload) {
+// newParcel makes a parcel of a message, whose payload may lie in a buffer that can be
+// shared.
+func newParcel(m *message.Message, buffer *bufpool.Buffer) *parcel {
+	if buffer == nil || !buffer.Holds(m.Payload) {
 		p := &parcel{}
 		m.KeepIn(&p.Message)
 		return p
 	}
-	p := &parcel{*m, lent}
+	p := &parcel{*m, buffer}
 	p.Payload = nil
 	p.KeepIn(&p.Message)
 	p.Payload = m.Payload
@@ -64,25 +64,25 @@ type batch struct {
 	arena   []byte
 	size    int           // bytes, for the limit of the mailbox
 	durable bool          // a letter has a key
-	shares  bool          // a letter retains what its parcel was lent
+	shares  bool          // a letter retains the buffer of its parcel
 	turns   []*store.Turn // that are complete only when these letters are on disk
 	then    func()        // what a shard has put off until it has read all before; see afterLetters
 }
 
 // put adds a message. *kept is the message as kept for other shards, if it has
-// been kept; put keeps it if it must. lent is what its payload lies in, if that can
+// been kept; put keeps it if it must. buffer is what its payload lies in, if that can
 // be shared.
-func (b *batch) put(m *message.Message, lent *bufpool.Buffer, kept **parcel, l letter) {
+func (b *batch) put(m *message.Message, buffer *bufpool.Buffer, kept **parcel, l letter) {
 	l.qos, l.retain, l.interval, l.expires, l.publisher = m.QoS, m.Retain, m.Interval, m.Expires, m.Publisher
 	size := m.Size()
 	b.size += size + 64 // and about as much for the letter
 	b.durable = b.durable || l.key != 0
 	if size >= copyBelow {
 		if *kept == nil {
-			*kept = keep(m, lent)
+			*kept = newParcel(m, buffer)
 		}
-		if l.kept = *kept; l.kept.lent != nil {
-			l.kept.lent.Retain()
+		if l.kept = *kept; l.kept.buffer != nil {
+			l.kept.buffer.Retain()
 			b.shares = true
 		}
 		b.letters = append(b.letters, l)
@@ -123,8 +123,8 @@ func (p *batchPool) get() *batch {
 func (p *batchPool) put(b *batch) {
 	if b.shares {
 		for i := range b.letters {
-			if kept := b.letters[i].kept; kept != nil && kept.lent != nil {
-				kept.lent.Release()
+			if kept := b.letters[i].kept; kept != nil && kept.buffer != nil {
+				kept.buffer.Release()
 			}
 		}
 	}
@@ -222,7 +222,7 @@ func (s *shard) receive() (more bool) {
 // as most. It reports whether that was the last.
 func (s *shard) readBatch(b *batch, most int) (done bool) {
 	s.opened = b.turns
-	defer func() { s.opened, s.lent = nil, nil }()
+	defer func() { s.opened, s.payloadBuffer = nil, nil }()
 	for ; s.letterAt < len(b.letters); s.letterAt++ {
 		if s.work >= most {
 			return false
@@ -230,8 +230,8 @@ func (s *shard) readBatch(b *batch, most int) (done bool) {
 		s.work++
 		l := &b.letters[s.letterAt]
 		b.open(l, &s.letter)
-		if s.lent = nil; l.kept != nil {
-			s.lent = l.kept.lent
+		if s.payloadBuffer = nil; l.kept != nil {
+			s.payloadBuffer = l.kept.buffer
 		}
 		s.charge(s.letter.Size())
 		s.large = s.large || l.kept != nil
@@ -288,7 +288,7 @@ func (s *shard) mail(to int, m *message.Message, kept **parcel, l letter) bool {
 		}
 	}
 	s.charge(m.Size() + entryBytes)
-	b.put(m, s.lent, kept, l)
+	b.put(m, s.payloadBuffer, kept, l)
 	return waiting <= limit
 }
 

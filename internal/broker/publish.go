@@ -242,12 +242,12 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 	if !r.Empty() {
 		code = packet.Success
 		if len(p.Payload) >= shareFrom {
-			s.lent = c.net.Lent()
+			s.payloadBuffer = c.net.InputBuffer()
 		}
 		if !s.route(m, r, cl) {
 			s.stall(c)
 		}
-		s.lent = nil
+		s.payloadBuffer = nil
 	}
 	if s.b.cfg.Store == nil {
 		return code, false

@@ -65,18 +65,18 @@ type shard struct {
 	logTimer    logTimer
 	sweeper     sweeper // shard 0 only
 
-	inbox     mailbox
-	taken     []*batch      // from inbox, and
-	batch     int           // where receive goes on in them,
-	letterAt  int           // and in that batch
-	outgoing  []*batch      // by shard, nil where there is nothing
-	opened    []*store.Turn // of the batch whose letters are being read
-	books     books
-	planned   plan            // of the last message that was routed
-	lent      *bufpool.Buffer // that the payload of the message which is on may lie in; nil: in none that can be shared
-	released  atomic.Uint64   // turns of this shard that are on disk
-	count     Counters
-	published published
+	inbox         mailbox
+	taken         []*batch      // from inbox, and
+	batch         int           // where receive goes on in them,
+	letterAt      int           // and in that batch
+	outgoing      []*batch      // by shard, nil where there is nothing
+	opened        []*store.Turn // of the batch whose letters are being read
+	books         books
+	planned       plan            // of the last message that was routed
+	payloadBuffer *bufpool.Buffer // that the payload of the message which is on may lie in; nil: in none that can be shared
+	released      atomic.Uint64   // turns of this shard that are on disk
+	count         Counters
+	published     published
 
 	// Memory that is used again and again; nothing of it outlives a call.
 	publish     packet.Publish

@@ -181,15 +181,15 @@ func (p *peer) Send(head, body []byte) {
 		p.held += len(head) + len(body)
 	}
 }
-func (p *peer) Pending() int          { return len(p.pending) }
-func (p *peer) Taken() uint64         { return p.taken }
-func (p *peer) Pause()                { p.paused = true }
-func (p *peer) Resume()               { p.paused, p.resumed = false, true }
-func (p *peer) Close()                { p.closed = true }
-func (p *peer) Abort()                { p.pending, p.closed = nil, true }
-func (p *peer) Move(shard int)        { p.moveTo = shard }
-func (p *peer) Lent() *bufpool.Buffer { return nil }
-func (p *peer) Expect(n int)          { p.room = n }
+func (p *peer) Pending() int                 { return len(p.pending) }
+func (p *peer) Taken() uint64                { return p.taken }
+func (p *peer) Pause()                       { p.paused = true }
+func (p *peer) Resume()                      { p.paused, p.resumed = false, true }
+func (p *peer) Close()                       { p.closed = true }
+func (p *peer) Abort()                       { p.pending, p.closed = nil, true }
+func (p *peer) Move(shard int)               { p.moveTo = shard }
+func (p *peer) InputBuffer() *bufpool.Buffer { return nil }
+func (p *peer) Expect(n int)                 { p.room = n }
 func (p *peer) Exhaust(then func()) {
 	p.w.exhausts = append(p.w.exhausts, exhaust{p, then})
 }

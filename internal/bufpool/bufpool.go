@@ -49,8 +49,8 @@ func sizeOf(class int) int { return smallest / steps * (steps + class%steps) << 
 
 // Pool lends out Buffers. Use New.
 type Pool struct {
-	idle atomic.Int64 // bytes that wait for the next user
-	most int64        // of idle
+	idle    atomic.Int64 // bytes that wait for the next user
+	maxIdle int64
 
 	mu    sync.Mutex
 	free  [classes][]*Buffer // the last one was used last: the processor's cache knows it
@@ -59,8 +59,8 @@ type Pool struct {
 }
 
 // New returns a pool that keeps at most so many bytes for the next users.
-func New(most int64) *Pool {
-	return &Pool{most: most}
+func New(maxIdle int64) *Pool {
+	return &Pool{maxIdle: maxIdle}
 }
 
 // Idle is the number of bytes that wait for the next user.
@@ -142,7 +142,7 @@ func (p *Pool) take(class int) *Buffer {
 func (p *Pool) put(b *Buffer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.idle.Load()+int64(len(b.memory)) > p.most {
+	if p.idle.Load()+int64(len(b.memory)) > p.maxIdle {
 		return
 	}
 	p.idle.Add(int64(len(b.memory)))

@@ -61,10 +61,10 @@ type Conn interface {
 	// Without it the room doubles when it is full.
 	Expect(bytes int)
 
-	// Lent is the buffer that the bytes of the Data call that is on lie in, nil if
+	// InputBuffer is the buffer that the bytes of the Data call that is on lie in, nil if
 	// there is none that can be shared. Who retains it may read those bytes until he
 	// releases it. It is the whole buffer that stays in memory.
-	Lent() *bufpool.Buffer
+	InputBuffer() *bufpool.Buffer
 
 	// Close sends what is pending as far as the kernel takes it within a
 	// short time (lingering at most two seconds, with at most

@@ -39,6 +39,7 @@ func Run(t *testing.T, newEngine New) {
 		{"parts", testParts},
 		{"large", testLarge},
 		{"expect", testExpect},
+		{"input buffer", testInputBuffer},
 		{"sip", testSip},
 		{"slow reader", testSlowReader},
 		{"pause", testPause},

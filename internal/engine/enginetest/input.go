@@ -1,9 +1,11 @@
 package enginetest
 
 import (
+	"bytes"
 	"net"
 	"testing"
 
+	"midge/internal/bufpool"
 	"midge/internal/engine"
 )
 
@@ -56,6 +58,84 @@ func testExpect(t *testing.T, newEngine New) {
 	<-done
 	if err := await(t, "end of writing", sent); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// testInputBuffer sends records of sizes around the thresholds of engines, in pieces
+// of several sizes, to a shard that retains the buffers they lie in where there are
+// any, and looks at the records only when others have come: the bytes stay as they
+// were. Every other size is expected as a whole.
+func testInputBuffer(t *testing.T, newEngine New) {
+	var sizes []int
+	for _, around := range []int{4 << 10, 16 << 10, 20 << 10, 32 << 10, 64 << 10, 80 << 10, 128 << 10, 1 << 20} {
+		sizes = append(sizes, around-1, around, around, around+1, 3)
+	}
+	for _, piece := range []int{0, 1000, 16 << 10, 100_000} {
+		w := start(t, newEngine, 1, func(s *shard) { s.data = retainRecords(s, sizes) })
+		c := w.dial(t)
+		var all []byte
+		for i, n := range sizes {
+			all = append(all, pattern(n, i)...)
+		}
+		sent := make(chan error, 1)
+		go func() {
+			for rest := all; ; {
+				n := len(rest)
+				if piece > 0 {
+					n = min(n, piece)
+				}
+				if _, err := c.Write(rest[:n]); err != nil || n == len(rest) {
+					sent <- err
+					return
+				}
+				rest = rest[n:]
+			}
+		}()
+		receive(t, c, all)
+		if err := await(t, "end of writing", sent); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		w.stop()
+	}
+}
+
+// retainRecords is a shard's Data for records of sizes. It answers each with the same
+// bytes, when the third after it has come or after the last, from where they came
+// if there is a buffer that can be retained.
+func retainRecords(s *shard, sizes []int) func(engine.Conn, []byte) int {
+	type record struct {
+		bytes  []byte
+		buffer *bufpool.Buffer
+	}
+	var retained []record
+	next := 0
+	answer := func(c engine.Conn, r record) {
+		c.Send(r.bytes, nil)
+		if r.buffer != nil {
+			r.buffer.Release()
+		}
+	}
+	return func(c engine.Conn, b []byte) (used int) {
+		for next < len(sizes) && len(b)-used >= sizes[next] {
+			r := record{b[used : used+sizes[next]], c.InputBuffer()}
+			if r.buffer == nil {
+				r.bytes = bytes.Clone(r.bytes)
+			} else if r.buffer.Retain(); !r.buffer.Holds(r.bytes) {
+				s.fault("%d bytes don't lie in the buffer of the input", len(r.bytes))
+			}
+			used += len(r.bytes)
+			next++
+			retained = append(retained, r)
+			for len(retained) > 3 || next == len(sizes) && len(retained) > 0 {
+				answer(c, retained[0])
+				retained = retained[1:]
+			}
+		}
+		if next < len(sizes) && next%2 == 0 {
+			c.Expect(sizes[next])
+		}
+		return used
 	}
 }
 

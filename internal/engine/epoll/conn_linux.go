@@ -111,8 +111,8 @@ func (c *conn) Expect(bytes int) {
 // Close implements engine.Conn.
 func (c *conn) Close() { c.shard.doom(c, nil) }
 
-// Lent implements engine.Conn.
-func (c *conn) Lent() *bufpool.Buffer { return c.shard.lent }
+// InputBuffer implements engine.Conn.
+func (c *conn) InputBuffer() *bufpool.Buffer { return c.shard.inputBuffer }
 
 // Abort implements engine.Conn.
 func (c *conn) Abort() {

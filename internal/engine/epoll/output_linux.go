@@ -88,16 +88,16 @@ func (p *buffers) put(b *buffer) {
 	p.pool.Put(b)
 }
 
-// largeBuffer returns an empty buffer for so many bytes of input.
-func (e *Engine) largeBuffer(bytes int) *buffer {
+// newLargeInput returns an empty buffer for so many bytes of input.
+func (e *Engine) newLargeInput(bytes int) *buffer {
 	mem := e.pool.Get(bytes)
 	return &buffer{b: mem.Bytes()[:0], most: bytes, mem: mem}
 }
 
-// inputBuffer returns an empty buffer for input that takes so many bytes soon.
-func (e *Engine) inputBuffer(bytes int) *buffer {
+// newInput returns an empty buffer for input that takes so many bytes soon.
+func (e *Engine) newInput(bytes int) *buffer {
 	if bytes >= largeBytes {
-		in := e.largeBuffer(bytes)
+		in := e.newLargeInput(bytes)
 		in.most = 0
 		return in
 	}

@@ -37,9 +37,9 @@ type shard struct {
 	moving  *conn   // asked to be moved during the Data or posted call that is on
 	moveTo  int
 
-	mostRead int             // bytes that are read at once; see Engine.Sip
-	expected int             // what the Data call that is on has passed to Conn.Expect
-	lent     *bufpool.Buffer // that its bytes lie in; nil: in one that is not shared
+	mostRead    int             // bytes that are read at once; see Engine.Sip
+	expected    int             // what the Data call that is on has passed to Conn.Expect
+	inputBuffer *bufpool.Buffer // that its bytes lie in; nil: in one that is not shared
 
 	exhausts []exhaust // whose input is to be offered as far as it has arrived
 
@@ -129,7 +129,7 @@ func (s *shard) receive(c *conn) int {
 	t := s.thread
 	own := c.in != nil && len(c.in.b) > t.frontBytes // read behind it instead of copying it
 	if c.in == nil && c.large > 0 && s.mostRead == s.engine.cfg.ReadBuffer {
-		c.in, own = s.engine.largeBuffer(int(c.large)), true
+		c.in, own = s.engine.newLargeInput(int(c.large)), true
 	}
 	var b []byte
 	kept := 0
@@ -186,9 +186,9 @@ func (c *conn) end() error {
 // offer calls Data with b, which lies in mem or, if that is nil, in c.in.b, and
 // keeps what the shard does not use.
 func (s *shard) offer(c *conn, b []byte, mem *bufpool.Buffer) {
-	s.expected, s.lent = 0, mem
+	s.expected, s.inputBuffer = 0, mem
 	used := s.handler.Data(c, b)
-	s.lent = nil
+	s.inputBuffer = nil
 	if c.has(closing) {
 		s.moving = nil
 		s.dropInput(c)
@@ -223,13 +223,13 @@ func (s *shard) keep(c *conn, rest []byte) {
 	need := max(len(rest), s.expected)
 	switch {
 	case in == nil:
-		in = s.engine.inputBuffer(need)
+		in = s.engine.newInput(need)
 	case len(rest) == len(in.b) && &rest[0] == &in.b[0]: // there they are
 		return
 	case in.mem == nil && need >= largeBytes,
 		in.mem != nil && in.mem.Shared(),            // with messages that are still read
 		cap(in.b) > keptBytes && need < cap(in.b)/4: // don't hold a large buffer for a small rest
-		in = s.engine.inputBuffer(need)
+		in = s.engine.newInput(need)
 		in.most = c.in.most
 		defer s.engine.buffers.put(c.in)
 	}

@@ -147,8 +147,8 @@ func (c *conn) Abort() {
 // Expect implements engine.Conn.
 func (c *conn) Expect(bytes int) { c.most = bytes }
 
-// Lent implements engine.Conn.
-func (c *conn) Lent() *bufpool.Buffer { return nil }
+// InputBuffer implements engine.Conn.
+func (c *conn) InputBuffer() *bufpool.Buffer { return nil }
 
 // Move implements engine.Conn.
 func (c *conn) Move(shard int) {
