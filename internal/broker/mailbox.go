@@ -48,12 +48,12 @@ type parcel struct {
 func newParcel(m *message.Message, buffer *bufpool.Buffer) *parcel {
 	if buffer == nil || !buffer.Holds(m.Payload) {
 		p := &parcel{}
-		m.KeepIn(&p.Message)
+		m.CloneInto(&p.Message)
 		return p
 	}
 	p := &parcel{*m, buffer}
 	p.Payload = nil
-	p.KeepIn(&p.Message)
+	p.CloneInto(&p.Message)
 	p.Payload = m.Payload
 	return p
 }
