@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"midge/internal/cli"
+	"midge/internal/cli/command"
 )
 
 func main() {
 	// Whoever reads our log or our banner may go away; the broker stays.
 	signal.Ignore(syscall.SIGPIPE)
-	os.Exit(cli.Run(untilSignal(), cli.World{
+	os.Exit(cli.Run(untilSignal(), command.World{
 		Args:   os.Args[1:],
 		Env:    os.Environ(),
 		Stdin:  os.Stdin,
@@ -47,7 +48,7 @@ func untilSignal() context.Context {
 			s = <-signals
 		}
 		fmt.Fprintf(os.Stderr, "midge: second signal (%v): ending at once\n", s)
-		os.Exit(cli.Failed)
+		os.Exit(command.Failed)
 	}()
 	return ctx
 }

@@ -29,7 +29,6 @@ var back = map[string]int{
 	"bench/compare":     2,
 	"bench/loop":        2,
 	"broker":            41,
-	"cli":               12,
 	"client":            4,
 	"engine/enginetest": 6,
 	"engine/epoll":      10,

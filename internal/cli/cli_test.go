@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"midge/internal/cli/command"
 	"midge/internal/config"
 )
 
@@ -24,7 +25,7 @@ func run(t *testing.T, files map[string]string, env []string, args ...string) (s
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // a broker that starts against expectation ends at once
 	var out, errs strings.Builder
-	status = Run(ctx, World{Args: args, Env: env, Stdout: &out, Stderr: &errs})
+	status = Run(ctx, command.World{Args: args, Env: env, Stdout: &out, Stderr: &errs})
 	return status, out.String(), errs.String()
 }
 
@@ -40,15 +41,15 @@ func TestConfigCheck(t *testing.T) {
 		status         int
 		stdout, stderr string
 	}{
-		{"no file", nil, nil, "", Done, "no file (midge.toml does not exist here): no faults\nall settings have their defaults\n", ""},
-		{"default file", map[string]string{"midge.toml": "threads = 3"}, nil, "", Done, "midge.toml: no faults\nthreads = 3  # midge.toml:1\n", ""},
-		{"named file", map[string]string{"midge.toml": "x", "a.toml": "threads = 3"}, nil, "a.toml", Done, "a.toml: no faults\nthreads = 3  # a.toml:1\n", ""},
-		{"file of the environment", map[string]string{"midge.toml": "x", "a.toml": "threads = 3"}, []string{"MIDGE_CONFIG=a.toml"}, "", Done, "a.toml: no faults\nthreads = 3  # a.toml:1\n", ""},
-		{"missing file", nil, nil, "a.toml", Failed, "", "midge: read configuration: open a.toml: no such file or directory\n"},
-		{"faults", map[string]string{"midge.toml": bad}, nil, "", Failed, "", strings.ReplaceAll(badFaults, "%", "midge.toml")},
-		{"faults of the environment", nil, []string{"MIDGE_THREADS=x"}, "", Failed, "", "midge: MIDGE_THREADS: threads: \"x\" is not a whole number\n"},
-		{"warning", nil, []string{"MIDGE_THREDS=1"}, "", Done, "warning: environment variable MIDGE_THREDS sets nothing; did you mean MIDGE_THREADS?\nno file (midge.toml does not exist here): no faults\nall settings have their defaults\n", ""},
-		{"two files", nil, nil, "a b", Misuse, "", "midge: \"b\" is too much: write midge config check [FILE] [flags]\nRun 'midge config check --help' for its flags and examples.\n"},
+		{"no file", nil, nil, "", command.Done, "no file (midge.toml does not exist here): no faults\nall settings have their defaults\n", ""},
+		{"default file", map[string]string{"midge.toml": "threads = 3"}, nil, "", command.Done, "midge.toml: no faults\nthreads = 3  # midge.toml:1\n", ""},
+		{"named file", map[string]string{"midge.toml": "x", "a.toml": "threads = 3"}, nil, "a.toml", command.Done, "a.toml: no faults\nthreads = 3  # a.toml:1\n", ""},
+		{"file of the environment", map[string]string{"midge.toml": "x", "a.toml": "threads = 3"}, []string{"MIDGE_CONFIG=a.toml"}, "", command.Done, "a.toml: no faults\nthreads = 3  # a.toml:1\n", ""},
+		{"missing file", nil, nil, "a.toml", command.Failed, "", "midge: read configuration: open a.toml: no such file or directory\n"},
+		{"faults", map[string]string{"midge.toml": bad}, nil, "", command.Failed, "", strings.ReplaceAll(badFaults, "%", "midge.toml")},
+		{"faults of the environment", nil, []string{"MIDGE_THREADS=x"}, "", command.Failed, "", "midge: MIDGE_THREADS: threads: \"x\" is not a whole number\n"},
+		{"warning", nil, []string{"MIDGE_THREDS=1"}, "", command.Done, "warning: environment variable MIDGE_THREDS sets nothing; did you mean MIDGE_THREADS?\nno file (midge.toml does not exist here): no faults\nall settings have their defaults\n", ""},
+		{"two files", nil, nil, "a b", command.Misuse, "", "midge: \"b\" is too much: write midge config check [FILE] [flags]\nRun 'midge config check --help' for its flags and examples.\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.name == "missing file" && runtime.GOOS == "windows" {
@@ -66,7 +67,7 @@ func TestConfigCheck(t *testing.T) {
 func TestConfigShow(t *testing.T) {
 	env := []string{"MIDGE_LISTEN=127.0.0.1:1,[::1]:2", "MIDGE_SYS_INTERVAL=3s"}
 	status, out, stderr := run(t, map[string]string{"midge.toml": "[limits]\npacket_size = 4096\n"}, env, "config", "show")
-	if status != Done || stderr != "" {
+	if status != command.Done || stderr != "" {
 		t.Fatalf("status %d, %s", status, stderr)
 	}
 	for _, want := range []string{"listen = [\"127.0.0.1:1\", \"[::1]:2\"]  # MIDGE_LISTEN\n", "\n[limits]\n", "\npacket_size = \"4KiB\"  # midge.toml:2\n"} {
@@ -81,7 +82,7 @@ func TestConfigShow(t *testing.T) {
 }
 
 func TestConfigReference(t *testing.T) {
-	if status, out, _ := run(t, nil, nil, "config", "reference"); status != Done || out != config.Reference() {
+	if status, out, _ := run(t, nil, nil, "config", "reference"); status != command.Done || out != config.Reference() {
 		t.Errorf("status %d, %d bytes", status, len(out))
 	}
 }
@@ -93,7 +94,7 @@ func TestMisuse(t *testing.T) {
 			if args == "config chek" && !strings.Contains(stderr, "did you mean check?") {
 				t.Errorf("no suggestion: %s", stderr)
 			}
-			if status != Misuse || stdout != "" || !strings.HasPrefix(stderr, "midge: ") {
+			if status != command.Misuse || stdout != "" || !strings.HasPrefix(stderr, "midge: ") {
 				t.Errorf("status %d, %q, %q", status, stdout, stderr)
 			}
 		})
@@ -119,7 +120,7 @@ func TestServeFaults(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			status, stdout, stderr := run(t, nil, nil, append([]string{"serve"}, strings.Fields(tt.args)...)...)
-			if status != Failed || stdout != "" || !strings.HasPrefix(stderr, tt.stderr) {
+			if status != command.Failed || stdout != "" || !strings.HasPrefix(stderr, tt.stderr) {
 				t.Errorf("status %d, %s\n%s\nwant %s", status, stdout, stderr, tt.stderr)
 			}
 		})
@@ -130,7 +131,7 @@ func TestServeFaults(t *testing.T) {
 // ends it with status 0.
 func TestServe(t *testing.T) {
 	status, stdout, stderr := run(t, nil, nil, "serve", "--memory", "--listen", "127.0.0.1:0", "--data-dir", "new", "--set", "log.banner=always")
-	if status != Done {
+	if status != command.Done {
 		t.Errorf("status %d\n%s", status, stderr)
 	}
 	for _, want := range []string{"midge ", "listening", "tcp://127.0.0.1:", "all state is in memory", "new (not used"} {
@@ -148,7 +149,7 @@ func TestServeTellsMachines(t *testing.T) {
 		"json": {`"msg":"started","version":"`, `"listen":"tcp://127.0.0.1:`, `"durability":"none"`},
 	} {
 		status, stdout, stderr := run(t, nil, nil, "serve", "--memory", "--listen", "127.0.0.1:0", "--set", "log.format="+format)
-		if status != Done || stdout != "" {
+		if status != command.Done || stdout != "" {
 			t.Errorf("%s: status %d, printed %q", format, status, stdout)
 		}
 		for _, part := range want {
@@ -163,7 +164,7 @@ func TestServeTellsMachines(t *testing.T) {
 func TestHelpHasExamples(t *testing.T) {
 	for _, args := range []string{"", "serve", "version", "config", "config check", "config show", "config reference"} {
 		status, stdout, _ := run(t, nil, nil, append(strings.Fields(args), "--help")...)
-		if status != Done || !strings.Contains(stdout, "\nExamples:\n  midge "+args) {
+		if status != command.Done || !strings.Contains(stdout, "\nExamples:\n  midge "+args) {
 			t.Errorf("midge %s --help: status %d\n%s", args, status, stdout)
 		}
 	}

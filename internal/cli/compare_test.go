@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"midge/internal/bench/compare"
+	"midge/internal/cli/command"
 )
 
 func TestBenchCompareMisuse(t *testing.T) {
@@ -17,14 +18,14 @@ func TestBenchCompareMisuse(t *testing.T) {
 		status     int
 		stderr     string
 	}{
-		{"nothing", "", Misuse, "midge: want a plan, or --from with a file of results\n"},
-		{"two plans", "plan.toml plan.toml", Misuse, "midge: \"plan.toml\" is too much: write midge bench compare PLAN.toml [flags]\n"},
-		{"plan and results", "plan.toml --from x.json", Misuse, "midge: want a plan, or --from with a file of results\n"},
-		{"rounds", "plan.toml --rounds 1001", Misuse, "midge: --rounds 1001: it can be 1 to 1000\n"},
-		{"faults", "bad.toml", Failed, "midge: bad.toml:1: rounds: 0 is no number from 1 to 1000\nmidge: bad.toml:2: unknown section [[brocker]]; a plan has [[broker]], [broker.files] below it, and [[scenario]]\nmidge: bad.toml:1: no [[broker]]\n"},
-		{"unknown broker", "plan.toml --broker y", Failed, "midge: plan plan.toml: no broker y\n"},
-		{"unknown scenario", "plan.toml --scenario y", Failed, "midge: plan plan.toml: no scenario y\n"},
-		{"empty results", "--from bad.json", Failed, "midge: read results bad.json: no brokers or scenarios in it\n"},
+		{"nothing", "", command.Misuse, "midge: want a plan, or --from with a file of results\n"},
+		{"two plans", "plan.toml plan.toml", command.Misuse, "midge: \"plan.toml\" is too much: write midge bench compare PLAN.toml [flags]\n"},
+		{"plan and results", "plan.toml --from x.json", command.Misuse, "midge: want a plan, or --from with a file of results\n"},
+		{"rounds", "plan.toml --rounds 1001", command.Misuse, "midge: --rounds 1001: it can be 1 to 1000\n"},
+		{"faults", "bad.toml", command.Failed, "midge: bad.toml:1: rounds: 0 is no number from 1 to 1000\nmidge: bad.toml:2: unknown section [[brocker]]; a plan has [[broker]], [broker.files] below it, and [[scenario]]\nmidge: bad.toml:1: no [[broker]]\n"},
+		{"unknown broker", "plan.toml --broker y", command.Failed, "midge: plan plan.toml: no broker y\n"},
+		{"unknown scenario", "plan.toml --scenario y", command.Failed, "midge: plan plan.toml: no scenario y\n"},
+		{"empty results", "--from bad.json", command.Failed, "midge: read results bad.json: no brokers or scenarios in it\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			status, stdout, stderr := run(t, files, nil, append([]string{"bench", "compare"}, strings.Fields(tt.args)...)...)
@@ -47,9 +48,9 @@ func TestBenchCompareFrom(t *testing.T) {
 		stderr     string
 		report     string
 	}{
-		{"good", []compare.Run{{Round: 1, Scenario: "s", Broker: "a"}}, "", Done, "", "**No faults in 1 run:"},
-		{"faulty", []compare.Run{{Round: 1, Scenario: "s", Broker: "a", Error: "it died"}}, "", Failed, "midge: there were faults: see above, and the report\n", "**FAULTS in 1 of 1 run.**"},
-		{"interrupted", nil, "interrupted after 0 of 1 runs", Failed, "midge: interrupted after 0 of 1 runs\n", "**INCOMPLETE: interrupted after 0 of 1 runs.**"},
+		{"good", []compare.Run{{Round: 1, Scenario: "s", Broker: "a"}}, "", command.Done, "", "**No faults in 1 run:"},
+		{"faulty", []compare.Run{{Round: 1, Scenario: "s", Broker: "a", Error: "it died"}}, "", command.Failed, "midge: there were faults: see above, and the report\n", "**FAULTS in 1 of 1 run.**"},
+		{"interrupted", nil, "interrupted after 0 of 1 runs", command.Failed, "midge: interrupted after 0 of 1 runs\n", "**INCOMPLETE: interrupted after 0 of 1 runs.**"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c.Runs, c.Incomplete = tt.runs, tt.incomplete

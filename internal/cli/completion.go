@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"midge/internal/app/storetool"
-	"midge/internal/bench"
+	"midge/internal/cli/command"
 	"midge/internal/config"
 )
 
@@ -29,7 +29,7 @@ Where the script belongs:
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []cobra.Completion{"bash", "zsh", "fish"},
 	}
-	cmd.RunE = work(func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = command.Work(func(cmd *cobra.Command, args []string) error {
 		root, out := cmd.Root(), cmd.OutOrStdout()
 		switch args[0] {
 		case "bash":
@@ -108,8 +108,6 @@ func complete(cmd *cobra.Command) {
 // arguments completes what follows the flags, by what the command calls it.
 func arguments(cmd *cobra.Command) cobra.CompletionFunc {
 	switch {
-	case cmd.CommandPath() == "midge bench":
-		return scenarios
 	case strings.Contains(cmd.Use, "[FILE]"), strings.Contains(cmd.Use, ".toml"):
 		return tomlFile
 	}
@@ -126,17 +124,6 @@ func tomlFile(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, co
 
 func directories(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveFilterDirs
-}
-
-// scenarios completes to the examples of names that 'midge bench' knows.
-func scenarios(_ *cobra.Command, args []string, _ string) (all []cobra.Completion, _ cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	for _, n := range bench.Names() {
-		all = append(all, cobra.CompletionWithDesc(n.Example, n.About))
-	}
-	return all, cobra.ShellCompDirectiveNoFileComp
 }
 
 // settingKeys completes to the keys of the configuration.

@@ -8,13 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"midge/internal/cli/command"
 	"midge/internal/config"
 )
 
 // defaultFile is read when nobody names a file, if it exists.
 const defaultFile = "midge.toml"
 
-func configCommand(w World) *cobra.Command {
+func configCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check and show the configuration",
@@ -23,7 +24,7 @@ defaults, in this order. The file is the one that --config or MIDGE_CONFIG names
 directory if there is one.`,
 		Example: "  midge config check\n  midge config reference",
 		Args:    cobra.ArbitraryArgs,
-		RunE:    needSubcommand,
+		RunE:    command.NeedSubcommand,
 	}
 	check := &cobra.Command{
 		Use:   "check [FILE]",
@@ -31,8 +32,8 @@ directory if there is one.`,
 		Long: `Reads FILE, or the file that 'midge serve' would read, and the environment. It prints all faults with their
 lines and exits with status 1, or prints the settings that differ from the defaults and where they come from.`,
 		Example: "  midge config check\n  midge config check /etc/midge/midge.toml",
-		Args:    maxArgs(1),
-		RunE: work(func(cmd *cobra.Command, args []string) error {
+		Args:    command.MaxArgs(1),
+		RunE: command.Work(func(cmd *cobra.Command, args []string) error {
 			l, err := load(w, strings.Join(args, ""), nil)
 			if err != nil {
 				return err
@@ -45,8 +46,8 @@ lines and exits with status 1, or prints the settings that differ from the defau
 		Short:   "Print all settings as they would be in force, as a file",
 		Long:    "Prints a complete file. A comment behind each setting that is not a default says where it comes from.",
 		Example: "  midge config show\n  midge config show > midge.toml",
-		Args:    maxArgs(1),
-		RunE: work(func(cmd *cobra.Command, args []string) error {
+		Args:    command.MaxArgs(1),
+		RunE: command.Work(func(cmd *cobra.Command, args []string) error {
 			l, err := load(w, strings.Join(args, ""), nil)
 			if err != nil {
 				return err
@@ -59,8 +60,8 @@ lines and exits with status 1, or prints the settings that differ from the defau
 		Short:   "Print the reference page of all settings, in Markdown",
 		Long:    "Prints what each setting is for, its default and the reason for it, its type and its flag, and how its variable in the\nenvironment is called.",
 		Example: "  midge config reference | less",
-		Args:    maxArgs(0),
-		RunE: work(func(cmd *cobra.Command, _ []string) error {
+		Args:    command.MaxArgs(0),
+		RunE: command.Work(func(cmd *cobra.Command, _ []string) error {
 			_, err := io.WriteString(cmd.OutOrStdout(), config.Reference())
 			return err
 		}),
@@ -71,10 +72,10 @@ lines and exits with status 1, or prints the settings that differ from the defau
 
 // load reads the configuration. An empty name stands for the file of the
 // environment or the default one.
-func load(w World, name string, flags []config.Given) (*config.Loaded, error) {
+func load(w command.World, name string, flags []config.Given) (*config.Loaded, error) {
 	must := true
 	if name == "" {
-		name = lookup(w.Env, config.FileVariable)
+		name = w.Variable(config.FileVariable)
 	}
 	if name == "" {
 		name, must = defaultFile, false
@@ -90,16 +91,6 @@ func load(w World, name string, flags []config.Given) (*config.Loaded, error) {
 		src.FileName = ""
 	}
 	return config.Load(src)
-}
-
-// lookup returns the value of an environment variable, "" if it is not set.
-func lookup(env []string, name string) string {
-	for _, v := range env {
-		if value, ok := strings.CutPrefix(v, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }
 
 // read names the file that was read.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"midge/internal/app/apptest"
+	"midge/internal/cli/command"
 	"midge/internal/config"
 )
 
@@ -94,7 +95,7 @@ func start(t *testing.T, stdin io.Reader, line string) *tool {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.status <- Run(ctx, World{Args: commandLine(line), Stdin: stdin, Stdout: c.out, Stderr: c.errs})
+		c.status <- Run(ctx, command.World{Args: commandLine(line), Stdin: stdin, Stdout: c.out, Stderr: c.errs})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -127,7 +128,7 @@ func do(t *testing.T, stdin, line string) (status int, out, errs string) {
 func must(t *testing.T, stdin, line string) (out string) {
 	t.Helper()
 	status, out, errs := do(t, stdin, line)
-	if status != Done || errs != "" {
+	if status != command.Done || errs != "" {
 		t.Fatalf("%s: status %d\n%s", line, status, errs)
 	}
 	return out
@@ -165,7 +166,7 @@ func TestPubSources(t *testing.T) {
 						t.Errorf("pub prints %q", out)
 					}
 					want := strings.Join(tt.want, "|\x00") + "|\x00"
-					if status := s.end(t); status != Done || s.out.String() != want {
+					if status := s.end(t); status != command.Done || s.out.String() != want {
 						t.Errorf("status %d, %q, want %q", status, s.out, want)
 					}
 				})
@@ -192,7 +193,7 @@ func TestPubLines(t *testing.T) {
 				continue
 			}
 			must(t, lines.String(), "pub "+at+v+q+"-t t -l")
-			if status := s.end(t); status != Done || s.out.String() != lines.String() {
+			if status := s.end(t); status != command.Done || s.out.String() != lines.String() {
 				t.Errorf("%s%s: status %d, %d bytes, want %d", v, q, status, len(s.out.String()), lines.Len())
 			}
 		}
@@ -209,26 +210,26 @@ func TestSubSelection(t *testing.T) {
 		args, want string
 		status     int
 	}{
-		{"-t r/a -C 1", "1\n", Done},
-		{"-t r/a -C 1 -v", "r/a 1\n", Done},
-		{"-t r/a -t r/b -C 2 -N", "12", Done},
-		{"-t r/# -T r/+ -C 1", "3\n", Done},
-		{"-t r/# -T r/a -T r/c/# -C 1", "2\n", Done},
-		{"-t r/a -E", "", Done},
-		{"-U r/a", "", TimedOut},
-		{"-t r/a", "1\n", TimedOut},
-		{"-t r/a -R", "", TimedOut},
-		{"-t r/a --retain-handling 2", "", TimedOut},
-		{"-t r/a --random-filter 0.0000001", "", TimedOut},
-		{"-t r/a -C 1 -F '%t|%p|%l|%q|%r|%x|%S|%-3m|\\t' --subscription-id 5", "r/a|1|1|0|1|31|5|0  |\t\n", Done},
-		{"-t r/a -C 1 -F %S -D subscribe subscription-identifier 6", "6\n", Done},
+		{"-t r/a -C 1", "1\n", command.Done},
+		{"-t r/a -C 1 -v", "r/a 1\n", command.Done},
+		{"-t r/a -t r/b -C 2 -N", "12", command.Done},
+		{"-t r/# -T r/+ -C 1", "3\n", command.Done},
+		{"-t r/# -T r/a -T r/c/# -C 1", "2\n", command.Done},
+		{"-t r/a -E", "", command.Done},
+		{"-U r/a", "", command.TimedOut},
+		{"-t r/a", "1\n", command.TimedOut},
+		{"-t r/a -R", "", command.TimedOut},
+		{"-t r/a --retain-handling 2", "", command.TimedOut},
+		{"-t r/a --random-filter 0.0000001", "", command.TimedOut},
+		{"-t r/a -C 1 -F '%t|%p|%l|%q|%r|%x|%S|%-3m|\\t' --subscription-id 5", "r/a|1|1|0|1|31|5|0  |\t\n", command.Done},
+		{"-t r/a -C 1 -F %S -D subscribe subscription-identifier 6", "6\n", command.Done},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
-			if tt.status == TimedOut {
+			if tt.status == command.TimedOut {
 				tt.args += " -W 1"
 			}
 			status, out, errs := do(t, "", "sub "+at+tt.args)
-			if status != tt.status || out != tt.want && tt.args != "-t r/a -E" || (errs == "midge: timed out\n") != (status == TimedOut) {
+			if status != tt.status || out != tt.want && tt.args != "-t r/a -E" || (errs == "midge: timed out\n") != (status == command.TimedOut) {
 				t.Errorf("status %d, %q, %s", status, out, errs)
 			}
 		})
@@ -248,10 +249,10 @@ func TestRemoveRetained(t *testing.T) {
 			s.errs.await(t, fmt.Sprintf("received PUBLISH to r/%d (QoS 0, retain 0, 0 bytes", i))
 		}
 		must(t, "", "pub "+at+"-t end -m x")
-		if status := s.end(t); status != Done || strings.Count(s.out.String(), "\n") != 20 {
+		if status := s.end(t); status != command.Done || strings.Count(s.out.String(), "\n") != 20 {
 			t.Errorf("status %d\n%s", status, s.out)
 		}
-		if status, out, _ := do(t, "", "sub "+at+v+"-t # -W 1"); status != TimedOut || out != "" {
+		if status, out, _ := do(t, "", "sub "+at+v+"-t # -W 1"); status != command.TimedOut || out != "" {
 			t.Errorf("%sleft: %s", v, out)
 		}
 	}
@@ -285,11 +286,11 @@ func TestPubSubJSON(t *testing.T) {
 			t.Errorf("answer %d: %s", i, line)
 		}
 	}
-	if status := s.end(t); status != Done {
+	if status := s.end(t); status != command.Done {
 		t.Fatalf("status %d\n%s", status, s.errs)
 	}
 	must(t, "", "pub "+at+"-t t -r -q 1 -m text")
-	if status, out, errs := do(t, "", "sub "+at+"-t t -F %J -C 1"); status != Done || out != "" || errs != "midge: the payload is not JSON, topic t\n" {
+	if status, out, errs := do(t, "", "sub "+at+"-t t -F %J -C 1"); status != command.Done || out != "" || errs != "midge: the payload is not JSON, topic t\n" {
 		t.Errorf("a payload that is no JSON: status %d, %s, %s", status, out, errs)
 	}
 	for line := range strings.Lines(s.out.String()) {
@@ -308,14 +309,14 @@ func TestSubInterrupted(t *testing.T) {
 		s := start(t, nil, "sub "+at+v+"-i a -t t -d --will-topic w --will-payload gone")
 		s.errs.await(t, "subscribed to t: QoS 0")
 		s.stop()
-		if status := s.end(t); status != Done || !strings.HasSuffix(s.errs.String(), "sending DISCONNECT\n") {
+		if status := s.end(t); status != command.Done || !strings.HasSuffix(s.errs.String(), "sending DISCONNECT\n") {
 			t.Errorf("%sinterrupted: status %d\n%s", v, status, s.errs)
 		}
 	}
 	s := start(t, nil, "sub "+at+"-i a -t t -d")
 	s.errs.await(t, "subscribed to t: QoS 0")
 	must(t, "", "sub "+at+"-i a -t t -E")
-	if status := s.end(t); status != Failed || !strings.Contains(s.errs.String(), " lost: session taken over (0x8e)\n") {
+	if status := s.end(t); status != command.Failed || !strings.Contains(s.errs.String(), " lost: session taken over (0x8e)\n") {
 		t.Errorf("taken over: status %d\n%s", status, s.errs)
 	}
 	reader, writer := io.Pipe()
@@ -324,7 +325,7 @@ func TestSubInterrupted(t *testing.T) {
 	io.WriteString(writer, "one\n")
 	p.out.await(t, `"reason":16`) // nobody subscribes
 	p.stop()
-	if status := p.end(t); status != Failed || p.errs.String() != "midge: interrupted; 1 of 1 messages sent were answered\n" {
+	if status := p.end(t); status != command.Failed || p.errs.String() != "midge: interrupted; 1 of 1 messages sent were answered\n" {
 		t.Errorf("pub interrupted: status %d\n%s", status, p.errs)
 	}
 }
@@ -344,39 +345,39 @@ func TestPubSubFail(t *testing.T) {
 		status      int
 		want        string
 	}{
-		{"pub -t t -m x -h 127.0.0.1 -p " + closed, "", Failed, "midge: connect to mqtt://127.0.0.1:" + closed + ": connection refused: nothing listens there\n"},
-		{"sub -t t -h 127.0.0.1 -p " + closed, "", Failed, "midge: connect to mqtt://127.0.0.1:" + closed + ": connection refused: nothing listens there\n"},
-		{"pub --quiet -t t -m x -h 127.0.0.1 -p " + closed, "", Failed, ""},
-		{"pub " + at + "-t t -f no-such-file", "", Failed, "midge: read message: open no-such-file: "},
-		{"pub " + at + "-t t -s", "", Failed, "midge: read message: standard input is empty; -n publishes an empty message\n"},
-		{"pub " + at + "-t t -l -q 1", "a\n" + big + "\nb\n", Failed, "midge: publish to t: packet too large (0x95): the broker takes packets of up to 1024 bytes; 1 of 1 messages sent were answered\n"},
-		{"pub " + at + "-t t -V 311 -s -q 1", big, Failed, "midge: publish to t: the broker closed the connection\n"},
-		{"pub -t t", "", Misuse, "midge: say what to publish: -m TEXT, -f FILE, -l, -s or -n\nRun 'midge pub --help' for its flags and examples.\n"},
-		{"pub -t t -m x -n", "", Misuse, "midge: -m and -n exclude each other\n"},
-		{"pub -m x", "", Misuse, "midge: name the topic with -t\n"},
-		{"pub -t a/# -m x", "", Misuse, "midge: -t a/#: wildcard"},
-		{"pub -t a -m x -q 3", "", Misuse, "midge: -q 3: it is 0, 1 or 2\n"},
-		{"pub -t a -l --repeat 2", "", Misuse, "midge: --repeat goes with one message, not with -l\n"},
-		{"pub -t a -m x --repeat 0", "", Misuse, "midge: --repeat 0: it is 1 or more\n"},
-		{"pub -t a -m x -M 0", "", Misuse, "midge: -M 0: it is 1 to 65535\n"},
-		{"pub -t a -m x y", "", Misuse, "midge: \"y\" is too much: write midge pub {-t TOPIC | -L URL} {-m MESSAGE | -f FILE | -l | -s | -n} [flags]\n"},
-		{"pub -t a -m x -p 70000", "", Misuse, "midge: -p 70000: it is a whole number from 0 to 65535\n"},
-		{"pub -t a -m x --repeat-delay soon", "", Misuse, "midge: --repeat-delay soon: it is a number\n"},
-		{"pub -t a -m x --connect-timeout 5", "", Misuse, "midge: --connect-timeout 5: it is a time, such as 500ms or 2m\n"},
-		{"pub -t a -m x -r=maybe", "", Misuse, "midge: -r maybe: it is true or false\n"},
-		{"pub -h", "", Misuse, "midge: -h needs a value: host\nRun 'midge pub --help' for its flags and examples.\n"},
-		{"sub -t a -C 0", "", Misuse, "midge: -C 0: it is 1 or more\n"},
-		{"sub -t a -W 0", "", Misuse, "midge: -W 0: it is 1 or more\n"},
-		{"sub -t a -R --retained-only", "", Misuse, "midge: -R and --retained-only exclude each other\n"},
-		{"sub -t a -D subscribe subscription-identifier 0", "", Misuse, "midge: -D subscribe subscription-identifier 0: it is 1 or more\n"},
-		{"sub", "", Misuse, "midge: name a topic filter with -t\n"},
-		{"sub -t a#", "", Misuse, "midge: -t a#: '#' at byte 1"},
-		{"sub -t $share/x", "", Misuse, "midge: -t $share/x: shared subscription without a topic filter"},
-		{"sub -t a -T +b", "", Misuse, "midge: -T +b: '+' at byte 0"},
-		{"sub -t a -F %v", "", Misuse, "midge: -F: format %v: %v is none of"},
-		{"sub -t a -V 311 --no-local", "", Misuse, "midge: --no-local needs MQTT 5.0"},
-		{"sub -t a --random-filter 101", "", Misuse, "midge: --random-filter 101: it is a percentage\n"},
-		{"sub -t a -v --json", "", Misuse, "midge: -v and --json exclude each other\n"},
+		{"pub -t t -m x -h 127.0.0.1 -p " + closed, "", command.Failed, "midge: connect to mqtt://127.0.0.1:" + closed + ": connection refused: nothing listens there\n"},
+		{"sub -t t -h 127.0.0.1 -p " + closed, "", command.Failed, "midge: connect to mqtt://127.0.0.1:" + closed + ": connection refused: nothing listens there\n"},
+		{"pub --quiet -t t -m x -h 127.0.0.1 -p " + closed, "", command.Failed, ""},
+		{"pub " + at + "-t t -f no-such-file", "", command.Failed, "midge: read message: open no-such-file: "},
+		{"pub " + at + "-t t -s", "", command.Failed, "midge: read message: standard input is empty; -n publishes an empty message\n"},
+		{"pub " + at + "-t t -l -q 1", "a\n" + big + "\nb\n", command.Failed, "midge: publish to t: packet too large (0x95): the broker takes packets of up to 1024 bytes; 1 of 1 messages sent were answered\n"},
+		{"pub " + at + "-t t -V 311 -s -q 1", big, command.Failed, "midge: publish to t: the broker closed the connection\n"},
+		{"pub -t t", "", command.Misuse, "midge: say what to publish: -m TEXT, -f FILE, -l, -s or -n\nRun 'midge pub --help' for its flags and examples.\n"},
+		{"pub -t t -m x -n", "", command.Misuse, "midge: -m and -n exclude each other\n"},
+		{"pub -m x", "", command.Misuse, "midge: name the topic with -t\n"},
+		{"pub -t a/# -m x", "", command.Misuse, "midge: -t a/#: wildcard"},
+		{"pub -t a -m x -q 3", "", command.Misuse, "midge: -q 3: it is 0, 1 or 2\n"},
+		{"pub -t a -l --repeat 2", "", command.Misuse, "midge: --repeat goes with one message, not with -l\n"},
+		{"pub -t a -m x --repeat 0", "", command.Misuse, "midge: --repeat 0: it is 1 or more\n"},
+		{"pub -t a -m x -M 0", "", command.Misuse, "midge: -M 0: it is 1 to 65535\n"},
+		{"pub -t a -m x y", "", command.Misuse, "midge: \"y\" is too much: write midge pub {-t TOPIC | -L URL} {-m MESSAGE | -f FILE | -l | -s | -n} [flags]\n"},
+		{"pub -t a -m x -p 70000", "", command.Misuse, "midge: -p 70000: it is a whole number from 0 to 65535\n"},
+		{"pub -t a -m x --repeat-delay soon", "", command.Misuse, "midge: --repeat-delay soon: it is a number\n"},
+		{"pub -t a -m x --connect-timeout 5", "", command.Misuse, "midge: --connect-timeout 5: it is a time, such as 500ms or 2m\n"},
+		{"pub -t a -m x -r=maybe", "", command.Misuse, "midge: -r maybe: it is true or false\n"},
+		{"pub -h", "", command.Misuse, "midge: -h needs a value: host\nRun 'midge pub --help' for its flags and examples.\n"},
+		{"sub -t a -C 0", "", command.Misuse, "midge: -C 0: it is 1 or more\n"},
+		{"sub -t a -W 0", "", command.Misuse, "midge: -W 0: it is 1 or more\n"},
+		{"sub -t a -R --retained-only", "", command.Misuse, "midge: -R and --retained-only exclude each other\n"},
+		{"sub -t a -D subscribe subscription-identifier 0", "", command.Misuse, "midge: -D subscribe subscription-identifier 0: it is 1 or more\n"},
+		{"sub", "", command.Misuse, "midge: name a topic filter with -t\n"},
+		{"sub -t a#", "", command.Misuse, "midge: -t a#: '#' at byte 1"},
+		{"sub -t $share/x", "", command.Misuse, "midge: -t $share/x: shared subscription without a topic filter"},
+		{"sub -t a -T +b", "", command.Misuse, "midge: -T +b: '+' at byte 0"},
+		{"sub -t a -F %v", "", command.Misuse, "midge: -F: format %v: %v is none of"},
+		{"sub -t a -V 311 --no-local", "", command.Misuse, "midge: --no-local needs MQTT 5.0"},
+		{"sub -t a --random-filter 101", "", command.Misuse, "midge: --random-filter 101: it is a percentage\n"},
+		{"sub -t a -v --json", "", command.Misuse, "midge: -v and --json exclude each other\n"},
 	} {
 		status, out, errs := do(t, tt.stdin, tt.args)
 		if status != tt.status || !strings.HasPrefix(errs, tt.want) || (tt.want == "") != (errs == "") || out != "" {
@@ -403,14 +404,14 @@ func TestSubReconnects(t *testing.T) {
 			_, after, _ = strings.Cut(s.errs.String(), "connected again")
 		}
 		must(t, "", "pub "+at+"-t t -m two -q 1")
-		if status := s.end(t); status != Done || s.out.String() != "one\ntwo\n" {
+		if status := s.end(t); status != command.Done || s.out.String() != "one\ntwo\n" {
 			t.Errorf("%sstatus %d\n%s\n%s", v, status, s.out, s.errs)
 		}
 	}
 	s := start(t, nil, "sub "+at+"-t t -d --no-reconnect")
 	s.errs.await(t, "subscribed to t: QoS 0")
 	cut()
-	if status := s.end(t); status != Failed || !strings.Contains(s.errs.String(), "lost: the broker closed the connection\n") {
+	if status := s.end(t); status != command.Failed || !strings.Contains(s.errs.String(), "lost: the broker closed the connection\n") {
 		t.Errorf("--no-reconnect: status %d\n%s", status, s.errs)
 	}
 }

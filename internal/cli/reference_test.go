@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 	"github.com/spf13/pflag"
+
+	"midge/internal/cli/command"
 )
 
 var update = flag.Bool("update", false, "write the generated pages")
@@ -58,7 +60,7 @@ func markdown(text string) string {
 // table is the table of commands with its texts as Markdown, which cobra's
 // generators take them for.
 func table() []*cobra.Command {
-	all := documented(root(World{}))
+	all := documented(root(command.World{}))
 	for _, cmd := range all {
 		cmd.DisableAutoGenTag = true
 		cmd.Long = markdown(cmd.Long)
@@ -97,7 +99,7 @@ func manual(t *testing.T) map[string][]byte {
 	for _, cmd := range table() {
 		name := strings.ReplaceAll(cmd.CommandPath(), " ", "-")
 		var b bytes.Buffer
-		header := &doc.GenManHeader{Title: strings.ToUpper(name), Section: "1", Source: "Midge " + Version, Manual: "Midge"}
+		header := &doc.GenManHeader{Title: strings.ToUpper(name), Section: "1", Source: "Midge " + command.Version, Manual: "Midge"}
 		if err := doc.GenMan(cmd, header, &b); err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +177,7 @@ func TestReferenceIsUpToDate(t *testing.T) {
 // TestCommandsHaveHelp proves that each command says in a line and in detail
 // what it does, shows how to use it, and gives each of its flags a text.
 func TestCommandsHaveHelp(t *testing.T) {
-	for _, cmd := range documented(root(World{})) {
+	for _, cmd := range documented(root(command.World{})) {
 		path := cmd.CommandPath()
 		if cmd.Short == "" || cmd.Long == "" || cmd.Example == "" {
 			t.Errorf("%s: it needs Short, Long and Example", path)
@@ -203,13 +205,13 @@ func TestCommandsHaveHelp(t *testing.T) {
 // TestExamplesParse proves that each example is a command line that midge
 // would accept, down to its flags and the number of its arguments.
 func TestExamplesParse(t *testing.T) {
-	for _, cmd := range documented(root(World{})) {
+	for _, cmd := range documented(root(command.World{})) {
 		calls := 0
 		for line := range strings.Lines(cmd.Example) {
 			for _, args := range midgeCalls(words(line)) {
 				calls++
-				top := root(World{})
-				called, rest, err := top.Find(joinProperties(top, args))
+				top := root(command.World{})
+				called, rest, err := top.Find(command.JoinProperties(top, args))
 				if err == nil {
 					called.InitDefaultHelpFlag()
 					err = called.ParseFlags(rest)
@@ -337,7 +339,7 @@ func TestCompletion(t *testing.T) {
 		{"top --username ", ":4\n"},
 	} {
 		status, stdout, stderr := run(t, nil, nil, append([]string{"__complete"}, strings.Split(tt.line, " ")...)...)
-		if status != Done || !strings.Contains("\n"+stdout, tt.want) {
+		if status != command.Done || !strings.Contains("\n"+stdout, tt.want) {
 			t.Errorf("midge %s: status %d, %q, want %q\n%s", tt.line, status, stdout, tt.want, stderr)
 		}
 	}
@@ -346,7 +348,7 @@ func TestCompletion(t *testing.T) {
 // TestChoicesAreOfFlags proves that all choices belong to a flag, and that each
 // command that has it completes it.
 func TestChoicesAreOfFlags(t *testing.T) {
-	all := documented(root(World{}))
+	all := documented(root(command.World{}))
 	for key := range choices() {
 		path, name := "", key
 		if i := strings.LastIndex(key, " "); i >= 0 {
@@ -371,11 +373,11 @@ func TestChoicesAreOfFlags(t *testing.T) {
 func TestCompletionScripts(t *testing.T) {
 	for shell, want := range map[string]string{"bash": "__start_midge", "zsh": "#compdef midge", "fish": "complete -c midge"} {
 		status, stdout, stderr := run(t, nil, nil, "completion", shell)
-		if status != Done || !strings.Contains(stdout, want) || stderr != "" {
+		if status != command.Done || !strings.Contains(stdout, want) || stderr != "" {
 			t.Errorf("%s: status %d, %d bytes without %q, %s", shell, status, len(stdout), want, stderr)
 		}
 	}
-	if status, _, stderr := run(t, nil, nil, "completion", "tcsh"); status != Misuse || !strings.Contains(stderr, `"tcsh"`) {
+	if status, _, stderr := run(t, nil, nil, "completion", "tcsh"); status != command.Misuse || !strings.Contains(stderr, `"tcsh"`) {
 		t.Errorf("tcsh: status %d, %s", status, stderr)
 	}
 }

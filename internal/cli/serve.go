@@ -12,10 +12,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"midge/internal/app"
+	"midge/internal/cli/command"
 	"midge/internal/config"
 )
 
-func serveCommand(w World) *cobra.Command {
+func serveCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the broker",
@@ -28,7 +29,7 @@ Each setting can also be given in a file and in the environment: see 'midge conf
   midge serve --listen 127.0.0.1:1883 --listen tcp://[::1]:1883
   midge serve --config /etc/midge/midge.toml --log-level debug
   midge serve --memory --set limits.packet_size=16MiB --set sys.interval=0s`,
-		Args: maxArgs(0),
+		Args: command.MaxArgs(0),
 	}
 	f := cmd.Flags()
 	f.StringArray("listen", nil, "accept clients on `address`, as tcp://host:port; repeatable")
@@ -43,7 +44,7 @@ Each setting can also be given in a file and in the environment: see 'midge conf
 		if err != nil {
 			return err
 		}
-		return work(func(cmd *cobra.Command, _ []string) error {
+		return command.Work(func(cmd *cobra.Command, _ []string) error {
 			return serve(cmd, w, *file, flags)
 		})(cmd, nil)
 	}
@@ -91,7 +92,7 @@ func given(flags *pflag.FlagSet) (all []config.Given, err error) {
 	return all, nil
 }
 
-func serve(cmd *cobra.Command, w World, file string, flags []config.Given) error {
+func serve(cmd *cobra.Command, w command.World, file string, flags []config.Given) error {
 	loaded, err := load(w, file, flags)
 	if err != nil {
 		return err
@@ -106,13 +107,13 @@ func serve(cmd *cobra.Command, w World, file string, flags []config.Given) error
 	for _, warning := range loaded.Warnings {
 		log.Warn("configuration", "detail", warning)
 	}
-	broker, err := app.New(cmd.Context(), loaded, "midge "+Version, log)
+	broker, err := app.New(cmd.Context(), loaded, "midge "+command.Version, log)
 	if err != nil {
 		return err
 	}
-	log.Info("started", broker.Record(Version)...)
-	if loaded.Log.Banner == "always" || loaded.Log.Banner == "auto" && isTerminal(w.Stdout) {
-		if _, err := io.WriteString(w.Stdout, broker.Banner(build())); err != nil {
+	log.Info("started", broker.Record(command.Version)...)
+	if loaded.Log.Banner == "always" || loaded.Log.Banner == "auto" && command.IsTerminal(w.Stdout) {
+		if _, err := io.WriteString(w.Stdout, broker.Banner(command.Build())); err != nil {
 			log.Warn("banner not written", "error", err)
 		}
 	}

@@ -3,10 +3,11 @@ package cli
 import (
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+
+	"midge/internal/cli/command"
 )
 
 // TestShell proves that flags and standard input reach the shell, and that the
@@ -23,13 +24,13 @@ func TestShell(t *testing.T) {
 		status            int
 		stdout, stderr    string
 	}{
-		{"standard input", "-p 1", "echo hello\n", Done, "hello\n", ""},
-		{"echo", "--echo", "echo hello\n", Done, "midge> echo hello\nhello\n", ""},
-		{"script", "--script a.midge", "echo no", Done, "from a file\n", ""},
-		{"failure", "", "echo hello\nuse a\n", Failed, "hello\n", "midge: standard input:2: there is no client a; 'connect a' connects it\n"},
-		{"address", "-L mqtt://" + nobody, "connect a\n", Failed, "", "midge: standard input:1: connect to mqtt://" + nobody + ": connection refused"},
-		{"flag", "-V 7", "", Misuse, "", "midge: "},
-		{"argument", "extra", "", Misuse, "", "midge: "},
+		{"standard input", "-p 1", "echo hello\n", command.Done, "hello\n", ""},
+		{"echo", "--echo", "echo hello\n", command.Done, "midge> echo hello\nhello\n", ""},
+		{"script", "--script a.midge", "echo no", command.Done, "from a file\n", ""},
+		{"failure", "", "echo hello\nuse a\n", command.Failed, "hello\n", "midge: standard input:2: there is no client a; 'connect a' connects it\n"},
+		{"address", "-L mqtt://" + nobody, "connect a\n", command.Failed, "", "midge: standard input:1: connect to mqtt://" + nobody + ": connection refused"},
+		{"flag", "-V 7", "", command.Misuse, "", "midge: "},
+		{"argument", "extra", "", command.Misuse, "", "midge: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.name == "address" && runtime.GOOS == "windows" {
@@ -40,30 +41,11 @@ func TestShell(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out, errs strings.Builder
-			status := Run(t.Context(), World{Args: append([]string{"shell"}, strings.Fields(tt.args)...), Stdin: strings.NewReader(tt.stdin), Stdout: &out, Stderr: &errs})
+			status := Run(t.Context(), command.World{Args: append([]string{"shell"}, strings.Fields(tt.args)...), Stdin: strings.NewReader(tt.stdin), Stdout: &out, Stderr: &errs})
 			stdout, stderr := out.String(), errs.String()
 			if status != tt.status || stdout != tt.stdout || !strings.HasPrefix(stderr, tt.stderr) || tt.stderr == "" && stderr != "" {
 				t.Errorf("status %d\n%s%s\nwant status %d\n%s%s", status, stdout, stderr, tt.status, tt.stdout, tt.stderr)
 			}
 		})
-	}
-}
-
-func TestStateDir(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("the paths are those of Unix")
-	}
-	for _, tt := range []struct {
-		env  []string
-		want string
-	}{
-		{nil, ""},
-		{[]string{"HOME=/home/a"}, "/home/a/.local/state/midge"},
-		{[]string{"HOME=/home/a", "XDG_STATE_HOME=/state"}, "/state/midge"},
-		{[]string{"HOME=/home/a", "XDG_STATE_HOME=relative"}, "/home/a/.local/state/midge"},
-	} {
-		if got := stateDir(World{Env: tt.env}); got != filepath.FromSlash(tt.want) {
-			t.Errorf("%v: %s, want %s", tt.env, got, tt.want)
-		}
 	}
 }

@@ -11,10 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"midge/internal/app/storetool"
+	"midge/internal/cli/command"
 	"midge/internal/config"
 )
 
-func storeCommand(w World) *cobra.Command {
+func storeCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
 		Short: "Look into the data directory of a stopped broker",
@@ -25,13 +26,13 @@ before they end.
 The directory is the one that --data-dir names, or else the one that 'midge serve' would use with the same --config.`,
 		Example: "  midge store check\n  midge store stats --data-dir /var/lib/midge\n  midge store export > messages.jsonl",
 		Args:    cobra.ArbitraryArgs,
-		RunE:    needSubcommand,
+		RunE:    command.NeedSubcommand,
 	}
 	cmd.AddCommand(storeCheckCommand(w), storeStatsCommand(w), storeExportCommand(w))
 	return cmd
 }
 
-func storeCheckCommand(w World) *cobra.Command {
+func storeCheckCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Verify every file and every record",
@@ -47,7 +48,7 @@ broker: it sets aside what it cannot read, and goes on with the rest.`,
 	return cmd
 }
 
-func storeStatsCommand(w World) *cobra.Command {
+func storeStatsCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stats",
 		Short: "Print sessions, queues and sizes",
@@ -64,7 +65,7 @@ properties; those of files are what they take after compression.`,
 	return cmd
 }
 
-func storeExportCommand(w World) *cobra.Command {
+func storeExportCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Write messages as JSON lines",
@@ -102,11 +103,11 @@ func salvageFlag(cmd *cobra.Command) *bool {
 
 // storeWork gives a command the flags that say where the directory is, and has
 // do work on that.
-func storeWork(cmd *cobra.Command, w World, do func(out io.Writer, dir string) error) {
-	cmd.Args = maxArgs(0)
+func storeWork(cmd *cobra.Command, w command.World, do func(out io.Writer, dir string) error) {
+	cmd.Args = command.MaxArgs(0)
 	dir := cmd.Flags().String("data-dir", "", "look into `directory`")
 	file := cmd.Flags().String("config", "", "read the configuration that names the directory from `file`")
-	cmd.RunE = work(func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = command.Work(func(cmd *cobra.Command, _ []string) error {
 		at, err := dataDir(w, *dir, *file)
 		if err != nil {
 			return err
@@ -117,7 +118,7 @@ func storeWork(cmd *cobra.Command, w World, do func(out io.Writer, dir string) e
 }
 
 // dataDir is the directory that a flag names, or the one that serve would use.
-func dataDir(w World, dir, file string) (string, error) {
+func dataDir(w command.World, dir, file string) (string, error) {
 	var flags []config.Given
 	if dir != "" {
 		flags = append(flags, config.Given{Flag: "--data-dir", Key: config.FlagOf("data-dir"), Values: []string{dir}})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -61,7 +62,7 @@ func (c *Comparison) notes(scenario string) (all []string) {
 		}
 		for _, n := range r.Result.Notes {
 			n = r.Broker + ": " + n
-			kind := numbers.ReplaceAllString(n, "")
+			kind := numbers().ReplaceAllString(n, "")
 			if first[kind] == "" {
 				first[kind], kinds = n, append(kinds, kind)
 			}
@@ -82,7 +83,7 @@ func (c *Comparison) notes(scenario string) (all []string) {
 }
 
 // numbers are numbers with a unit of time.
-var numbers = regexp.MustCompile(`[0-9][0-9.,]*\s?[nµm]?s?`)
+var numbers = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[0-9][0-9.,]*\s?[nµm]?s?`) })
 
 // row makes the row of a figure; ok is false if no broker has it.
 func (c *Comparison) row(f Figure, scenario string) (r row, ok bool) {

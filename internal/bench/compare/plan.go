@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"midge/internal/bench"
@@ -76,7 +77,7 @@ func Placeholders() map[string]string {
 	}
 }
 
-var placeholder = regexp.MustCompile(`\{([a-z]+)([2-9]?)\}`)
+var placeholder = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{([a-z]+)([2-9]?)\}`) })
 
 // Limits of a plan.
 const (
@@ -373,7 +374,7 @@ func (r *planReader) version(e entry, to *packet.Version) {
 func (r *planReader) holders(line int, key string, texts ...string) {
 	known := Placeholders()
 	for _, text := range texts {
-		for _, m := range placeholder.FindAllStringSubmatch(text, -1) {
+		for _, m := range placeholder().FindAllStringSubmatch(text, -1) {
 			if known[m[1]] == "" || m[2] != "" && m[1] != "port" {
 				r.fault(line, "%s: unknown placeholder %s; there are {%s}", key, m[0], strings.Join(slices.Sorted(maps.Keys(known)), "}, {"))
 			}

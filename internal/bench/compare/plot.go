@@ -6,6 +6,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // WriteSVG writes one picture with the most important figure of each scenario,
@@ -47,18 +48,20 @@ func (c *Comparison) WriteSVG(w io.Writer) error {
 // plotStyle is what the picture has and the page has not.
 const plotStyle = "svg .paper { fill: var(--card) }\nsvg .head { font-size: 17px; font-weight: 700 }\n"
 
-var (
-	comment   = regexp.MustCompile(`(?s)/\*.*?\*/`)
-	colourSet = regexp.MustCompile(`(?s):root, svg \{(.*?)\}`)
-	colour    = regexp.MustCompile(`(--[a-z0-9-]+): ([^;]+);`)
-	rule      = regexp.MustCompile(`(?m)^(svg [^{]*)\{ ([^}]*) \}$`)
-	use       = regexp.MustCompile(`var\((--[a-z0-9-]+)\)`)
-)
+// use finds the use of a CSS variable. It is compiled when it is needed, as all in
+// this package: a broker, which has it in its binary, is not to pay for it.
+var use = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`var\((--[a-z0-9-]+)\)`) })
 
 // plainStyle writes a style with its colours in place of CSS variables, which many
 // programs that show pictures don't know: to them all would be black. Programs
 // that know modes get the dark colours as well.
 func plainStyle(style string) string {
+	var (
+		comment   = regexp.MustCompile(`(?s)/\*.*?\*/`)
+		colourSet = regexp.MustCompile(`(?s):root, svg \{(.*?)\}`)
+		colour    = regexp.MustCompile(`(--[a-z0-9-]+): ([^;]+);`)
+		rule      = regexp.MustCompile(`(?m)^(svg [^{]*)\{ ([^}]*) \}$`)
+	)
 	sets := colourSet.FindAllStringSubmatch(style, 2) // light, dark
 	rules := rule.FindAllStringSubmatch(comment.ReplaceAllString(style, ""), -1)
 	var b strings.Builder
@@ -94,5 +97,5 @@ const brokerColours = 8
 
 // coloured writes colours in place of their names.
 func coloured(what string, colours map[string]string) string {
-	return use.ReplaceAllStringFunc(what, func(name string) string { return colours[use.FindStringSubmatch(name)[1]] })
+	return use().ReplaceAllStringFunc(what, func(name string) string { return colours[use().FindStringSubmatch(name)[1]] })
 }

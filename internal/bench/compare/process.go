@@ -325,7 +325,7 @@ func (d *doing) holders(dir string) (map[string]string, error) {
 }
 
 func fill(text string, holders map[string]string) string {
-	return placeholder.ReplaceAllStringFunc(text, func(name string) string {
+	return placeholder().ReplaceAllStringFunc(text, func(name string) string {
 		if v, ok := holders[name]; ok {
 			return v
 		}

@@ -1,22 +1,24 @@
-package cli
+// Package bench is the command midge bench, and compare below it. It reads their
+// flags, and leaves the work to the packages bench and bench/compare.
+//
+// Files, from the bottom up: progress.go, compare.go, bench.go.
+package bench
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"midge/internal/bench"
+	"midge/internal/cli/command"
 	"midge/internal/packet"
 )
 
@@ -24,7 +26,10 @@ import (
 // result has said everything else.
 var errFaulty = errors.New("the broker is at fault: see above")
 
-func benchCommand(w World) *cobra.Command {
+// Commands are the commands of the package: 'midge bench' with its subcommands.
+func Commands(w command.World) []*cobra.Command { return []*cobra.Command{benchCommand(w)} }
+
+func benchCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench [SCENARIO]",
 		Short: "Measure a broker",
@@ -34,7 +39,7 @@ and what it cost the broker. The broker may be any that speaks MQTT 3.1.1 or 5.0
 SCENARIO is one of the names below, in which numbers may have K or M behind them. RATE is in messages per second, summed
 over all subscribers. Flags and --file change it, or make one of their own.
 
-` + benchNames() + `
+` + names() + `
 The exit status is 1 if the broker loses, repeats or reorders messages, breaks the protocol, refuses connections or ends
 them, and if the run is interrupted (Ctrl-C, SIGTERM): the result is then of what was measured until then, and says so; a
 second time ends at once. Latency counts from the time at which a message was due, so that a broker that stalls is charged for it.`,
@@ -43,9 +48,10 @@ second time ends at once. Latency counts from the time at which a message was du
   midge bench throughput-100 --pid $(pidof mosquitto) --duration 30s -o json
   midge bench --publishers 10 --subscribers 10 --rate 5K --size 200 --qos 2
   midge bench --file scenario.toml -o go | benchstat -`,
-		Args: maxArgs(1),
+		Args:              command.MaxArgs(1),
+		ValidArgsFunction: scenarios,
 	}
-	var o benchOptions
+	var o options
 	o.flags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := o.scenario(cmd.Flags(), args)
@@ -58,20 +64,20 @@ second time ends at once. Latency counts from the time at which a message was du
 		if err := o.version(); err != nil {
 			return err
 		}
-		return work(func(cmd *cobra.Command, _ []string) error { return o.run(cmd, w, s) })(cmd, args)
+		return command.Work(func(cmd *cobra.Command, _ []string) error { return o.run(cmd, w, s) })(cmd, args)
 	}
-	cmd.AddCommand(benchCompareCommand(w), benchWorkerCommand())
+	cmd.AddCommand(compareCommand(w), workerCommand())
 	return cmd
 }
 
-// benchWorkerCommand is how 'midge bench' starts further processes of itself.
-func benchWorkerCommand() *cobra.Command {
+// workerCommand is how 'midge bench' starts further processes of itself.
+func workerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "worker",
 		Short:  "Make a part of the load, as 'midge bench' says on standard input",
 		Hidden: true,
 		Args:   cobra.NoArgs,
-		RunE: work(func(cmd *cobra.Command, _ []string) error {
+		RunE: command.Work(func(cmd *cobra.Command, _ []string) error {
 			// Ctrl-C and service managers signal all processes at once. The
 			// coordinator, which has to tell the result, says what to do, and
 			// its end is the end of standard input.
@@ -82,8 +88,8 @@ func benchWorkerCommand() *cobra.Command {
 	}
 }
 
-// benchNames lists the scenarios that have names.
-func benchNames() string {
+// names lists the scenarios that have names.
+func names() string {
 	var b strings.Builder
 	for _, n := range bench.Names() {
 		fmt.Fprintf(&b, "  %s\n      %s (%s)\n", n.Pattern, n.About, n.Example)
@@ -91,8 +97,8 @@ func benchNames() string {
 	return b.String()
 }
 
-// benchOptions are the flags that aren't settings of a scenario.
-type benchOptions struct {
+// options are the flags that aren't settings of a scenario.
+type options struct {
 	target   bench.Target
 	options  bench.Options
 	file     string
@@ -101,7 +107,7 @@ type benchOptions struct {
 	progress bool
 }
 
-func (o *benchOptions) flags(f *pflag.FlagSet) {
+func (o *options) flags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.StringVarP(&o.target.Address, "address", "a", "127.0.0.1:1883", "measure the broker at this `address`: HOST:PORT, or a URL with mqtt, mqtts, ws or wss")
 	f.IntVar(&o.target.PID, "pid", 0, "measure CPU time, memory and threads of the broker, which is this process `id` (found by the port where the broker runs on this machine)")
@@ -138,7 +144,7 @@ func flagOfSetting(key string) string { return strings.ReplaceAll(key, "_", "-")
 
 // scenario is what the argument, the file and the flags make together; each
 // overrides the one before.
-func (o *benchOptions) scenario(f *pflag.FlagSet, args []string) (bench.Scenario, error) {
+func (o *options) scenario(f *pflag.FlagSet, args []string) (bench.Scenario, error) {
 	table := map[string]any{}
 	if o.file != "" {
 		text, err := os.ReadFile(o.file)
@@ -163,7 +169,7 @@ func (o *benchOptions) scenario(f *pflag.FlagSet, args []string) (bench.Scenario
 	return bench.ParseTable(table)
 }
 
-func (o *benchOptions) version() error {
+func (o *options) version() error {
 	switch o.mqtt {
 	case "":
 	case "3.1.1", "4", "311":
@@ -176,15 +182,15 @@ func (o *benchOptions) version() error {
 	return nil
 }
 
-func (o *benchOptions) run(cmd *cobra.Command, w World, s bench.Scenario) error {
+func (o *options) run(cmd *cobra.Command, w command.World, s bench.Scenario) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	o.options.Worker = []string{program, "bench", "worker"}
 	o.options.Command = strings.Join(append([]string{"midge"}, w.Args...), " ")
-	o.options.Build = build()
-	live := &progressLine{out: cmd.ErrOrStderr(), terminal: isTerminal(w.Stderr)}
+	o.options.Build = command.Build()
+	live := &progressLine{out: cmd.ErrOrStderr(), terminal: command.IsTerminal(w.Stderr)}
 	o.options.Log = live
 	if o.progress || live.terminal {
 		o.options.Progress = live.show
@@ -205,7 +211,7 @@ func (o *benchOptions) run(cmd *cobra.Command, w World, s bench.Scenario) error 
 	if err != nil {
 		return err
 	}
-	if o.output != "table" || !isTerminal(w.Stdout) { // else they were seen just now
+	if o.output != "table" || !command.IsTerminal(w.Stdout) { // else they were seen just now
 		for _, f := range r.Faults {
 			fmt.Fprintf(cmd.ErrOrStderr(), "FAULT: %s\n", f)
 		}
@@ -219,49 +225,13 @@ func (o *benchOptions) run(cmd *cobra.Command, w World, s bench.Scenario) error 
 	return nil
 }
 
-// isTerminal reports whether w is a terminal or something like it.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
+// scenarios completes to the examples of names that 'midge bench' knows.
+func scenarios(_ *cobra.Command, args []string, _ string) (all []cobra.Completion, _ cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// progressLine tells how a run gets on: on a terminal in one line that is
-// written over, elsewhere in a line each time.
-type progressLine struct {
-	out      io.Writer
-	terminal bool
-	open     bool // a line is to be finished
-}
-
-func (l *progressLine) show(p bench.Progress) {
-	text := fmt.Sprintf("%5.0fs %-10s %7d connections, %9.0f published/s, %9.0f received/s", p.Elapsed.Round(time.Second).Seconds(),
-		cmp.Or(p.Phase, "starting"), p.Connections, p.PublishRate, p.ReceiveRate)
-	if p.Faults > 0 {
-		text += fmt.Sprintf(", %d FAULTS", p.Faults)
+	for _, n := range bench.Names() {
+		all = append(all, cobra.CompletionWithDesc(n.Example, n.About))
 	}
-	if !l.terminal {
-		fmt.Fprintln(l.out, text)
-		return
-	}
-	fmt.Fprintf(l.out, "\r%s\x1b[K", text)
-	l.open = true
-}
-
-// Write writes lines that are to stay, in the place of the one that isn't.
-func (l *progressLine) Write(b []byte) (int, error) {
-	if l.open {
-		fmt.Fprint(l.out, "\r\x1b[K")
-		l.open = false
-	}
-	return l.out.Write(b)
-}
-
-func (l *progressLine) end() {
-	if l.open {
-		fmt.Fprintln(l.out)
-	}
+	return all, cobra.ShellCompDirectiveNoFileComp
 }

@@ -1,4 +1,4 @@
-package cli
+package clients
 
 import (
 	"errors"
@@ -8,10 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"midge/internal/cli/command"
 	"midge/internal/client"
 	"midge/internal/packet"
 	"midge/internal/pubsub"
-	"midge/internal/topic"
 )
 
 // pubFlags are the flags of pub besides those of connecting.
@@ -26,7 +26,7 @@ type pubFlags struct {
 	json, debug, quiet          bool
 }
 
-func pubCommand(w World) *cobra.Command {
+func pubCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pub {-t TOPIC | -L URL} {-m MESSAGE | -f FILE | -l | -s | -n} [flags]",
 		Short: "Publish messages",
@@ -41,7 +41,7 @@ connection failed or was lost (pub never connects twice), or the broker refused 
   tail -f /var/log/syslog | midge pub -t log -l
   midge pub -t tick -m now --repeat 10 --repeat-delay 0.5
   midge pub -L mqtts://me:secret@broker.example/home/lamp -n -r`,
-		Args: maxArgs(0),
+		Args: command.MaxArgs(0),
 	}
 	f := cmd.Flags()
 	p := &pubFlags{connectFlags: addConnectFlags(f)}
@@ -64,19 +64,19 @@ connection failed or was lost (pub never connects twice), or the broker refused 
 		if err != nil {
 			return err
 		}
-		return work(func(cmd *cobra.Command, _ []string) error { return silent(p.quiet, p.publish(cmd, w, job)) })(cmd, nil)
+		return command.Work(func(cmd *cobra.Command, _ []string) error { return silent(p.quiet, p.publish(cmd, w, job)) })(cmd, nil)
 	}
 	return cmd
 }
 
 // publication is what the flags ask for. Its errors are misuse.
-func (p *pubFlags) publication(w World) (*pubsub.Publication, error) {
+func (p *pubFlags) publication(w command.World) (*pubsub.Publication, error) {
 	job := &pubsub.Publication{
 		Message: client.Message{QoS: packet.QoS(p.qos), Retain: p.retain}, Payload: []byte(p.message), Timeout: p.timeout,
 		Repeat: p.repeat, RepeatDelay: time.Duration(p.repeatDelay * float64(time.Second)), MaxInflight: p.maxInflight,
 		Talk: talk(w, p.quiet, p.debug),
 	}
-	switch payload, err := oneOf(p.flags, "message", "file", "stdin-line", "stdin-file", "null-message"); {
+	switch payload, err := command.OneOf(p.flags, "message", "file", "stdin-line", "stdin-file", "null-message"); {
 	case err != nil:
 		return nil, err
 	case payload == "":
@@ -114,7 +114,7 @@ func (p *pubFlags) publication(w World) (*pubsub.Publication, error) {
 }
 
 // publish opens what the payload comes from, and publishes.
-func (p *pubFlags) publish(cmd *cobra.Command, w World, job *pubsub.Publication) error {
+func (p *pubFlags) publish(cmd *cobra.Command, w command.World, job *pubsub.Publication) error {
 	switch {
 	case p.lines:
 		job.Lines = w.Stdin
@@ -134,20 +134,15 @@ func (p *pubFlags) publish(cmd *cobra.Command, w World, job *pubsub.Publication)
 	return pubsub.Publish(cmd.Context(), job)
 }
 
-// validName checks the name of a topic.
-func validName(name string) error {
-	return topic.ValidName([]byte(name), topic.Limits{})
-}
-
 // talk is how a command speaks about what it does.
-func talk(w World, quiet, debug bool) *pubsub.Talk {
-	return &pubsub.Talk{Out: w.Stderr, Quiet: quiet, Debug: debug, Rewrite: isTerminal(w.Stderr) && !debug}
+func talk(w command.World, quiet, debug bool) *pubsub.Talk {
+	return &pubsub.Talk{Out: w.Stderr, Quiet: quiet, Debug: debug, Rewrite: command.IsTerminal(w.Stderr) && !debug}
 }
 
 // silent takes the words out of an error.
 func silent(quiet bool, err error) error {
 	if err != nil && quiet {
-		return errSilent
+		return command.ErrSilent
 	}
 	return err
 }

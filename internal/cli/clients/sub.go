@@ -1,4 +1,4 @@
-package cli
+package clients
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"midge/internal/cli/command"
 	"midge/internal/client"
 	"midge/internal/packet"
 	"midge/internal/pubsub"
@@ -31,7 +32,7 @@ type subFlags struct {
 	debug, quiet                             bool
 }
 
-func subCommand(w World) *cobra.Command {
+func subCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sub {-t FILTER... | -L URL | -U FILTER...} [flags]",
 		Short: "Subscribe and print messages",
@@ -58,7 +59,7 @@ The exit status is 0 after -C messages or an interrupt, 27 when the time of -W i
   midge sub -t 'log/#' -F '@H:@M:@S %-20t %p'
   midge sub -i recorder -c -q 1 -t 'home/#' -E
   midge sub -t '#' --remove-retained --retained-only`,
-		Args: maxArgs(0),
+		Args: command.MaxArgs(0),
 	}
 	f := cmd.Flags()
 	s := &subFlags{connectFlags: addConnectFlags(f)}
@@ -90,11 +91,11 @@ The exit status is 0 after -C messages or an interrupt, 27 when the time of -W i
 		if err != nil {
 			return err
 		}
-		return work(func(cmd *cobra.Command, _ []string) error {
+		return command.Work(func(cmd *cobra.Command, _ []string) error {
 			err := pubsub.Subscribe(cmd.Context(), job)
 			if errors.Is(err, pubsub.ErrTimedOut) {
 				job.Talk.Warn("timed out")
-				return errTimedOut
+				return command.ErrTimedOut
 			}
 			return silent(s.quiet, err)
 		})(cmd, nil)
@@ -103,7 +104,7 @@ The exit status is 0 after -C messages or an interrupt, 27 when the time of -W i
 }
 
 // subscription is what the flags ask for. Its errors are misuse.
-func (s *subFlags) subscription(w World) (*pubsub.Subscription, error) {
+func (s *subFlags) subscription(w command.World) (*pubsub.Subscription, error) {
 	job := &pubsub.Subscription{
 		Timeout: s.timeout, Unsubscribe: s.unsubscribe, Leave: s.leave, NoRetained: s.noRetained, RetainedOnly: s.retainedOnly,
 		RemoveRetained: s.removeRetained, Chance: s.chance, Count: s.count, Wait: time.Duration(s.wait) * time.Second,
@@ -135,7 +136,7 @@ func (s *subFlags) subscription(w World) (*pubsub.Subscription, error) {
 }
 
 func (s *subFlags) parseFormat() (*pubsub.Format, error) {
-	given, err := oneOf(s.flags, "format", "verbose", "json")
+	given, err := command.OneOf(s.flags, "format", "verbose", "json")
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +164,7 @@ func (s *subFlags) check(job *pubsub.Subscription) error {
 			return fmt.Errorf("%s needs MQTT 5.0, and -V asks for another", name)
 		}
 	}
-	if _, err := oneOf(s.flags, "no-retained", "retained-only"); err != nil {
+	if _, err := command.OneOf(s.flags, "no-retained", "retained-only"); err != nil {
 		return err
 	}
 	switch {

@@ -1,4 +1,4 @@
-package cli
+package bench
 
 import (
 	"cmp"
@@ -13,13 +13,14 @@ import (
 
 	"midge/internal/bench"
 	"midge/internal/bench/compare"
+	"midge/internal/cli/command"
 )
 
 // errCompared is the failure of a comparison in which a run failed. Its log
 // and its reports have said everything else.
 var errCompared = errors.New("there were faults: see above, and the report")
 
-func benchCompareCommand(w World) *cobra.Command {
+func compareCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare PLAN.toml",
 		Short: "Measure several brokers against each other, and write a report with plots",
@@ -53,7 +54,7 @@ interrupted (Ctrl-C, SIGTERM), it stops the broker, reports the runs that were f
   midge bench compare bench/plans/brokers.toml --rounds 5 --out results/today
   midge bench compare bench/plans/brokers.toml --broker midge --broker mochi --scenario pairs-qos1
   midge bench compare --from results/today.json --out results/again`,
-		Args: maxArgs(1),
+		Args: command.MaxArgs(1),
 	}
 	var o compareOptions
 	f := cmd.Flags()
@@ -71,7 +72,7 @@ interrupted (Ctrl-C, SIGTERM), it stops the broker, reports the runs that were f
 		if o.rounds < 0 || o.rounds > compare.MaxRounds {
 			return fmt.Errorf("--rounds %d: it can be 1 to %d", o.rounds, compare.MaxRounds)
 		}
-		return work(func(cmd *cobra.Command, args []string) error { return o.run(cmd, w, args) })(cmd, args)
+		return command.Work(func(cmd *cobra.Command, args []string) error { return o.run(cmd, w, args) })(cmd, args)
 	}
 	return cmd
 }
@@ -83,7 +84,7 @@ type compareOptions struct {
 	brokers, scenarios []string
 }
 
-func (o *compareOptions) run(cmd *cobra.Command, w World, args []string) error {
+func (o *compareOptions) run(cmd *cobra.Command, w command.World, args []string) error {
 	var c *compare.Comparison
 	var err error
 	if o.from != "" {
@@ -121,7 +122,7 @@ func (o *compareOptions) prefix(args []string) string {
 	return strings.TrimSuffix(o.from, ".json")
 }
 
-func (o *compareOptions) measure(cmd *cobra.Command, w World, name string) (*compare.Comparison, error) {
+func (o *compareOptions) measure(cmd *cobra.Command, w command.World, name string) (*compare.Comparison, error) {
 	plan, err := compare.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -136,15 +137,15 @@ func (o *compareOptions) measure(cmd *cobra.Command, w World, name string) (*com
 	if err != nil {
 		return nil, err
 	}
-	revision := cmp.Or(o.commit, strings.TrimPrefix(strings.Trim(commit(), " ()"), "commit "))
-	command := strings.Join(append([]string{"midge"}, w.Args...), " ")
-	live := &progressLine{out: cmd.ErrOrStderr(), terminal: isTerminal(w.Stderr)}
-	runOptions := bench.Options{Discard: true, Worker: []string{program, "bench", "worker"}, Command: command, Build: build()}
+	revision := cmp.Or(o.commit, strings.TrimPrefix(strings.Trim(command.Commit(), " ()"), "commit "))
+	line := strings.Join(append([]string{"midge"}, w.Args...), " ")
+	live := &progressLine{out: cmd.ErrOrStderr(), terminal: command.IsTerminal(w.Stderr)}
+	runOptions := bench.Options{Discard: true, Worker: []string{program, "bench", "worker"}, Command: line, Build: command.Build()}
 	if live.terminal {
 		runOptions.Progress = live.show
 	}
 	return compare.Do(cmd.Context(), plan, compare.Options{
-		Midge: program, Build: build(), Commit: revision, Command: command, Log: cmd.ErrOrStderr(),
+		Midge: program, Build: command.Build(), Commit: revision, Command: line, Log: cmd.ErrOrStderr(),
 		Measure: func(ctx context.Context, t bench.Target, s bench.Scenario) (*bench.Result, error) {
 			r, err := bench.Run(ctx, t, s, runOptions)
 			if live.terminal {

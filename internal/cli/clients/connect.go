@@ -1,4 +1,4 @@
-package cli
+package clients
 
 import (
 	"crypto/rand"
@@ -17,6 +17,7 @@ import (
 
 	"midge/internal/client"
 	"midge/internal/packet"
+	"midge/internal/topic"
 )
 
 // connectFlags are the flags by which pub, sub, shell and top say where to
@@ -190,6 +191,11 @@ func (c *connectFlags) will(o *client.Options) error {
 	}
 	o.Will = &client.Will{Message: client.Message{Topic: c.willTopic, Payload: []byte(c.willPayload), QoS: packet.QoS(c.willQoS), Retain: c.willRetain}}
 	return nil
+}
+
+// validName checks the name of a topic.
+func validName(name string) error {
+	return topic.ValidName([]byte(name), topic.Limits{})
 }
 
 // applyProperties applies -D to CONNECT, the will and the packets of stages.

@@ -1,4 +1,4 @@
-package cli
+package clients
 
 import (
 	"crypto/tls"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"midge/internal/cli/command"
 	"midge/internal/client"
 	"midge/internal/packet"
 )
@@ -23,7 +24,7 @@ func parseConnect(args ...string) (o client.Options, topic string, m client.Mess
 	top.AddCommand(cmd)
 	c := addConnectFlags(cmd.Flags())
 	cmd.Flags().BoolP("debug", "d", false, "")
-	joined := joinProperties(top, append([]string{"pub"}, args...))
+	joined := command.JoinProperties(top, append([]string{"pub"}, args...))
 	if err = cmd.ParseFlags(joined[1:]); err != nil {
 		return
 	}

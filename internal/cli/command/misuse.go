@@ -1,4 +1,4 @@
-package cli
+package command
 
 import (
 	"errors"
@@ -9,16 +9,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// hint says where the help is that a wrong command line asks for.
-func hint(cmd *cobra.Command) string {
+// Hint says where the help is that a wrong command line asks for.
+func Hint(cmd *cobra.Command) string {
 	if cmd.HasParent() {
 		return fmt.Sprintf("Run '%s --help' for its flags and examples.", cmd.CommandPath())
 	}
 	return "Run 'midge --help' for the commands, and 'midge COMMAND --help' for one of them."
 }
 
-// maxArgs is the check of a command that takes up to n arguments.
-func maxArgs(n int) cobra.PositionalArgs {
+// MaxArgs is the check of a command that takes up to n arguments.
+func MaxArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) <= n {
 			return nil
@@ -27,8 +27,8 @@ func maxArgs(n int) cobra.PositionalArgs {
 	}
 }
 
-// flagError says in words what is wrong with a flag's value.
-func flagError(_ *cobra.Command, err error) error {
+// FlagError says in words what is wrong with a flag's value.
+func FlagError(_ *cobra.Command, err error) error {
 	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		f := e.GetFlag()
 		return fmt.Errorf("%s %s: %s", written(f), e.GetValue(), wanted(f, e))
@@ -70,9 +70,9 @@ func written(f *pflag.Flag) string {
 	return "--" + f.Name
 }
 
-// oneOf returns which of the flags was given, "" if none was. More than one is
+// OneOf returns which of the flags was given, "" if none was. More than one is
 // an error.
-func oneOf(flags *pflag.FlagSet, names ...string) (name string, err error) {
+func OneOf(flags *pflag.FlagSet, names ...string) (name string, err error) {
 	var found []string
 	for _, n := range names {
 		if flags.Changed(n) {

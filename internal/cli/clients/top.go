@@ -1,4 +1,4 @@
-package cli
+package clients
 
 import (
 	"errors"
@@ -6,10 +6,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"midge/internal/cli/command"
 	"midge/internal/top"
 )
 
-func topCommand(w World) *cobra.Command {
+func topCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top",
 		Short: "Watch a broker: clients, rates, drops, queues, disk",
@@ -26,7 +27,7 @@ New values come as often as the broker publishes them: for Midge the setting sys
   midge top -h broker.example -u admin --pw-file secret --cafile ca.pem
   midge top --once
   midge top --plain --interval 1m >> broker.log`,
-		Args: maxArgs(0),
+		Args: command.MaxArgs(0),
 	}
 	connect := addConnectFlags(cmd.Flags())
 	once := cmd.Flags().Bool("once", false, "print one page and end")
@@ -45,7 +46,7 @@ New values come as often as the broker publishes them: for Midge the setting sys
 		case *wait <= 0:
 			return errors.New("--wait: write a time, such as 15s")
 		}
-		return work(func(cmd *cobra.Command, _ []string) error {
+		return command.Work(func(cmd *cobra.Command, _ []string) error {
 			return top.Run(cmd.Context(), top.Options{
 				Client: options, Timeout: connect.timeout, Interval: *interval, Wait: *wait, Once: *once, Plain: *plain, Out: w.Stdout,
 			})

@@ -1,16 +1,16 @@
-package cli
+package clients
 
 import (
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"midge/internal/cli/command"
 	"midge/internal/shell"
 )
 
-func shellCommand(w World) *cobra.Command {
+func shellCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shell",
 		Short: "Connect clients, subscribe and publish at a prompt",
@@ -27,7 +27,7 @@ History and saved packets are kept in $XDG_STATE_HOME/midge (by default ~/.local
   midge shell -h broker.example -u alice --cafile ca.pem
   midge shell --script test.midge
   printf 'connect a\npub t hello --retain\n' | midge shell`,
-		Args: maxArgs(0),
+		Args: command.MaxArgs(0),
 	}
 	connect := addConnectFlags(cmd.Flags())
 	script := cmd.Flags().String("script", "", "run the commands in `file`")
@@ -48,31 +48,21 @@ History and saved packets are kept in $XDG_STATE_HOME/midge (by default ~/.local
 		if cmd.Flags().Changed("connect-timeout") {
 			c.Timeout = connect.timeout
 		}
-		return work(func(cmd *cobra.Command, _ []string) error { return shell.Run(cmd.Context(), c) })(cmd, args)
+		return command.Work(func(cmd *cobra.Command, _ []string) error { return shell.Run(cmd.Context(), c) })(cmd, args)
 	}
 	return cmd
 }
 
-// variable is the value of an environment variable, "" if it isn't set.
-func (w World) variable(name string) string {
-	for _, v := range w.Env {
-		if value, ok := strings.CutPrefix(v, name+"="); ok {
-			return value
-		}
-	}
-	return ""
-}
-
 // stateDir is where a user's tools keep what they remember, "" if the system
 // doesn't say.
-func stateDir(w World) string {
-	if dir := w.variable("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+func stateDir(w command.World) string {
+	if dir := w.Variable("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "midge")
 	}
-	if dir := w.variable("LocalAppData"); runtime.GOOS == "windows" && dir != "" {
+	if dir := w.Variable("LocalAppData"); runtime.GOOS == "windows" && dir != "" {
 		return filepath.Join(dir, "midge")
 	}
-	if home := w.variable("HOME"); home != "" {
+	if home := w.Variable("HOME"); home != "" {
 		return filepath.Join(home, ".local", "state", "midge")
 	}
 	return ""
@@ -80,4 +70,6 @@ func stateDir(w World) string {
 
 // noColor reports whether the user or the terminal wants no colors
 // (https://no-color.org).
-func noColor(w World) bool { return w.variable("NO_COLOR") != "" || w.variable("TERM") == "dumb" }
+func noColor(w command.World) bool {
+	return w.Variable("NO_COLOR") != "" || w.Variable("TERM") == "dumb"
+}
