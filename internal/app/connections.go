@@ -50,7 +50,7 @@ func share(wanted int, limit uint64, known bool, shards, threads int, durable bo
 	left := int(min(limit, 1<<30))
 	own := processFiles + shards + threadFiles*threads
 	if durable {
-		d.tables = min(max(left/16, pebblestore.LeastOpenFiles), pebblestore.MostOpenFiles)
+		d.tables = min(max(left/16, pebblestore.MinOpenFiles), pebblestore.MaxOpenFiles)
 		own += d.tables + pebblestore.OtherFiles
 	}
 	left = max(left-own, 0)
@@ -65,7 +65,7 @@ func share(wanted int, limit uint64, known bool, shards, threads int, durable bo
 			grouped(limit), grouped(uint64(fit)))
 	case wanted != 0 && uint64(wanted)+uint64(d.reserved) > limit:
 		d.warning = fmt.Sprintf("limits.connections is %s, but the limit of open files, %s, leaves room for %s, which is the limit in force; raise it (ulimit -n, or LimitNOFILE in systemd) to %s",
-			grouped(uint64(wanted)), grouped(limit), grouped(uint64(fit)), grouped(uint64(wanted+processFiles+shards+threadFiles*threads+pebblestore.MostOpenFiles+pebblestore.OtherFiles+engine.MostLingering+settings.MaxRefusing+acceptedFiles)))
+			grouped(uint64(wanted)), grouped(limit), grouped(uint64(fit)), grouped(uint64(wanted+processFiles+shards+threadFiles*threads+pebblestore.MaxOpenFiles+pebblestore.OtherFiles+engine.MostLingering+settings.MaxRefusing+acceptedFiles)))
 	case wanted != 0:
 		d.connections = wanted
 	}

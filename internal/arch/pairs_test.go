@@ -36,7 +36,6 @@ var back = map[string]int{
 	"program":           1,
 	"shell":             8,
 	"store":             3,
-	"store/pebblestore": 13,
 	"top":               1,
 }
 

@@ -25,16 +25,14 @@ var (
 		"engine/epoll":      11,
 		"engine/gonet":      5,
 		"store":             12,
-		"store/pebblestore": 8,
 		"store/storetest":   1,
 	}
 	unclear = map[string]int{
-		"broker":            59,
-		"engine":            3,
-		"engine/epoll":      8,
-		"engine/gonet":      1,
-		"store":             14,
-		"store/pebblestore": 4,
+		"broker":       59,
+		"engine":       3,
+		"engine/epoll": 8,
+		"engine/gonet": 1,
+		"store":        14,
 	}
 )
 

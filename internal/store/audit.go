@@ -36,7 +36,7 @@ func (b idle) Commit(_ bool, lists ...*Changes) error {
 	return nil
 }
 
-func (b idle) SetAside([]Damaged) error { return nil }
+func (b idle) Quarantine([]Damaged) error { return nil }
 
 func (b idle) Close() error { return nil }
 

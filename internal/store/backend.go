@@ -29,11 +29,11 @@ type Backend interface {
 	// goroutines, also during Commit.
 	Scan(from, to []byte, yield func(key, value []byte) error) error
 
-	// SetAside keeps a copy of records that nobody can read and that are about
+	// Quarantine keeps a copy of records that nobody can read and that are about
 	// to be removed, for a person to look at. nil means that the copy survives
 	// what committed changes survive. Safe for use by several goroutines, also
 	// during Commit. While the disk is full it waits.
-	SetAside(records []Damaged) error
+	Quarantine(records []Damaged) error
 
 	// Close ends the use of the store. It waits for no disk that is full.
 	Close() error

@@ -22,7 +22,7 @@ type testDisk struct {
 	syncs   int
 	hook    func(sync bool, lists []*Changes) error // called before each commit is applied, nil: none
 	getting func(key []byte) error                  // called before each Get
-	refuses error                                   // the answer of SetAside
+	refuses error                                   // the answer of Quarantine
 }
 
 func newTestDisk() *testDisk {
@@ -107,8 +107,8 @@ func (d *testDisk) Scan(from, to []byte, yield func(key, value []byte) error) er
 	return nil
 }
 
-// SetAside implements Backend.
-func (d *testDisk) SetAside(records []Damaged) error {
+// Quarantine implements Backend.
+func (d *testDisk) Quarantine(records []Damaged) error {
 	d.aside = append(d.aside, records...)
 	return d.refuses
 }

@@ -161,7 +161,7 @@ func (s *Store) read(buf []byte, it message.Stored) (*message.Message, []byte, e
 		return nil, buf, fmt.Errorf("store: read message %d/%d: %w", it.Key.Seq(), it.Key.Part(), err)
 	}
 	damaged := func(key []byte, err error) (*message.Message, []byte, error) {
-		if aside := s.backend.SetAside([]Damaged{{key, buf, err}}); aside != nil {
+		if aside := s.backend.Quarantine([]Damaged{{key, buf, err}}); aside != nil {
 			return fail(aside)
 		}
 		return fail(err)

@@ -144,7 +144,7 @@ func (ld *loading) commit(more int) error {
 	}
 	defer ld.changes.Reset()
 	if fresh := ld.damaged[ld.aside:]; len(fresh) > 0 {
-		if err := ld.s.backend.SetAside(fresh); err != nil {
+		if err := ld.s.backend.Quarantine(fresh); err != nil {
 			return fmt.Errorf("store: load: %w", err)
 		}
 		ld.aside = len(ld.damaged)

@@ -57,8 +57,8 @@ func (s *Store) Commit(_ bool, lists ...*store.Changes) error {
 	return nil
 }
 
-// SetAside keeps nothing: in memory a copy would end when the records do.
-func (s *Store) SetAside([]store.Damaged) error { return nil }
+// Quarantine keeps nothing: in memory a copy would end when the records do.
+func (s *Store) Quarantine([]store.Damaged) error { return nil }
 
 // Get appends the value of a key to dst, or returns store.ErrNotFound.
 func (s *Store) Get(dst, key []byte) ([]byte, error) {

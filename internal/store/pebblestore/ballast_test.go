@@ -384,7 +384,7 @@ func TestNoRoomForBallast(t *testing.T) {
 	o := pebblestore.Ballast(small(newPartition(vfs.NewCrashableMem(), 2<<20)), 2<<20)
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	s := open(t, "data", o)
-	for !strings.Contains(log.String(), "no room for the ballast") {
+	for !strings.Contains(log.String(), "no space for the ballast") {
 		if err := s.Commit(true); err != nil {
 			t.Fatal(err)
 		}

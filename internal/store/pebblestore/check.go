@@ -21,26 +21,26 @@ type File struct {
 func (v *View) Check() (files []File, err error) {
 	names, err := v.fs.List(v.path)
 	if err != nil {
-		return nil, v.fault("check", err)
+		return nil, v.wrap("check", err)
 	}
 	slices.Sort(names)
 	m, err := readManifest(v.fs, v.path, names)
-	files = append(files, checked(v.fs, v.path, manifestName(v.fs, v.path, names), err))
+	files = append(files, checkedFile(v.fs, v.path, manifestName(v.fs, v.path, names), err))
 	if err != nil {
 		m = nil
 	}
 	for _, name := range names {
-		if num, kind := fileName(name); kind == "sst" && (m == nil || m.has(num)) {
-			files = append(files, checked(v.fs, v.path, name, checkTable(v.fs, v.fs.PathJoin(v.path, name))))
+		if num, kind := parseFileName(name); kind == "sst" && (m == nil || m.has(num)) {
+			files = append(files, checkedFile(v.fs, v.path, name, checkTable(v.fs, v.fs.PathJoin(v.path, name))))
 		}
 	}
 	h := readHistory(v.fs, v.path, names, m)
 	for _, name := range h.logs {
-		files = append(files, checked(v.fs, v.path, name, h.fault(name)))
+		files = append(files, checkedFile(v.fs, v.path, name, h.fault(name)))
 	}
 	report := Report{}
 	if m != nil {
-		report.missing(m, names)
+		report.addMissing(m, names)
 	}
 	for _, d := range report.Damage {
 		files = append(files, File{Name: d.File, Bytes: d.Lost, Err: fmt.Errorf("%s: %w", d.Reason, fs.ErrNotExist)})
@@ -52,7 +52,7 @@ func (v *View) Check() (files []File, err error) {
 	return files, nil
 }
 
-func checked(filesystem vfs.FS, path, name string, err error) File {
+func checkedFile(filesystem vfs.FS, path, name string, err error) File {
 	f := File{Name: name, Err: err}
 	if info, err := filesystem.Stat(filesystem.PathJoin(path, name)); err == nil {
 		f.Bytes = info.Size()

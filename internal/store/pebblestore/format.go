@@ -29,8 +29,8 @@ func migrations() []migration {
 	}
 }
 
-// readable tells whether a directory of some format can be read as it is.
-func readable(have int, steps []migration) bool {
+// isReadable reports whether a directory of some format can be read as it is.
+func isReadable(have int, steps []migration) bool {
 	for _, step := range steps[have-firstFormat:] {
 		if step != nil {
 			return false
@@ -39,6 +39,7 @@ func readable(have int, steps []migration) bool {
 	return true
 }
 
+// latest is the number of the format that the last step leads to.
 func latest(steps []migration) int { return firstFormat + len(steps) }
 
 // migrate brings a directory to the latest format, step by step. It returns
@@ -51,7 +52,7 @@ func migrate(fs *disk, dir string, steps []migration) (from int, err error) {
 	newest := latest(steps)
 	switch {
 	case have > newest:
-		return 0, newer(have, newest)
+		return 0, newerFormat(have, newest)
 	case have == newest:
 		return 0, nil
 	case have == 0: // new, or the line is lost: every version since has left its own number
@@ -70,15 +71,15 @@ func migrate(fs *disk, dir string, steps []migration) (from int, err error) {
 	return have, nil
 }
 
-// newer refuses a directory of a later version.
-func newer(have, newest int) error {
+// newerFormat is the error for a directory of a later version.
+func newerFormat(have, newest int) error {
 	return fmt.Errorf("%w: it has format %d and this version knows formats up to %d; start the version that wrote it, or a later one", ErrNewer, have, newest)
 }
 
-// readFormat is the format of a directory, or 0 if it has none, or a line that
-// nobody wrote.
+// readFormat is the format of a directory, or 0 if it has no file FORMAT, or one
+// that no version has written.
 func readFormat(fsys vfs.FS, dir string) (int, error) {
-	f, err := fsys.Open(fsys.PathJoin(dir, "FORMAT"))
+	f, err := fsys.Open(fsys.PathJoin(dir, formatName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -100,7 +101,7 @@ func readFormat(fsys vfs.FS, dir string) (int, error) {
 
 // writeFormat writes the number so that a crash leaves the old or the new one.
 func writeFormat(fs *disk, dir string, n int) error {
-	tmp := fs.PathJoin(dir, "FORMAT.tmp")
+	tmp := fs.PathJoin(dir, formatTempName)
 	f, err := fs.Create(tmp, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
@@ -112,7 +113,7 @@ func writeFormat(fs *disk, dir string, n int) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := fs.Rename(tmp, fs.PathJoin(dir, "FORMAT")); err != nil {
+	if err := fs.Rename(tmp, fs.PathJoin(dir, formatName)); err != nil {
 		return err
 	}
 	return fs.syncDir(dir)

@@ -24,9 +24,9 @@ type history struct {
 	holes  []hole
 	faults map[string]error
 
-	begun bool   // a record was read
-	next  uint64 // the sequence number that should come next; 0 is any
-	lost  unread // what could not be read since the last record
+	begun   bool    // a record was read
+	next    uint64  // the sequence number that should come next; 0 is any
+	skipped skipped // since the last record
 }
 
 // firstSeq is the first sequence number that Pebble gives.
@@ -35,22 +35,22 @@ const firstSeq = 10
 // hole is where records are missing.
 type hole struct {
 	file     string
-	unread   unread
+	skipped  skipped
 	from, to uint64 // the sequence numbers that are missing: up to before to; from 0 is unknown
 	closed   bool   // the log was closed in order behind it
 }
 
-// proven says that what is missing was on disk once, given up to where
-// everything was.
-func (h hole) proven(synced uint64) bool {
+// isDamage reports whether what is missing was on disk once, given the sequence
+// number up to which everything was: then it is not what a crash left.
+func (h hole) isDamage(synced uint64) bool {
 	return h.closed || h.from != 0 && synced > h.from || h.from == 0 && synced >= h.to
 }
 
 func (h hole) String() string {
-	if h.unread.bytes == 0 {
+	if h.skipped.bytes == 0 {
 		return fmt.Sprintf("records %d to %d are missing before it", h.from, h.to)
 	}
-	return fmt.Sprintf("%d bytes cannot be read from byte %d on; what follows was read", h.unread.bytes, h.unread.at)
+	return fmt.Sprintf("%d bytes cannot be read from byte %d on; what follows was read", h.skipped.bytes, h.skipped.at)
 }
 
 // readHistory reads all logs that the manifest does not exclude. Without a
@@ -62,40 +62,40 @@ func readHistory(fs vfs.FS, path string, names []string, m *manifest) *history {
 		h.next = max(m.next, firstSeq)
 	}
 	for _, name := range names {
-		if num, kind := fileName(name); kind == "log" && (m == nil || num >= m.minLog) {
+		if num, kind := parseFileName(name); kind == "log" && (m == nil || num >= m.minLog) {
 			h.logs = append(h.logs, name)
 		}
 	}
 	slices.SortFunc(h.logs, func(a, b string) int {
-		na, _ := fileName(a)
-		nb, _ := fileName(b)
+		na, _ := parseFileName(a)
+		nb, _ := parseFileName(b)
 		return int(na) - int(nb)
 	})
 	for _, name := range h.logs {
-		tail, closed := h.read(fs, path, name, func(record []byte, lost unread) error {
-			h.record(name, record, lost)
+		tail, closed := h.read(fs, path, name, func(record []byte, before skipped) error {
+			h.record(name, record, before)
 			return nil
 		})
-		if tail.bytes > 0 && h.lost.bytes == 0 {
-			h.lost = tail
+		if tail.bytes > 0 && h.skipped.bytes == 0 {
+			h.skipped = tail
 		}
 		if closed && tail.bytes > 0 {
 			h.holes = append(h.holes, hole{name, tail, h.next, h.next + 1, true})
-			h.lost = unread{}
+			h.skipped = skipped{}
 		}
 	}
 	return h
 }
 
 // read reads the records of a log.
-func (h *history) read(fs vfs.FS, path, name string, yield func(record []byte, lost unread) error) (tail unread, closed bool) {
+func (h *history) read(fs vfs.FS, path, name string, yield func(record []byte, before skipped) error) (tail skipped, closed bool) {
 	f, err := fs.Open(fs.PathJoin(path, name))
 	if err != nil {
 		h.faults[name] = err
-		return unread{}, false
+		return skipped{}, false
 	}
 	defer f.Close()
-	num, _ := fileName(name)
+	num, _ := parseFileName(name)
 	tail, closed, err = readLog(f, uint32(num), yield)
 	if err != nil {
 		h.faults[name] = err
@@ -103,30 +103,30 @@ func (h *history) read(fs vfs.FS, path, name string, yield func(record []byte, l
 	return tail, closed
 }
 
-// record takes note of a record, and of what is missing in front of it.
-func (h *history) record(name string, record []byte, lost unread) {
+// record notes a record, and what is missing in front of it.
+func (h *history) record(name string, record []byte, before skipped) {
 	head, ok := batchrepr.ReadHeader(record)
 	if !ok {
 		return
 	}
-	if h.lost.bytes > 0 { // of the log before
-		lost, h.lost = h.lost, unread{}
+	if h.skipped.bytes > 0 { // of the log before
+		before, h.skipped = h.skipped, skipped{}
 	}
 	seq := uint64(head.SeqNum)
 	switch {
 	case seq > h.next && h.next != 0:
-		h.holes = append(h.holes, hole{name, lost, h.next, seq, false})
-	case lost.bytes > 0 && !h.begun:
-		h.holes = append(h.holes, hole{name, lost, 0, seq, false})
+		h.holes = append(h.holes, hole{name, before, h.next, seq, false})
+	case before.bytes > 0 && !h.begun:
+		h.holes = append(h.holes, hole{name, before, 0, seq, false})
 	}
 	h.begun = true
 	h.next = seq + uint64(head.Count)
-	h.synced = max(h.synced, provenBy(record))
+	h.synced = max(h.synced, syncedBefore(record))
 }
 
-// provenBy is the number that a commit wrote into the log: everything before
-// it was on disk. It is 0 if there is none.
-func provenBy(record []byte) (synced uint64) {
+// syncedBefore is the sequence number that a commit wrote into the log: everything
+// before it was on disk. It is 0 if there is none.
+func syncedBefore(record []byte) (synced uint64) {
 	for r := batchrepr.Read(record); ; {
 		kind, data, _, ok, err := r.Next()
 		if err != nil || !ok {
@@ -138,11 +138,12 @@ func provenBy(record []byte) (synced uint64) {
 	}
 }
 
-// counts says that a record comes before the first hole that a crash explains.
+// counts reports whether a record comes before the first hole that a crash
+// explains.
 func (h *history) counts(record []byte) bool {
 	head, ok := batchrepr.ReadHeader(record)
 	return ok && !slices.ContainsFunc(h.holes, func(o hole) bool {
-		return !o.proven(h.synced) && uint64(head.SeqNum) >= o.to
+		return !o.isDamage(h.synced) && uint64(head.SeqNum) >= o.to
 	})
 }
 
@@ -150,7 +151,7 @@ func (h *history) counts(record []byte) bool {
 func (h *history) fault(name string) error {
 	err := h.faults[name]
 	for _, o := range h.holes {
-		if o.file == name && o.proven(h.synced) {
+		if o.file == name && o.isDamage(h.synced) {
 			err = errors.Join(err, errors.New(o.String()))
 		}
 	}

@@ -44,7 +44,7 @@ func TestHistory(t *testing.T) {
 				return binary.LittleEndian.AppendUint64(b, r.synced)
 			}
 			for _, r := range test.records {
-				h.record(r.log, encode(r), unread{bytes: r.lost})
+				h.record(r.log, encode(r), skipped{bytes: r.lost})
 			}
 			for _, log := range []string{"a", "b"} {
 				if err := h.fault(log); (err != nil) != (log == test.damaged) {

@@ -9,10 +9,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// lockName is the file in the user's directory that is locked. It tells who has
-// the directory, and keeps earlier versions out. The directory is locked as well:
-// a file can be removed, and the next process would lock another one.
-const lockName = "LOCK"
+// The file LOCK in the user's directory is locked. It says who has the directory,
+// and keeps earlier versions out. The directory is locked as well: a file can be
+// removed, and the next process would lock another one.
 
 // locks are locks that go together.
 type locks []io.Closer
@@ -44,24 +43,27 @@ func lockFile(fs vfs.FS, name string) (io.Closer, error) {
 	if err == nil {
 		return l, nil
 	}
-	if !held(err) {
+	if !isHeld(err) {
 		return nil, err
 	}
-	if heldHere(err) {
+	if isHeldHere(err) {
 		return nil, fmt.Errorf("%w: this process uses it already, with the id %d", ErrInUse, os.Getpid())
 	}
 	return nil, inUse(name)
 }
 
-// share takes the directory for reading: with others that do, and without a
-// change of it.
+// share takes the directory for reading, together with others that do. It changes
+// nothing in it.
 func share(fs vfs.FS, dir string) (io.Closer, error) {
 	name := fs.PathJoin(dir, lockName)
 	if !isOS(fs) {
 		return lockFile(fs, name)
 	}
-	file, err := shareFile(name)
+	file, err := shareFile(fs, name)
 	if err != nil {
+		if isHeld(err) {
+			err = inUse(name)
+		}
 		return nil, err
 	}
 	whole, err := lockDir(dir, false)
@@ -71,7 +73,7 @@ func share(fs vfs.FS, dir string) (io.Closer, error) {
 	return locks{whole, file}, nil
 }
 
-// inUse says who holds the lock.
+// inUse is the error that says who holds the lock.
 func inUse(name string) error {
 	if pid := holder(name); pid > 0 {
 		return fmt.Errorf("%w: another process uses it, with the id %d; stop that one, or use another directory", ErrInUse, pid)

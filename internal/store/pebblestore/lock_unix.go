@@ -10,21 +10,23 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// held says that an error of Lock means that the lock is taken, and not that
-// the file cannot be made.
-func held(err error) bool {
+// isHeld reports whether an error of Lock or shareFile means that the lock is
+// taken, and not that the file cannot be made.
+func isHeld(err error) bool {
 	var path *fs.PathError
 	if errors.As(err, &path) {
 		return false
 	}
-	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || heldHere(err)
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || isHeldHere(err)
 }
 
-// heldHere says that this process holds the lock. Pebble has no value for the
-// error.
-func heldHere(err error) bool { return strings.Contains(err.Error(), "held by current process") }
+// isHeldHere reports whether this process holds the lock. Pebble has no value for
+// the error.
+func isHeldHere(err error) bool { return strings.Contains(err.Error(), "held by current process") }
 
 // holder is the process that holds the lock on a file, or 0 if the kernel does
 // not say. Not for a file that this process locked: to close any descriptor of
@@ -44,7 +46,7 @@ func holder(name string) int {
 
 // shareFile takes the lock on a file for reading. A file that is not there
 // belongs to a directory that no process uses.
-func shareFile(name string) (io.Closer, error) {
+func shareFile(_ vfs.FS, name string) (io.Closer, error) {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return io.NopCloser(nil), nil
@@ -54,16 +56,13 @@ func shareFile(name string) (io.Closer, error) {
 	}
 	spec := syscall.Flock_t{Type: syscall.F_RDLCK, Whence: io.SeekStart}
 	if err := syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &spec); err != nil {
-		if held(err) {
-			err = inUse(name)
-		}
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
 // lockDir locks a directory, alone or for reading. A file system that locks no
-// directories, as some of networks, is left with the lock on the file.
+// directories, as some network file systems, is left with the lock on the file.
 func lockDir(dir string, alone bool) (io.Closer, error) {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -4,13 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 )
 
-// manifest is what Pebble's list of files says: which tables hold data, and
+// manifest is what Pebble's list of its files says: which tables hold data, and
 // which logs are not in tables yet. All other files are left over, and hold
 // what has been replaced or deleted since.
 type manifest struct {
@@ -20,8 +19,8 @@ type manifest struct {
 	next   uint64           // sequence numbers before it were in use when the last edit was written
 }
 
-// readManifest reads the list of files of a database. An error means that it
-// cannot be trusted.
+// readManifest reads the manifest of a database. An error means that it cannot be
+// trusted.
 func readManifest(fs vfs.FS, dir string, names []string) (*manifest, error) {
 	m := &manifest{file: manifestName(fs, dir, names), tables: map[uint64]int64{}}
 	if m.file == "" {
@@ -32,11 +31,11 @@ func readManifest(fs vfs.FS, dir string, names []string) (*manifest, error) {
 		return nil, err
 	}
 	defer f.Close()
-	live := map[placed]uint64{}
+	live := map[levelTable]uint64{}
 	records := 0
-	tail, _, err := readLog(f, 0, func(record []byte, hole unread) error {
-		if hole.bytes > 0 {
-			return fmt.Errorf("%w at byte %d", errDamage, hole.at)
+	tail, _, err := readLog(f, 0, func(record []byte, before skipped) error {
+		if before.bytes > 0 {
+			return fmt.Errorf("%w at byte %d", errDamage, before.at)
 		}
 		records++
 		return m.apply(&edit{b: record}, live)
@@ -53,17 +52,17 @@ func readManifest(fs vfs.FS, dir string, names []string) (*manifest, error) {
 		m.tables[table] = sizes[table]
 	}
 	if tail.bytes > 0 {
-		return m, m.cut(tail, names)
+		return m, m.checkTail(tail, names)
 	}
 	return m, nil
 }
 
-// cut judges an end that cannot be read. A crash may have cut off an edit that
-// was being written; but when there are tables that the list does not know,
-// that edit may have been the one that added them, and their logs are gone.
-func (m *manifest) cut(tail unread, names []string) error {
+// checkTail judges an end that cannot be read. A crash may have cut off an edit
+// that was being written; but when there are tables that the manifest does not
+// have, that edit may have been the one that added them, and their logs are gone.
+func (m *manifest) checkTail(tail skipped, names []string) error {
 	for _, name := range names {
-		if num, kind := fileName(name); kind == "sst" && !m.has(num) {
+		if num, kind := parseFileName(name); kind == "sst" && !m.has(num) {
 			return fmt.Errorf("%w at byte %d, and %s is not in it", errDamage, tail.at, name)
 		}
 	}
@@ -79,22 +78,12 @@ func manifestName(fs vfs.FS, dir string, names []string) string {
 	if name, err := atomicfs.ReadMarker(fs, dir, "manifest"); err == nil && name != "" {
 		return name
 	}
-	return newest(names, "MANIFEST-")
+	return newestName(names, "MANIFEST-")
 }
 
-// newest is the one with the highest number of those names that begin with
-// prefix, or "".
-func newest(names []string, prefix string) (found string) {
-	for _, name := range names {
-		if strings.HasPrefix(name, prefix) && (len(name) > len(found) || len(name) == len(found) && name > found) {
-			found = name
-		}
-	}
-	return found
-}
-
-// placed is a table at a level. A table that moves is there twice for a while.
-type placed struct{ level, num uint64 }
+// levelTable is a table at a level. A table that moves is there twice for a
+// while.
+type levelTable struct{ level, num uint64 }
 
 // edit is a record of a manifest: numbers and byte strings behind tags.
 type edit struct {
@@ -151,8 +140,8 @@ const (
 	fieldBlobs       = 69
 )
 
-// apply does one edit to the list.
-func (m *manifest) apply(e *edit, live map[placed]uint64) error {
+// apply applies one edit.
+func (m *manifest) apply(e *edit, live map[levelTable]uint64) error {
 	for len(e.b) > 0 && e.err == nil {
 		switch tag := e.number(); tag {
 		case tagComparator:
@@ -172,9 +161,9 @@ func (m *manifest) apply(e *edit, live map[placed]uint64) error {
 			}
 		case tagDeletedTable:
 			level, num := e.number(), e.number()
-			delete(live, placed{level, num})
+			delete(live, levelTable{level, num})
 		case tagNewTable2, tagNewTable4, tagNewTable5:
-			m.table(e, tag, live)
+			m.addTable(e, tag, live)
 		default:
 			return fmt.Errorf("unknown tag %d", tag)
 		}
@@ -182,8 +171,8 @@ func (m *manifest) apply(e *edit, live map[placed]uint64) error {
 	return e.err
 }
 
-// table adds a table to the list.
-func (m *manifest) table(e *edit, tag uint64, live map[placed]uint64) {
+// addTable adds a table.
+func (m *manifest) addTable(e *edit, tag uint64, live map[levelTable]uint64) {
 	level, num, size := e.number(), e.number(), e.number()
 	points := true
 	if tag == tagNewTable5 {
@@ -207,21 +196,25 @@ func (m *manifest) table(e *edit, tag uint64, live map[placed]uint64) {
 		case fieldVirtual:
 			backing = e.number()
 		case fieldBlobs:
-			e.err = errors.New("values apart from their keys")
+			e.err = errors.New("values separate from their keys")
 		default:
 			e.skip()
 		}
 	}
-	live[placed{level, num}] = backing
+	live[levelTable{level, num}] = backing
 	m.tables[backing] = int64(size)
 }
 
-// hasMarker says that the names of a directory have a marker of Pebble's.
-func hasMarker(names []string, kind string) bool {
-	for _, name := range names {
-		if strings.HasPrefix(name, "marker."+kind+".") {
-			return true
-		}
+// has reports whether a table is in the manifest.
+func (m *manifest) has(table uint64) bool {
+	_, ok := m.tables[table]
+	return ok
+}
+
+// size is the size of a table, or 0 if that is unknown.
+func (m *manifest) size(table uint64) int64 {
+	if m == nil {
+		return 0
 	}
-	return false
+	return m.tables[table]
 }

@@ -18,8 +18,8 @@ type source interface {
 // logSource holds the changes of a log in memory, in their order. A log is
 // about as long as a table in memory may be.
 type logSource struct {
-	entries []entry
-	gaps    []gap
+	entries    []entry
+	tombstones []tombstone
 }
 
 // add adds the changes of a record, which is a batch. A batch that makes no
@@ -40,7 +40,7 @@ func (s *logSource) add(record []byte) error {
 		case pebble.InternalKeyKindLogData:
 			continue // takes no sequence number
 		case pebble.InternalKeyKindRangeDelete:
-			s.gaps = append(s.gaps, gap{key, value, seq})
+			s.tombstones = append(s.tombstones, tombstone{key, value, seq})
 		default:
 			s.entries = append(s.entries, entry{key, seq, kind, value})
 		}
@@ -66,10 +66,10 @@ func (s *logSource) next(e *entry) bool {
 // merger yields the newest entry of each key of all sources that is a value,
 // and was not deleted since.
 type merger struct {
-	heads []*head // a heap
-	gaps  []gap   // by their beginnings; those that begin later than the key
-	open  []gap   // those that have begun
-	key   []byte
+	heads      []*head     // a heap
+	tombstones []tombstone // by their beginnings; those that begin after the key
+	active     []tombstone // those that have begun
+	key        []byte
 }
 
 // head is the next entry of a source.
@@ -78,9 +78,9 @@ type head struct {
 	from source
 }
 
-func newMerger(sources []source, gaps []gap) *merger {
-	slices.SortFunc(gaps, func(a, b gap) int { return bytes.Compare(a.from, b.from) })
-	m := &merger{gaps: gaps}
+func newMerger(sources []source, tombstones []tombstone) *merger {
+	slices.SortFunc(tombstones, func(a, b tombstone) int { return bytes.Compare(a.from, b.from) })
+	m := &merger{tombstones: tombstones}
 	for _, s := range sources {
 		if h := (&head{from: s}); s.next(&h.entry) {
 			m.heads = append(m.heads, h)
@@ -96,7 +96,7 @@ func (m *merger) each(yield func(key, value []byte) error) error {
 		e := &m.heads[0].entry
 		if first || !bytes.Equal(e.key, m.key) {
 			m.key = append(m.key[:0], e.key...)
-			if m.lives(e) {
+			if m.isVisible(e) {
 				if err := yield(e.key, e.value); err != nil {
 					return err
 				}
@@ -111,17 +111,18 @@ func (m *merger) each(yield func(key, value []byte) error) error {
 	return nil
 }
 
-// lives says that the newest entry of a key is a value that no gap covers.
-func (m *merger) lives(e *entry) bool {
-	for len(m.gaps) > 0 && bytes.Compare(m.gaps[0].from, e.key) <= 0 {
-		m.open = append(m.open, m.gaps[0])
-		m.gaps = m.gaps[1:]
+// isVisible reports whether the newest entry of a key is a value that no tombstone
+// covers.
+func (m *merger) isVisible(e *entry) bool {
+	for len(m.tombstones) > 0 && bytes.Compare(m.tombstones[0].from, e.key) <= 0 {
+		m.active = append(m.active, m.tombstones[0])
+		m.tombstones = m.tombstones[1:]
 	}
-	m.open = slices.DeleteFunc(m.open, func(g gap) bool { return bytes.Compare(g.to, e.key) <= 0 })
+	m.active = slices.DeleteFunc(m.active, func(t tombstone) bool { return bytes.Compare(t.to, e.key) <= 0 })
 	if e.kind != pebble.InternalKeyKindSet && e.kind != pebble.InternalKeyKindSetWithDelete {
 		return false
 	}
-	return !slices.ContainsFunc(m.open, func(g gap) bool { return g.seq > e.seq })
+	return !slices.ContainsFunc(m.active, func(t tombstone) bool { return t.seq > e.seq })
 }
 
 // The methods of heap.Interface.

@@ -1,22 +1,31 @@
 // Package pebblestore keeps the store of ordered keys on disk, in Pebble, an
 // embedded log-structured merge tree. It adds what a broker needs around it:
-// a start that always succeeds, a full disk that is waited out, failures that
-// end no process, and formats that later versions can read.
+// a start that always succeeds, waiting while the disk is full, failures that end
+// no process, and formats that later versions can read.
 //
 // The user's directory holds:
 //
 //	FORMAT              the number of the format, see format.go
-//	LOCK                locked while a process uses the directory, as is that itself
-//	ballast-<n>         room that is given up when the disk is full, see ballast.go
+//	LOCK                locked while a process uses the directory, as is the
+//	                    directory itself
+//	ballast-<n>         space that is released when the disk is full, see ballast.go
 //	db/                 Pebble's database
 //	quarantine-<time>/  a database that was damaged, as it was found, or a copy
 //	                    of records that were
 //
-// Files, from the bottom up: compact.go, ballast.go, errors_unix.go,
-// errors_windows.go, disk.go, format.go, walog.go, history.go, private.go,
-// lock.go, manifest.go, leftover.go, tablefile.go, merge.go, pebblestore.go,
-// lock_unix.go, lock_windows.go, read.go, compacting.go, salvage.go, stats.go,
-// store.go, aside.go, tune.go, view.go, check.go.
+// Files, from the bottom up:
+//
+//   - what all use: errors_unix.go, errors_windows.go, errors.go, names.go,
+//     private.go (files for their owner only), lock_unix.go, lock_windows.go,
+//     lock.go;
+//   - the disk below Pebble: ballast.go, condition.go (healthy, full, failed),
+//     stack.go, disk.go, file.go;
+//   - Pebble: scheduler.go (when it compacts), pebble.go (its options),
+//     compactor.go and reclaimer.go (space on a full disk), read.go;
+//   - reading its files without it: wal.go, manifest.go, leftovers.go,
+//     history.go (of the logs), table.go, merge.go, salvage.go;
+//   - what others use: format.go, store.go, quarantine.go, stats.go,
+//     pebblestore.go (Open), view.go, check.go.
 package pebblestore
 
 import (
@@ -26,35 +35,16 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"midge/internal/store"
 )
 
-// Errors of Open, Scan and Get. They come wrapped, with more words.
-var (
-	// ErrInUse says that a process uses the directory.
-	ErrInUse = errors.New("directory in use")
-	// ErrNewer says that a newer version wrote the directory.
-	ErrNewer = errors.New("directory written by a newer version")
-	// ErrCorrupt says that the database is damaged: that was proven. Open with
-	// Salvage set brings back what can be read.
-	ErrCorrupt = fmt.Errorf("database %w", store.ErrDamaged)
-	// ErrUnreadable says that the disk could not read the database, although
-	// that was tried for some seconds. It says nothing about what is there.
-	ErrUnreadable = errors.New("disk cannot be read")
-	// ErrClosed says that Close was called.
-	ErrClosed = errors.New("store closed")
-)
-
-// How many files are open at a time: at least so many tables, since Pebble takes
-// no smaller cache of them, and at most so many, and besides these logs, tables
-// that are written, directories and locks.
+// How many files are open at a time: the minimum and the maximum of tables (Pebble
+// takes no smaller cache of them), and besides these logs, tables that are written,
+// directories and locks.
 const (
-	LeastOpenFiles = 64 + 10
-	MostOpenFiles  = 256
-	OtherFiles     = 32
+	MinOpenFiles = 64 + 10
+	MaxOpenFiles = 256
+	OtherFiles   = 32
 )
 
 // Options say how Open opens a directory. The zero value is fit for use.
@@ -65,7 +55,7 @@ type Options struct {
 	// Log gets what an operator should know; nil is nowhere.
 	Log *slog.Logger
 	// Trouble is called with an error when the disk is full or the store has
-	// failed for good, and with nil when a full disk has room again. It is
+	// failed for good, and with nil when a full disk has space again. It is
 	// called from any goroutine, one call at a time; it returns quickly and
 	// does not call the store.
 	Trouble func(err error)
@@ -76,13 +66,13 @@ type Options struct {
 	// 1 GiB. Up to four exist at a time, while the disk is slower than the
 	// writes.
 	MemTableBytes int
-	// MaxOpenFiles is how many tables are open at a time, LeastOpenFiles to
-	// MostOpenFiles; 0 is MostOpenFiles. OtherFiles come on top.
+	// MaxOpenFiles is how many tables are open at a time, MinOpenFiles to
+	// MaxOpenFiles; 0 is MaxOpenFiles. OtherFiles come on top.
 	MaxOpenFiles int
 	// Retry is the time between tries while the disk is full or something else
-	// is lacking, and before a read that failed is tried again; 0 is 250 ms.
+	// is short, and before a read that failed is tried again; 0 is 250 ms.
 	Retry time.Duration
-	// Stop, once closed, ends all waits for room, also those of Open: for a
+	// Stop, once closed, ends all waits for space, also those of Open: for a
 	// process that is told to end. nil never does. Close does so anyway.
 	Stop <-chan struct{}
 	// Salvage says that the database is known to be damaged, because Scan or
@@ -165,7 +155,7 @@ func open(dir string, o Options) (_ *Store, report Report, err error) {
 		}
 	}()
 	if isOS(o.FS) {
-		if err := tighten(dir); err != nil {
+		if err := restrictAll(dir); err != nil {
 			o.Log.Warn("store: others than its owner may read some of its files", "directory", dir, "error", err)
 		}
 	}
@@ -182,12 +172,12 @@ func open(dir string, o Options) (_ *Store, report Report, err error) {
 	if report.MigratedFrom != 0 {
 		o.Log.Info("store migrated", "directory", dir, "from", report.MigratedFrom, "to", latest(o.migrations))
 	}
-	db, compactions, err := openOrSalvage(d, dir, o, &report)
+	db, scheduler, err := openOrSalvage(d, dir, o, &report)
 	if err != nil {
 		return nil, report, err
 	}
 	d.opened()
-	return newStore(dir, db, compactions, d, unlock, o), report, nil
+	return newStore(dir, db, scheduler, d, unlock, o), report, nil
 }
 
 // makeDir makes the directory if it is missing, so that it is still there after
@@ -219,7 +209,7 @@ func (o Options) withDefaults() Options {
 		o.CacheBytes = 8 << 20
 	}
 	if o.MaxOpenFiles <= 0 {
-		o.MaxOpenFiles = MostOpenFiles
+		o.MaxOpenFiles = MaxOpenFiles
 	}
 	if o.now == nil {
 		o.now = time.Now
@@ -231,25 +221,4 @@ func (o Options) withDefaults() Options {
 		o.Retry = 250 * time.Millisecond
 	}
 	return o
-}
-
-// openPebble opens a database with the options of this version, or makes it.
-// Pebble begins with a sync of the directory above: so the entry of a new
-// database lasts, and what was renamed there before.
-func openPebble(d *disk, dir string, o Options) (*pebble.DB, *scheduler, error) {
-	compactions := newScheduler()
-	opts := pebbleOptions(d.forPebble(), o, compactions)
-	if p, err := pebble.Peek(dir, d); err == nil && p.Exists && p.FormatMajorVersion < formatMajorVersion {
-		compactions.start() // the way to a later format may need some
-	}
-	var db *pebble.DB
-	err := d.guard(func() (err error) {
-		db, err = pebble.Open(dir, opts)
-		return err
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	compactions.start()
-	return db, compactions, nil
 }

@@ -6,12 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// dirMode are the permissions of directories that the store makes, and the most
+// dirMode is the permissions of directories that the store makes, and the maximum
 // that it leaves to files: messages are nobody else's business.
 const dirMode = 0o700
 
@@ -23,16 +22,16 @@ type private struct{ vfs.FS }
 // Create makes a file.
 func (p private) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := p.FS.Create(name, c)
-	return p.own(f, name, err)
+	return p.restricted(f, name, err)
 }
 
 // OpenReadWrite opens a file, or makes it.
 func (p private) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := p.FS.OpenReadWrite(name, c, opts...)
-	return p.own(f, name, err)
+	return p.restricted(f, name, err)
 }
 
-func (p private) own(f vfs.File, name string, err error) (vfs.File, error) {
+func (p private) restricted(f vfs.File, name string, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +48,7 @@ func (p private) MkdirAll(name string, _ os.FileMode) error { return p.FS.MkdirA
 // Unwrap is the file system below.
 func (p private) Unwrap() vfs.FS { return p.FS }
 
-// isOS says that a file system is the operating system's.
+// isOS reports whether a file system is the operating system's.
 func isOS(fs vfs.FS) bool {
 	if p, ok := fs.(private); ok {
 		fs = p.FS
@@ -57,20 +56,21 @@ func isOS(fs vfs.FS) bool {
 	return fs == vfs.Default
 }
 
-// tighten takes from others what earlier versions, or whoever made the
-// directory, gave them. The directory itself stays as it is if there is something
-// in it that is not the store's: the user may have named one that is shared.
-func tighten(dir string) error {
+// restrictAll takes the permissions from others that earlier versions, or whoever
+// made the directory, gave them. The directory itself stays as it is if there is
+// something in it that is not the store's: the user may have named one that is
+// shared.
+func restrictAll(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	var failed error
-	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !ours(e.Name()) && e.Name() != "lost+found" }) {
+	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !isOurName(e.Name()) && e.Name() != "lost+found" }) {
 		failed = restrict(dir)
 	}
 	for _, e := range entries {
-		if !ours(e.Name()) {
+		if !isOurName(e.Name()) {
 			continue
 		}
 		err := filepath.WalkDir(filepath.Join(dir, e.Name()), func(name string, e fs.DirEntry, err error) error {
@@ -97,13 +97,4 @@ func restrict(name string) error {
 		return nil
 	}
 	return os.Chmod(name, info.Mode().Perm()&dirMode)
-}
-
-// ours says that a name in the user's directory is one of the store's.
-func ours(name string) bool {
-	switch name {
-	case dbName, salvageName, "FORMAT", "FORMAT.tmp", lockName:
-		return true
-	}
-	return strings.HasPrefix(name, quarantineName) || strings.HasPrefix(name, ballastName)
 }

@@ -110,7 +110,7 @@ func use(t *testing.T, dir string, aside bool) {
 		mustDo(t, s.Commit(true, &c))
 	}
 	if aside {
-		mustDo(t, s.SetAside([]store.Damaged{{Key: []byte("k"), Err: errors.New("damaged")}}))
+		mustDo(t, s.Quarantine([]store.Damaged{{Key: []byte("k"), Err: errors.New("damaged")}}))
 	}
 	mustDo(t, s.Close())
 }

@@ -5,23 +5,15 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// The names in the user's directory. A salvage copies db to db.salvage, and
-// then renames db to a quarantine and db.salvage to db. So db.salvage beside
-// db is unfinished, and db.salvage alone is finished.
-const (
-	dbName         = "db"
-	salvageName    = "db.salvage"
-	quarantineName = "quarantine-"
-)
+// A salvage copies db to db.salvage, and then renames db to a quarantine and
+// db.salvage to db. So db.salvage beside db is unfinished, and db.salvage alone is
+// finished.
 
 // openOrSalvage opens the database. It begins a new one if there is none, and
 // salvages one that is damaged.
@@ -35,17 +27,17 @@ func openOrSalvage(d *disk, dir string, o Options, report *Report) (*pebble.DB, 
 		damage = errors.New("reading found it damaged")
 	}
 	if damage == nil {
-		if d.ballast.scarce() {
+		if d.ballast.isScarce() {
 			removeLeftovers(d, path)
 		}
-		db, compactions, err := openPebble(d, path, o)
+		db, scheduler, err := openPebble(d, path, o)
 		if err == nil {
-			return db, compactions, nil
+			return db, scheduler, nil
 		}
-		if newerPebble(err) {
+		if isNewerPebble(err) {
 			return nil, nil, fmt.Errorf("%w: %w", ErrNewer, err)
 		}
-		if d.failure() != nil || !damaged(err) {
+		if d.failure() != nil || !isDamage(err) {
 			return nil, nil, err
 		}
 		damage = err
@@ -61,8 +53,8 @@ func openOrSalvage(d *disk, dir string, o Options, report *Report) (*pebble.DB, 
 	return openPebble(d, path, o)
 }
 
-// finishSalvage brings what a crash interrupted to an end: it removes an
-// unfinished copy, or puts a finished one in its place.
+// finishSalvage completes what a crash interrupted: it removes an unfinished copy,
+// or puts a finished one in its place.
 func finishSalvage(d *disk, dir string, o Options, report *Report) error {
 	names, err := d.List(dir)
 	if err != nil || !slices.Contains(names, salvageName) {
@@ -73,7 +65,7 @@ func finishSalvage(d *disk, dir string, o Options, report *Report) error {
 		return d.RemoveAll(copied)
 	}
 	for _, name := range names { // the newest sorts last
-		if strings.HasPrefix(name, quarantineName) && name > report.Quarantine {
+		if strings.HasPrefix(name, quarantinePrefix) && name > report.Quarantine {
 			report.Quarantine = name
 		}
 	}
@@ -113,28 +105,11 @@ func inspect(fs vfs.FS, path string) error {
 	}
 	h := readHistory(fs, path, names, m)
 	for _, hole := range h.holes {
-		if hole.proven(h.synced) {
+		if hole.isDamage(h.synced) {
 			return fmt.Errorf("%s: records are missing that were on disk", hole.file)
 		}
 	}
 	return nil
-}
-
-// newerPebble says that Pebble does not know the format of the database. It
-// has no value for the error.
-func newerPebble(err error) bool {
-	return strings.Contains(err.Error(), "written in unknown format major version")
-}
-
-// damaged says that an error of opening means that data is damaged or missing,
-// rather than that the operating system refuses for another reason. What cannot
-// be read, although that was tried several times, is damage too: all of it stays
-// in the quarantine.
-func damaged(err error) bool {
-	if !refused(err) {
-		return !errors.Is(err, fs.ErrPermission)
-	}
-	return errors.Is(err, syscall.EIO)
 }
 
 // salvage copies everything that can be read of the database to a new one, and
@@ -145,9 +120,9 @@ func salvage(d *disk, dir string, o Options, report *Report) error {
 	if err := d.RemoveAll(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	w := readWreck(d, from, report)
-	records, err := copyTo(d, to, o, w.merger())
-	w.close(report)
+	damaged := openDamaged(d, from, report)
+	records, err := copyTo(d, to, o, damaged.merger())
+	damaged.close(report)
 	if err != nil {
 		return err
 	}
@@ -163,19 +138,6 @@ func salvage(d *disk, dir string, o Options, report *Report) error {
 		return err
 	}
 	return d.Rename(to, from) // finishSalvage does it again if a power cut undoes it
-}
-
-// newQuarantine is the name of a new quarantine in the user's directory: the
-// time, with a number behind it if it is taken.
-func newQuarantine(fs vfs.FS, dir string, now time.Time) string {
-	name := fs.PathJoin(dir, quarantineName+now.UTC().Format("20060102T150405Z"))
-	free := name
-	for n := 2; ; n++ {
-		if _, err := fs.Stat(free); err != nil {
-			return free
-		}
-		free = name + "-" + strconv.Itoa(n)
-	}
 }
 
 // copyTo writes the records to a new database, and returns their number. It
@@ -203,17 +165,17 @@ func copyTo(d *disk, path string, o Options, m *merger) (records int64, err erro
 	return records, errors.Join(err, b.Close(), db.Close())
 }
 
-// wreck is a damaged database, open for reading.
-type wreck struct {
-	tables  []*tableSource
-	sources []source
-	gaps    []gap
+// damagedDB is a damaged database, open for reading.
+type damagedDB struct {
+	tables     []*tableSource
+	sources    []source
+	tombstones []tombstone
 }
 
-// readWreck opens the files of a damaged database. Those that the manifest
+// openDamaged opens the files of a damaged database. Those that the manifest
 // does not list are left out: they hold what was replaced since. Without a
 // manifest that can be read all files count.
-func readWreck(fs vfs.FS, path string, report *Report) *wreck {
+func openDamaged(fs vfs.FS, path string, report *Report) *damagedDB {
 	names, err := fs.List(path)
 	if err != nil {
 		report.add("", err.Error(), 0)
@@ -225,26 +187,24 @@ func readWreck(fs vfs.FS, path string, report *Report) *wreck {
 		if m != nil {
 			file = m.file
 		}
-		report.add(file, "the list of files cannot be read, so that deleted records may be back: "+err.Error(), 0)
+		report.add(file, "the manifest cannot be read, so that deleted records may be back: "+err.Error(), 0)
 		m = nil
 	}
-	w := &wreck{}
+	db := &damagedDB{}
 	for _, name := range names {
-		num, kind := fileName(name)
-		switch {
-		case kind == "sst" && (m == nil || m.has(num)):
-			w.table(fs, path, name, m.size(num), report)
+		if num, kind := parseFileName(name); kind == "sst" && (m == nil || m.has(num)) {
+			db.addTable(fs, path, name, m.size(num), report)
 		}
 	}
-	w.logs(fs, path, names, m, report)
+	db.addLogs(fs, path, names, m, report)
 	if m != nil {
-		report.missing(m, names)
+		report.addMissing(m, names)
 	}
-	return w
+	return db
 }
 
-func (w *wreck) table(fs vfs.FS, path, name string, size int64, report *Report) {
-	s, gaps, err := newTableSource(fs, path, name)
+func (db *damagedDB) addTable(fs vfs.FS, path, name string, size int64, report *Report) {
+	s, tombstones, err := newTableSource(fs, path, name)
 	if err != nil {
 		if info, err := fs.Stat(fs.PathJoin(path, name)); err == nil {
 			size = max(size, info.Size())
@@ -252,19 +212,19 @@ func (w *wreck) table(fs vfs.FS, path, name string, size int64, report *Report) 
 		report.add(name, err.Error(), size)
 		return
 	}
-	w.tables = append(w.tables, s)
-	w.sources = append(w.sources, s)
-	w.gaps = append(w.gaps, gaps...)
+	db.tables = append(db.tables, s)
+	db.sources = append(db.sources, s)
+	db.tombstones = append(db.tombstones, tombstones...)
 }
 
-// logs reads the changes of the logs into memory, up to the first hole that a
+// addLogs reads the changes of the logs into memory, up to the first hole that a
 // crash explains: what follows that was never acknowledged, and lacks what it
 // builds on.
-func (w *wreck) logs(fs vfs.FS, path string, names []string, m *manifest, report *Report) {
+func (db *damagedDB) addLogs(fs vfs.FS, path string, names []string, m *manifest, report *Report) {
 	h := readHistory(fs, path, names, m)
 	for _, name := range h.logs {
 		s := &logSource{}
-		h.read(fs, path, name, func(record []byte, _ unread) error {
+		h.read(fs, path, name, func(record []byte, _ skipped) error {
 			if !h.counts(record) {
 				return nil
 			}
@@ -274,12 +234,12 @@ func (w *wreck) logs(fs vfs.FS, path string, names []string, m *manifest, report
 			return nil
 		})
 		s.sort()
-		w.sources = append(w.sources, s)
-		w.gaps = append(w.gaps, s.gaps...)
+		db.sources = append(db.sources, s)
+		db.tombstones = append(db.tombstones, s.tombstones...)
 	}
 	for _, hole := range h.holes {
-		if hole.proven(h.synced) {
-			report.add(hole.file, hole.String(), max(hole.unread.bytes, 1))
+		if hole.isDamage(h.synced) {
+			report.add(hole.file, hole.String(), max(hole.skipped.bytes, 1))
 		}
 	}
 	for file, err := range h.faults {
@@ -287,11 +247,11 @@ func (w *wreck) logs(fs vfs.FS, path string, names []string, m *manifest, report
 	}
 }
 
-func (w *wreck) merger() *merger { return newMerger(w.sources, w.gaps) }
+func (db *damagedDB) merger() *merger { return newMerger(db.sources, db.tombstones) }
 
 // close closes the files, and reports the damage that reading them met.
-func (w *wreck) close(report *Report) {
-	for _, s := range w.tables {
+func (db *damagedDB) close(report *Report) {
+	for _, s := range db.tables {
 		if lost, err := s.close(); err != nil {
 			report.add(s.name, err.Error(), lost)
 		}
@@ -302,46 +262,23 @@ func (r *Report) add(file, reason string, lost int64) {
 	r.Damage = append(r.Damage, Damage{file, reason, lost})
 }
 
-// missing adds the files that the manifest lists and that are not there.
-func (r *Report) missing(m *manifest, names []string) {
-	there := map[uint64]bool{}
+// addMissing adds the files that the manifest lists and that do not exist.
+func (r *Report) addMissing(m *manifest, names []string) {
+	exists := map[uint64]bool{}
 	log := false
 	for _, name := range names {
-		num, kind := fileName(name)
-		there[num] = there[num] || kind == "sst"
+		num, kind := parseFileName(name)
+		exists[num] = exists[num] || kind == "sst"
 		log = log || kind == "log" && num >= m.minLog
 	}
 	for num, size := range m.tables {
-		if !there[num] {
+		if !exists[num] {
 			r.add(fmt.Sprintf("%06d.sst", num), "missing", size)
 		}
 	}
 	if !log {
 		r.add(fmt.Sprintf("%06d.log", m.minLog), "missing, or a later one", 0)
 	}
-}
-
-func (m *manifest) has(table uint64) bool {
-	_, ok := m.tables[table]
-	return ok
-}
-
-// size is the size of a table, or 0 if that is unknown.
-func (m *manifest) size(table uint64) int64 {
-	if m == nil {
-		return 0
-	}
-	return m.tables[table]
-}
-
-// fileName is the number of a table or log, and which of both it is.
-func fileName(name string) (num uint64, kind string) {
-	digits, kind, _ := strings.Cut(name, ".")
-	num, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil {
-		return 0, ""
-	}
-	return num, kind
 }
 
 // logReport logs what a salvage found.

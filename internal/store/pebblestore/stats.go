@@ -19,7 +19,7 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		Commits:  s.commits.Load(),
 		Syncs:    s.syncs.Load(),
-		LastSync: time.Duration(s.lasted.Load()),
+		LastSync: time.Duration(s.lastSync.Load()),
 		Failure:  s.disk.failure(),
 	}
 	files := s.disk.FS
@@ -34,7 +34,7 @@ func (s *Store) Stats() Stats {
 			continue // removed meanwhile
 		}
 		st.DiskBytes += info.Size()
-		switch _, kind := fileName(name); kind {
+		switch _, kind := parseFileName(name); kind {
 		case "log":
 			st.LogBytes += info.Size()
 		case "sst":

@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,22 +24,22 @@ type Store struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	// batch and synced belong to Commit, and to the committer between a send to work and
-	// the answer in done.
-	batch   *pebble.Batch
-	synced  uint64 // all sequence numbers before it are on disk; 0 is unknown
-	work    chan *pebble.WriteOptions
-	done    chan error
-	ended   chan struct{} // closed when the committer has ended
-	commits atomic.Int64
-	syncs   atomic.Int64
-	lasted  atomic.Int64 // the last commit with sync, in nanoseconds
+	// batch and synced belong to Commit, and to the committer between a send to work
+	// and the answer in done.
+	batch    *pebble.Batch
+	synced   uint64 // all sequence numbers before it are on disk; 0 is unknown
+	work     chan *pebble.WriteOptions
+	done     chan error
+	ended    chan struct{} // closed when the committer has ended
+	commits  atomic.Int64
+	syncs    atomic.Int64
+	lastSync atomic.Int64 // how long the last commit with sync took, in nanoseconds
 
 	deletions  atomic.Int64 // committed
 	committing atomic.Bool  // Pebble commits a batch
 
-	aside sync.Mutex    // one SetAside at a time
-	kept  chan struct{} // closed when the keeper of the ballast has ended
+	quarantining sync.Mutex    // one Quarantine at a time
+	reclaimed    chan struct{} // closed when the reclaimer has ended
 
 	mu     sync.Mutex
 	idle   *sync.Cond // users is 0
@@ -48,22 +47,21 @@ type Store struct {
 	closed bool
 }
 
-func newStore(dir string, db *pebble.DB, compactions *scheduler, d *disk, unlock io.Closer, o Options) *Store {
+func newStore(dir string, db *pebble.DB, scheduler *scheduler, d *disk, unlock io.Closer, o Options) *Store {
 	s := &Store{
 		dir: dir, db: db, disk: d, unlock: unlock, log: o.Log, now: o.now,
-		batch: db.NewBatch(),
-		work:  make(chan *pebble.WriteOptions),
-		done:  make(chan error, 1),
-		ended: make(chan struct{}),
-		kept:  make(chan struct{}),
+		batch:     db.NewBatch(),
+		work:      make(chan *pebble.WriteOptions),
+		done:      make(chan error, 1),
+		ended:     make(chan struct{}),
+		reclaimed: make(chan struct{}),
 	}
 	s.idle = sync.NewCond(&s.mu)
 	go s.committer()
-	k := &keeper{d: d, db: db, compactions: compactions, deletions: &s.deletions, committing: &s.committing}
-	k.ctx, k.cancel = context.WithCancel(context.Background())
+	r := &reclaimer{cond: d.condition, db: newCompactor(d.condition, db, scheduler, &s.deletions), committing: &s.committing}
 	go func() {
-		defer close(s.kept)
-		k.run()
+		defer close(s.reclaimed)
+		r.run()
 	}()
 	return s
 }
@@ -106,18 +104,18 @@ func (s *Store) commitBatch(o *pebble.WriteOptions) (err error) {
 // Commit applies the changes of all lists: see store.Backend.
 func (s *Store) Commit(sync bool, lists ...*store.Changes) error {
 	if err := s.enter(); err != nil {
-		return s.fault("commit", err)
+		return s.wrap("commit", err)
 	}
 	defer s.leave()
 	if err := s.disk.failure(); err != nil {
-		return s.fault("commit", fmt.Errorf("after an earlier failure: %w", err))
+		return s.wrap("commit", fmt.Errorf("after an earlier failure: %w", err))
 	}
 	s.batch.Reset()
 	deletions := 0
 	for _, l := range lists {
-		n, err := fill(s.batch, l)
+		n, err := addChanges(s.batch, l)
 		if err != nil {
-			return s.fault("commit", err)
+			return s.wrap("commit", err)
 		}
 		deletions += n
 	}
@@ -125,7 +123,7 @@ func (s *Store) Commit(sync bool, lists ...*store.Changes) error {
 		return nil
 	}
 	if err := s.batch.LogData(binary.LittleEndian.AppendUint64(nil, s.synced), nil); err != nil { // see history
-		return s.fault("commit", err)
+		return s.wrap("commit", err)
 	}
 	began := time.Now()
 	o := pebble.NoSync
@@ -136,24 +134,24 @@ func (s *Store) Commit(sync bool, lists ...*store.Changes) error {
 	select {
 	case err := <-s.done:
 		if err != nil {
-			return s.fault("commit", err)
+			return s.wrap("commit", err)
 		}
 	case <-s.disk.failed:
 		// The committer may be done, or may wait for ever for one of Pebble's
 		// goroutines that failed. The batch stays with it.
-		return s.fault("commit", s.disk.failure())
+		return s.wrap("commit", s.disk.failure())
 	}
 	s.commits.Add(1)
 	s.deletions.Add(int64(deletions))
 	if sync {
 		s.syncs.Add(1)
-		s.lasted.Store(int64(time.Since(began)))
+		s.lastSync.Store(int64(time.Since(began)))
 	}
 	return nil
 }
 
-// fill adds changes to a batch, and returns how many are deletions.
-func fill(b *pebble.Batch, l *store.Changes) (deletions int, err error) {
+// addChanges adds changes to a batch, and returns how many are deletions.
+func addChanges(b *pebble.Batch, l *store.Changes) (deletions int, err error) {
 	for c := range l.All() {
 		switch c.Op {
 		case store.OpSet:
@@ -175,19 +173,19 @@ func fill(b *pebble.Batch, l *store.Changes) (deletions int, err error) {
 	return deletions, nil
 }
 
-// Backlog is how many bytes should wait to be committed at most, so that the
-// ballast does for them. 0 is unknown.
+// Backlog is how many bytes may wait to be committed, so that the ballast
+// suffices for them. 0 is unknown.
 func (s *Store) Backlog() int64 { return backlogTables * s.disk.ballast.table }
 
 // Get appends the value of a key to dst, or returns store.ErrNotFound.
 func (s *Store) Get(dst, key []byte) ([]byte, error) {
 	if err := s.enter(); err != nil {
-		return dst, s.fault("get", err)
+		return dst, s.wrap("get", err)
 	}
 	defer s.leave()
 	dst, err := get(s.db, dst, key)
 	if err != nil && !isNotFound(err) {
-		err = s.fault("get", err)
+		err = s.wrap("get", err)
 	}
 	return dst, err
 }
@@ -196,18 +194,18 @@ func (s *Store) Get(dst, key []byte) ([]byte, error) {
 // it is called.
 func (s *Store) Scan(from, to []byte, yield func(key, value []byte) error) error {
 	if err := s.enter(); err != nil {
-		return s.fault("scan", err)
+		return s.wrap("scan", err)
 	}
 	defer s.leave()
-	fault, err := scan(s.db, from, to, yield)
-	if fault != nil {
-		return s.fault("scan", fault)
+	broken, err := scan(s.db, from, to, yield)
+	if broken != nil {
+		return s.wrap("scan", broken)
 	}
 	return err
 }
 
 // Close ends the use of the store: what was committed is on disk if it returns
-// nil. A Commit that waits for room ends with an error. Close waits for calls
+// nil. A Commit that waits for space ends with an error. Close waits for calls
 // of Get and Scan to end.
 func (s *Store) Close() error {
 	s.mu.Lock()
@@ -216,7 +214,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	s.disk.close() // ends Commit, if that waits for room
+	s.disk.close() // ends Commit, if that waits for space
 	for s.users > 0 {
 		s.idle.Wait()
 	}
@@ -225,14 +223,14 @@ func (s *Store) Close() error {
 	err := s.closePebble()
 	s.disk.fail(ErrClosed) // whatever is left of Pebble changes nothing any more
 	if err = errors.Join(err, s.unlock.Close()); err != nil {
-		return s.fault("close", err)
+		return s.wrap("close", err)
 	}
 	return nil
 }
 
-// stalled is how long Close waits for a commit, or for the keeper, after it has
-// ended all waits for room, while the disk counts as full. Guess.
-const stalled = 2 * time.Second
+// closeTimeout is how long Close waits for a commit, or for the reclaimer, after it
+// has ended all waits for space, while the disk counts as full. Guess.
+const closeTimeout = 2 * time.Second
 
 // closePebble closes the database. After a failure Pebble is left alone, on a
 // disk that takes nothing from it: its goroutines do not end any more.
@@ -241,14 +239,14 @@ func (s *Store) closePebble() error {
 		return err
 	}
 	return s.disk.guard(func() error {
-		for _, ended := range []chan struct{}{s.kept, s.ended} {
+		for _, ended := range []chan struct{}{s.reclaimed, s.ended} {
 			for waits := true; waits; {
 				select {
 				case <-ended:
 					waits = false
-				case <-time.After(stalled):
-					if full, _ := s.disk.isLow(); full {
-						return errors.New("a commit has not ended: compactions have no room")
+				case <-time.After(closeTimeout):
+					if full, _ := s.disk.isFull(); full {
+						return errors.New("a commit has not ended: compactions have no space")
 					}
 				}
 			}
@@ -276,7 +274,7 @@ func (s *Store) leave() {
 	}
 }
 
-// fault says which operation failed where.
-func (s *Store) fault(op string, err error) error {
+// wrap says which operation failed where.
+func (s *Store) wrap(op string, err error) error {
 	return fmt.Errorf("%s in the store in %s: %w", op, s.dir, err)
 }

@@ -34,10 +34,10 @@ type View struct {
 // lost. Of the other options only FS counts.
 func OpenView(dir string, o Options) (*View, Report, error) {
 	o = Options{FS: o.FS, Salvage: o.Salvage, migrations: o.migrations}.withDefaults()
-	v := &View{dir: dir, fs: frozen{o.FS}}
+	v := &View{dir: dir, fs: readOnlyFS{o.FS}}
 	report, err := v.open(o)
 	if err != nil {
-		return nil, report, v.fault("open", errors.Join(err, v.Close()))
+		return nil, report, v.wrap("open", errors.Join(err, v.Close()))
 	}
 	return v, report, nil
 }
@@ -63,8 +63,8 @@ func (v *View) open(o Options) (report Report, err error) {
 	}
 	switch newest := latest(o.migrations); {
 	case v.format > newest:
-		return report, newer(v.format, newest)
-	case v.format != 0 && !readable(v.format, o.migrations):
+		return report, newerFormat(v.format, newest)
+	case v.format != 0 && !isReadable(v.format, o.migrations):
 		return report, fmt.Errorf("it has format %d, and this version reads format %d; start the broker once, which brings it there", v.format, newest)
 	}
 	if o.Salvage {
@@ -73,7 +73,7 @@ func (v *View) open(o Options) (report Report, err error) {
 	if err := inspect(v.fs, v.path); err != nil {
 		return report, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	if v.db, err = openReadOnly(v.fs, v.path, o); err != nil && !newerPebble(err) && damaged(err) {
+	if v.db, err = openReadOnly(v.fs, v.path, o); err != nil && !isNewerPebble(err) && isDamage(err) {
 		err = corrupt(err)
 	}
 	return report, err
@@ -84,22 +84,22 @@ func (v *View) copy(o Options) (report Report, err error) {
 	if v.scratch, err = os.MkdirTemp("", "midge-store-"); err != nil {
 		return report, err
 	}
-	w := readWreck(v.fs, v.path, &report)
+	damaged := openDamaged(v.fs, v.path, &report)
 	d := newDisk(private{vfs.Default}, time.Second, o.Log, o.Trouble)
 	d.close() // when the disk is full it fails
 	to := d.PathJoin(v.scratch, dbName)
 	err = d.guard(func() (err error) {
-		report.Records, err = copyTo(d, to, o, w.merger())
+		report.Records, err = copyTo(d, to, o, damaged.merger())
 		return err
 	})
-	w.close(&report)
+	damaged.close(&report)
 	if err != nil {
 		return report, fmt.Errorf("copy to %s: %w", v.scratch, err)
 	}
 	for _, damage := range report.Damage {
 		report.LostBytes += damage.Lost
 	}
-	v.db, err = openReadOnly(frozen{vfs.Default}, to, o)
+	v.db, err = openReadOnly(readOnlyFS{vfs.Default}, to, o)
 	return report, err
 }
 
@@ -123,13 +123,13 @@ func (v *View) Format() int { return v.format }
 // Get appends the value of a key to dst, or returns store.ErrNotFound.
 func (v *View) Get(dst, key []byte) ([]byte, error) {
 	dst, err := get(v.db, dst, key)
-	return dst, v.fault("get", err)
+	return dst, v.wrap("get", err)
 }
 
 // Scan yields the keys from the first to before the second.
 func (v *View) Scan(from, to []byte, yield func(key, value []byte) error) error {
-	fault, err := scan(v.db, from, to, yield)
-	return errors.Join(v.fault("scan", fault), err)
+	broken, err := scan(v.db, from, to, yield)
+	return errors.Join(v.wrap("scan", broken), err)
 }
 
 // Close ends the use of the view.
@@ -146,50 +146,50 @@ func (v *View) Close() (err error) {
 	return err
 }
 
-// fault says which operation failed where; nil and store.ErrNotFound stay.
-func (v *View) fault(op string, err error) error {
+// wrap says which operation failed where; nil and store.ErrNotFound stay.
+func (v *View) wrap(op string, err error) error {
 	if err == nil || isNotFound(err) {
 		return err
 	}
 	return fmt.Errorf("%s the store in %s: %w", op, v.dir, err)
 }
 
-// frozen is a file system that refuses all changes.
-type frozen struct{ vfs.FS }
+// readOnlyFS is a file system that refuses all changes.
+type readOnlyFS struct{ vfs.FS }
 
-func (frozen) refuse(op, name string) error {
+func (readOnlyFS) refuse(op, name string) error {
 	return &fs.PathError{Op: op, Path: name, Err: fs.ErrPermission}
 }
 
 // Create makes no file.
-func (f frozen) Create(name string, _ vfs.DiskWriteCategory) (vfs.File, error) {
+func (f readOnlyFS) Create(name string, _ vfs.DiskWriteCategory) (vfs.File, error) {
 	return nil, f.refuse("create", name)
 }
 
 // OpenReadWrite opens no file.
-func (f frozen) OpenReadWrite(name string, _ vfs.DiskWriteCategory, _ ...vfs.OpenOption) (vfs.File, error) {
+func (f readOnlyFS) OpenReadWrite(name string, _ vfs.DiskWriteCategory, _ ...vfs.OpenOption) (vfs.File, error) {
 	return nil, f.refuse("open", name)
 }
 
 // ReuseForWrite makes no file.
-func (f frozen) ReuseForWrite(from, _ string, _ vfs.DiskWriteCategory) (vfs.File, error) {
+func (f readOnlyFS) ReuseForWrite(from, _ string, _ vfs.DiskWriteCategory) (vfs.File, error) {
 	return nil, f.refuse("reuse", from)
 }
 
 // Link links nothing.
-func (f frozen) Link(from, _ string) error { return f.refuse("link", from) }
+func (f readOnlyFS) Link(from, _ string) error { return f.refuse("link", from) }
 
 // Rename renames nothing.
-func (f frozen) Rename(from, _ string) error { return f.refuse("rename", from) }
+func (f readOnlyFS) Rename(from, _ string) error { return f.refuse("rename", from) }
 
 // Remove removes nothing.
-func (f frozen) Remove(name string) error { return f.refuse("remove", name) }
+func (f readOnlyFS) Remove(name string) error { return f.refuse("remove", name) }
 
 // RemoveAll removes nothing.
-func (f frozen) RemoveAll(name string) error { return f.refuse("remove", name) }
+func (f readOnlyFS) RemoveAll(name string) error { return f.refuse("remove", name) }
 
 // MkdirAll makes nothing.
-func (f frozen) MkdirAll(name string, _ os.FileMode) error { return f.refuse("make", name) }
+func (f readOnlyFS) MkdirAll(name string, _ os.FileMode) error { return f.refuse("make", name) }
 
 // Lock locks nothing: see share.
-func (f frozen) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+func (f readOnlyFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }

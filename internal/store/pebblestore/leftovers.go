@@ -9,10 +9,10 @@ import (
 // removeLeftovers removes the files of a database that hold nothing any more. A
 // crash leaves tables that a flush or a compaction was writing and what a start
 // had begun anew, and may bring back what was removed shortly before. Pebble
-// removes them at the end of its start, which on a full disk can't come to that:
-// it writes the logs to tables first, and waits for the room.
+// removes them at the end of its start, which it does not reach on a full disk: it writes
+// the logs to tables first, and waits for the space.
 //
-// It removes nothing when the list of files can't be trusted.
+// It removes nothing when the manifest can't be trusted.
 func removeLeftovers(fs vfs.FS, path string) {
 	names, err := fs.List(path)
 	if err != nil {
@@ -22,9 +22,9 @@ func removeLeftovers(fs vfs.FS, path string) {
 	if err != nil {
 		return
 	}
-	options := newest(names, "OPTIONS-")
+	options := newestName(names, "OPTIONS-")
 	for _, name := range names {
-		num, kind := fileName(name)
+		num, kind := parseFileName(name)
 		switch {
 		case kind == "sst" && !m.has(num), kind == "log" && num > 0 && num < m.minLog,
 			strings.HasSuffix(name, ".dbtmp"),

@@ -6,6 +6,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
+// maxCompactions run at a time.
+const maxCompactions = 2
+
 // scheduler lets Pebble compact, as much at a time as it allows itself. It
 // differs from Pebble's own in two ways. Nothing is compacted before the
 // database is open: if opening fails while a compaction runs, that goes on
@@ -15,7 +18,7 @@ type scheduler struct {
 	mu       sync.Mutex // never held in calls of db that take its lock
 	db       pebble.DBForCompaction
 	open     bool
-	most     int // at a time
+	max      int // at a time
 	closed   bool
 	running  int
 	granting bool // a goroutine is in grant
@@ -24,7 +27,7 @@ type scheduler struct {
 }
 
 func newScheduler() *scheduler {
-	s := &scheduler{most: mostCompactions}
+	s := &scheduler{max: maxCompactions}
 	s.granted = sync.NewCond(&s.mu)
 	return s
 }
@@ -37,11 +40,11 @@ func (s *scheduler) start() {
 	s.grant()
 }
 
-// allow sets how many compactions run at a time, at most as many as Pebble allows
+// limit sets how many compactions run at a time, at most as many as Pebble allows
 // itself. Those that run go on.
-func (s *scheduler) allow(most int) {
+func (s *scheduler) limit(n int) {
 	s.mu.Lock()
-	s.most = most
+	s.max = n
 	s.mu.Unlock()
 	s.grant()
 }
@@ -71,7 +74,7 @@ func (s *scheduler) Unregister() { s.stop() }
 func (s *scheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.room() {
+	if !s.mayStart() {
 		return false, nil
 	}
 	s.running++
@@ -99,8 +102,9 @@ func (s *scheduler) Done() {
 	s.grant()
 }
 
-func (s *scheduler) room() bool {
-	return s.open && !s.closed && s.db != nil && s.running < min(s.most, s.db.GetAllowedWithoutPermission())
+// mayStart reports whether one more compaction may run.
+func (s *scheduler) mayStart() bool {
+	return s.open && !s.closed && s.db != nil && s.running < min(s.max, s.db.GetAllowedWithoutPermission())
 }
 
 // grant begins compactions that wait.
@@ -112,7 +116,7 @@ func (s *scheduler) grant() {
 		return
 	}
 	s.granting = true
-	for s.again && s.room() {
+	for s.again && s.mayStart() {
 		s.running++
 		s.again = false
 		s.mu.Unlock()

@@ -16,11 +16,8 @@ import (
 // off, and checksums in the footers of its tables (TableFormatV6).
 const formatMajorVersion = pebble.FormatTableFormatV6
 
-// mostCompactions run at a time.
-const mostCompactions = 2
-
 // pebbleOptions are Pebble's options for two cores and little memory.
-func pebbleOptions(d *disk, o Options, compactions *scheduler) *pebble.Options {
+func pebbleOptions(d *disk, o Options, s *scheduler) *pebble.Options {
 	opts := &pebble.Options{
 		FS:                 d,
 		FormatMajorVersion: formatMajorVersion,
@@ -35,23 +32,23 @@ func pebbleOptions(d *disk, o Options, compactions *scheduler) *pebble.Options {
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                o.MaxOpenFiles,
-		// The list of files goes on with what changes until it is so long; then,
-		// if most of it is changes, a new one begins.
+		// The manifest goes on with what changes until it is so long; then, if most
+		// of it is changes, a new one begins.
 		MaxManifestFileSize: int64(o.MemTableBytes),
 		// One compaction as a rule, which leaves a core to the broker, and a
 		// second one when they fall behind.
-		CompactionConcurrencyRange: func() (int, int) { return 1, mostCompactions },
+		CompactionConcurrencyRange: func() (int, int) { return 1, maxCompactions },
 		Logger:                     logger{d},
 	}
 	opts.Experimental.FileCacheShards = 2
-	opts.Experimental.CompactionScheduler = compactions
+	opts.Experimental.CompactionScheduler = s
 	opts.EventListener = &pebble.EventListener{
 		BackgroundError: func(err error) {
 			if d.failure() == nil {
 				o.Log.Warn("store: work in the background failed", "error", err)
 			}
 		},
-		DataCorruption: d.damaged,
+		DataCorruption: d.dataCorruption,
 	}
 	for i := range opts.Levels {
 		opts.Levels[i].BlockSize = 8 << 10
@@ -74,4 +71,25 @@ func (l logger) Errorf(format string, args ...any) {
 
 func (l logger) Fatalf(format string, args ...any) {
 	l.d.fail(fmt.Errorf("pebble: "+format, args...))
+}
+
+// openPebble opens a database with the options of this version, or makes it.
+// Pebble begins with a sync of the directory above: so the entry of a new
+// database lasts, and what was renamed there before.
+func openPebble(d *disk, dir string, o Options) (*pebble.DB, *scheduler, error) {
+	s := newScheduler()
+	opts := pebbleOptions(d.asForPebble(), o, s)
+	if p, err := pebble.Peek(dir, d); err == nil && p.Exists && p.FormatMajorVersion < formatMajorVersion {
+		s.start() // the way to a later format may need some
+	}
+	var db *pebble.DB
+	err := d.guard(func() (err error) {
+		db, err = pebble.Open(dir, opts)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	s.start()
+	return db, s, nil
 }

@@ -50,7 +50,7 @@ func begin(t *testing.T, o pebblestore.Options) (s *pebblestore.Store, damaged i
 	return s, len(lost)
 }
 
-// copies are the records that were set aside. What a crash left of a line does
+// copies are the records that were quarantined. What a crash left of a line does
 // not count.
 func copies(t *testing.T, fs vfs.FS) map[string]string {
 	t.Helper()
@@ -172,21 +172,21 @@ func TestSetAside(t *testing.T) {
 	for i, name := range []string{"data/quarantine-20261121T110005Z/records.jsonl", "data/quarantine-20261121T110005Z-2/records.jsonl"} {
 		log.Reset()
 		value := []byte{0xff, byte(i)}
-		if err := s.SetAside([]store.Damaged{{Key: []byte("key"), Value: value, Err: errors.New("no way")}}); err != nil {
+		if err := s.Quarantine([]store.Damaged{{Key: []byte("key"), Value: value, Err: errors.New("no way")}}); err != nil {
 			t.Fatal(err)
 		}
 		want := fmt.Sprintf("{\"Key\":\"a2V5\",\"Value\":%q,\"Error\":\"no way\"}\n", []string{"/wA=", "/wE="}[i])
 		if got := string(read(t, fs, name)); got != want {
 			t.Errorf("%s holds %s, want %s", name, got, want)
 		}
-		if said := "level=ERROR msg=\"damaged records were set aside: what they held is lost to the broker\" records=1 file=" + name; !strings.Contains(log.String(), said) {
+		if said := "level=ERROR msg=\"damaged records were quarantined: what they held is lost to the broker\" records=1 file=" + name; !strings.Contains(log.String(), said) {
 			t.Errorf("no %q in the log\n%s", said, log.String())
 		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SetAside(nil); !errors.Is(err, pebblestore.ErrClosed) {
-		t.Errorf("set aside in a closed store: %v", err)
+	if err := s.Quarantine(nil); !errors.Is(err, pebblestore.ErrClosed) {
+		t.Errorf("quarantine in a closed store: %v", err)
 	}
 }

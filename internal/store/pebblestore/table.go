@@ -27,8 +27,9 @@ func (e *entry) before(o *entry) bool {
 	return e.seq > o.seq
 }
 
-// gap is a range of keys that was deleted at a sequence number.
-type gap struct {
+// tombstone is a range of keys that was deleted at a sequence number: Pebble's
+// range tombstone.
+type tombstone struct {
 	from, to []byte
 	seq      uint64
 }
@@ -74,13 +75,13 @@ type tableSource struct {
 	it     sstable.Iterator
 	begun  bool
 	last   []byte // the key that was read or sought last
-	seen   int64  // bytes of keys and values
+	read   int64  // bytes of keys and values
 	raw    int64  // those that the table had when it was written
 	damage error
 }
 
 // newTableSource opens a table and reads its deleted ranges.
-func newTableSource(fs vfs.FS, dir, name string) (s *tableSource, gaps []gap, err error) {
+func newTableSource(fs vfs.FS, dir, name string) (s *tableSource, tombstones []tombstone, err error) {
 	r, err := openTable(fs, fs.PathJoin(dir, name))
 	if err != nil {
 		return nil, nil, err
@@ -89,16 +90,16 @@ func newTableSource(fs vfs.FS, dir, name string) (s *tableSource, gaps []gap, er
 	if p, err := r.ReadPropertiesBlock(context.Background(), nil); err == nil {
 		s.raw = int64(p.RawKeySize + p.RawValueSize)
 	}
-	if gaps, err = s.gaps(); err != nil {
+	if tombstones, err = s.tombstones(); err != nil {
 		s.damage = fmt.Errorf("deleted ranges: %w", err)
 	}
 	if s.it, err = r.NewIter(sstable.NoTransforms, nil, nil, sstable.AssertNoBlobHandles); err != nil {
 		return nil, nil, fmt.Errorf("%w (close: %v)", err, r.Close())
 	}
-	return s, gaps, nil
+	return s, tombstones, nil
 }
 
-func (s *tableSource) gaps() (all []gap, err error) {
+func (s *tableSource) tombstones() (all []tombstone, err error) {
 	it, err := s.r.NewRawRangeDelIter(context.Background(), sstable.NoFragmentTransforms, sstable.NoReadEnv)
 	if err != nil || it == nil {
 		return nil, err
@@ -107,8 +108,8 @@ func (s *tableSource) gaps() (all []gap, err error) {
 	span, err := it.First()
 	for ; span != nil; span, err = it.Next() {
 		for _, k := range span.Keys {
-			all = append(all, gap{bytes.Clone(span.Start), bytes.Clone(span.End), uint64(k.SeqNum())})
-			s.seen += int64(len(span.Start) + 8 + len(span.End))
+			all = append(all, tombstone{bytes.Clone(span.Start), bytes.Clone(span.End), uint64(k.SeqNum())})
+			s.read += int64(len(span.Start) + 8 + len(span.End))
 		}
 	}
 	return all, err
@@ -123,7 +124,7 @@ func (s *tableSource) next(e *entry) bool {
 	kv := step()
 	for kv == nil && s.it.Error() != nil {
 		s.damage = s.it.Error()
-		if s.last = s.resume(); s.last == nil {
+		if s.last = s.resumeKey(); s.last == nil {
 			return false
 		}
 		kv = s.it.SeekGE(s.last, 0)
@@ -133,7 +134,7 @@ func (s *tableSource) next(e *entry) bool {
 		if err == nil {
 			*e = entry{kv.K.UserKey, uint64(kv.SeqNum()), kv.Kind(), v}
 			s.last = append(s.last[:0], e.key...)
-			s.seen += int64(len(e.key) + 8 + len(v))
+			s.read += int64(len(e.key) + 8 + len(v))
 			return true
 		}
 		s.damage = err
@@ -142,36 +143,36 @@ func (s *tableSource) next(e *entry) bool {
 	return false
 }
 
-// resume is the key to go on with when a block can't be read; nil is none. Where
-// the index is damaged as well, that is the first one that can be reached from
-// the end.
-func (s *tableSource) resume() []byte {
+// resumeKey is the key to go on with when a block can't be read; nil is none.
+// Where the index is damaged as well, that is the first one that can be reached
+// from the end.
+func (s *tableSource) resumeKey() []byte {
 	if s.last == nil {
 		return []byte{} // lies in the first block
 	}
-	key, err := s.behind(s.last)
+	key, err := s.nextBlock(s.last)
 	if err != nil {
-		return s.reach()
+		return s.firstFromEnd()
 	}
 	return key
 }
 
-// reach is the first key that can be reached from the end of the table, behind
-// the last one; nil is none.
-func (s *tableSource) reach() (key []byte) {
+// firstFromEnd is the first key after the last one read that can be reached from
+// the end of the table; nil is none.
+func (s *tableSource) firstFromEnd() (key []byte) {
 	for kv := s.it.Last(); kv != nil && bytes.Compare(kv.K.UserKey, s.last) > 0; kv = s.it.Prev() {
 		key = append(key[:0], kv.K.UserKey...)
 	}
 	return key
 }
 
-// behind is the first key that lies in the block behind the one in which key
-// lies, or nil if that is the last one. Older entries of a key that ends the
+// nextBlock is the first key of the block after the one in which key lies, or nil
+// if that is the last one. Older entries of a key that ends the
 // block may begin the next one: they don't count, and are left out.
 //
-// Pebble tells how many bytes the blocks up to that of a key take, which is as
+// Pebble says how many bytes the blocks up to that of a key take, which is as
 // good as the index: the greatest key with the same number ends the block.
-func (s *tableSource) behind(key []byte) ([]byte, error) {
+func (s *tableSource) nextBlock(key []byte) ([]byte, error) {
 	var failure error
 	upTo := func(key []byte) uint64 {
 		n, err := s.r.EstimateDiskUsage([]byte{}, key, sstable.NoReadEnv)
@@ -195,12 +196,13 @@ func (s *tableSource) behind(key []byte) ([]byte, error) {
 	return nil, failure
 }
 
-// close ends the use of the table, and says what was lost of it.
+// close ends the use of the table. It returns how many bytes were lost, about, and
+// why.
 func (s *tableSource) close() (lost int64, damage error) {
 	s.it.Close()
 	s.r.Close()
 	if s.damage == nil {
 		return 0, nil
 	}
-	return max(s.raw-s.seen, 1), s.damage
+	return max(s.raw-s.read, 1), s.damage
 }

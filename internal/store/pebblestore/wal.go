@@ -17,15 +17,15 @@ const logBlock = 32 << 10
 
 // logReader reads the records of one log, past damage.
 type logReader struct {
-	num    uint32 // of the log: chunks of others are what an older use of the file left
-	yield  func(record []byte, hole unread) error
-	record []byte // what there is of a record
-	inside bool   // between a first chunk and its last
-	hole   unread // since the last record
+	num     uint32 // of the log: chunks of others are what an older use of the file left
+	yield   func(record []byte, before skipped) error
+	record  []byte  // what was read of it
+	inside  bool    // between a first chunk and its last
+	skipped skipped // since the last record
 }
 
-// unread is what could not be read of a log between two records.
-type unread struct {
+// skipped is what could not be read of a log between two records.
+type skipped struct {
 	at    int64 // the offset of the first byte
 	bytes int64
 }
@@ -33,21 +33,21 @@ type unread struct {
 // readLog calls yield with each record that can be read, and what could not be
 // read in front of it. The record is borrowed. It returns what could not be
 // read behind the last record, and whether the log was closed in order.
-func readLog(r io.Reader, num uint32, yield func(record []byte, hole unread) error) (tail unread, closed bool, err error) {
+func readLog(r io.Reader, num uint32, yield func(record []byte, before skipped) error) (tail skipped, closed bool, err error) {
 	l := &logReader{num: num, yield: yield}
 	buf := make([]byte, logBlock)
 	for at := int64(0); ; at += logBlock {
 		n, fault := io.ReadFull(r, buf)
 		if n > 0 {
 			if closed, err = l.block(buf[:n], at); closed || err != nil {
-				return l.hole, closed, err
+				return l.skipped, closed, err
 			}
 		}
 		if fault != nil {
 			if fault != io.EOF && fault != io.ErrUnexpectedEOF { // the disk cannot read it
-				l.bad(at, logBlock)
+				l.skip(at, logBlock)
 			}
-			return l.hole, false, nil
+			return l.skipped, false, nil
 		}
 	}
 }
@@ -61,13 +61,13 @@ func (l *logReader) block(b []byte, at int64) (end bool, err error) {
 		kind := b[i+6]
 		if sum == 0 && size == 0 && kind == 0 {
 			if len(b)-i >= 19 { // more than what no chunk fits into
-				l.bad(at+int64(i), 1)
+				l.skip(at+int64(i), 1)
 			}
 			return false, nil
 		}
 		head := headSize(kind)
 		if head == 0 || i+head+size > len(b) {
-			l.bad(at+int64(i), len(b)-i)
+			l.skip(at+int64(i), len(b)-i)
 			return false, nil
 		}
 		ours := head == 7 || binary.LittleEndian.Uint32(b[i+7:]) == l.num
@@ -81,9 +81,9 @@ func (l *logReader) block(b []byte, at int64) (end bool, err error) {
 				return false, err
 			}
 		case valid || ours: // of another log, or damaged inside: the next chunk is where it should be
-			l.bad(at+int64(i), next-i)
+			l.skip(at+int64(i), next-i)
 		default:
-			l.bad(at+int64(i), len(b)-i)
+			l.skip(at+int64(i), len(b)-i)
 			return false, nil
 		}
 		i = next
@@ -91,16 +91,16 @@ func (l *logReader) block(b []byte, at int64) (end bool, err error) {
 	return false, nil
 }
 
-// bad takes note of bytes that cannot be read. What was read of a record goes
-// with them.
-func (l *logReader) bad(at int64, n int) {
-	if l.hole.bytes == 0 {
-		l.hole.at = at
+// skip notes bytes that cannot be read. What was read of a record is lost with
+// them.
+func (l *logReader) skip(at int64, n int) {
+	if l.skipped.bytes == 0 {
+		l.skipped.at = at
 	}
 	if l.inside {
-		l.hole.bytes += int64(len(l.record))
+		l.skipped.bytes += int64(len(l.record))
 	}
-	l.hole.bytes += int64(n)
+	l.skipped.bytes += int64(n)
 	l.inside = false
 }
 
@@ -108,7 +108,7 @@ func (l *logReader) bad(at int64, n int) {
 func (l *logReader) chunk(place byte, payload []byte, at int64) error {
 	const full, first, middle = 0, 1, 2
 	if l.inside && (place == full || place == first) {
-		l.bad(at, 0) // the record before has no end
+		l.skip(at, 0) // the record before has no end
 	}
 	switch {
 	case place == full:
@@ -117,7 +117,7 @@ func (l *logReader) chunk(place byte, payload []byte, at int64) error {
 		l.record, l.inside = append(l.record[:0], payload...), true
 		return nil
 	case !l.inside:
-		l.bad(at, len(payload)) // the rest of a damaged record
+		l.skip(at, len(payload)) // the rest of a damaged record
 		return nil
 	default:
 		l.record = append(l.record, payload...)
@@ -125,9 +125,9 @@ func (l *logReader) chunk(place byte, payload []byte, at int64) error {
 			return nil
 		}
 	}
-	hole := l.hole
-	l.inside, l.hole = false, unread{}
-	return l.yield(l.record, hole)
+	before := l.skipped
+	l.inside, l.skipped = false, skipped{}
+	return l.yield(l.record, before)
 }
 
 // headSize is the size of the header of a chunk, or 0 for no kind of chunk.

@@ -9,34 +9,34 @@ import (
 	"midge/internal/store"
 )
 
-// asideName is the file with damaged records in a quarantine: a JSON object in
+// recordsName is the file with damaged records in a quarantine: a JSON object in
 // each line. docs/format/store.md describes it.
-const asideName = "records.jsonl"
+const recordsName = "records.jsonl"
 
-// SetAside writes damaged records to a file in a new quarantine: see
+// Quarantine writes damaged records to a file in a new quarantine: see
 // store.Backend.
-func (s *Store) SetAside(records []store.Damaged) error {
+func (s *Store) Quarantine(records []store.Damaged) error {
 	if err := s.enter(); err != nil {
-		return s.fault("set damaged records aside", err)
+		return s.wrap("quarantine damaged records", err)
 	}
 	defer s.leave()
-	s.aside.Lock() // the name of a quarantine is found by looking
-	defer s.aside.Unlock()
-	name, err := s.setAside(records)
+	s.quarantining.Lock() // the name of a quarantine is found by looking
+	defer s.quarantining.Unlock()
+	name, err := s.writeQuarantine(records)
 	if err != nil {
-		return s.fault("set damaged records aside", err)
+		return s.wrap("quarantine damaged records", err)
 	}
-	s.log.Error("damaged records were set aside: what they held is lost to the broker", "records", len(records), "file", name)
+	s.log.Error("damaged records were quarantined: what they held is lost to the broker", "records", len(records), "file", name)
 	return nil
 }
 
-func (s *Store) setAside(records []store.Damaged) (name string, err error) {
+func (s *Store) writeQuarantine(records []store.Damaged) (name string, err error) {
 	d := s.disk
 	dir := newQuarantine(d, s.dir, s.now())
 	if err := d.MkdirAll(dir, dirMode); err != nil {
 		return "", err
 	}
-	name = d.PathJoin(dir, asideName)
+	name = d.PathJoin(dir, recordsName)
 	f, err := d.Create(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return "", err
