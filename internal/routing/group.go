@@ -34,12 +34,13 @@ type Group[C Client] struct {
 
 	mu        sync.Mutex
 	members   []Member[C]
-	turn      int  // of the member that got the last message, -1: none has
-	persisted int  // members whose messages are persisted
-	lasting   int  // members for whose sake messages wait in the queue
-	coming    int  // messages that were posted to the queue and are not there yet
-	waiting   int  // messages in the queue
-	ended     bool // the last member has left; another group may have the name
+	at        map[C]int // where in members a client is; nil while there are few
+	turn      int       // of the member that got the last message, -1: none has
+	persisted int       // members whose messages are persisted
+	lasting   int       // members for whose sake messages wait in the queue
+	coming    int       // messages that were posted to the queue and are not there yet
+	waiting   int       // messages in the queue
+	ended     bool      // the last member has left; another group may have the name
 }
 
 // Member is a session's part in a group.
@@ -129,7 +130,7 @@ func (n *Interest[C]) Join(name GroupName, m Member[C], home int) *Group[C] {
 		g.count(&g.members[i], -1)
 		g.members[i] = m
 	} else {
-		g.members = append(g.members, m)
+		g.add(m)
 	}
 	g.count(&m, 1)
 	g.mu.Unlock()
@@ -161,10 +162,7 @@ func (n *Interest[C]) Leave(g *Group[C], client C) {
 		return
 	}
 	g.count(&g.members[i], -1)
-	g.members = slices.Delete(g.members, i, i+1)
-	if g.turn >= i {
-		g.turn--
-	}
+	g.remove(i)
 	if len(g.members) == 0 {
 		n.groups.Remove(g.ref)
 		delete(n.named, g.Name)
@@ -173,7 +171,49 @@ func (n *Interest[C]) Leave(g *Group[C], client C) {
 	}
 }
 
+// indexFrom is how many members a group has an index of.
+const indexFrom = 32
+
+func (g *Group[C]) add(m Member[C]) {
+	g.members = append(g.members, m)
+	switch n := len(g.members); {
+	case g.at != nil:
+		g.at[m.Client] = n - 1
+	case n >= indexFrom:
+		g.at = make(map[C]int, n)
+		for i := range g.members {
+			g.at[g.members[i].Client] = i
+		}
+	}
+}
+
+// remove removes a member. The last one takes its place.
+func (g *Group[C]) remove(i int) {
+	last := len(g.members) - 1
+	if g.at != nil {
+		delete(g.at, g.members[i].Client)
+		if i < last {
+			g.at[g.members[last].Client] = i
+		}
+	}
+	g.members[i] = g.members[last]
+	g.members[last] = Member[C]{}
+	g.members = g.members[:last]
+	switch g.turn {
+	case i: // the one that has taken the place is next
+		g.turn = i - 1
+	case last:
+		g.turn = last - 1
+	}
+}
+
 func (g *Group[C]) index(client C) int {
+	if g.at != nil {
+		if i, ok := g.at[client]; ok {
+			return i
+		}
+		return -1
+	}
 	return slices.IndexFunc(g.members, func(m Member[C]) bool { return m.Client == client })
 }
 
@@ -227,6 +267,10 @@ type Sharing struct {
 	Window   int32 // maximum of messages above QoS 0 that a member has at a time
 }
 
+// lookAt is how many members that are connected Pick compares, so that a large group
+// costs as much as a small one. The next message begins behind the one that was picked.
+const lookAt = 64
+
 // Pick chooses who gets a message. Members that are connected and have room come
 // first. A message that must not be lost waits in the queue if there is no
 // such member, or without a queue with a member. A message above QoS 0 for the
@@ -241,6 +285,7 @@ func (g *Group[C]) Pick(m *message.Message, from Origin, by Sharing) (to Member[
 	}
 	share := g.share(from)
 	best, full, large, barred := -1, -1, false, false
+	look := lookAt
 	for i := range g.members {
 		at := g.after(i, by.Strategy)
 		m2 := &g.members[at]
@@ -260,6 +305,9 @@ func (g *Group[C]) Pick(m *message.Message, from Origin, by Sharing) (to Member[
 			}
 		case best < 0 || g.less(at, best):
 			best = at
+		}
+		if look--; look <= 0 && (best >= 0 || !queues && from != FromQueue) {
+			break
 		}
 		if by.Strategy == Sticky || by.Strategy == RoundRobin && best >= 0 {
 			break

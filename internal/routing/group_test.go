@@ -2,6 +2,8 @@ package routing
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"midge/internal/message"
@@ -176,5 +178,116 @@ func TestShareOfBacklog(t *testing.T) {
 		if got != want {
 			t.Errorf("%d wait: one member gets %d, want %d", waiting, got, want)
 		}
+	}
+}
+
+// TestManyMembers lets members of a large group come and go at random. Each that
+// stays is found, gets a message in each round, and none that has left gets one.
+func TestManyMembers(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	tm := newTeam(1, nil)
+	for round := range 40 {
+		for range r.IntN(60) {
+			if c := (&someone{name: fmt.Sprint("more ", len(tm.clients))}); r.IntN(2) == 0 {
+				c.Connect(10, 0)
+				tm.n.Join(tm.g.Name, Member[*someone]{Client: c, Consumer: &c.Consumer, QoS: 2}, 0)
+				tm.clients = append(tm.clients, c)
+			} else if n := len(tm.clients); n > 1 {
+				i := r.IntN(n)
+				gone := tm.clients[i]
+				tm.n.Leave(tm.g, gone)
+				if _, ok := tm.g.Member(gone); ok {
+					t.Fatal("a member is there that has left")
+				}
+				tm.clients = slices.Delete(tm.clients, i, i+1)
+			}
+		}
+		got := map[string]bool{}
+		for range tm.clients {
+			got[tm.pick(t, 0, FromPublisher, Sharing{RoundRobin, 10}, ToMember)] = true
+		}
+		for _, c := range tm.clients {
+			if m, ok := tm.g.Member(c); !ok || m.Client != c {
+				t.Fatalf("round %d: member %q is not found", round, c.name)
+			}
+			if !got[c.name] {
+				t.Fatalf("round %d: member %q of %d got nothing", round, c.name, len(tm.clients))
+			}
+		}
+	}
+}
+
+// TestFewestOfMany picks from a large group: one with less to do than others near it,
+// the one that has room for the message if there is a queue, and a full one if there is none.
+func TestFewestOfMany(t *testing.T) {
+	const members, free = 1000, 900
+	for _, lasting := range []bool{false, true} {
+		tm := newTeam(members, func(i int, m *Member[*someone]) {
+			m.Lasting = lasting
+			if i != free {
+				m.Client.Account(10)
+			}
+		})
+		want := "0"
+		if lasting {
+			want = fmt.Sprint(free)
+		}
+		if got := tm.pick(t, 1, FromPublisher, Sharing{RoundRobin, 10}, ToMember); got != want {
+			t.Errorf("lasting %v: member %s, want %s", lasting, got, want)
+		}
+	}
+	tm := newTeam(members, func(i int, m *Member[*someone]) {
+		if i%lookAt != 7 {
+			m.Client.Account(1)
+		}
+	})
+	for range members / lookAt {
+		if got := tm.pick(t, 1, FromPublisher, Sharing{LeastInflight, 10}, ToMember); got != tm.clients[tm.g.turn].name || tm.g.turn%lookAt != 7 {
+			t.Errorf("member %s has more to do than others near it", got)
+		}
+	}
+}
+
+// BenchmarkPick picks members of small and large groups.
+func BenchmarkPick(b *testing.B) {
+	for _, members := range []int{8, 1000, 8000} {
+		for by, strategy := range []string{"RoundRobin", "Sticky", "LeastInflight"} {
+			for _, state := range []string{"idle", "full", "away"} {
+				b.Run(fmt.Sprintf("%s/%s/%d", strategy, state, members), func(b *testing.B) {
+					tm := newTeam(members, func(i int, m *Member[*someone]) {
+						switch {
+						case state == "full":
+							m.Client.Account(10)
+						case state == "away" && i > 0: // all but one
+							m.Client.Disconnect()
+						}
+					})
+					m := &message.Message{Topic: []byte("t"), Payload: []byte("payload"), QoS: 1}
+					b.ReportAllocs()
+					for b.Loop() {
+						to, _ := tm.g.Pick(m, FromPublisher, Sharing{Strategy(by), 10})
+						to.Consumer.Arrived()
+						tm.g.Member(to.Client)
+					}
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkJoin lets the members of a group come and go.
+func BenchmarkJoin(b *testing.B) {
+	for _, members := range []int{8, 1000, 8000} {
+		b.Run(fmt.Sprint(members), func(b *testing.B) {
+			for b.Loop() {
+				tm := newTeam(members, nil)
+				for _, c := range tm.clients {
+					tm.n.Leave(tm.g, c)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*members), "ns/member")
+		})
 	}
 }

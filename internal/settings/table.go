@@ -275,7 +275,7 @@ func session() Section {
 		}, {
 			Key: "session.shared_strategy", At: func(c *Settings) any { return &c.Session.SharedStrategy },
 			Default: RoundRobin, Words: []string{RoundRobin, Sticky, LeastInflight},
-			Doc:    "Which member of a shared subscription gets the next message: each in turn, the same as before while it is connected, or the one with the fewest unanswered messages.",
+			Doc:    "Which member of a shared subscription gets the next message: each in turn, the same as before while it is connected, or the one with the fewest unanswered messages. In a group with more members than 64 that are connected, 64 of them are compared for a message, and others for the next.",
 			Reason: "What users of shared subscriptions expect.",
 			Change: atOnce,
 		}, {
