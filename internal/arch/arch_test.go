@@ -32,7 +32,8 @@ var allowed = map[string]string{
 	"store": "message packet",
 
 	// Adapters to the operating system.
-	"engine/epoll":      "engine",
+	"engine/loop":       "engine",
+	"engine/epoll":      "engine engine/loop",
 	"engine/gonet":      "engine",
 	"engine/enginetest": "bufpool engine",
 

@@ -57,20 +57,20 @@ type calm struct {
 }
 
 // openGate makes the gate of home, closed.
-func (t *thread) openGate() error {
+func (p *poller) openGate() error {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return os.NewSyscallError("epoll_create1", err)
 	}
 	err = errors.Join(
-		os.NewSyscallError("epoll_ctl", control(fd, syscall.EPOLL_CTL_ADD, t.top, 0, 0, 0)),
+		os.NewSyscallError("epoll_ctl", control(fd, syscall.EPOLL_CTL_ADD, p.top, 0, 0, 0)),
 		os.NewSyscallError("fcntl", syscall.SetNonblock(fd, true)), // or NewFile keeps it out of Go's poller
 	)
 	if err != nil {
 		closeFD(fd)
 		return err
 	}
-	c := &t.calm
+	c := &p.calm
 	c.fd, c.gate, c.armed, c.term = fd, os.NewFile(uintptr(fd), "epoll"), engine.Never, minBusy
 	c.raw, err = c.gate.SyscallConn()
 	if err = errors.Join(err, c.gate.SetReadDeadline(time.Time{})); err != nil { // Go's poller has not taken it
@@ -79,7 +79,7 @@ func (t *thread) openGate() error {
 		return err
 	}
 	c.poll = func(uintptr) bool {
-		c.found = pollEvents(t.top, t.topEvents)
+		c.found = pollEvents(p.top, p.topEvents)
 		return c.found > 0
 	}
 	return nil
@@ -93,35 +93,35 @@ func (c *calm) turnGate(top int, events uint32) {
 }
 
 // goCalm lets go of the thread, and of what only that one may use.
-func (t *thread) goCalm(now time.Duration) {
-	if t.ring != nil {
-		t.ring.close()
-		t.ring = nil
+func (p *poller) goCalm(now time.Duration) {
+	if p.ring != nil {
+		p.ring.close()
+		p.ring = nil
 	}
-	c := &t.calm
-	c.turnGate(t.top, epollIn)
+	c := &p.calm
+	c.turnGate(p.top, epollIn)
 	c.on, c.since = true, now
 	runtime.UnlockOSThread()
 }
 
 // goBusy takes a thread.
-func (t *thread) goBusy(now time.Duration) {
+func (p *poller) goBusy(now time.Duration) {
 	runtime.LockOSThread()
-	c := &t.calm
-	c.turnGate(t.top, 0)
+	c := &p.calm
+	c.turnGate(p.top, 0)
 	if now-c.since < 8*c.term {
 		c.term = min(2*c.term, maxBusy)
 	} else {
 		c.term = minBusy
 	}
 	c.on, c.since, c.lastCause = false, now, now
-	t.cpu = threadTime() // of this thread, from now on
+	p.cpu = threadTime() // of this thread, from now on
 }
 
 // settleDown makes home calm or busy after a window. working is how much of it
 // was work.
-func (t *thread) settleDown(end, working, elapsed time.Duration) {
-	c := &t.calm
+func (p *poller) settleDown(end, working, elapsed time.Duration) {
+	c := &p.calm
 	if c.gate == nil {
 		return
 	}
@@ -130,20 +130,20 @@ func (t *thread) settleDown(end, working, elapsed time.Duration) {
 	}
 	switch {
 	case c.on && c.lastCause == end:
-		t.goBusy(end)
+		p.goBusy(end)
 	case !c.on && end-c.lastCause >= c.term:
-		t.goCalm(end)
+		p.goCalm(end)
 	}
 }
 
 // mayBatch reports whether sends to n connections may use the ring. A calm thread has
 // none: to become busy for one fan-out a second costs more than its ring saves
 // (bench/results/loads.md).
-func (t *thread) mayBatch(n int) bool {
-	if n < batchConns || !t.engine.uring || t.ringRefused {
+func (p *poller) mayBatch(n int) bool {
+	if n < batchConns || !p.engine.uring || p.ringRefused {
 		return false
 	}
-	return !t.calm.on && t.openRing()
+	return !p.calm.on && p.openRing()
 }
 
 // waitCalmly waits in Go's poller until there are events in top, or due.
@@ -151,15 +151,15 @@ func (t *thread) mayBatch(n int) bool {
 // No event is lost. Read prepares Go's poller first, and then calls poll, which
 // finds nothing: so nothing in top is ready. What becomes ready from then on goes through
 // the gate to the poller, and ends the wait also if it has not begun yet.
-func (t *thread) waitCalmly(due time.Duration) int {
-	c := &t.calm
-	if due = min(due, t.end+time.Hour); due < c.armed {
+func (p *poller) waitCalmly(due time.Duration) int {
+	c := &p.calm
+	if due = min(due, p.thread.End()+time.Hour); due < c.armed {
 		c.armed = due
-		c.gate.SetReadDeadline(t.engine.start.Add(due))
+		c.gate.SetReadDeadline(p.engine.loop.Time(due))
 	}
 	if c.raw.Read(c.poll) == nil {
 		return c.found
 	}
 	c.armed = engine.Never // the deadline has passed: the next wait sets another one
-	return pollEvents(t.top, t.topEvents)
+	return pollEvents(p.top, p.topEvents)
 }

@@ -19,6 +19,15 @@ import (
 // guard is longer than anything takes on a busy machine.
 const guard = 2 * time.Minute
 
+// opened is an engine.Shard that counts its connections.
+type opened struct{ n int }
+
+func (o *opened) Open(engine.Conn)                      { o.n++ }
+func (*opened) Data(_ engine.Conn, b []byte) int        { return len(b) }
+func (*opened) Drained(engine.Conn)                     {}
+func (*opened) Closed(engine.Conn, error)               {}
+func (*opened) Turn(time.Duration) (next time.Duration) { return engine.Never }
+
 // talker is an engine.Shard that sends back what it gets, and wants turns at
 // random times.
 type talker struct {
@@ -99,7 +108,7 @@ func TestCalmLosesNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.threads[0].calm.gate == nil {
+			if e.pollers[0].calm.gate == nil {
 				t.Fatal("no gate")
 			}
 			addr := run(t, e)
@@ -150,7 +159,7 @@ const rounds = 1000
 
 // postAll posts to both shards, and waits each time until the post is called.
 func postAll(t *testing.T, e *Engine, r *rand.Rand, flip bool) {
-	home := e.threads[0]
+	home := e.pollers[0]
 	done := make(chan bool, 1)
 	for n := range rounds {
 		turn := flip && r.IntN(4) == 0
@@ -216,7 +225,7 @@ func state(t *testing.T, e *Engine) (calm, ring bool) {
 	t.Helper()
 	done := make(chan bool)
 	e.Post(0, func() {
-		calm, ring = e.threads[0].calm.on, e.threads[0].ring != nil
+		calm, ring = e.pollers[0].calm.on, e.pollers[0].ring != nil
 		close(done)
 	})
 	select {
@@ -281,7 +290,7 @@ func TestCalmAndBusy(t *testing.T) {
 		done := make(chan bool)
 		e.Post(0, func() {
 			i := 0
-			e.slab.all(func(c *conn) {
+			e.slab.All(func(c *conn) {
 				if i++; i <= n {
 					c.Send([]byte{1}, nil)
 				}

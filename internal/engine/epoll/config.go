@@ -17,7 +17,6 @@ import (
 	"cmp"
 	"log/slog"
 	"runtime"
-	"sync/atomic"
 
 	"midge/internal/engine"
 )
@@ -59,24 +58,4 @@ func (c Config) withDefaults(shards int) Config {
 	c.Lingering = max(cmp.Or(c.Lingering, engine.MostLingering), shards)
 	c.Log = cmp.Or(c.Log, slog.Default())
 	return c
-}
-
-// Counters count since the start of the engine. Its threads write them and
-// anybody may read them.
-type Counters struct {
-	Accepts     atomic.Uint64 // connections accepted
-	Open        atomic.Int64  // connections open now
-	Refused     atomic.Uint64 // accepts that failed for want of file descriptors
-	Turns       atomic.Uint64 // turns of threads
-	ShardTurns  atomic.Uint64 // turns of shards
-	Wakeups     atomic.Uint64 // sleeping threads woken by another thread
-	Handovers   atomic.Uint64 // shards moved between threads
-	Moves       atomic.Uint64 // connections moved between shards
-	Receives    atomic.Uint64 // receives that returned bytes
-	Sends       atomic.Uint64 // writes of one connection's output
-	Batches     atomic.Uint64 // io_uring submissions that carried Sends
-	Blocked     atomic.Uint64 // writes of which the kernel took only a part
-	BytesIn     atomic.Uint64
-	BytesOut    atomic.Uint64
-	ThreadsBusy atomic.Int64 // threads that own shards now
 }

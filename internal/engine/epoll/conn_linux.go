@@ -96,7 +96,7 @@ func (c *conn) Resume() {
 	if !c.has(resumed) && (c.in != nil || !c.has(armedIn)) {
 		c.flags |= resumed
 		c.shard.resumed = append(c.shard.resumed, c)
-		c.shard.thread.enqueue(c.shard)
+		c.shard.Schedule()
 	}
 }
 
@@ -128,13 +128,13 @@ func (c *conn) Abort() {
 func (c *conn) Exhaust(then func()) {
 	s := c.shard
 	s.exhausts = append(s.exhausts, exhaust{c, c.generation, engine.MostExhausted, then})
-	s.thread.enqueue(s)
+	s.Schedule()
 }
 
 // Move implements engine.Conn.
 func (c *conn) Move(shard int) {
 	s := c.shard
-	if c.has(closing|dead) || shard == s.index {
+	if c.has(closing|dead) || shard == s.Index() {
 		return
 	}
 	s.moving, s.moveTo = c, shard
@@ -148,7 +148,7 @@ func (c *conn) Attached() any { return c.state }
 
 // Remote implements engine.Conn.
 func (c *conn) Remote() netip.AddrPort {
-	return socketName(syscall.SYS_GETPEERNAME, c.fd, &c.shard.thread.name)
+	return socketName(syscall.SYS_GETPEERNAME, c.fd, &c.shard.poller.name)
 }
 
 // Peer implements engine.Conn.
@@ -156,7 +156,7 @@ func (c *conn) Peer() engine.Peer {
 	return engine.Peer{
 		Listener: c.shard.engine.listeners[c.listener].addr.String(),
 		Remote:   c.Remote(),
-		Local:    socketName(syscall.SYS_GETSOCKNAME, c.fd, &c.shard.thread.name),
+		Local:    socketName(syscall.SYS_GETSOCKNAME, c.fd, &c.shard.poller.name),
 	}
 }
 

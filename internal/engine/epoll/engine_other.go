@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"midge/internal/engine"
+	"midge/internal/engine/loop"
 )
 
 // Engine runs shards on event loops. It exists on Linux only.
-type Engine struct{ counters Counters }
+type Engine struct{ counters loop.Counters }
 
 // New reports that this system has no epoll; use package gonet here.
 func New([]engine.Shard, Config) (*Engine, error) {
@@ -46,4 +47,4 @@ func (e *Engine) Now() time.Duration { return 0 }
 func (e *Engine) Describe() string { return "epoll is not supported here" }
 
 // Counters are all zero here.
-func (e *Engine) Counters() *Counters { return &e.counters }
+func (e *Engine) Counters() *loop.Counters { return &e.counters }

@@ -5,7 +5,7 @@ package epoll
 // NeverCalm makes home wait in system calls only, as on a kernel that does not
 // let Go's poller watch it. Call it before Run.
 func (e *Engine) NeverCalm() {
-	c := &e.threads[0].calm
+	c := &e.pollers[0].calm
 	c.gate.Close()
 	c.gate = nil
 }

@@ -149,9 +149,9 @@ func (e *Engine) bindSocket(family int, only bool, sa syscall.Sockaddr) (int, er
 }
 
 // listen makes the thread accept the listener's connections.
-func (t *thread) listen(l *listener) error {
-	t.watched = append(t.watched, l)
-	return control(t.top, syscall.EPOLL_CTL_ADD, l.fd, epollIn, int32(l.index), kindListen)
+func (p *poller) listen(l *listener) error {
+	p.watched = append(p.watched, l)
+	return control(p.top, syscall.EPOLL_CTL_ADD, l.fd, epollIn, int32(l.index), kindListen)
 }
 
 // due is when the thread must accept again.
@@ -163,14 +163,14 @@ func (l *listening) due() time.Duration {
 }
 
 // accept takes new connections and spreads them over the shards.
-func (t *thread) accept(l *listener) {
+func (p *poller) accept(l *listener) {
 	for range acceptsPerTurn {
 		fd, errno := accept(l.fd)
 		switch errno {
 		case 0:
-			t.welcome(fd, l)
+			p.welcome(fd, l)
 		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
-			t.pauseAccepts(errno)
+			p.pauseAccepts(errno)
 			return
 		case syscall.EAGAIN:
 			return
@@ -181,19 +181,19 @@ func (t *thread) accept(l *listener) {
 }
 
 // welcome gives a new connection to a shard, in turn.
-func (t *thread) welcome(fd int32, l *listener) {
-	e := t.engine
-	c := e.slab.get()
-	c.fd, c.flags, c.listener = fd, 0, uint8(l.index)
+func (p *poller) welcome(fd int32, l *listener) {
+	e := p.engine
+	id, c := e.slab.Get()
+	c.id, c.fd, c.flags, c.listener = id, fd, 0, uint8(l.index)
 	e.counters.Accepts.Add(1)
 	e.counters.Open.Add(1)
 	s := e.shards[int(e.nextConn.Add(1)-1)%len(e.shards)]
 	c.shard = s
-	if t.holds(s) {
+	if p.thread.Holds(s.Shard) {
 		s.adopt(c, false)
 		return
 	}
-	e.Post(s.index, func() { s.adopt(c, false) })
+	e.Post(s.Index(), func() { s.adopt(c, false) })
 }
 
 // socketName asks the kernel for the peer's address or ours: it is wanted once
@@ -223,17 +223,17 @@ func networkOrder(port uint16) uint16 {
 
 // pauseAccepts stops accepting for a while: there is no descriptor for another
 // connection, and the kernel would report the waiting one without end.
-func (t *thread) pauseAccepts(errno syscall.Errno) {
-	e := t.engine
+func (p *poller) pauseAccepts(errno syscall.Errno) {
+	e := p.engine
 	e.counters.Refused.Add(1)
-	for _, l := range t.watched {
-		control(t.top, syscall.EPOLL_CTL_MOD, l.fd, 0, int32(l.index), kindListen)
+	for _, l := range p.watched {
+		control(p.top, syscall.EPOLL_CTL_MOD, l.fd, 0, int32(l.index), kindListen)
 	}
-	t.resumeAt = t.now + acceptPause
-	if t.now < t.logAfter {
+	p.resumeAt = p.thread.Now() + acceptPause
+	if p.thread.Now() < p.logAfter {
 		return
 	}
-	t.logAfter = t.now + complainEvery
+	p.logAfter = p.thread.Now() + complainEvery
 	var limit syscall.Rlimit
 	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
 	text := "cannot accept connections: file descriptors used up, raise the limit of open files (RLIMIT_NOFILE, ulimit -n)"
@@ -244,12 +244,12 @@ func (t *thread) pauseAccepts(errno syscall.Errno) {
 }
 
 // resumeAccepts ends the pause when its time is over.
-func (t *thread) resumeAccepts() {
-	if t.resumeAt == 0 || t.now < t.resumeAt {
+func (p *poller) resumeAccepts() {
+	if p.resumeAt == 0 || p.thread.Now() < p.resumeAt {
 		return
 	}
-	t.resumeAt = 0
-	for _, l := range t.watched {
-		control(t.top, syscall.EPOLL_CTL_MOD, l.fd, epollIn, int32(l.index), kindListen)
+	p.resumeAt = 0
+	for _, l := range p.watched {
+		control(p.top, syscall.EPOLL_CTL_MOD, l.fd, epollIn, int32(l.index), kindListen)
 	}
 }

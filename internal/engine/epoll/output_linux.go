@@ -3,7 +3,6 @@
 package epoll
 
 import (
-	"bytes"
 	"slices"
 	"sync"
 	"syscall"
@@ -18,9 +17,6 @@ const (
 	// earlyBytes of output of one connection are written before the turn
 	// ends, so that a fan-out of large messages is not held twice.
 	earlyBytes = 64 << 10
-
-	// arenaBytes of output of one shard make it flush before its turn ends.
-	arenaBytes = 4 << 20
 
 	// largeBytes is the size of input from which on it lies in buffers of the pool, in
 	// bytes.
@@ -106,31 +102,19 @@ func (e *Engine) newInput(bytes int) *buffer {
 
 // renewRead takes another buffer to read into, since messages in this one are still
 // read.
-func (t *thread) renewRead() {
-	t.read.Release()
-	t.read = t.engine.pool.Get(t.engine.cfg.ReadBuffer)
+func (p *poller) renewRead() {
+	p.read.Release()
+	p.read = p.engine.pool.Get(p.engine.cfg.ReadBuffer)
 }
 
-// put appends a message to the arena and returns where it begins. A fan-out
-// sends the same bytes to many connections, and they share one copy.
+// put adds a message to the arena and returns where it begins.
 func (s *shard) put(head, body []byte) uint32 {
-	n := len(head) + len(body)
-	if n == s.lastSize {
-		last := s.arena[s.lastOff:]
-		if bytes.Equal(last[:len(head)], head) && bytes.Equal(last[len(head):n], body) {
-			return uint32(s.lastOff)
-		}
+	offset, ok := s.arena.Put(head, body, &s.poller.arenas)
+	if !ok {
+		s.poller.flushShard(s)
+		offset, _ = s.arena.Put(head, body, &s.poller.arenas)
 	}
-	if len(s.arena)+n > arenaBytes && len(s.arena) > 0 {
-		s.thread.flushShard(s)
-	}
-	if s.arena == nil {
-		s.arena = s.thread.takeArena()
-	}
-	off := len(s.arena)
-	s.arena = append(append(s.arena, head...), body...)
-	s.lastOff, s.lastSize = off, n
-	return uint32(off)
+	return offset
 }
 
 func (s *shard) markDirty(c *conn) {
@@ -144,7 +128,7 @@ func (s *shard) markDirty(c *conn) {
 func (s *shard) promote(c *conn) {
 	c.out = s.engine.buffers.get()
 	if c.size > 0 {
-		c.out.b = append(c.out.b, s.arena[c.off:c.off+c.size]...)
+		c.out.b = append(c.out.b, s.arena.At(c.off, c.size)...)
 		c.size = 0
 	}
 }
@@ -155,7 +139,7 @@ func (s *shard) pending(c *conn) []byte {
 	case c.out != nil:
 		return c.out.b
 	case c.size > 0:
-		return s.arena[c.off : c.off+c.size]
+		return s.arena.At(c.off, c.size)
 	}
 	return nil
 }
@@ -172,7 +156,7 @@ func (s *shard) write(c *conn) {
 
 // sendDirect sends a large body from where it lies; nothing else is pending.
 func (s *shard) sendDirect(c *conn, head, body []byte) {
-	n, errno := s.thread.gather.sendTwo(c.fd, head, body)
+	n, errno := s.poller.gather.sendTwo(c.fd, head, body)
 	if errno == 0 && n == len(head)+len(body) {
 		s.countSent(n)
 		return
@@ -191,8 +175,8 @@ func (s *shard) sendDirect(c *conn, head, body []byte) {
 }
 
 func (s *shard) countSent(n int) {
-	s.thread.tally.sends++
-	s.thread.tally.bytesOut += uint64(n)
+	s.poller.tally.Sends++
+	s.poller.tally.BytesOut += uint64(n)
 }
 
 // sent takes note of what the kernel did with the pending output of c: it took
@@ -220,7 +204,7 @@ func (s *shard) sent(c *conn, n int, errno syscall.Errno) {
 	left := copy(c.out.b, c.out.b[n:])
 	c.out.b = c.out.b[:left]
 	if !c.has(blocked) {
-		s.thread.tally.blocked++
+		s.poller.tally.Blocked++
 		c.flags |= blocked
 		c.arm()
 	}
@@ -247,32 +231,32 @@ func (s *shard) dropOutput(c *conn) {
 }
 
 // flush writes the output of all shards of the thread, each connection once.
-func (t *thread) flush() {
+func (p *poller) flush() {
 	total := 0
-	for _, s := range t.shards {
+	for _, s := range p.shards {
 		total += len(s.dirty)
 	}
 	if total == 0 {
 		return
 	}
-	batch := t.mayBatch(total)
-	for _, s := range t.shards {
-		t.writeDirty(s, batch && t.ring != nil)
+	batch := p.mayBatch(total)
+	for _, s := range p.shards {
+		p.writeDirty(s, batch && p.ring != nil)
 	}
 	if batch {
-		t.submit()
+		p.submit()
 	}
-	for _, s := range t.shards {
+	for _, s := range p.shards {
 		s.reset()
 	}
 }
 
 // flushShard writes the output of one shard.
-func (t *thread) flushShard(s *shard) {
-	batch := t.mayBatch(len(s.dirty))
-	t.writeDirty(s, batch)
+func (p *poller) flushShard(s *shard) {
+	batch := p.mayBatch(len(s.dirty))
+	p.writeDirty(s, batch)
 	if batch {
-		t.submit()
+		p.submit()
 	}
 	s.reset()
 }
@@ -280,48 +264,48 @@ func (t *thread) flushShard(s *shard) {
 // batchConns connections with output are worth a batch of io_uring.
 const batchConns = 4
 
-func (t *thread) writeDirty(s *shard, batch bool) {
+func (p *poller) writeDirty(s *shard, batch bool) {
 	for _, c := range s.dirty {
 		c.flags &^= dirty
 		b := s.pending(c)
 		if len(b) == 0 || c.has(blocked) {
 			continue
 		}
-		if batch && t.ring.full() {
-			t.submit()
-			batch = t.ring != nil
+		if batch && p.ring.full() {
+			p.submit()
+			batch = p.ring != nil
 		}
 		if !batch {
 			s.write(c)
 			continue
 		}
-		t.ring.send(c.fd, b, uint64(c.id))
+		p.ring.send(c.fd, b, uint64(c.id))
 	}
 	s.dirty = s.dirty[:0]
 }
 
 // openRing makes sure that the thread has a ring, and tells whether it does.
-func (t *thread) openRing() bool {
-	if t.ring != nil {
+func (p *poller) openRing() bool {
+	if p.ring != nil {
 		return true
 	}
 	var err error
-	if t.ring, err = newRing(ringEntries); err != nil {
-		t.ringRefused = true
-		t.engine.cfg.Log.Warn("sending without io_uring", "thread", t.index, "error", err)
+	if p.ring, err = newRing(ringEntries); err != nil {
+		p.ringRefused = true
+		p.engine.cfg.Log.Warn("sending without io_uring", "thread", p.thread.Index(), "error", err)
 	}
-	return t.ring != nil
+	return p.ring != nil
 }
 
 // submit sends what the ring holds and takes note of the results. All sends
 // are non-blocking, so that they have ended when the kernel returns.
-func (t *thread) submit() {
-	if t.ring == nil || t.ring.queued() == 0 {
+func (p *poller) submit() {
+	if p.ring == nil || p.ring.queued() == 0 {
 		return
 	}
-	t.tally.batches++
-	err := t.ring.submit(func(id uint64, res int32) {
-		c := t.engine.slab.at(int32(id))
+	p.tally.Batches++
+	err := p.ring.submit(func(id uint64, res int32) {
+		c := p.engine.slab.At(int32(id))
 		if res < 0 {
 			c.shard.sent(c, 0, syscall.Errno(-res))
 			return
@@ -329,37 +313,16 @@ func (t *thread) submit() {
 		c.shard.sent(c, int(res), 0)
 	})
 	if err != nil { // what was not sent waits for EPOLLOUT now, which comes at once
-		t.engine.cfg.Log.Warn("sending without io_uring", "thread", t.index, "error", err)
-		t.ring.close()
-		t.ring, t.ringRefused = nil, true
+		p.engine.cfg.Log.Warn("sending without io_uring", "thread", p.thread.Index(), "error", err)
+		p.ring.close()
+		p.ring, p.ringRefused = nil, true
 	}
 }
 
 // reset ends a flush: nothing refers to the arena any more.
 func (s *shard) reset() {
-	s.lastOff, s.lastSize = 0, -1
-	if s.arena != nil {
-		s.thread.giveArena(s.arena)
-		s.arena = nil
-	}
+	s.arena.Reset(&s.poller.arenas)
 	if cap(s.dirty) > 4096 {
 		s.dirty = nil
-	}
-}
-
-// takeArena returns an empty arena.
-func (t *thread) takeArena() []byte {
-	if n := len(t.arenas); n > 0 {
-		a := t.arenas[n-1]
-		t.arenas = t.arenas[:n-1]
-		return a
-	}
-	return make([]byte, 0, 4<<10)
-}
-
-// giveArena keeps an arena for the next turn unless it has grown large.
-func (t *thread) giveArena(a []byte) {
-	if cap(a) <= keptBytes && len(t.arenas) < len(t.engine.shards) {
-		t.arenas = append(t.arenas, a[:0])
 	}
 }

@@ -6,30 +6,22 @@ import (
 	"io"
 	"os"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"midge/internal/bufpool"
 	"midge/internal/engine"
+	"midge/internal/engine/loop"
 )
 
-// shard is what the engine keeps for one engine.Shard. Except for the first
-// group, the thread that holds the shard's token uses it, nobody else.
+// shard is what the engine keeps for one engine.Shard. The thread that holds the
+// shard's token uses it, nobody else. It implements loop.Conns.
 type shard struct {
-	signalled atomic.Bool            // a turn is owed; see Engine.Wake
-	owner     atomic.Pointer[thread] // who holds the token
-	mu        sync.Mutex             // guards posts
-	posts     []func()               // to call before the next turn
-
-	index   int
+	*loop.Shard
 	engine  *Engine
-	thread  *thread // the last that held the token; see thread.holds
+	poller  *poller // of the last thread that held the token
 	handler engine.Shard
-	ep      int           // epoll descriptor of its connections
-	next    time.Duration // when the handler wants a turn
-	queued  bool          // is in thread.run
+	ep      int // epoll descriptor of its connections
 
 	dirty   []*conn // have output of this turn
 	doomed  []doom  // were closed, and Closed is still to be called
@@ -43,8 +35,7 @@ type shard struct {
 
 	exhausts []exhaust // whose input is to be offered as far as it has arrived
 
-	arena             []byte // messages of this turn
-	lastOff, lastSize int    // the last message in arena
+	arena loop.Arena // messages of this turn
 
 	lingers []linger // in order of their deadlines; at most Config.Lingering of all shards together, since no limit of connections counts them
 	freed   []*conn  // records to give back at the end of the turn
@@ -83,11 +74,11 @@ const (
 
 // ready handles the events of the shard's sockets.
 func (s *shard) ready() {
-	t := s.thread
-	n := pollEvents(s.ep, t.connEvents)
+	p := s.poller
+	n := pollEvents(s.ep, p.connEvents)
 	for i := range n {
-		ev := &t.connEvents[i]
-		c := s.engine.slab.at(ev.Fd)
+		ev := &p.connEvents[i]
+		c := s.engine.slab.At(ev.Fd)
 		switch {
 		case c.has(lingering):
 			s.continueLinger(c, ev.Events)
@@ -97,7 +88,7 @@ func (s *shard) ready() {
 		}
 	}
 	if n > 0 {
-		t.enqueue(s)
+		s.Schedule()
 	}
 }
 
@@ -126,8 +117,8 @@ func (s *shard) event(c *conn, events uint32) {
 // much was read. Once is enough: epoll reports what is left in the next turn,
 // after the others.
 func (s *shard) receive(c *conn) int {
-	t := s.thread
-	own := c.in != nil && len(c.in.b) > t.frontBytes // read behind it instead of copying it
+	p := s.poller
+	own := c.in != nil && len(c.in.b) > p.frontBytes // read behind it instead of copying it
 	if c.in == nil && c.large > 0 && s.mostRead == s.engine.cfg.ReadBuffer {
 		c.in, own = s.engine.newLargeInput(int(c.large)), true
 	}
@@ -137,7 +128,7 @@ func (s *shard) receive(c *conn) int {
 		kept = len(c.in.b)
 		b = c.in.grow(s.engine.pool)
 	} else {
-		b = t.read.Bytes()[:s.engine.cfg.ReadBuffer]
+		b = p.read.Bytes()[:s.engine.cfg.ReadBuffer]
 		most := s.mostRead
 		if c.in != nil {
 			kept = copy(b, c.in.b)
@@ -160,17 +151,17 @@ func (s *shard) receive(c *conn) int {
 		}
 		return 0
 	}
-	t.tally.receives++
-	t.tally.bytesIn += uint64(n)
+	p.tally.Receives++
+	p.tally.BytesIn += uint64(n)
 	b = b[:kept+n]
 	if own {
 		c.in.b = b
 		s.offer(c, b, c.in.mem)
 		return n
 	}
-	s.offer(c, b, t.read)
-	if t.read.Shared() {
-		t.renewRead()
+	s.offer(c, b, p.read)
+	if p.read.Shared() {
+		p.renewRead()
 	}
 	return n
 }
@@ -246,7 +237,7 @@ func (s *shard) dropInput(c *conn) {
 
 // transfer gives c to another shard.
 func (s *shard) transfer(c *conn, to *shard) {
-	s.thread.tally.moves++
+	s.poller.tally.Moves++
 	if !c.has(muted) {
 		if err := control(s.ep, syscall.EPOLL_CTL_DEL, int(c.fd), 0, 0, 0); err != nil {
 			s.doom(c, os.NewSyscallError("epoll_ctl", err))
@@ -271,11 +262,11 @@ func (s *shard) transfer(c *conn, to *shard) {
 	}
 	c.flags &^= dirty | resumed | muted | armedIn | armedOut
 	c.shard = to
-	if s.thread.holds(to) {
+	if s.poller.thread.Holds(to.Shard) {
 		to.adopt(c, wasDirty)
 		return
 	}
-	s.engine.Post(to.index, func() { to.adopt(c, wasDirty) })
+	s.engine.Post(to.Index(), func() { to.adopt(c, wasDirty) })
 }
 
 // adopt makes c a connection of this shard; it is in no epoll set now.
@@ -291,7 +282,7 @@ func (s *shard) adopt(c *conn, wasDirty bool) {
 	if wasDirty {
 		s.markDirty(c)
 	}
-	s.thread.enqueue(s)
+	s.Schedule()
 	s.handler.Open(c)
 	if c.in != nil && !c.has(paused|closing) {
 		s.offer(c, c.in.b, c.in.mem)
@@ -306,37 +297,30 @@ func (s *shard) doom(c *conn, err error) {
 	}
 	c.flags |= closing
 	s.doomed = append(s.doomed, doom{c, err})
-	s.thread.enqueue(s)
+	s.Schedule()
 }
 
-// turn gives the shard its turn.
-func (s *shard) turn(now time.Duration) {
-	s.thread.tally.shardTurns++
-	s.signalled.Store(false) // before the mailbox is drained: see Engine.Wake
+// Turn implements loop.Conns.
+func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	s.runPosts()
 	s.settle()
-	s.next = s.handler.Turn(now)
+	next = s.handler.Turn(now)
 	if len(s.resumed)+len(s.doomed) > 0 || s.exhausting() {
-		s.thread.enqueue(s)
+		s.Schedule()
 	}
 	s.expireLingers(now)
+	if len(s.lingers) > 0 {
+		next = min(next, s.lingers[0].deadline)
+	}
+	return next
 }
 
-// due is when the shard needs its next turn.
-func (s *shard) due() time.Duration {
-	if len(s.lingers) > 0 {
-		return min(s.next, s.lingers[0].deadline)
-	}
-	return s.next
-}
+// Output implements loop.Conns.
+func (s *shard) Output() int { return len(s.dirty) }
 
 // runPosts calls what was posted so far.
 func (s *shard) runPosts() {
-	s.mu.Lock()
-	posts := s.posts
-	s.posts = nil
-	s.mu.Unlock()
-	for _, f := range posts {
+	for _, f := range s.Posts() {
 		f()
 		s.move()
 	}
@@ -472,7 +456,7 @@ func (s *shard) discard(c *conn) (over bool) {
 	if c.has(deaf) {
 		return false
 	}
-	n, errno := recv(c.fd, s.thread.read.Bytes())
+	n, errno := recv(c.fd, s.poller.read.Bytes())
 	switch {
 	case errno == syscall.EAGAIN:
 		return false
@@ -513,7 +497,8 @@ func (s *shard) free(c *conn) {
 // a list refers to them any more.
 func (s *shard) release() {
 	for i, c := range s.freed {
-		s.engine.slab.put(c)
+		*c = conn{id: c.id, generation: c.generation + 1, flags: dead}
+		s.engine.slab.Put(c.id)
 		s.freed[i] = nil
 	}
 	s.freed = s.freed[:0]

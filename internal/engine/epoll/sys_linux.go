@@ -4,6 +4,7 @@ package epoll
 
 import (
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -137,4 +138,12 @@ func eventfd() (int, error) {
 func signal(efd int) {
 	one := uint64(1)
 	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(efd), uintptr(unsafe.Pointer(&one)), 8)
+}
+
+// threadTime is the processor time that the calling thread has had.
+func threadTime() time.Duration {
+	const clockThreadCPU = 3
+	var ts syscall.Timespec
+	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockThreadCPU, uintptr(unsafe.Pointer(&ts)), 0)
+	return time.Duration(ts.Nano())
 }

@@ -1,0 +1,40 @@
+package loop
+
+import "time"
+
+// Poller is a thread's way to the network. Its loop calls it a few times in a
+// turn, on the goroutine of its thread; Wake may come from any other.
+type Poller interface {
+	// Run calls turns, which returns when the loop ends, on the goroutine that is
+	// to be the thread.
+	Run(turns func())
+
+	// Hold says that the connections of a shard are this poller's from now on,
+	// Release that they are another one's. Also before Run.
+	Hold(shard int)
+	Release(shard int)
+
+	// Idle says that nothing is to be done: Wait comes next. It returns when the
+	// poller itself wants to be called, engine.Never if there is no such time.
+	Idle() (due time.Duration)
+
+	// Wait returns when there is input, after Wake, or when the clock shows until.
+	// It only looks for input if until is not later than Thread.End. It may return
+	// earlier.
+	Wait(until time.Duration)
+
+	// Wake ends the Wait that is on, or else the next one.
+	Wake()
+
+	// Receive carries out what Wait has found: it reads each connection of the
+	// thread's shards that is ready, offers the bytes to the shard, and schedules it.
+	Receive()
+
+	// Flush writes the output of all connections of the thread's shards, each once.
+	Flush()
+
+	// Measured tells the poller of the first thread how much of a window that has
+	// ended the thread worked. It returns how much processor time the thread
+	// had in the window; 0 if that is not known, as after a change of thread.
+	Measured(worked, elapsed time.Duration) (cpu time.Duration)
+}

@@ -1,0 +1,64 @@
+package loop
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Slab holds records of connections, found by number. Records stay where they
+// are, so that a pointer is good as long as its connection.
+type Slab[T any] struct {
+	chunks atomic.Pointer[[]*chunk[T]] // replaced when it grows; read without mu
+	mu     sync.Mutex
+	free   []int32
+	used   int32 // numbers below have been given out at least once
+}
+
+// chunkRecords of 64 bytes are 32 KiB. The next smaller power of two would
+// get 18 KiB for 16, for the runtime puts a word before what it manages as a
+// small object.
+const chunkRecords = 512
+
+type chunk[T any] [chunkRecords]T
+
+// At returns the record with a number.
+func (s *Slab[T]) At(id int32) *T {
+	return &(*s.chunks.Load())[id/chunkRecords][id%chunkRecords]
+}
+
+// Get returns an unused record and its number. Safe from any goroutine.
+func (s *Slab[T]) Get() (int32, *T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.free); n > 0 {
+		id := s.free[n-1]
+		s.free = s.free[:n-1]
+		return id, s.At(id)
+	}
+	id := s.used
+	s.used++
+	var chunks []*chunk[T]
+	if p := s.chunks.Load(); p != nil {
+		chunks = *p
+	}
+	if int(id/chunkRecords) == len(chunks) {
+		grown := append(chunks[:len(chunks):len(chunks)], new(chunk[T]))
+		s.chunks.Store(&grown)
+	}
+	return id, s.At(id)
+}
+
+// Put takes a record back, as it is. Safe from any goroutine.
+func (s *Slab[T]) Put(id int32) {
+	s.mu.Lock()
+	s.free = append(s.free, id)
+	s.mu.Unlock()
+}
+
+// All calls f for each record that was ever given out. The caller is the only
+// one who uses the slab.
+func (s *Slab[T]) All(f func(*T)) {
+	for id := range s.used {
+		f(s.At(id))
+	}
+}
