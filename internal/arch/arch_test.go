@@ -33,7 +33,7 @@ var allowed = map[string]string{
 
 	// Adapters to the operating system.
 	"engine/loop":       "engine",
-	"engine/epoll":      "engine engine/loop",
+	"engine/epoll":      "bufpool engine engine/loop",
 	"engine/gonet":      "engine",
 	"engine/enginetest": "bufpool engine",
 

@@ -31,7 +31,7 @@ var back = map[string]int{
 	"broker":            41,
 	"client":            4,
 	"engine/enginetest": 6,
-	"engine/epoll":      10,
+	"engine/epoll":      4,
 	"engine/gonet":      3,
 	"program":           1,
 	"shell":             8,

@@ -30,7 +30,7 @@ var (
 	unclear = map[string]int{
 		"broker":       59,
 		"engine":       3,
-		"engine/epoll": 8,
+		"engine/epoll": 6,
 		"engine/gonet": 1,
 		"store":        14,
 	}

@@ -7,10 +7,10 @@
 // docs/design/engine.md for how shards travel between threads, and package
 // engine for the contract.
 //
-// Files, from the bottom up: config.go, sys_linux.go, slab_linux.go,
-// ring_linux.go, output_linux.go, shard_linux.go, listen_linux.go,
-// calm_linux.go, taken_linux.go, thread_linux.go, conn_linux.go,
-// engine_linux.go, engine_other.go, follow_linux.go.
+// Files, from the bottom up: config.go, sys_linux.go, ring_linux.go,
+// taken_linux.go, output_linux.go, shard_linux.go, conn_linux.go,
+// listen_linux.go, calm_linux.go, poller_linux.go, engine_linux.go,
+// engine_other.go.
 package epoll
 
 import (

@@ -193,7 +193,7 @@ func (p *poller) welcome(fd int32, l *listener) {
 		s.adopt(c, false)
 		return
 	}
-	e.Post(s.Index(), func() { s.adopt(c, false) })
+	e.loop.Post(s.Index(), func() { s.adopt(c, false) })
 }
 
 // socketName asks the kernel for the peer's address or ours: it is wanted once

@@ -59,7 +59,7 @@ func newPoller(e *Engine, shards int) (*poller, error) {
 		connEvents: make([]syscall.EpollEvent, 256),
 		read:       e.pool.Get(e.cfg.ReadBuffer),
 		frontBytes: e.cfg.ReadBuffer / 4,
-		arenas:     loop.Arenas{Most: shards},
+		arenas:     loop.Arenas{Max: shards},
 	}
 	var err error
 	if p.top, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {

@@ -266,7 +266,7 @@ func (s *shard) transfer(c *conn, to *shard) {
 		to.adopt(c, wasDirty)
 		return
 	}
-	s.engine.Post(to.Index(), func() { to.adopt(c, wasDirty) })
+	s.engine.loop.Post(to.Index(), func() { to.adopt(c, wasDirty) })
 }
 
 // adopt makes c a connection of this shard; it is in no epoll set now.
@@ -405,7 +405,7 @@ func (s *shard) bury(c *conn, err error) {
 	c.flags = c.flags&^paused | lingering
 	c.note = 0
 	s.makeRoom()
-	s.lingers = append(s.lingers, linger{c, c.generation, s.engine.Now() + lingerTime})
+	s.lingers = append(s.lingers, linger{c, c.generation, s.engine.loop.Now() + lingerTime})
 	s.continueLinger(c, 0)
 }
 

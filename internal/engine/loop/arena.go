@@ -13,7 +13,7 @@ type Arena struct {
 
 // Arenas are memory of arenas that no shard of the thread uses now.
 type Arenas struct {
-	Most int // so many are kept
+	Max  int // so many are kept
 	free [][]byte
 }
 
@@ -22,8 +22,8 @@ const (
 	// larger.
 	arenaBytes = 4 << 20
 
-	// keptArena is the largest arena that is kept for another turn, in bytes.
-	keptArena = 64 << 10
+	// maxFreeArena is the largest arena that is kept for another turn, in bytes.
+	maxFreeArena = 64 << 10
 
 	// firstArena is the size of a new one, in bytes.
 	firstArena = 4 << 10
@@ -76,7 +76,7 @@ func (m *Arenas) take() []byte {
 
 // give keeps memory for the next turn unless it has grown large.
 func (m *Arenas) give(b []byte) {
-	if cap(b) <= keptArena && len(m.free) < m.Most {
+	if cap(b) <= maxFreeArena && len(m.free) < m.Max {
 		m.free = append(m.free, b[:0])
 	}
 }

@@ -9,7 +9,7 @@ import (
 // is head and body, and that others don't.
 func TestArena(t *testing.T) {
 	var a Arena
-	memory := Arenas{Most: 1}
+	memory := Arenas{Max: 1}
 	put := func(head, body string) uint32 {
 		t.Helper()
 		offset, ok := a.Put([]byte(head), []byte(body), &memory)
@@ -49,7 +49,7 @@ func TestArena(t *testing.T) {
 // alone.
 func TestArenaFull(t *testing.T) {
 	var a Arena
-	memory := Arenas{Most: 1}
+	memory := Arenas{Max: 1}
 	for _, tt := range []struct {
 		size int
 		ok   bool
@@ -76,7 +76,7 @@ func TestArenaFull(t *testing.T) {
 // TestArenaMemory proves that a turn uses the memory of the one before, and
 // that a thread keeps no more of it than it may.
 func TestArenaMemory(t *testing.T) {
-	memory := Arenas{Most: 2}
+	memory := Arenas{Max: 2}
 	message := bytes.Repeat([]byte{1}, 100)
 	turn := func() {
 		var arenas [3]Arena
@@ -91,7 +91,7 @@ func TestArenaMemory(t *testing.T) {
 	if len(memory.free) != 2 {
 		t.Errorf("memory of %d arenas is kept, want 2", len(memory.free))
 	}
-	memory.Most = 3
+	memory.Max = 3
 	turn()
 	if n := testing.AllocsPerRun(100, turn); n > 0 {
 		t.Errorf("%v allocations a turn", n)
@@ -106,7 +106,7 @@ func BenchmarkArena(b *testing.B) {
 	}{{"fan-out", 100}, {"each its own", 1}} {
 		b.Run(bb.name, func(b *testing.B) {
 			var a Arena
-			memory := Arenas{Most: 1}
+			memory := Arenas{Max: 1}
 			b.ReportAllocs()
 			for n := 0; b.Loop(); n++ {
 				if n%bb.change == 0 {

@@ -128,7 +128,7 @@ func (t *Thread) runTurns() {
 	for pass := 0; len(t.run) > 0 && pass < maxPasses; pass++ {
 		run := t.run
 		t.run = t.spare[:0]
-		share := t.mostOutput() >= fanOut
+		share := t.maxOutput() >= fanOut
 		for i := 0; i < len(run); i++ {
 			if share {
 				t.stint.lastFanOut = t.now
@@ -149,9 +149,9 @@ func (t *Thread) runTurns() {
 	}
 }
 
-// mostOutput is the number of connections with output in the shard that has
+// maxOutput is the number of connections with output in the shard that has
 // the most.
-func (t *Thread) mostOutput() int {
+func (t *Thread) maxOutput() int {
 	n := 0
 	for _, s := range t.shards {
 		n = max(n, s.conns.Output())
