@@ -43,8 +43,9 @@ var allowed = map[string]string{
 	"store/storetest":   "store",
 
 	// The core.
-	"routing": "message packet topic",
-	"broker":  "bufpool engine message named packet routing session settings store topic",
+	"routing":  "message packet topic",
+	"retained": "message topic",
+	"broker":   "bufpool engine message named packet retained routing session settings store topic",
 
 	// Transports that clients and listeners share.
 	"websocket": "",

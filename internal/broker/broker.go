@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"midge/internal/engine"
+	"midge/internal/retained"
 	"midge/internal/routing"
 	"midge/internal/settings"
 )
@@ -34,7 +35,7 @@ type Broker struct {
 	runner   engine.Runner
 	running  chan struct{} // closed by Start
 	interest *routing.Interest[*client]
-	retained retained
+	retained *retained.Messages
 	gate     gate
 	memory   memory
 	clients  clientLog
@@ -55,7 +56,8 @@ func New(cfg Config, first settings.Core) *Broker {
 	f := follow(first)
 	b.process = strconv.FormatUint(uint64(time.Now().UnixNano()), 36)
 	b.interest = routing.NewInterest[*client]()
-	b.retained.init(f, b.cfg.Store)
+	b.retained = retained.New(b.cfg.Store, ownTopic)
+	f.limitRetained(b.retained)
 	b.gate.init()
 	b.memory.init()
 	b.clients.init(b.cfg.Logger)
@@ -97,7 +99,8 @@ func (b *Broker) Counters() Counters {
 	for _, s := range b.shards {
 		sum.add(s.published.load())
 	}
-	b.retained.count(&sum)
+	n, bytes, expired := b.retained.Count()
+	sum.Retained, sum.RetainedBytes, sum.RetainedExpired = sum.Retained+n, sum.RetainedBytes+bytes, sum.RetainedExpired+expired
 	sum.MemoryUsed += uint64(b.memory.used.Load())
 	sum.MemoryBudget += uint64(b.memory.budget.Load())
 	sum.Damaged = b.damaged

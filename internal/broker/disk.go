@@ -5,6 +5,7 @@ import (
 
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/retained"
 	"midge/internal/store"
 )
 
@@ -20,9 +21,7 @@ type Store interface {
 	Turn() *store.Turn
 	Submit(shard int, t *store.Turn) (number uint64)
 
-	// Retain and Unretain are called with the lock of the retained messages.
-	Retain(m *message.Message)
-	Unretain(topic []byte)
+	retained.Store
 
 	Fetch(f *store.Fetch)
 

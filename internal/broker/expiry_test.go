@@ -2,12 +2,9 @@ package broker
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"time"
-	"unsafe"
 
-	"midge/internal/message"
 	"midge/internal/packet"
 	"midge/internal/store"
 	"midge/internal/store/memstore"
@@ -104,6 +101,7 @@ func TestRetainedMakesRoom(t *testing.T) {
 // though nobody asks for them: a bounded number in a turn, from disk as well,
 // and also after a restart.
 func TestRetainedEnds(t *testing.T) {
+	const mostSwept = 250 // by one sweep
 	const n = 3*mostSwept + 10
 	wall := time.Unix(1_800_000_000, 0)
 	records := func(b *memstore.Store) (n int) {
@@ -170,66 +168,6 @@ func TestRetainedEnds(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestRetainedHeap sets, replaces and removes at random, and compares with a
-// map what is there.
-func TestRetainedHeap(t *testing.T) {
-	if size := unsafe.Sizeof(kept{}); size > 112 {
-		t.Errorf("a retained message takes %d bytes: that is another size class", size)
-	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 1))
-	var r retained
-	r.init(follow(quietly(1, func(c *setup) { c.Limits.RetainedMessages = 50 }).Core), nil)
-	want := map[string]message.Message{}
-	now := time.Duration(0)
-	for range 20_000 {
-		now += time.Duration(rnd.IntN(1000)) * time.Millisecond
-		m := message.Message{Topic: fmt.Append(nil, "t/", rnd.IntN(100)), Retain: true}
-		if rnd.IntN(4) > 0 {
-			m.Payload = []byte("x")
-		}
-		if rnd.IntN(3) > 0 {
-			m.Expire(now, uint32(rnd.IntN(60)))
-		}
-		for topic, old := range want {
-			if old.Expired(now) {
-				delete(want, topic)
-			}
-		}
-		if delete(want, string(m.Topic)); len(m.Payload) > 0 && len(want) < 50 {
-			want[string(m.Topic)] = m
-		}
-		r.set(&m, now, false)
-		if rnd.IntN(10) == 0 {
-			r.sweep(now)
-			if len(want) != r.messages.Len() {
-				t.Fatalf("%d messages, want %d", r.messages.Len(), len(want))
-			}
-		}
-		if got := r.matches("#", now); len(got) != len(want) {
-			t.Fatalf("%d are found, want %d", len(got), len(want))
-		}
-		ends := 0
-		for i, k := range r.expiring {
-			if int(k.place) != i+1 || r.expiring[max(i-1, 0)/2].Expires > k.Expires {
-				t.Fatalf("entry %d believes that it is at %d, or ends before its parent", i, k.place-1)
-			}
-			if !k.Expired(now) {
-				ends++
-			}
-		}
-		for _, m := range want {
-			if m.Expires != 0 {
-				ends--
-			}
-		}
-		if ends != 0 {
-			t.Fatalf("%d too many in the heap", ends)
-		}
 	}
 }
 

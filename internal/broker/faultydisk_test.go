@@ -520,7 +520,7 @@ func (f *faultyDisk) compare(old *faultyDisk) {
 	}
 	f.mem.subscribeTo("r/#", 0)
 	f.turn()
-	if m, ok := f.w.b.retained.messages.Get([]byte("r/x")); old.retained > 0 && (!ok || value(m.Payload) < old.retained) {
+	if m := f.w.retained("r/x"); old.retained > 0 && (m == nil || value(m.Payload) < old.retained) {
 		f.fail("LOST: retained message %d", old.retained)
 	}
 }

@@ -101,7 +101,7 @@ func (l *loader) Subscription(number uint64, r store.Subscription) {
 }
 
 // Retained implements store.Loader.
-func (l *loader) Retained(m *message.Message) { l.b.retained.load(m) }
+func (l *loader) Retained(m *message.Message) { l.b.retained.Load(m) }
 
 // Incoming implements store.Loader.
 func (l *loader) Incoming(number uint64, id packet.ID) {

@@ -75,7 +75,7 @@ func (b *Broker) SetPressure(p Pressure, now Memory) {
 	m.taken.Store(0)
 	before := Pressure(m.pressure.Swap(uint32(p)))
 	short := m.short.Swap(false)
-	b.retained.share.Store(now.Budget / retainedShare)
+	b.retained.SetBudget(now.Budget / retainedShare)
 	b.tendArrivals(now.Budget)
 	if p < SlowPublishers && before < SlowPublishers && !short {
 		return // a CONNECT sees it
@@ -95,6 +95,10 @@ func (b *Broker) SetPressure(p Pressure, now Memory) {
 // MemoryAsked gets a value when memory should be measured soon: half of what may
 // be taken on has been.
 func (b *Broker) MemoryAsked() <-chan struct{} { return b.memory.ask }
+
+// retainedShare of the memory budget (one part in so many) is for retained
+// messages. Nobody takes them away again when memory is short.
+const retainedShare = 3
 
 const (
 	// drawBytes are drawn at a time, so that shards don't meet for each packet.

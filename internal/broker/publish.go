@@ -118,7 +118,7 @@ func (s *shard) retain(m *message.Message) bool {
 	if s.b.cfg.Store != nil {
 		s.disk() // so that there is a turn to wait for
 	}
-	if s.b.retained.set(m, s.now, s.pressure >= SlowPublishers) {
+	if s.b.retained.Set(m, s.now, s.pressure >= SlowPublishers) {
 		return true
 	}
 	s.count.RefusedRetained++

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"midge/internal/retained"
 	"midge/internal/routing"
 	"midge/internal/session"
 	"midge/internal/settings"
@@ -58,13 +59,18 @@ func follow(c settings.Core) *inForce {
 	return f
 }
 
+// limitRetained sets the limits of retained messages.
+func (f *inForce) limitRetained(r *retained.Messages) {
+	r.Limit(f.Limits.RetainedMessages, int64(f.Limits.RetainedBytes))
+}
+
 // Apply puts other settings in force, in the same ranges as those of New. It
 // returns at once: each shard goes by them from its next turn on. What a change of
 // each means for those that are connected says the table in package settings. Call
 // it after Start, and not twice at a time.
 func (b *Broker) Apply(next settings.Core) {
 	f := follow(next)
-	b.retained.bound(f)
+	f.limitRetained(b.retained)
 	for i, s := range b.shards {
 		b.runner.Post(i, func() { s.apply(f) })
 	}

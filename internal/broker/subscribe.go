@@ -47,7 +47,7 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 	}
 	s.work += setupWork * len(p.Subscriptions)
 	if len(wanted) > 0 {
-		newest := s.b.retained.newest() // after all of them are known; see interest
+		newest := s.b.retained.Newest() // after all of them are known; see interest
 		for i := range wanted {
 			wanted[i].newest = newest
 		}

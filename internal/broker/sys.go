@@ -54,7 +54,7 @@ func (y *sys) follow(s *shard) {
 	}
 	s.timers.stop(&y.timer)
 	for name := range y.written {
-		s.b.retained.set(&message.Message{Topic: []byte(sysPrefix + name)}, s.now, false)
+		s.b.retained.Set(&message.Message{Topic: []byte(sysPrefix + name)}, s.now, false)
 	}
 	clear(y.written)
 }
@@ -236,7 +236,7 @@ func (y *sys) set(name, value string) {
 	y.written[name] = value
 	s := y.shard
 	m := message.Message{Topic: []byte(sysPrefix + name), Payload: []byte(value), Retain: true}
-	s.b.retained.set(&m, s.now, false)
+	s.b.retained.Set(&m, s.now, false)
 	r, _ := s.routes.Route(m.Topic)
 	s.route(&m, r, nil)
 }

@@ -53,7 +53,7 @@ func (s *shard) requestRetained(r retainedRequest) {
 		return
 	}
 	if !strings.ContainsAny(filter, "+#") && s.queueRoom(cl) > 0 && s.roomInOutput(cl) {
-		if m := s.b.retained.get(filter, r.newest, s.now); m != nil {
+		if m := s.b.retained.Get(filter, r.newest, s.now); m != nil {
 			s.deliverRetained(m, r.sub)
 		}
 		return
@@ -105,7 +105,7 @@ func (w *walker) compact(s *shard) {
 // begin makes the walk for the first filter begin anew.
 func (w *walker) begin(s *shard) {
 	if w.begun {
-		s.b.retained.leave(&w.cursor)
+		s.b.retained.Leave(&w.cursor)
 		w.begun = false
 	}
 }
@@ -143,7 +143,7 @@ func (s *shard) walk(w *walker, most int) (spent int, done bool) {
 		}
 		var looked int
 		var more bool
-		s.found, looked, more = s.b.retained.step(s.found[:0], &w.cursor, min(most-spent, s.queueRoom(cl)), w.owed[filter], s.now)
+		s.found, looked, more = s.b.retained.Step(s.found[:0], &w.cursor, min(most-spent, s.queueRoom(cl)), w.owed[filter], s.now)
 		spent += looked + len(s.found)
 		for _, m := range s.found {
 			s.deliverRetained(m, sub)
@@ -239,55 +239,4 @@ func (s *shard) writeRetained(m *message.Message, sub *subscription, qos packet.
 		Session: sub.Client.session.Number, QoS: qos, Retain: true, IDs: ids,
 	})
 	return s.writeReceivers(1, m, 0)
-}
-
-// stepBytes of messages end a step of a walk, so that it does not send much more
-// than there is room for.
-const stepBytes = 16 << 10
-
-// step goes on with a walk, which looks at n topics at most. It appends the
-// messages that have not ended and are no newer than newest, and returns how
-// many topics it has looked at, and whether there are more.
-func (r *retained) step(all []*message.Message, c *topic.Cursor, n int, newest uint32, now time.Duration) (_ []*message.Message, looked int, more bool) {
-	size := 0
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	looked, more = r.messages.Step(c, n, func(k *kept) (goOn bool) {
-		if k.owed(newest, now) {
-			all = append(all, &k.Message)
-			size += k.Size()
-		}
-		return size < stepBytes
-	})
-	return all, looked, more
-}
-
-// leave ends a walk before its end.
-func (r *retained) leave(c *topic.Cursor) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.messages.Leave(c)
-}
-
-// newest is the stamp of the message that was retained last.
-func (r *retained) newest() uint32 {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.stamp
-}
-
-// get returns the message of a topic, nil if there is none or it is newer than
-// newest.
-func (r *retained) get(name string, newest uint32, now time.Duration) *message.Message {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if k, ok := r.messages.Get([]byte(name)); ok && k.owed(newest, now) {
-		return &k.Message
-	}
-	return nil
-}
-
-// owed tells whether a message is no newer than newest, and has not ended.
-func (k *kept) owed(newest uint32, now time.Duration) bool {
-	return int32(k.stamp-newest) <= 0 && !k.Expired(now)
 }

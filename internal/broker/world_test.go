@@ -415,13 +415,15 @@ var (
 )
 
 // matches returns the retained messages that a filter matches.
-func (w *world) matches(filter string) []*message.Message {
-	return w.b.retained.matches(filter, w.now)
-}
-
-func (r *retained) matches(filter string, now time.Duration) (all []*message.Message) {
+func (w *world) matches(filter string) (all []*message.Message) {
+	r := w.b.retained
 	for c, more := topic.NewCursor(filter), true; more; {
-		all, _, more = r.step(all, c, 1000, r.newest(), now)
+		all, _, more = r.Step(all, c, 1000, r.Newest(), w.now)
 	}
 	return all
+}
+
+// retained returns the retained message of a topic, nil if there is none.
+func (w *world) retained(topic string) *message.Message {
+	return w.b.retained.Get(topic, w.b.retained.Newest(), w.now)
 }
