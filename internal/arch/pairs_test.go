@@ -28,7 +28,7 @@ var back = map[string]int{
 	"bench":             11,
 	"bench/compare":     2,
 	"bench/loop":        2,
-	"broker":            41,
+	"broker":            4,
 	"client":            4,
 	"engine/enginetest": 6,
 	"engine/epoll":      4,

@@ -79,7 +79,7 @@ func newActor(h *history, i int) *actor {
 	return a
 }
 
-// sessionSure tells whether the broker has the session for sure.
+// sessionSure reports whether the broker has the session for sure.
 func (a *actor) sessionSure() bool {
 	return a.promised && (a.over == 0 || a.h.now() < a.over)
 }
@@ -221,7 +221,7 @@ func (a *actor) crashed() {
 	a.raising = false
 }
 
-// settled tells that everything is on disk that the broker has begun.
+// settled reports whether everything is on disk that the broker has begun.
 func (a *actor) settled() {
 	if a.raising {
 		a.raising, a.over = false, 0
@@ -621,7 +621,7 @@ func (a *actor) ack(p *wire.Packet) {
 	}
 }
 
-// retainedFull tells whether there may have been as many retained messages as may
+// retainedFull reports whether there may have been as many retained messages as may
 // be when another came: at some time since it was sent.
 func (h *history) retainedFull(another *sending) bool {
 	live := map[string]bool{}

@@ -1,18 +1,13 @@
 package broker
 
 import (
-	"cmp"
 	"container/list"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"midge/internal/engine"
-	"midge/internal/message"
 	"midge/internal/packet"
-	"midge/internal/session"
 )
 
 // A packet is handled when all of it has arrived. Until then the engine keeps
@@ -99,7 +94,7 @@ func (m *memory) reserve(a *arriving) bool {
 	return true
 }
 
-// roomForSmall tells whether small packets may go on that are going to take so
+// roomForSmall reports whether small packets may go on that are going to take so
 // many bytes more.
 func (m *memory) roomForSmall(bytes int64) bool {
 	most := m.arrivals.most.Load()
@@ -109,15 +104,15 @@ func (m *memory) roomForSmall(bytes int64) bool {
 	return m.arrivals.other.Load()+bytes <= most
 }
 
-// tight tells that memory is short, as far as anybody knows: large packets go on
+// tight reports whether memory is short, as far as anybody knows: large packets go on
 // one by one.
 func (m *memory) tight() bool {
 	return Pressure(m.pressure.Load()) >= SlowPublishers || m.short.Load()
 }
 
 // keepRest counts what the engine keeps of a connection's input from now on, and
-// looks for room if that is the beginning of a packet. used tells that earlier
-// bytes were used.
+// looks for room if that is the beginning of a packet. used: earlier bytes
+// were used.
 func (s *shard) keepRest(c *conn, rest []byte, used bool) {
 	m := &s.b.memory
 	a := s.arrivals[c]
@@ -225,15 +220,6 @@ func (r *arrivals) unqueue(a *arriving) {
 	r.waits.Add(-1)
 }
 
-// forgetLarge forgets what was decoded and delivered last, which is borrowed from a
-// large packet: each shard would keep one in memory until the next one comes.
-func (s *shard) forgetLarge() {
-	s.large = false
-	s.publish, s.frame0 = packet.Publish{}, packet.Publish{}
-	s.connect, s.subscribe, s.unsubscribe = packet.Connect{}, packet.Subscribe{}, packet.Unsubscribe{}
-	s.message, s.letter, s.keeper = message.Message{}, message.Message{}, session.Cloner{}
-}
-
 // forgetInput is the end of what was kept for a connection.
 func (s *shard) forgetInput(c *conn) {
 	if c.kept == 0 {
@@ -278,69 +264,4 @@ func (s *shard) goOnReading(a *arriving) {
 		s.expect(a)
 	}
 	s.resume(a.c, forMemory)
-}
-
-// tendArrivals gives room after memory was measured, and has stalled packets
-// looked for now and then while others wait.
-func (b *Broker) tendArrivals(budget int64) {
-	r := &b.memory.arrivals
-	r.most.Store(budget / arrivalShare)
-	b.memory.giveRoom()
-	if now := b.runner.Now(); r.waits.Load() > 0 && now-r.looked >= lookEvery {
-		r.looked = now
-		for i, s := range b.shards {
-			b.runner.Post(i, s.closeStalled)
-		}
-	}
-}
-
-// stalling is what is known of a connection that holds room others wait for.
-type stalling struct {
-	since time.Duration
-	heard uint32 // conn.heard then
-	kept  uint32 // and conn.kept
-}
-
-// closeStalled closes those that have held room for long, and have next to
-// nothing to show for it, the largest first, until nobody waits. It is called
-// every lookEvery while anybody waits.
-func (s *shard) closeStalled() {
-	s.tell()
-	r := &s.b.memory.arrivals
-	before := s.stalling
-	if s.now-s.lookedAt > 2*lookEvery+tick { // nobody waited in between
-		before = nil
-	}
-	s.lookedAt, s.stalling = s.now, map[*conn]stalling{}
-	var stalled []*conn
-	look := func(c *conn) {
-		if c.closing || c.waits != 0 || c.kept <= engine.SipBytes {
-			return
-		}
-		was, known := before[c]
-		switch {
-		case !known || c.heard != was.heard || c.kept >= was.kept+leastArrival:
-			s.stalling[c] = stalling{s.now, c.heard, c.kept}
-		case s.now-was.since >= arrivalPatience:
-			stalled = append(stalled, c)
-		default:
-			s.stalling[c] = was
-		}
-	}
-	for cl := range s.clients.All {
-		if cl.conn != nil {
-			look(cl.conn)
-		}
-	}
-	for c := range s.unconnected {
-		look(c)
-	}
-	slices.SortFunc(stalled, func(a, b *conn) int { return cmp.Compare(b.kept, a.kept) })
-	for _, c := range stalled {
-		if r.waits.Load() == 0 {
-			return
-		}
-		s.count.ClosedArrivals++
-		s.end(c, packet.QuotaExceeded, "the rest of a packet does not come, and others wait for the room that it takes")
-	}
 }

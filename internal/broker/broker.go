@@ -7,13 +7,15 @@
 // subscriptions; docs/design/broker.md says why. The package does no I/O: an
 // engine moves the bytes.
 //
-// Files, from the bottom up: subscription.go, timer.go, client.go, conn.go,
-// arrival.go, routes.go, interest.go, identity.go, clientlog.go, memory.go,
-// counters.go, work.go, disk.go, route.go, mailbox.go, deliver.go, walk.go,
-// guard.go, shard.go, hearing.go, config.go, publish.go, will.go,
-// groupqueue.go, connect.go, limits.go, connecting.go, shutdown.go,
-// retained.go, sys.go, settings.go, broker.go, contest.go, group.go,
-// subscribe.go, load.go.
+// Files, from the bottom up: config.go, settings.go, counters.go, timer.go,
+// identity.go, client.go, conn.go, keepalive.go, fault.go, names.go, gate.go,
+// store.go, clock.go, work.go, clientlog.go, memory.go, arrival.go, output.go,
+// durable.go, journal.go, ended.go, mailbox.go, consumer.go, slow.go,
+// delivery.go, ack.go, fanout.go, groupqueue.go, group.go, handover.go,
+// dealing.go, inbox.go, publish.go, walk.go, will.go, subscribe.go, expiry.go,
+// disconnect.go, guard.go, limits.go, pressure.go, contest.go, connect.go,
+// hearing.go, connecting.go, input.go, sys.go, apply.go, shard.go, load.go,
+// shutdown.go, broker.go.
 package broker
 
 import (
@@ -60,6 +62,7 @@ func New(cfg Config, first settings.Core) *Broker {
 	f.limitRetained(b.retained)
 	b.gate.init()
 	b.memory.init()
+	b.memory.arrivals.init()
 	b.clients.init(b.cfg.Logger)
 	for i := range b.cfg.Shards {
 		b.shards = append(b.shards, newShard(b, i, f))
@@ -92,17 +95,3 @@ func (b *Broker) Start(r engine.Runner) {
 // standard wants published then; ctx bounds it, and so do 5 seconds. The
 // engine must still run. The caller ends it afterwards.
 func (b *Broker) Shutdown(ctx context.Context) error { return b.shutdown(ctx) }
-
-// Counters returns the sums of what all shards have counted.
-func (b *Broker) Counters() Counters {
-	var sum Counters
-	for _, s := range b.shards {
-		sum.add(s.published.load())
-	}
-	n, bytes, expired := b.retained.Count()
-	sum.Retained, sum.RetainedBytes, sum.RetainedExpired = sum.Retained+n, sum.RetainedBytes+bytes, sum.RetainedExpired+expired
-	sum.MemoryUsed += uint64(b.memory.used.Load())
-	sum.MemoryBudget += uint64(b.memory.budget.Load())
-	sum.Damaged = b.damaged
-	return sum
-}

@@ -58,7 +58,7 @@ func (l *clientLog) init(log *slog.Logger) {
 	l.log, l.windows = log, map[lineKind]*logWindow{}
 }
 
-// allowed tells whether another line of a kind may be written. opened tells that
+// allowed reports whether another line of a kind may be written. opened reports whether
 // a window begins, which somebody must close when it ends.
 func (l *clientLog) allowed(k lineKind, now time.Duration) (write, opened bool) {
 	l.mu.Lock()
@@ -149,7 +149,7 @@ func (s *shard) connectionLevel() slog.Level {
 	return slog.LevelDebug
 }
 
-// logsConnections tells whether logConnection writes anything.
+// logsConnections reports whether logConnection writes anything.
 func (s *shard) logsConnections() bool {
 	return s.b.clients.log.Enabled(context.Background(), s.connectionLevel())
 }

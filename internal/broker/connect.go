@@ -3,22 +3,12 @@ package broker
 import (
 	"cmp"
 	"fmt"
-	"hash/fnv"
-	"log/slog"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
 	"midge/internal/packet"
 )
-
-// shardOf is the shard where a session lives.
-func shardOf(clientID []byte, shards int) int {
-	h := fnv.New64a()
-	h.Write(clientID)
-	sum := h.Sum64()
-	return int((sum ^ sum>>32) % uint64(shards))
-}
 
 // assign makes a client id (MQTT-3.1.3-6) of this shard, so that the connection
 // can stay.
@@ -69,19 +59,19 @@ func (s *shard) checkStrict(p *packet.Connect) error {
 	return nil
 }
 
-// cantPromise tells that CONNECT asks for something durable while nothing gets
+// cantPromise reports whether CONNECT asks for something durable while nothing gets
 // on disk.
 func (s *shard) cantPromise(p *packet.Connect, id string) bool {
 	return s.failing() != nil && s.needsDisk(p, id)
 }
 
-// mustWait tells that CONNACK must wait for the disk. It does for the end of an
+// mustWait reports whether CONNACK must wait for the disk. It does for the end of an
 // older session as well, which a crash must not bring back.
 func (s *shard) mustWait(p *packet.Connect, id string) bool {
 	return s.b.cfg.Store != nil && s.needsDisk(p, id)
 }
 
-// needsDisk tells that CONNECT asks for something durable.
+// needsDisk reports whether CONNECT asks for something durable.
 func (s *shard) needsDisk(p *packet.Connect, id string) bool {
 	if cl := s.clients.Get(id); cl != nil && cl.stored() {
 		return s.failing() == nil || s.b.cfg.Store.Failed() || !s.goesOn(cl, p)
@@ -89,7 +79,7 @@ func (s *shard) needsDisk(p *packet.Connect, id string) bool {
 	return s.expiryOf(p) > 0 || p.HasWill
 }
 
-// goesOn tells that CONNECT asks for nothing that is not on disk: it resumes a
+// goesOn reports whether CONNECT asks for nothing that is not on disk: it resumes a
 // session that is, and changes nothing of it. So who reads can come back while
 // the disk is full.
 func (s *shard) goesOn(cl *client, p *packet.Connect) bool {
@@ -115,30 +105,6 @@ func (s *shard) connected(c *conn) {
 	}
 }
 
-// expiryOf is how long the session outlives its connection, in seconds. Before 5.0 a
-// session without Clean Session never ends.
-func (s *shard) expiryOf(p *packet.Connect) uint32 {
-	switch {
-	case p.Version == packet.V5:
-		return s.capExpiry(p.Properties.SessionExpiry)
-	case p.CleanStart:
-		return 0
-	}
-	return s.capExpiry(never)
-}
-
-// keepAlive is the Keep Alive in force; 0 means none.
-func (s *shard) keepAlive(p *packet.Connect, ack *packet.Connack) time.Duration {
-	asked := time.Duration(p.KeepAlive) * time.Second
-	most := s.settings.Session.KeepAlive
-	if p.Version != packet.V5 || most == 0 || asked > 0 && asked <= most {
-		return asked
-	}
-	ack.Properties.ServerKeepAlive = uint16(most / time.Second)
-	ack.Properties.Set(packet.PropServerKeepAlive)
-	return most
-}
-
 // connack appends the CONNACK that accepts a CONNECT, and returns the Keep Alive
 // in force. It appends nothing if the client takes no packet as large as that
 // (MQTT-3.1.2-24).
@@ -154,7 +120,7 @@ func (s *shard) connack(out []byte, p *packet.Connect, assigned string, present 
 	return ack.AppendWithin(out, p.Version, int(most)), keepAlive
 }
 
-// cantAnswer tells that the client takes no packet as large as the CONNACK that
+// cantAnswer reports whether the client takes no packet as large as the CONNACK that
 // accepts it.
 func (s *shard) cantAnswer(p *packet.Connect, assigned string) bool {
 	if p.Version != packet.V5 || p.Properties.MaximumPacketSize == 0 {
@@ -199,29 +165,4 @@ func (s *shard) connackProperties(p *packet.Connect, assigned string, ack *packe
 		a.ResponseInfo = []byte(f.Session.ResponseInformation)
 		a.Set(packet.PropResponseInfo)
 	}
-}
-
-// refuse answers CONNECT with a failure, if the version has a word for it, and
-// closes.
-func (s *shard) refuse(c *conn, code packet.ReasonCode, reason string) {
-	s.refuseFor(c, code, reason, "")
-}
-
-// refuseFor is refuse with the clause of the standard that asks for it, "" for
-// none.
-func (s *shard) refuseFor(c *conn, code packet.ReasonCode, reason, clause string) {
-	id := ""
-	if c.version != 0 {
-		id = string(s.connect.ClientID)
-	}
-	s.note(c, slog.LevelWarn, clientRefused, id, code, reason, clause)
-	if c.version != 0 {
-		ack := packet.Connack{Code: code}
-		if reason != "" && c.version == packet.V5 {
-			ack.Properties.ReasonString = []byte(reason)
-			ack.Properties.Set(packet.PropReasonString)
-		}
-		s.send(c, ack.AppendWithin(s.out[:0], c.version, s.most(c)))
-	}
-	s.close(c, reason)
 }

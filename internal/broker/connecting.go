@@ -240,7 +240,7 @@ func (s *shard) judge(j *connecting, v *Verdict) progress {
 	return back
 }
 
-// validClientID tells whether MQTT allows a client identifier (MQTT-3.1.3-4).
+// validClientID reports whether MQTT allows a client identifier (MQTT-3.1.3-4).
 func validClientID(id string) bool {
 	return len(id) <= 65_535 && utf8.ValidString(id) && !strings.ContainsRune(id, 0)
 }
@@ -384,4 +384,49 @@ func (s *shard) welcome(j *connecting) progress {
 	out, dropped := cl.session.Pump(s.out[:0], s.roomFor(c), s.now)
 	s.pumped(c, out, dropped)
 	return done
+}
+
+// expireUnconnected is expire before CONNECT is answered.
+func (s *shard) expireUnconnected(c *conn) {
+	j := s.joining[c]
+	switch {
+	case j != nil && j.queued:
+		s.endWait(j)
+	case c.passage != entered:
+		s.closeUnanswered(c)
+	case j != nil:
+		s.count.ConnectTimeouts++
+		s.reread(j)
+		s.refuse(c, packet.ServerUnavailable, "nobody has decided within limits.connect_timeout whether it may connect")
+	default:
+		s.count.ConnectTimeouts++
+		s.note(c, slog.LevelInfo, clientRefused, "", packet.MaximumConnectTime, "no complete CONNECT within limits.connect_timeout", "")
+		s.close(c, "no CONNECT in time")
+	}
+}
+
+// endWait ends the wait of a CONNECT. It goes on in a call of its own, from which
+// its connection may move.
+func (s *shard) endWait(j *connecting) {
+	c := j.c
+	j.queued, j.had = false, true
+	s.timers.start(&c.timer, s.now+s.settings.Limits.ConnectTimeout)
+	s.pause(c, forAnswer)
+	s.b.runner.Post(s.index, func() {
+		s.tell()
+		s.proceed(c)
+	})
+}
+
+// holdBack makes a CONNECT wait. Its connection is not paused: so we hear if it
+// is given up before its turn comes, and don't take the session over for nobody.
+func (s *shard) holdBack(j *connecting, wait time.Duration) {
+	j = s.park(j)
+	j.queued = true
+	s.timers.start(&j.c.timer, s.now+wait)
+	s.count.Delayed++
+	if ct := s.contests[j.id]; !ct.told {
+		ct.told = true
+		s.note(j.c, slog.LevelWarn, clientDelayed, j.id, packet.SessionTakenOver, "several connections take the client id from each other; who comes back at once waits", "MQTT-3.1.4-3")
+	}
 }

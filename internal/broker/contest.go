@@ -1,10 +1,7 @@
 package broker
 
 import (
-	"log/slog"
 	"time"
-
-	"midge/internal/packet"
 )
 
 // contest is a client id that connections take from each other (MQTT-3.1.4-3).
@@ -50,32 +47,6 @@ func (s *shard) wait(id string) time.Duration {
 		return 0 // there is nobody to take it from
 	}
 	return min(firstWait<<min(ct.takeovers-1, 10), mostWait)
-}
-
-// holdBack makes a CONNECT wait. Its connection is not paused: so we hear if it
-// is given up before its turn comes, and don't take the session over for nobody.
-func (s *shard) holdBack(j *connecting, wait time.Duration) {
-	j = s.park(j)
-	j.queued = true
-	s.timers.start(&j.c.timer, s.now+wait)
-	s.count.Delayed++
-	if ct := s.contests[j.id]; !ct.told {
-		ct.told = true
-		s.note(j.c, slog.LevelWarn, clientDelayed, j.id, packet.SessionTakenOver, "several connections take the client id from each other; who comes back at once waits", "MQTT-3.1.4-3")
-	}
-}
-
-// endWait ends the wait of a CONNECT. It goes on in a call of its own, from which
-// its connection may move.
-func (s *shard) endWait(j *connecting) {
-	c := j.c
-	j.queued, j.had = false, true
-	s.timers.start(&c.timer, s.now+s.settings.Limits.ConnectTimeout)
-	s.pause(c, forAnswer)
-	s.b.runner.Post(s.index, func() {
-		s.tell()
-		s.proceed(c)
-	})
 }
 
 // takenOver takes note of a takeover.

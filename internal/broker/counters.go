@@ -210,3 +210,17 @@ func (p *published) load() Counters {
 	defer p.mu.Unlock()
 	return p.c
 }
+
+// Counters returns the sums of what all shards have counted.
+func (b *Broker) Counters() Counters {
+	var sum Counters
+	for _, s := range b.shards {
+		sum.add(s.published.load())
+	}
+	n, bytes, expired := b.retained.Count()
+	sum.Retained, sum.RetainedBytes, sum.RetainedExpired = sum.Retained+n, sum.RetainedBytes+bytes, sum.RetainedExpired+expired
+	sum.MemoryUsed += uint64(b.memory.used.Load())
+	sum.MemoryBudget += uint64(b.memory.budget.Load())
+	sum.Damaged = b.damaged
+	return sum
+}

@@ -3,11 +3,12 @@ package broker
 import (
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/session"
 	"midge/internal/store"
 )
 
 // write puts a message on disk for those of its receivers that are stored, and
-// returns its key, 0 if there are none. sole tells that there is one.
+// returns its key, 0 if there are none. sole reports whether there is one.
 func (s *shard) write(receivers []receiver, m *message.Message, from *client, key message.Key) (_ message.Key, sole bool) {
 	n := 0
 	s.books.receivers = s.books.receivers[:0]
@@ -26,30 +27,6 @@ func (s *shard) write(receivers []receiver, m *message.Message, from *client, ke
 		})
 	}
 	return s.writeReceivers(n, m, key), n == 1
-}
-
-// writeReceivers puts a message on disk for n receivers, whose encoded form is in
-// s.books.receivers.
-func (s *shard) writeReceivers(n int, m *message.Message, key message.Key) message.Key {
-	switch {
-	case n == 0 && key == 0:
-		return 0
-	case n == 0:
-		s.disk().Unshare(key)
-		return 0
-	case key == 0:
-		key = message.NewKey(s.b.cfg.Store.NextSeq(), store.PartOwn)
-	}
-	s.disk().PutReceivers(key, n, s.books.receivers, m)
-	s.count.wrote(n, m.Size())
-	if n > 1 {
-		l := left(n)
-		if store.LiesApart(n, m.Size()) {
-			l |= leftApart
-		}
-		s.books.left[key] = l
-	}
-	return key
 }
 
 // deliverLocal gives a message to its receivers on this shard. from is the
@@ -157,4 +134,11 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 	s.count.PublishSent++
 	s.count.BytesSent += uint64(size)
 	s.count.PublishBytesSent += uint64(len(m.Payload))
+}
+
+// lend begins the delivery of a message: frames and a kept copy are shared by
+// all that get it from this shard.
+func (s *shard) lend(m *message.Message) {
+	s.frames.reset()
+	s.keeper = session.Cloner{Borrowed: m}
 }

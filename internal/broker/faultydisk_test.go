@@ -56,7 +56,7 @@ func needsFile(op errorfs.Op) bool {
 	return op.Kind == errorfs.OpCreate || op.Kind == errorfs.OpOpen || op.Kind == errorfs.OpOpenDir || op.Kind == errorfs.OpReuseForWrite || op.Kind == errorfs.OpList
 }
 
-// passes tells whether what it does ends by itself: the store waits for it.
+// passes reports whether what it does ends by itself: the store waits for it.
 func (f *diskFault) passes() bool { return !errors.Is(f.err, syscall.EIO) }
 
 // TestFaultyDisk runs a broker on a disk that fails at each of its operations

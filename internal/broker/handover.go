@@ -160,3 +160,23 @@ func (e *ending) finish(s *shard) {
 		s.disk().DropSession(e.number)
 	}
 }
+
+// setOnline tells other shards whether a client with shared subscriptions is
+// connected.
+func (s *shard) setOnline(cl *client, online bool) {
+	if !cl.shares() {
+		return
+	}
+	if online {
+		s.present(cl)
+		s.tellQueues(cl)
+		return
+	}
+	cl.rare.Disconnect()
+	for sub := range cl.subs.All {
+		if sub.Group != nil && sub.Group.TakesBack() {
+			s.handOver(cl, sub.Group)
+		}
+	}
+	s.tellQueues(cl) // what waits for this one may go to another now
+}

@@ -47,23 +47,7 @@ func (v *Verdict) identity() *routing.Identity {
 	return &routing.Identity{Principal: v.Principal, Permissions: v.Permissions}
 }
 
-// identify takes note of who a client is. What was found out for who it was
-// before does not count any more.
-func (s *shard) identify(cl *client, who *routing.Identity) {
-	if who == nil && cl.Identity() == nil {
-		return
-	}
-	cl.need().who = who
-	for sub := range cl.subs.All {
-		if sub.Group != nil {
-			s.share(sub, sub.Group.Name, true)
-		} else {
-			s.routes.Invalidate(sub.Filter)
-		}
-	}
-}
-
-// PermissionsChanged tells that Permissions answer otherwise from now on. Each
+// PermissionsChanged is called when Permissions answer otherwise from now on. Each
 // shard asks again from its next turn on. Subscriptions stay, but what their
 // clients may not receive any more does not get to them.
 func (b *Broker) PermissionsChanged() {

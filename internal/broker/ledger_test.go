@@ -54,7 +54,7 @@ func (s *sending) String() string {
 	return text
 }
 
-// onItsWay tells that the broker may not have seen the message, or not the end of
+// onItsWay reports whether the broker may not have seen the message, or not the end of
 // the connection that a will tells of: it does not read from those who don't
 // read what they are owed, and a CONNECT that is to take over may have to wait.
 func (s *sending) onItsWay() bool {
@@ -62,7 +62,7 @@ func (s *sending) onItsWay() bool {
 	return l != nil && !l.closed && (s.will || s.qos == 0 && len(l.way)+len(l.in) > 0)
 }
 
-// wanted tells whether somebody who is owed the message has a session for sure.
+// wanted reports whether somebody who is owed the message has a session for sure.
 // Others may have lost theirs before it was sent again.
 func (s *sending) wanted() bool {
 	for a := range s.due {
@@ -104,7 +104,7 @@ func (t *term) group() (group, filter string) {
 	return t.Name, filter
 }
 
-// matches tells whether a filter matches a topic (4.7). Topics that begin with
+// matches reports whether a filter matches a topic (4.7). Topics that begin with
 // a dollar sign don't occur.
 func matches(filter, topic string) bool {
 	f, t := strings.Split(filter, "/"), strings.Split(topic, "/")
@@ -142,7 +142,7 @@ func (a *actor) certain(s *sending) level {
 	return best
 }
 
-// sure tells whether a subscription of this filter is in force for sure.
+// sure reports whether a subscription of this filter is in force for sure.
 func (a *actor) sure(filter string) bool {
 	sure := false
 	for _, t := range a.terms {
@@ -188,7 +188,7 @@ func (h *history) owe(s *sending) {
 	}
 }
 
-// groupSure tells whether a shared subscription has a member for sure whose
+// groupSure reports whether a shared subscription has a member for sure whose
 // session lasts.
 func (h *history) groupSure(group string) bool {
 	return slices.ContainsFunc(h.clients, func(a *actor) bool {
@@ -211,7 +211,7 @@ func (h *history) loseMemory() {
 	}
 }
 
-// mayKeep tells whether a client has given up a session that the broker may not
+// mayKeep reports whether a client has given up a session that the broker may not
 // have ended yet. It may still send it messages of a group, and what it sends at
 // QoS 2 goes to nobody else (MQTT-4.8.2-5).
 func (h *history) mayKeep(group string) bool {

@@ -35,7 +35,7 @@ import (
 // mended yet, and where it is described. The model leaves it out. Nothing is.
 var known = map[string]string{}
 
-// does tells whether the clients of the model do something.
+// does reports whether the clients of the model do something.
 func does(what string) bool {
 	also := os.Getenv("MIDGE_MODEL_ALSO")
 	return known[what] == "" || also == "all" || slices.Contains(strings.Split(also, ","), what)

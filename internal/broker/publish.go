@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"bytes"
-	"errors"
 	"math/bits"
 	"slices"
 
@@ -10,25 +8,7 @@ import (
 	"midge/internal/packet"
 	"midge/internal/routing"
 	"midge/internal/store"
-	"midge/internal/topic"
 )
-
-// sysTopic tells whether a name is one of the broker's own.
-func sysTopic(name []byte) bool {
-	return len(name) >= 4 && string(name[:4]) == "$SYS" && (len(name) == 4 || name[4] == '/')
-}
-
-// reserved tells whether a client must not publish to a name because it is one
-// of the broker's own. Where bridges of Mosquitto tell whether they are
-// connected is theirs: $SYS/broker/connection/<client id>/state.
-func reserved(name []byte, clientID string) bool {
-	return sysTopic(name) && string(name) != connectionPrefix+clientID+"/state"
-}
-
-// ownTopic tells whether messages of a name are the broker's.
-func ownTopic(name []byte) bool {
-	return sysTopic(name) && !bytes.HasPrefix(name, []byte(connectionPrefix))
-}
 
 // route gives a message to everybody who is to get it. It stores a retained one
 // before it looks at routes; see interest. from is the client of this shard
@@ -183,7 +163,7 @@ func (s *shard) refusal(code packet.ReasonCode) string {
 const shareFrom = 16 << 10
 
 // accept routes a PUBLISH whose topic name is name, and returns what to
-// acknowledge it with. onDisk tells that the acknowledgement must wait until
+// acknowledge it with. onDisk reports whether the acknowledgement must wait until
 // everything is on disk that was written so far.
 func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.ReasonCode, onDisk bool) {
 	cl := c.client
@@ -270,40 +250,4 @@ func (s *shard) received(cl *client, id packet.ID) {
 		s.disk().Undecided(s.planned.seq, true)
 	}
 	s.disk().PutIncoming(cl.session.Number, id, s.planned.remote)
-}
-
-// checkName tells what is wrong with a topic name for every client. Names that
-// begin as the filters of shared subscriptions do would reach nobody: whoever
-// subscribes to one gets other messages (MQTT 5.0 section 4.8.2).
-func (s *shard) checkName(name []byte) error {
-	if bytes.HasPrefix(name, []byte("$share/")) {
-		return errors.New("$share/ begins the filters of shared subscriptions")
-	}
-	return topic.ValidName(name, s.settings.topics)
-}
-
-// checkTopic tells whether clients may publish to a topic at all.
-func (s *shard) checkTopic(name []byte, clientID string) packet.ReasonCode {
-	if err := s.checkName(name); err != nil {
-		s.count.RefusedTopics++
-		return packet.TopicNameInvalid
-	}
-	if reserved(name, clientID) {
-		s.count.RefusedAccess++
-		return packet.NotAuthorized
-	}
-	return packet.Success
-}
-
-// acknowledge answers a PUBLISH: at once, or once everything is on disk that
-// was written so far. Acknowledgements keep the order of the messages
-// (MQTT-4.6.0-2, -3).
-func (s *shard) acknowledge(c *conn, id packet.ID, qos packet.QoS, code packet.ReasonCode, onDisk bool) {
-	switch {
-	case qos == 0 || c.client == nil:
-	case onDisk, len(s.books.owed) > 0 && s.books.owed[c] > 0:
-		s.promise(promise{c: c, id: id, qos: qos, code: code})
-	default:
-		s.send(c, c.client.session.Acknowledge(s.out[:0], id, qos, code))
-	}
 }

@@ -124,13 +124,6 @@ func newShard(b *Broker, index int, f *inForce) *shard {
 	return s
 }
 
-// tell reads the clock, once a turn.
-func (s *shard) tell() {
-	if !s.fresh {
-		s.now, s.fresh = s.b.runner.Now(), true
-	}
-}
-
 // Turn implements engine.Shard.
 func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	defer s.guardTurn()
@@ -177,48 +170,11 @@ func (s *shard) Drained(n engine.Conn) {
 	}
 }
 
-// send sends answers: what the client has asked for by packets of its own.
-func (s *shard) send(c *conn, out []byte) {
-	if c.pace != inTime {
-		if b := s.behind[c]; b != nil {
-			b.asked += len(out)
-		}
-	}
-	s.put(c, out)
-}
-
-// put sends encoded packets and takes the memory that they are in back.
-func (s *shard) put(c *conn, out []byte) {
-	if len(out) > 0 {
-		c.net.Send(out, nil)
-		s.countSent(out)
-		s.work += len(out) >> 8
-		s.charge(len(out))
-	}
-	if cap(out) <= 64<<10 {
-		s.out = out[:0]
-	} else {
-		s.out = nil
-	}
-}
-
-// countSent counts the packets in out, which are whole.
-func (s *shard) countSent(out []byte) {
-	s.count.BytesSent += uint64(len(out))
-	for len(out) > 0 {
-		n, size := int(out[1]), 2+int(out[1])
-		if n > 0x7f { // its length has more than a byte
-			var body []byte
-			if _, body, size, _ = packet.Split(out, packet.MaxSize); size == 0 {
-				return
-			}
-			n = len(body)
-		}
-		s.count.PacketsSent++
-		if packet.TypeOf(out[0]) == packet.PUBLISH {
-			s.count.PublishSent++
-			s.count.PublishBytesSent += uint64(n)
-		}
-		out = out[size:]
-	}
+// forgetLarge forgets what was decoded and delivered last, which is borrowed from a
+// large packet: each shard would keep one in memory until the next one comes.
+func (s *shard) forgetLarge() {
+	s.large = false
+	s.publish, s.frame0 = packet.Publish{}, packet.Publish{}
+	s.connect, s.subscribe, s.unsubscribe = packet.Connect{}, packet.Subscribe{}, packet.Unsubscribe{}
+	s.message, s.letter, s.keeper = message.Message{}, message.Message{}, session.Cloner{}
 }

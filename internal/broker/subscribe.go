@@ -244,3 +244,19 @@ func checkFilter(v packet.Version, filter []byte) error {
 	}
 	return &packet.Fault{Code: packet.ProtocolError, Clause: clause, Detail: "topic filter: " + wrong.Detail}
 }
+
+// identify takes note of who a client is. What was found out for who it was
+// before does not count any more.
+func (s *shard) identify(cl *client, who *routing.Identity) {
+	if who == nil && cl.Identity() == nil {
+		return
+	}
+	cl.need().who = who
+	for sub := range cl.subs.All {
+		if sub.Group != nil {
+			s.share(sub, sub.Group.Name, true)
+		} else {
+			s.routes.Invalidate(sub.Filter)
+		}
+	}
+}

@@ -200,14 +200,6 @@ one; in place of ` + "`1min`, `5min` and `15min`" + ` average over more.
 	return b.String()
 }
 
-// noteTrouble remembers what is wrong with the disk, if anything is.
-func (b *Broker) noteTrouble() {
-	if err := b.cfg.Store.Err(); err != nil {
-		text := err.Error()
-		b.trouble.Store(&text)
-	}
-}
-
 func (y *sys) load(name string, now uint64) {
 	l := y.loads[name]
 	if l == nil {

@@ -204,7 +204,7 @@ func (s *shard) queueRoom(cl *client) int {
 	return max(s.session.MaxQueued(cl.stored())/2+1-cl.session.Queued(), 0)
 }
 
-// roomInOutput tells whether a client's connection takes more of them now.
+// roomInOutput reports whether a client's connection takes more of them now.
 func (s *shard) roomInOutput(cl *client) bool {
 	return cl.conn.net.Pending() < s.pending/2
 }

@@ -59,26 +59,6 @@ func (c *cache[C]) heavy(subscriptions int) bool {
 	return c.bytes > cachedBytes+4*receiverSize*subscriptions
 }
 
-// remembered returns the cached route of a topic name, an outdated one if it is
-// new, or the one for names that pass.
-func (t *Table[C]) remembered(name []byte) (r *Route[C], cached bool) {
-	c := &t.cache
-	if r = c.byName[string(name)]; r != nil {
-		return r, true
-	}
-	if !c.seen.again(name) {
-		return &c.passing, false
-	}
-	if len(c.byName) >= cachedRoutes || c.heavy(t.count) {
-		c.clear()
-	}
-	r = &Route[C]{name: string(name)}
-	c.byName[r.name] = r
-	c.bytes += routeSize + len(r.name)
-	t.fill(r, name)
-	return r, true
-}
-
 // clear forgets all routes. Connections may still point to some, which then hold
 // nothing but their names.
 func (c *cache[C]) clear() {

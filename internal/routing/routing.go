@@ -10,6 +10,9 @@
 // A Table, its routes and subscriptions belong to the thread of one shard. All
 // shards share Interest and the groups, which have locks, because a lookup there is
 // far rarer than a message; docs/design/broker.md says why.
+//
+// Files, from the bottom up: routing.go, permission.go, subscription.go,
+// route.go, interest.go, group.go, cache.go, table.go.
 package routing
 
 // Client is a session that subscribes, in the form in which the caller knows it:

@@ -20,8 +20,8 @@ type Table[C Client] struct {
 	places        map[C]int // memory of place
 }
 
-// NewTable returns the Table of a shard. restricted tells that clients may have
-// an Identity.
+// NewTable returns the Table of a shard. restricted: clients may have an
+// Identity.
 func NewTable[C Client](n *Interest[C], shard int, restricted bool) *Table[C] {
 	t := &Table[C]{
 		interest: n, shard: shard, restricted: restricted,
@@ -235,4 +235,24 @@ func (t *Table[C]) ownGrant(client C, name []byte) (own *Grant) {
 		merge(own, sub)
 	})
 	return own
+}
+
+// remembered returns the cached route of a topic name, an outdated one if it is
+// new, or the one for names that pass.
+func (t *Table[C]) remembered(name []byte) (r *Route[C], cached bool) {
+	c := &t.cache
+	if r = c.byName[string(name)]; r != nil {
+		return r, true
+	}
+	if !c.seen.again(name) {
+		return &c.passing, false
+	}
+	if len(c.byName) >= cachedRoutes || c.heavy(t.count) {
+		c.clear()
+	}
+	r = &Route[C]{name: string(name)}
+	c.byName[r.name] = r
+	c.bytes += routeSize + len(r.name)
+	t.fill(r, name)
+	return r, true
 }

@@ -3,69 +3,7 @@ package broker
 import (
 	"slices"
 	"time"
-
-	"midge/internal/message"
-	"midge/internal/packet"
-	"midge/internal/session"
 )
-
-// lend begins the delivery of a message: frames and a kept copy are shared by
-// all that get it from this shard.
-func (s *shard) lend(m *message.Message) {
-	s.frames.reset()
-	s.keeper = session.Cloner{Borrowed: m}
-}
-
-// enqueue gives a message that was lent to a session, which sends it or keeps
-// it. ids must not change afterwards. key and sole count for sessions that are
-// stored.
-func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain bool, ids []uint32, g *group, key message.Key, sole bool) {
-	c := cl.online()
-	if c != nil {
-		if n := c.net.Pending(); n > s.pending && !passes(n, m) {
-			if qos == 0 {
-				s.dropPending(n)
-				return
-			}
-			s.hold(c)
-		}
-	}
-	if s.pressure == CloseReaders && qos > 0 && !cl.stored() && (c == nil || int64(c.net.Pending())+cl.session.QueuedBytes() > pendingUnderPressure) {
-		s.count.DroppedMemory++ // it would wait in memory
-		return
-	}
-	d := session.Delivery{Message: &s.keeper, QoS: qos, Retain: retain, SubscriptionIDs: ids}
-	if g != nil {
-		d.Group = g
-	}
-	if qos > 0 && cl.stored() {
-		d.Key, d.Sole = key, sole
-	}
-	out, outcome, dropped := cl.session.Deliver(s.out[:0], d, s.now)
-	s.count.DroppedQueue += uint64(dropped)
-	switch outcome {
-	case session.Away:
-		s.count.DroppedAway++
-	case session.Expired:
-		s.count.DroppedExpired++
-	case session.TooLarge:
-		s.count.DroppedSize++
-	case session.Full:
-		s.count.DroppedQueue++
-	case session.Queued:
-		s.charge(entryBytes)
-	}
-	if c != nil {
-		s.put(c, out)
-	}
-	s.tend(cl)
-}
-
-// countDrops counts what a session dropped when it was about to send it.
-func (s *shard) countDrops(d session.Drops) {
-	s.count.DroppedExpired += uint64(d.Expired)
-	s.count.DroppedSize += uint64(d.TooLarge)
-}
 
 // lagging is what a shard knows of a client that has more output pending than
 // limits.pending_bytes, or would have.
@@ -166,7 +104,7 @@ func (s *shard) release() (more bool) {
 	return len(s.held) > 0 && !s.shut
 }
 
-// overdue disconnects a client that makes the broker pile up answers: it goes on
+// overdue reports whether a client makes the broker pile up answers: it goes on
 // asking, and takes less than it asks for. Messages do not count, for they are
 // held back.
 func (s *shard) overdue(c *conn) bool {
@@ -186,63 +124,5 @@ func (s *shard) overdue(c *conn) bool {
 		b.asked, b.begun = 0, taken
 		return false
 	}
-	s.count.SlowDisconnects++
-	s.end(c, packet.QuotaExceeded, "too much output is waiting for the client")
 	return true
-}
-
-// pump sends what a session may send now, as far as there is room for it.
-func (s *shard) pump(c *conn) {
-	cl := c.client
-	cl.session.Link.Hold = false
-	out, dropped := cl.session.Pump(s.out[:0], s.roomFor(c), s.now)
-	s.pumped(c, out, dropped)
-}
-
-// roomFor is how many bytes may be sent to a client before too much is pending.
-func (s *shard) roomFor(c *conn) int { return s.pending - c.net.Pending() }
-
-// pumped sends what a session wants to, and holds back what it has beyond the
-// room there was.
-func (s *shard) pumped(c *conn, out []byte, dropped session.Drops) {
-	s.countDrops(dropped)
-	s.put(c, out)
-	if c.client.session.Link.Hold {
-		s.hold(c)
-	}
-	s.passRefused(dropped)
-	s.tend(c.client)
-}
-
-// answerAck sends PUBREL or PUBCOMP, if there is any in out. The client forgets then
-// what it has received; so a crash must not undo what made us say so.
-func (s *shard) answerAck(c *conn, out []byte) {
-	switch {
-	case len(out) == 0:
-	case c.client.stored():
-		s.promiseBytes(c, out)
-	default:
-		s.send(c, out)
-	}
-}
-
-// handleAck runs a PUBACK, PUBREC, PUBREL or PUBCOMP.
-func (s *shard) handleAck(c *conn, first byte, body []byte) error {
-	p := &s.ack
-	if err := p.Decode(c.version, first, body); err != nil {
-		return err
-	}
-	cl := c.client
-	s.intact = false
-	out, err := cl.session.Ack(s.out[:0], p)
-	if err != nil {
-		return err
-	}
-	s.answerAck(c, out)
-	if c.pace == inTime && cl.session.Pending() {
-		s.pump(c)
-	} else {
-		s.tend(cl)
-	}
-	return nil
 }

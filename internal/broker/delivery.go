@@ -1,0 +1,168 @@
+package broker
+
+import (
+	"midge/internal/message"
+	"midge/internal/packet"
+	"midge/internal/session"
+	"midge/internal/store"
+)
+
+// enqueue gives a message that was lent to a session, which sends it or keeps
+// it. ids must not change afterwards. key and sole count for sessions that are
+// stored.
+func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain bool, ids []uint32, g *group, key message.Key, sole bool) {
+	c := cl.online()
+	if c != nil {
+		if n := c.net.Pending(); n > s.pending && !passes(n, m) {
+			if qos == 0 {
+				s.dropPending(n)
+				return
+			}
+			s.hold(c)
+		}
+	}
+	if s.pressure == CloseReaders && qos > 0 && !cl.stored() && (c == nil || int64(c.net.Pending())+cl.session.QueuedBytes() > pendingUnderPressure) {
+		s.count.DroppedMemory++ // it would wait in memory
+		return
+	}
+	d := session.Delivery{Message: &s.keeper, QoS: qos, Retain: retain, SubscriptionIDs: ids}
+	if g != nil {
+		d.Group = g
+	}
+	if qos > 0 && cl.stored() {
+		d.Key, d.Sole = key, sole
+	}
+	out, outcome, dropped := cl.session.Deliver(s.out[:0], d, s.now)
+	s.count.DroppedQueue += uint64(dropped)
+	switch outcome {
+	case session.Away:
+		s.count.DroppedAway++
+	case session.Expired:
+		s.count.DroppedExpired++
+	case session.TooLarge:
+		s.count.DroppedSize++
+	case session.Full:
+		s.count.DroppedQueue++
+	case session.Queued:
+		s.charge(entryBytes)
+	}
+	if c != nil {
+		s.put(c, out)
+	}
+	s.tend(cl)
+}
+
+// countDrops counts what a session dropped when it was about to send it.
+func (s *shard) countDrops(d session.Drops) {
+	s.count.DroppedExpired += uint64(d.Expired)
+	s.count.DroppedSize += uint64(d.TooLarge)
+}
+
+// pump sends what a session may send now, as far as there is room for it.
+func (s *shard) pump(c *conn) {
+	cl := c.client
+	cl.session.Link.Hold = false
+	out, dropped := cl.session.Pump(s.out[:0], s.roomFor(c), s.now)
+	s.pumped(c, out, dropped)
+}
+
+// roomFor is how many bytes may be sent to a client before too much is pending.
+func (s *shard) roomFor(c *conn) int { return s.pending - c.net.Pending() }
+
+// pumped sends what a session wants to, and holds back what it has beyond the
+// room there was.
+func (s *shard) pumped(c *conn, out []byte, dropped session.Drops) {
+	s.countDrops(dropped)
+	s.put(c, out)
+	if c.client.session.Link.Hold {
+		s.hold(c)
+	}
+	s.passRefused(dropped)
+	s.tend(c.client)
+}
+
+// tend does what has to follow everything that changes what a session has under
+// way or waiting.
+func (s *shard) tend(cl *client) {
+	if cl.stored() {
+		if s.books.began {
+			s.books.began = false
+			turn := s.turnNow()
+			s.promise(promise{then: func() { s.written(cl, turn) }})
+		}
+		s.fetch(cl)
+	}
+	if cl.shares() {
+		s.account(cl)
+	}
+}
+
+// written goes on with QoS 2 exchanges whose identifiers are on disk.
+func (s *shard) written(cl *client, turn uint64) {
+	cl.session.Committed(turn)
+	if c := cl.online(); c != nil && c.pace == inTime {
+		s.pump(c)
+	}
+}
+
+// fetch reads the contents of messages that a client gets next.
+func (s *shard) fetch(cl *client) {
+	if cl.fetching || cl.online() == nil || s.shut && cl.conn.pace != inTime {
+		return // pump will come back when the client may go on
+	}
+	items := cl.session.Wanted(nil)
+	if len(items) == 0 {
+		return
+	}
+	cl.fetching = true
+	s.read(items, func(results []store.Result) {
+		cl.fetching = false
+		s.supply(cl, results)
+	})
+}
+
+// read reads messages and hands them to then, on this shard.
+func (s *shard) read(items []message.Stored, then func([]store.Result)) {
+	s.b.cfg.Store.Fetch(&store.Fetch{Shard: s.index, Turn: s.turnNow(), Items: items, Done: func(results []store.Result) {
+		s.b.runner.Post(s.index, func() {
+			s.tell()
+			then(results)
+		})
+	}})
+}
+
+// supply gives a session contents that were read.
+func (s *shard) supply(cl *client, results []store.Result) {
+	if s.clients.Get(cl.id) != cl {
+		return
+	}
+	for _, r := range results {
+		if r.Err != nil {
+			if cl.session.Lost(r.Key) {
+				s.lost(r)
+			}
+			continue
+		}
+		s.charge(r.Message.Size())
+		cl.session.Supply(r.Key, r.Message)
+	}
+	if c := cl.online(); c != nil && c.pace == inTime {
+		s.pump(c)
+	}
+}
+
+// lost counts a message that can't be read.
+func (s *shard) lost(r store.Result) {
+	s.count.DroppedDamaged++
+	s.log.Error("a stored message can't be read and is lost", "error", r.Err)
+}
+
+// dropPending counts a QoS 0 message that a reader does not get because it is
+// behind by that many bytes.
+func (s *shard) dropPending(bytes int) {
+	if bytes > s.settings.pending {
+		s.count.DroppedSlow++
+	} else {
+		s.count.DroppedMemory++
+	}
+}

@@ -1,0 +1,196 @@
+package broker
+
+import (
+	"time"
+
+	"midge/internal/engine"
+	"midge/internal/packet"
+)
+
+// Open implements engine.Shard.
+func (s *shard) Open(n engine.Conn) {
+	s.tell()
+	var c *conn
+	var j *connecting // its CONNECT, if that was read elsewhere
+	switch attached := n.Attached().(type) {
+	case *conn:
+		c = attached
+	case *connecting:
+		j, c = attached, attached.c
+		n.Attach(c)
+	}
+	moved := c != nil
+	if !moved {
+		c = &conn{}
+		c.timer.owner = c
+		s.timers.start(&c.timer, s.now+s.settings.Limits.ConnectTimeout)
+		n.Attach(c)
+		s.count.Accepted++
+	} else {
+		s.timers.start(&c.timer, time.Duration(c.timer.due)*tick) // the deadline stays
+	}
+	c.net = n
+	s.count.Connections++
+	s.charge(connBytes)
+	s.unconnected[c] = struct{}{}
+	if j != nil {
+		s.joining[c] = j
+		s.proceed(c)
+	}
+	if moved {
+		return
+	}
+	c.passage = s.b.gate.enter(c, &s.settings.Limits)
+	switch {
+	case c.passage != entered:
+		s.turnAway(c)
+	case s.b.stopping.Load():
+		s.timers.start(&c.timer, s.now+refusalTime)
+	}
+}
+
+// Closed implements engine.Shard.
+func (s *shard) Closed(n engine.Conn, err error) {
+	s.tell()
+	c := connOf(n)
+	s.abandon(c, true, endOf(err))
+	s.count.Connections--
+}
+
+// Data implements engine.Shard.
+func (s *shard) Data(n engine.Conn, b []byte) (used int) {
+	s.tell()
+	c := connOf(n)
+	defer s.guard(c, &used, len(b))
+	used = s.runPackets(c, b)
+	if rest := len(b) - used; rest != int(c.kept) || rest > smallBytes {
+		s.keepRest(c, b[used:], used > 0)
+	}
+	return used
+}
+
+// runPackets runs the packets that b begins with.
+func (s *shard) runPackets(c *conn, b []byte) (used int) {
+	for most := s.allowance(); used < len(b) && !c.closing && c.waits == 0; {
+		if s.work >= most {
+			s.yield(c)
+			break
+		}
+		s.intact, s.first = true, b[used]
+		limit := s.settings.packetSize
+		if c.client == nil {
+			if s.joining[c] != nil { // it has sent more, which we don't pile up
+				s.pause(c, forAnswer)
+				break
+			}
+			if packet.TypeOf(b[used]) != packet.CONNECT {
+				s.fault(c, &packet.Fault{Code: packet.ProtocolError, Clause: "v5/MQTT-3.1.0-1", Detail: "the first packet is not CONNECT"})
+				return len(b)
+			}
+			limit = s.settings.connectSize
+		}
+		first, body, size, err := packet.Split(b[used:], limit)
+		if err != nil && c.client != nil { // it may have been offered more than clients are now
+			first, body, size, err = packet.Split(b[used:], c.client.session.Link.Offer().MaximumPacketSize)
+		}
+		if err == nil && size == 0 && c.client != nil {
+			err = packet.CheckFirst(c.version, first)
+		}
+		if err != nil {
+			s.fault(c, err)
+			return len(b)
+		}
+		if size == 0 {
+			break
+		}
+		if s.shut && packet.TypeOf(first) == packet.PUBLISH {
+			s.pause(c, forRoom)
+			s.unserved = append(s.unserved, c)
+			s.count.PausedPublishers++
+			s.count.PausedMemory++
+			break
+		}
+		s.charge(2 * size) // what it was gathered in has grown to that size
+		if c.client == nil {
+			if !s.join(c, first, body) {
+				return used
+			}
+		} else if err := s.handle(c, first, body); err != nil {
+			s.fault(c, err)
+			return len(b)
+		}
+		used += size
+		s.work++
+		s.count.PacketsReceived++
+		s.count.BytesReceived += uint64(size)
+		c.hear(s.now)
+		if c.client == nil { // CONNECT waits, or was refused
+			break
+		}
+		if s.overdue(c) {
+			s.count.SlowDisconnects++
+			s.end(c, packet.QuotaExceeded, "too much output is waiting for the client")
+			return len(b)
+		}
+	}
+	if c.closing {
+		return len(b)
+	}
+	return used
+}
+
+// handle runs a packet from a client that is connected.
+func (s *shard) handle(c *conn, first byte, body []byte) error {
+	switch packet.TypeOf(first) {
+	case packet.PUBLISH:
+		return s.handlePublish(c, first, body)
+	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
+		return s.handleAck(c, first, body)
+	case packet.SUBSCRIBE:
+		return s.handleSubscribe(c, first, body)
+	case packet.UNSUBSCRIBE:
+		return s.handleUnsubscribe(c, first, body)
+	case packet.PINGREQ:
+		if err := (packet.Pingreq{}).Decode(c.version, first, body); err != nil {
+			return err
+		}
+		s.send(c, packet.Pingresp{}.Append(s.out[:0], c.version))
+		return nil
+	case packet.DISCONNECT:
+		return s.handleDisconnect(c, first, body)
+	case packet.AUTH:
+		if err := s.auth.Decode(c.version, first, body); err != nil {
+			return err
+		}
+		return fault(c.version, packet.ProtocolError, "MQTT-4.12.0-6", "3.15", "AUTH although CONNECT had no authentication method")
+	case packet.CONNECT:
+		return fault(c.version, packet.ProtocolError, "MQTT-3.1.0-2", "MQTT-3.1.0-2", "a second CONNECT")
+	}
+	if err := packet.CheckFirst(c.version, first); err != nil {
+		return err
+	}
+	return fault(c.version, packet.ProtocolError, "4.13.1", "4.8", packet.TypeOf(first).String()+" from a client")
+}
+
+// expire implements expirer: CONNECT did not come in time, or the client has
+// been silent too long.
+func (c *conn) expire(s *shard) {
+	if c.client == nil {
+		s.expireUnconnected(c)
+		return
+	}
+	if s.stuck(c) {
+		s.count.SlowDisconnects++
+		s.end(c, packet.QuotaExceeded, "the client has read nothing for too long")
+		return
+	}
+	if due := s.due(c); due > s.now {
+		if due == forever {
+			return
+		}
+		s.timers.start(&c.timer, due)
+		return
+	}
+	s.count.KeepAliveTimeouts++
+	s.endFor(c, packet.KeepAliveTimeout, "silent for longer than one and a half times its Keep Alive", keepAliveClause(c.version))
+}

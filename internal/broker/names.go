@@ -1,0 +1,49 @@
+package broker
+
+import (
+	"bytes"
+	"errors"
+
+	"midge/internal/packet"
+	"midge/internal/topic"
+)
+
+// sysTopic reports whether a name is one of the broker's own.
+func sysTopic(name []byte) bool {
+	return len(name) >= 4 && string(name[:4]) == "$SYS" && (len(name) == 4 || name[4] == '/')
+}
+
+// reserved reports whether a client must not publish to a name because it is one
+// of the broker's own. Where bridges of Mosquitto tell whether they are
+// connected is theirs: $SYS/broker/connection/<client id>/state.
+func reserved(name []byte, clientID string) bool {
+	return sysTopic(name) && string(name) != connectionPrefix+clientID+"/state"
+}
+
+// ownTopic reports whether messages of a name are the broker's.
+func ownTopic(name []byte) bool {
+	return sysTopic(name) && !bytes.HasPrefix(name, []byte(connectionPrefix))
+}
+
+// checkName tells what is wrong with a topic name for every client. Names that
+// begin as the filters of shared subscriptions do would reach nobody: whoever
+// subscribes to one gets other messages (MQTT 5.0 section 4.8.2).
+func (s *shard) checkName(name []byte) error {
+	if bytes.HasPrefix(name, []byte("$share/")) {
+		return errors.New("$share/ begins the filters of shared subscriptions")
+	}
+	return topic.ValidName(name, s.settings.topics)
+}
+
+// checkTopic reports whether clients may publish to a topic at all.
+func (s *shard) checkTopic(name []byte, clientID string) packet.ReasonCode {
+	if err := s.checkName(name); err != nil {
+		s.count.RefusedTopics++
+		return packet.TopicNameInvalid
+	}
+	if reserved(name, clientID) {
+		s.count.RefusedAccess++
+		return packet.NotAuthorized
+	}
+	return packet.Success
+}

@@ -1,0 +1,208 @@
+package broker
+
+import (
+	"cmp"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"midge/internal/engine"
+	"midge/internal/packet"
+)
+
+// SetPressure tells the broker how much memory of the budget is used, and what to
+// do about it. Each call begins a round, in which publishers that wait go on for
+// a packet each; so it is called again and again while there is pressure. Safe
+// from any goroutine.
+func (b *Broker) SetPressure(p Pressure, now Memory) {
+	m := &b.memory
+	m.used.Store(now.Used)
+	m.budget.Store(now.Budget)
+	m.slow.Store(now.Slow)
+	m.full.Store(now.Full)
+	m.taken.Store(0)
+	before := Pressure(m.pressure.Swap(uint32(p)))
+	short := m.short.Swap(false)
+	b.retained.SetBudget(now.Budget / retainedShare)
+	b.tendArrivals(now.Budget)
+	if p < SlowPublishers && before < SlowPublishers && !short {
+		return // a CONNECT sees it
+	}
+	credit := 0
+	if now.Full <= 0 {
+		credit = trickle
+	}
+	for i, s := range b.shards {
+		b.runner.Post(i, func() {
+			s.round, s.shut, s.credit = true, false, credit
+			s.press(p)
+		})
+	}
+}
+
+// MemoryAsked gets a value when memory should be measured soon: half of what may
+// be taken on has been.
+func (b *Broker) MemoryAsked() <-chan struct{} { return b.memory.ask }
+
+// Shed closes the clients that have the most output waiting until free bytes
+// are given up, or nobody is behind. It returns at once, and does nothing while
+// an earlier call is at work. Safe from any goroutine.
+func (b *Broker) Shed(free int64) {
+	if b.memory.shedding.Swap(true) {
+		return
+	}
+	sh := &shedding{b: b, free: free}
+	sh.left.Store(int32(len(b.shards)))
+	sh.at.Store(int32(len(b.shards)))
+	for i, s := range b.shards {
+		b.runner.Post(i, func() { s.weigh(sh) })
+	}
+}
+
+// Shedding reports whether a call of Shed is at work. Safe from any goroutine.
+func (b *Broker) Shedding() bool { return b.memory.shedding.Load() }
+
+// shedding is a call of Shed. Each shard gives up its share, so that it begins
+// when all have told what they have.
+type shedding struct {
+	b     *Broker
+	free  int64
+	total atomic.Int64 // bytes that wait in all shards
+	left  atomic.Int32 // shards that have not told
+	at    atomic.Int32 // shards that have not given up their share
+}
+
+// weigh tells what waits for clients of this shard that are behind.
+func (s *shard) weigh(sh *shedding) {
+	for _, c := range s.laggards() {
+		sh.total.Add(int64(c.net.Pending()))
+	}
+	if sh.left.Add(-1) > 0 {
+		return
+	}
+	for i, s := range sh.b.shards {
+		sh.b.runner.Post(i, func() { s.shed(sh) })
+	}
+}
+
+// shed closes the clients of this shard that are behind furthest.
+func (s *shard) shed(sh *shedding) {
+	s.tell()
+	defer func() {
+		if sh.at.Add(-1) == 0 {
+			s.b.memory.shedding.Store(false)
+		}
+	}()
+	behind, own := s.laggards(), int64(0)
+	for _, c := range behind {
+		own += int64(c.net.Pending())
+	}
+	slices.SortFunc(behind, func(a, b *conn) int { return cmp.Compare(b.net.Pending(), a.net.Pending()) })
+	free := min(sh.free, sh.total.Load()) * own / max(sh.total.Load(), 1)
+	for _, c := range behind {
+		if free <= 0 {
+			break
+		}
+		free -= int64(c.net.Pending())
+		s.count.ClosedMemory++
+		s.cut(c, packet.QuotaExceeded, "memory is used up, and much output is waiting for the client")
+	}
+}
+
+// cut ends the connection of a client, and gives up what is pending for it. A
+// DISCONNECT would come behind all of that.
+func (s *shard) cut(c *conn, code packet.ReasonCode, reason string) {
+	s.note(c, slog.LevelWarn, clientClosed, c.name(), code, reason, "")
+	c.net.Abort()
+	s.abandon(c, true, reason)
+}
+
+// laggards are the connections of clients that are behind.
+func (s *shard) laggards() (all []*conn) {
+	for cl := range s.clients.All {
+		if c := cl.conn; c != nil && !c.closing && c.net.Pending() > pendingUnderPressure {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// refuseForMemory refuses a CONNECT if memory is short.
+func (s *shard) refuseForMemory(c *conn) bool {
+	if Pressure(s.b.memory.pressure.Load()) < RefuseConnects && !s.shut {
+		return false
+	}
+	code := packet.ServerUnavailable
+	if c.version == packet.V5 {
+		code = packet.QuotaExceeded
+	}
+	s.count.RefusedMemory++
+	s.refuse(c, code, "the memory that limits.memory allows is used up")
+	return true
+}
+
+// tendArrivals gives room after memory was measured, and has stalled packets
+// looked for now and then while others wait.
+func (b *Broker) tendArrivals(budget int64) {
+	r := &b.memory.arrivals
+	r.most.Store(budget / arrivalShare)
+	b.memory.giveRoom()
+	if now := b.runner.Now(); r.waits.Load() > 0 && now-r.looked >= lookEvery {
+		r.looked = now
+		for i, s := range b.shards {
+			b.runner.Post(i, s.closeStalled)
+		}
+	}
+}
+
+// stalling is what is known of a connection that holds room others wait for.
+type stalling struct {
+	since time.Duration
+	heard uint32 // conn.heard then
+	kept  uint32 // and conn.kept
+}
+
+// closeStalled closes those that have held room for long, and have next to
+// nothing to show for it, the largest first, until nobody waits. It is called
+// every lookEvery while anybody waits.
+func (s *shard) closeStalled() {
+	s.tell()
+	r := &s.b.memory.arrivals
+	before := s.stalling
+	if s.now-s.lookedAt > 2*lookEvery+tick { // nobody waited in between
+		before = nil
+	}
+	s.lookedAt, s.stalling = s.now, map[*conn]stalling{}
+	var stalled []*conn
+	look := func(c *conn) {
+		if c.closing || c.waits != 0 || c.kept <= engine.SipBytes {
+			return
+		}
+		was, known := before[c]
+		switch {
+		case !known || c.heard != was.heard || c.kept >= was.kept+leastArrival:
+			s.stalling[c] = stalling{s.now, c.heard, c.kept}
+		case s.now-was.since >= arrivalPatience:
+			stalled = append(stalled, c)
+		default:
+			s.stalling[c] = was
+		}
+	}
+	for cl := range s.clients.All {
+		if cl.conn != nil {
+			look(cl.conn)
+		}
+	}
+	for c := range s.unconnected {
+		look(c)
+	}
+	slices.SortFunc(stalled, func(a, b *conn) int { return cmp.Compare(b.kept, a.kept) })
+	for _, c := range stalled {
+		if r.waits.Load() == 0 {
+			return
+		}
+		s.count.ClosedArrivals++
+		s.end(c, packet.QuotaExceeded, "the rest of a packet does not come, and others wait for the room that it takes")
+	}
+}
