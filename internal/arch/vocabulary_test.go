@@ -19,7 +19,7 @@ var (
 	privateWords = map[string]int{
 		"app/storetool":     1,
 		"bench":             1,
-		"broker":            44,
+		"broker":            42,
 		"engine":            3,
 		"engine/enginetest": 1,
 		"engine/epoll":      11,
@@ -28,7 +28,6 @@ var (
 		"store/storetest":   1,
 	}
 	unclear = map[string]int{
-		"broker":       59,
 		"engine":       3,
 		"engine/epoll": 6,
 		"engine/gonet": 1,

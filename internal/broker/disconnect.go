@@ -114,7 +114,7 @@ func (s *shard) close(c *conn, why string) {
 }
 
 // abandon forgets a connection that is closing or closed. will:
-// its will is to be published, why is for the log.
+// its will is to be published. why is for the log.
 func (s *shard) abandon(c *conn, will bool, why string) {
 	if c.closing {
 		return

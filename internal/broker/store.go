@@ -27,8 +27,8 @@ type Store interface {
 	// Stats are for $SYS.
 	Stats() store.Stats
 
-	// Err tells why nothing becomes durable at present, nil if it does. Failed
-	// tells that nothing ever will.
+	// Err is why nothing becomes durable at present, nil if it does. Failed reports
+	// whether nothing ever will.
 	Err() error
 	Failed() bool
 }

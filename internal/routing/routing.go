@@ -12,7 +12,7 @@
 // far rarer than a message; docs/design/broker.md says why.
 //
 // Files, from the bottom up: routing.go, permission.go, subscription.go,
-// route.go, interest.go, group.go, cache.go, table.go.
+// interest.go, group.go, route.go, cache.go, table.go.
 package routing
 
 // Client is a session that subscribes, in the form in which the caller knows it:
