@@ -505,7 +505,13 @@ func unretained(off func(*settings.Limits)) func(*changing) {
 		c.closedWith(late, packet.RetainNotSupported)
 		c.equal("retained", len(c.matches("r/#")), 1)
 		late, _ = c.ask(packet.V5, "new")
+		for _, p := range []*peer{late, older} { // without Retain Available, none is expected
+			p.subscribe("r/#", 1)
+			p.quiet()
+		}
 		c.set(func(s *settings.Core) { s.Limits = before })
+		late.subscribe("r/1", 1)
+		late.want("x")
 		c.equal("when they are on again", c.answered(old, "r/2", "x", true), packet.NoMatchingSubscribers)
 		late.publish("r/4", "x", 0, true)
 		c.closedWith(late, packet.RetainNotSupported) // it was told that it may not

@@ -126,8 +126,12 @@ func TestRefusedLate(t *testing.T) {
 func TestRetainedOff(t *testing.T) {
 	cfg := quietConfig
 	cfg.Limits.RetainedMessages = 0
+	cfg.Sys.Interval, cfg.Version = time.Second, "the version"
 	w := newWorld(t, cfg)
+	w.pass(1100 * time.Millisecond)
 	sub := w.connect(packet.V311, "sub")
+	sub.subscribe("$SYS/broker/version", 0) // the broker's own are there
+	sub.want("the version")
 	sub.subscribe("a", 0)
 	old := w.connect(packet.V311, "old")
 	old.publish("a", "x", 0, true)

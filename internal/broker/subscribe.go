@@ -36,7 +36,7 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 			continue
 		}
 		sub, existed, code := s.addSubscription(c, &p.Subscriptions[i], id)
-		if h := p.Subscriptions[i].RetainHandling; sub != nil && sub.Group == nil &&
+		if h := p.Subscriptions[i].RetainHandling; sub != nil && sub.Group == nil && (s.settings.retains || sysTopic([]byte(sub.Filter))) &&
 			(h == packet.SendRetained || h == packet.SendRetainedIfNew && !existed) {
 			wanted = append(wanted, retainedRequest{sub, 0})
 		}

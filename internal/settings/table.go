@@ -30,7 +30,7 @@ const (
 	atOnce     = "for everybody at once"
 	forNew     = "for clients that connect from then on"
 	forMessage = "for messages and subscriptions from then on"
-	retained   = "for messages from then on; what is retained stays. A client that was told that there are no retained messages goes by that until it connects again"
+	retained   = "for messages from then on; what is retained stays, and while there may be none it is not sent to new subscriptions. A client that was told that there are no retained messages goes by that until it connects again"
 	queue      = "for messages from then on; a queue that is over it shrinks with each of them"
 )
 
@@ -203,7 +203,7 @@ func limits() Section {
 		}, {
 			Key: "limits.retained_messages", At: func(c *Settings) any { return &c.Limits.RetainedMessages },
 			Default: 1_000_000, Max: math.MaxInt32, Zero: "no retained messages at all",
-			Doc:    "Retained messages of all topics. One more is refused with 0x97 where the publisher can be told, and is delivered but not kept otherwise. Those of the broker itself under `$SYS` don't count.",
+			Doc:    "Retained messages of all topics. One more is refused with 0x97 where the publisher can be told, and is delivered but not kept otherwise. Those of the broker itself under `$SYS` don't count. With 0 those that the store has stay there, but no subscription gets them.",
 			Reason: "One for each device of a large fleet.",
 			Change: retained,
 		}, {
