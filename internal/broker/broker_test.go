@@ -60,19 +60,46 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
-// TestLarge sends what does not fit a batch's arena across shards.
+// TestLarge sends messages across shards that are copied, cloned or share the buffer
+// of their input, several in one, to receivers at each QoS, one of which is away and
+// comes back for its messages.
 func TestLarge(t *testing.T) {
-	w := newWorld(t, quietConfig)
-	pub := w.connect(packet.V5, "pub")
-	large := strings.Repeat("x", 3*copyBelow)
-	var subs []*peer
-	for i := range 8 {
-		subs = append(subs, w.connect(packet.V5, fmt.Sprint("s", i)))
-		subs[i].subscribe("#", 1)
-	}
-	pub.publish("a", large, 1, false)
-	for _, p := range subs {
-		p.want(large)
+	for _, size := range []int{1, 4 << 10, copyBelow - 10, copyBelow, copyBelow + 1, 3 * copyBelow, 200_000} {
+		for _, qos := range []packet.QoS{0, 1, 2} {
+			t.Run(fmt.Sprint(size, " bytes, QoS ", qos), func(t *testing.T) {
+				w := newWorld(t, quietConfig)
+				pub := w.connect(packet.V5, "pub")
+				var subs []*peer
+				for i := range 8 {
+					subs = append(subs, w.connect(packet.V5, fmt.Sprint("s", i)))
+					subs[i].subscribe("#", packet.QoS(i%3))
+				}
+				away := w.connect(packet.V5, "away", expires(60))
+				away.subscribe("#", 1)
+				away.leave(60)
+				var input []byte
+				payload := func(i int) string { return strings.Repeat(fmt.Sprint(i), size) }
+				for i := range 5 {
+					m := packet.Publish{Topic: []byte("a"), Payload: []byte(payload(i)), QoS: qos, Retain: i == 4}
+					if qos > 0 {
+						m.ID = packet.ID(i + 1)
+					}
+					input = m.Append(input, pub.version)
+				}
+				pub.bytes(input)
+				if away = w.connect(packet.V5, "away", expires(60)); qos > 0 {
+					subs = append(subs, away)
+				}
+				for _, p := range subs {
+					for i := range 5 {
+						p.want(payload(i))
+					}
+				}
+				late := w.connect(packet.V5, "late")
+				late.subscribe("a", 0)
+				late.want(payload(4))
+			})
+		}
 	}
 }
 

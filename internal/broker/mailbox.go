@@ -12,9 +12,11 @@ import (
 	"midge/internal/store"
 )
 
-// copyBelow is the size of a message below which it is copied into a batch;
-// larger ones are kept once for all shards.
-const copyBelow = 4 << 10
+// copyBelow is the size of a message, in bytes, below which it is copied into a
+// batch: that is cheaper than what the garbage of a clone costs. Larger ones share the
+// buffer of the publisher's input, of which at least a quarter is theirs then, or are
+// cloned once for all shards.
+const copyBelow = 16 << 10
 
 // letter is a message on its way to another shard.
 type letter struct {

@@ -158,10 +158,6 @@ func (s *shard) refusal(code packet.ReasonCode) string {
 	return code.String()
 }
 
-// shareFrom is the size of payloads, in bytes, that are not copied for other shards: of
-// a buffer of input that stays in memory for them, at least a quarter is theirs.
-const shareFrom = 16 << 10
-
 // accept routes a PUBLISH whose topic name is name, and returns what to
 // acknowledge it with. onDisk reports whether the acknowledgement must wait until
 // everything is on disk that was written so far.
@@ -221,7 +217,7 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 	code, s.planned = packet.NoMatchingSubscribers, plan{}
 	if !r.Empty() {
 		code = packet.Success
-		if len(p.Payload) >= shareFrom {
+		if m.Size() >= copyBelow {
 			s.payloadBuffer = c.net.InputBuffer()
 		}
 		if !s.route(m, r, cl) {

@@ -26,6 +26,7 @@ type world struct {
 	sips  map[int]bool // shards of which little is read at once
 
 	exhausts []exhaust
+	buffers  *bufpool.Pool // for input
 }
 
 // setup is what the broker of a test is made from.
@@ -47,7 +48,7 @@ func quietly(shards int, change ...func(*setup)) setup {
 
 func newWorld(t testing.TB, cfg setup) *world {
 	t.Helper()
-	w := &world{t: t, b: New(cfg.Config, cfg.Core), posts: make(chan func(), 1024), sips: map[int]bool{}}
+	w := &world{t: t, b: New(cfg.Config, cfg.Core), posts: make(chan func(), 1024), sips: map[int]bool{}, buffers: bufpool.New(1 << 20)}
 	w.b.Start(w)
 	return w
 }
@@ -166,6 +167,7 @@ type peer struct {
 	moveTo  int
 	sent    int // packets that Send was called with
 	discard bool
+	input   *bufpool.Buffer // of the call of Data that is on
 }
 
 func (p *peer) Send(head, body []byte) {
@@ -188,7 +190,7 @@ func (p *peer) Resume()                      { p.paused, p.resumed = false, true
 func (p *peer) Close()                       { p.closed = true }
 func (p *peer) Abort()                       { p.pending, p.closed = nil, true }
 func (p *peer) Move(shard int)               { p.moveTo = shard }
-func (p *peer) InputBuffer() *bufpool.Buffer { return nil }
+func (p *peer) InputBuffer() *bufpool.Buffer { return p.input }
 func (p *peer) Expect(n int)                 { p.room = n }
 func (p *peer) Exhaust(then func()) {
 	p.w.exhausts = append(p.w.exhausts, exhaust{p, then})
@@ -233,6 +235,22 @@ func (p *peer) write() {
 	}
 }
 
+// data calls Data with bytes that are gone when it has returned, unless their buffer is
+// retained.
+func (p *peer) data(b []byte) (used int) {
+	p.input = p.w.buffers.Get(len(b))
+	defer func() { p.input = nil }()
+	lent := p.input.Bytes()[:copy(p.input.Bytes(), b)]
+	used = min(p.w.b.shards[p.shard].Data(p, lent), len(b))
+	if !p.input.Shared() {
+		for i := range lent {
+			lent[i] = 0xee
+		}
+	}
+	p.input.Release()
+	return used
+}
+
 // offer reads what the client has sent and offers it, as an engine does: 64 KiB
 // at a time, or as much as is expected.
 func (p *peer) offer() {
@@ -249,7 +267,7 @@ func (p *peer) offer() {
 		again = n < len(p.in)
 		room := p.room
 		p.moveTo, p.room = -1, 0
-		used := min(p.w.b.shards[p.shard].Data(p, append([]byte(nil), p.in[:n]...)), n)
+		used := p.data(p.in[:n])
 		p.in, p.kept = p.in[used:], n-used
 		if used == 0 && p.room == 0 {
 			p.room = room
@@ -401,10 +419,10 @@ func (p *peer) want(payload string) packet.Publish {
 	p.w.t.Helper()
 	m, ok := p.message()
 	if !ok {
-		p.w.t.Fatalf("no message, want %q (next bytes %x)", payload, p.out[:min(len(p.out), 16)])
+		p.w.t.Fatalf("no message, want %.40q (next bytes %x)", payload, p.out[:min(len(p.out), 16)])
 	}
 	if string(m.Payload) != payload {
-		p.w.t.Fatalf("got %q, want %q", m.Payload, payload)
+		p.w.t.Fatalf("got %.40q, want %.40q", m.Payload, payload)
 	}
 	return m
 }
