@@ -26,7 +26,7 @@ type world struct {
 	sips  map[int]bool // shards of which little is read at once
 
 	exhausts []exhaust
-	buffers  *bufpool.Pool // for input
+	buffers  bufpool.Pool // for input
 }
 
 // setup is what the broker of a test is made from.
@@ -48,7 +48,7 @@ func quietly(shards int, change ...func(*setup)) setup {
 
 func newWorld(t testing.TB, cfg setup) *world {
 	t.Helper()
-	w := &world{t: t, b: New(cfg.Config, cfg.Core), posts: make(chan func(), 1024), sips: map[int]bool{}, buffers: bufpool.New(1 << 20)}
+	w := &world{t: t, b: New(cfg.Config, cfg.Core), posts: make(chan func(), 1024), sips: map[int]bool{}}
 	w.b.Start(w)
 	return w
 }

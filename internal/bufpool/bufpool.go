@@ -47,7 +47,7 @@ func classOf(n int) int {
 // sizeOf is the size of a class in bytes.
 func sizeOf(class int) int { return smallest / steps * (steps + class%steps) << (class / steps) }
 
-// Pool lends out Buffers. Use New.
+// Pool lends out Buffers. The zero value keeps none of them; see New.
 type Pool struct {
 	idle    atomic.Int64 // bytes that wait for the next user
 	maxIdle int64
