@@ -506,7 +506,7 @@ func unretained(off func(*settings.Limits)) func(*changing) {
 		c.equal("retained", len(c.matches("r/#")), 1)
 		late, _ = c.ask(packet.V5, "new")
 		for _, p := range []*peer{late, older} { // without Retain Available, none is expected
-			p.subscribe("r/#", 1)
+			p.subscribe("r/1", 1)
 			p.quiet()
 		}
 		c.set(func(s *settings.Core) { s.Limits = before })
