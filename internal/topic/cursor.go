@@ -1,7 +1,5 @@
 package topic
 
-import "strings"
-
 // Cursor is a walk over the names that a filter matches, which stops and goes on
 // later, whatever is set and deleted in between: it yields a name that is there
 // all the time once, and one that comes or goes meanwhile at most once.
@@ -154,8 +152,6 @@ func (t *Names[V]) visible(parent, id uint32) uint32 {
 
 // hidden reports whether a node at the first level begins with $ (MQTT-4.7.2-1).
 func (s *nodes) hidden(n *node) bool {
-	if n.size == outside {
-		return strings.HasPrefix(*s.long.at(n.longID()), "$")
-	}
-	return n.size > 0 && n.text[0] == '$'
+	text := s.text(n)
+	return len(text) > 0 && text[0] == '$'
 }

@@ -72,7 +72,7 @@ func (t *Names[V]) child(parent uint32, level []byte) uint32 {
 	if id := t.nodes.find(parent, level); id != 0 {
 		return id
 	}
-	id := t.nodes.add(parent, level)
+	id := t.nodes.add(parent, level, level)
 	t.links.reach(id)
 	first := &t.links.at(parent).child
 	*t.links.at(id) = link{next: *first}

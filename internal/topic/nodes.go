@@ -1,24 +1,26 @@
 package topic
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/maphash"
 	"math/bits"
+	"slices"
 )
 
 // root is the number of the node above the first level.
 const root = 1
 
-// inline is the longest level, in bytes, that lies in its node.
+// inline is the longest text, in bytes, that lies in its node.
 const inline = 15
 
-// node is one level of a trie. It has no pointers, so that the garbage
-// collector does not look at the nodes of a million filters.
+// node is a place in a trie, some levels below its parent: one in a trie of
+// Names, and in a Tree as many as there are without a branch. It has no pointers,
+// so that the garbage collector does not look at the nodes of a million filters.
 type node struct {
 	parent   uint32
-	chain    uint32 // next node of the same bucket
-	hash     uint32 // of parent and text
 	children uint32 // in the table, so without plus
+	mixed    uint32 // the numbers of these children, xored: of a single one, its number
 	plus     uint32 // the child "+", of a Tree only
 	values   uint32 // first value of the filter, or the value of the name, that ends here
 	multi    uint32 // first value of the filter that goes on with "#" only, of a Tree only
@@ -38,19 +40,13 @@ func (n *node) list(multi bool) *uint32 {
 }
 
 // nodes is the memory of a trie. Children are found through one hash table of
-// (parent, level) for the whole trie, which costs 4 bytes for each node where
-// a map in each costs hundreds.
-//
-// The table is a linear hash table: it grows and shrinks by one bucket at a
-// time, so that no subscription has to wait until a million others are moved.
-// The seed keeps clients from choosing levels that collide.
+// (parent, first level) for the whole trie, where a map in each node would cost
+// hundreds of bytes. The seed keeps clients from choosing levels that collide.
 type nodes struct {
 	slab[node]
-	long    slab[string] // levels of more than inline bytes
-	buckets slab[uint32] // number of the first node; the buckets are 0 to size-1
-	size    uint32
-	inTable uint32
-	seed    maphash.Seed
+	long  slab[[]byte] // texts of more than inline bytes
+	table table
+	seed  maphash.Seed
 }
 
 // start makes the root, unless there is one.
@@ -60,8 +56,7 @@ func (s *nodes) start() {
 	}
 	s.seed = maphash.MakeSeed()
 	s.alloc(0)
-	s.buckets.reach(0)
-	s.size = 1
+	s.table.start()
 }
 
 func (s *nodes) alloc(parent uint32) uint32 {
@@ -75,117 +70,173 @@ func (s *nodes) hash(parent uint32, level []byte) uint32 {
 	return uint32(h >> 32)
 }
 
-// bucket returns where the nodes of a hash begin.
-func (s *nodes) bucket(hash uint32) *uint32 {
-	mask := uint32(1)<<bits.Len32(s.size-1) - 1
-	i := hash & mask
-	if i >= s.size {
-		i &= mask >> 1
-	}
-	return s.buckets.at(i)
+// hashOf is the hash under which the table has a node.
+func (s *nodes) hashOf(id uint32) uint32 {
+	n := s.at(id)
+	level, _, _ := cut(s.text(n))
+	return s.hash(n.parent, level)
 }
 
-// find returns the child of parent with a literal level, 0 if there is none.
-func (s *nodes) find(parent uint32, level []byte) uint32 {
-	hash := s.hash(parent, level)
-	for id := *s.bucket(hash); id != 0; {
-		n := s.at(id)
-		if n.hash == hash && n.parent == parent && s.is(n, level) {
-			return id
-		}
-		id = n.chain
-	}
-	return 0
-}
-
-// is reports whether a node stands for level.
-func (s *nodes) is(n *node, level []byte) bool {
+// text is what leads from its parent to a node. Nobody changes it.
+func (s *nodes) text(n *node) []byte {
 	if n.size == outside {
-		return *s.long.at(n.longID()) == string(level)
+		return *s.long.at(n.longID())
 	}
-	return string(n.text[:n.size]) == string(level)
+	return n.text[:n.size]
 }
 
-// add makes a child that find hasn't found.
-func (s *nodes) add(parent uint32, level []byte) uint32 {
-	id := s.alloc(parent)
-	n := s.at(id)
-	n.hash = s.hash(parent, level)
-	if len(level) <= inline {
-		n.size = uint8(copy(n.text[:], level))
-	} else {
-		ref := s.long.alloc()
-		*s.long.at(ref) = string(level)
-		n.setLongID(ref)
+// setText gives a node its text, of which nothing is kept.
+func (s *nodes) setText(n *node, text []byte) {
+	if len(text) <= inline {
+		n.size = uint8(copy(n.text[:], text))
+		return
 	}
-	s.at(parent).children++
-	s.inTable++
-	s.push(id)
-	if s.inTable > s.size {
-		s.grow()
-	}
-	return id
+	ref := s.long.alloc()
+	*s.long.at(ref) = bytes.Clone(text)
+	n.size = outside
+	binary.NativeEndian.PutUint32(n.text[:], ref)
 }
 
-func (s *nodes) push(id uint32) {
-	n := s.at(id)
-	b := s.bucket(n.hash)
-	n.chain, *b = *b, id
-}
-
-// remove takes out a node that add made and that has no children.
-func (s *nodes) remove(id uint32) {
-	n := s.at(id)
-	link := s.bucket(n.hash)
-	for *link != id {
-		link = &s.at(*link).chain
-	}
-	*link = n.chain
+// dropText frees the text of a node, if it lies outside.
+func (s *nodes) dropText(n *node) {
 	if n.size == outside {
 		s.long.release(n.longID())
-	}
-	s.at(n.parent).children--
-	s.release(id)
-	s.inTable--
-	if s.size > 1 && s.inTable < s.size/2 {
-		s.shrink()
-	}
-}
-
-// grow adds a bucket and shares out the nodes of the one that it splits.
-func (s *nodes) grow() {
-	s.buckets.reach(s.size)
-	old := s.bucket(s.size)
-	s.size++
-	id := *old
-	*old = 0
-	for id != 0 {
-		next := s.at(id).chain
-		s.push(id)
-		id = next
-	}
-}
-
-// shrink takes the last bucket away and gives its nodes to the one that it was split from.
-func (s *nodes) shrink() {
-	last := s.buckets.at(s.size - 1)
-	id := *last
-	*last = 0
-	s.size--
-	for id != 0 {
-		next := s.at(id).chain
-		s.push(id)
-		id = next
-	}
-	if keep := int((s.size-1)>>chunkBits) + 2; keep < len(s.buckets.chunks) {
-		s.buckets.chunks[keep] = nil
-		s.buckets.chunks = s.buckets.chunks[:keep]
 	}
 }
 
 func (n *node) longID() uint32 { return binary.NativeEndian.Uint32(n.text[:]) }
 
-func (n *node) setLongID(id uint32) {
-	n.size = outside
-	binary.NativeEndian.PutUint32(n.text[:], id)
+// find returns the child of parent whose text begins with a literal level, 0 if
+// there is none.
+func (s *nodes) find(parent uint32, level []byte) uint32 {
+	hash := s.hash(parent, level)
+	for b := s.table.bucket(hash); ; b = s.table.further.at(b.next) {
+		low, high := b.with(tagOf(hash))
+		for ; low != 0; low &= low - 1 {
+			if id := b.ids[bits.TrailingZeros64(low)>>3]; s.is(id, parent, level) {
+				return id
+			}
+		}
+		for ; high != 0; high &= high - 1 {
+			if id := b.ids[8+(bits.TrailingZeros32(high)>>3)&3]; s.is(id, parent, level) {
+				return id
+			}
+		}
+		if b.next == 0 {
+			return 0
+		}
+	}
+}
+
+// follow goes to the child of parent whose text rest begins with, where level is
+// rest's first level, and returns what comes behind it; 0 if there is none.
+func (s *nodes) follow(parent uint32, level, rest []byte) (id uint32, after []byte, more bool) {
+	if id = s.find(parent, level); id == 0 {
+		return 0, nil, false
+	}
+	text := s.text(s.at(id))
+	switch {
+	case len(rest) < len(text) || string(rest[:len(text)]) != string(text):
+		return 0, nil, false
+	case len(rest) == len(text):
+		return id, nil, false
+	case rest[len(text)] != '/':
+		return 0, nil, false
+	}
+	return id, rest[len(text)+1:], true
+}
+
+// is reports whether a node is the child of parent whose text begins with level.
+func (s *nodes) is(id, parent uint32, level []byte) bool {
+	n := s.at(id)
+	if n.parent != parent {
+		return false
+	}
+	text := s.text(n)
+	return len(text) >= len(level) && string(text[:len(level)]) == string(level) && (len(text) == len(level) || text[len(level)] == '/')
+}
+
+// add makes a child that find hasn't found. text begins with its first level.
+func (s *nodes) add(parent uint32, level, text []byte) uint32 {
+	id := s.alloc(parent)
+	s.setText(s.at(id), text)
+	s.adopt(parent, id)
+	s.table.insert(s.hash(parent, level), id)
+	s.table.count++
+	s.table.grow(s.hashOf)
+	return id
+}
+
+// remove takes out a node that add made and that has no children.
+func (s *nodes) remove(id uint32) {
+	n := s.at(id)
+	s.table.remove(s.hashOf(id), id)
+	s.disown(n.parent, id)
+	s.dropText(n)
+	s.release(id)
+	s.table.count--
+	s.table.shrink(s.hashOf)
+}
+
+// adopt and disown change the children of a node.
+func (s *nodes) adopt(parent, id uint32) {
+	p := s.at(parent)
+	p.children++
+	p.mixed ^= id
+}
+
+func (s *nodes) disown(parent, id uint32) {
+	p := s.at(parent)
+	p.children--
+	p.mixed ^= id
+}
+
+// split makes a node for the first n bytes of a node's text, some levels, and
+// returns it: the parent of the node from now on.
+func (s *nodes) split(id uint32, n int) uint32 {
+	below := s.at(id)
+	text, hash := s.text(below), s.hashOf(id)
+	between := s.alloc(below.parent)
+	s.setText(s.at(between), text[:n])
+	s.table.replace(hash, id, between)
+	s.disown(below.parent, id)
+	s.adopt(below.parent, between)
+	s.adopt(between, id)
+	below.parent = between
+	s.shorten(below, text[n+1:])
+	s.table.insert(s.hashOf(id), id)
+	s.table.count++
+	s.table.grow(s.hashOf)
+	return between
+}
+
+// shorten gives a node a part of its text.
+func (s *nodes) shorten(n *node, part []byte) {
+	long := n.size == outside
+	ref := n.longID()
+	s.setText(n, part)
+	if long {
+		s.long.release(ref)
+	}
+}
+
+// join takes out a node that has one child and nothing else: its text goes in
+// front of the child's.
+func (s *nodes) join(id uint32) {
+	n := s.at(id)
+	only := n.mixed
+	below := s.at(only)
+	hash := s.hashOf(id)
+	s.table.remove(s.hashOf(only), only)
+	s.table.replace(hash, id, only)
+	s.disown(n.parent, id)
+	s.adopt(n.parent, only)
+	below.parent = n.parent
+	text := slices.Concat(s.text(n), []byte{'/'}, s.text(below))
+	s.dropText(below)
+	s.setText(below, text)
+	s.dropText(n)
+	s.release(id)
+	s.table.count--
+	s.table.shrink(s.hashOf)
 }

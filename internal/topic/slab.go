@@ -39,6 +39,14 @@ func (s *slab[T]) reach(id uint32) {
 	}
 }
 
+// cut gives back memory of elements from a number on, but not all of it.
+func (s *slab[T]) cut(from uint32) {
+	if left := int(from>>chunkBits) + 2; left < len(s.chunks) {
+		s.chunks[left] = nil
+		s.chunks = s.chunks[:left]
+	}
+}
+
 func (s *slab[T]) release(id uint32) {
 	var zero T
 	*s.at(id) = zero

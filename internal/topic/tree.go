@@ -1,9 +1,12 @@
 package topic
 
+import "bytes"
+
 // Tree maps topic filters to values, any number of values for each filter. The
 // zero value is an empty tree.
 //
-// The filters lie in a trie with a node for each level. "#" has no node: its
+// The filters lie in a trie. Levels without wildcards that no other filter branches
+// off share a node ("dev/1/cmd" needs one), and "+" has its own. "#" has none: its
 // values hang on the node of the parent level, which "#" matches as well.
 type Tree[V any] struct {
 	nodes  nodes
@@ -33,13 +36,15 @@ func (t *Tree[V]) Add(filter string, v V) Ref {
 	t.nodes.start()
 	id, rest, multi := uint32(root), []byte(filter), false
 	for more := true; more; {
-		var level []byte
-		level, rest, more = cut(rest)
-		if string(level) == "#" {
-			multi = true
-			break
+		level, after, goesOn := cut(rest)
+		switch string(level) {
+		case "#":
+			multi, more = true, false
+		case "+":
+			id, rest, more = t.plus(id), after, goesOn
+		default:
+			id, rest, more = t.child(id, level, rest)
 		}
-		id = t.child(id, level)
 	}
 	head := t.nodes.at(id).list(multi)
 	ref := t.values.alloc()
@@ -51,19 +56,58 @@ func (t *Tree[V]) Add(filter string, v V) Ref {
 	return Ref(ref)
 }
 
-// child returns the node of a level of a filter under parent, a new one if needed.
-func (t *Tree[V]) child(parent uint32, level []byte) uint32 {
-	if string(level) != "+" {
-		if id := t.nodes.find(parent, level); id != 0 {
-			return id
-		}
-		return t.nodes.add(parent, level)
-	}
+// plus returns the child "+" of parent, a new one if needed.
+func (t *Tree[V]) plus(parent uint32) uint32 {
 	plus := &t.nodes.at(parent).plus
 	if *plus == 0 {
 		*plus = t.nodes.alloc(parent)
 	}
 	return *plus
+}
+
+// child returns the node under parent for the literal levels that rest begins
+// with, the first of which is level, or for some of them; and what comes behind it.
+func (t *Tree[V]) child(parent uint32, level, rest []byte) (id uint32, after []byte, more bool) {
+	levels := literal(rest)
+	if id = t.nodes.find(parent, level); id == 0 {
+		id = t.nodes.add(parent, level, levels)
+		return behind(id, rest, len(levels))
+	}
+	text := t.nodes.text(t.nodes.at(id))
+	same := common(text, levels, len(level))
+	if same < len(text) {
+		id = t.nodes.split(id, same)
+	}
+	return behind(id, rest, same)
+}
+
+// literal is what a filter has before its first wildcard, without the slash.
+func literal(filter []byte) []byte {
+	if i := bytes.IndexAny(filter, "+#"); i > 0 {
+		return filter[:i-1]
+	}
+	return filter
+}
+
+// common is the length of the levels in which a and b begin alike. The first n
+// bytes are a level of both.
+func common(a, b []byte, n int) int {
+	for at := n; ; at++ {
+		endA, endB := at == len(a) || a[at] == '/', at == len(b) || b[at] == '/'
+		if endA && endB {
+			n = at
+		}
+		if at == len(a) || at == len(b) || a[at] != b[at] {
+			return n
+		}
+	}
+}
+
+func behind(id uint32, rest []byte, n int) (_ uint32, after []byte, more bool) {
+	if n == len(rest) {
+		return id, nil, false
+	}
+	return id, rest[n+1:], true
 }
 
 // Remove removes a value in O(1), and the branch that has no others. It panics
@@ -87,18 +131,26 @@ func (t *Tree[V]) Remove(ref Ref) V {
 	return removed.v
 }
 
-// prune removes id and its ancestors as far as they have neither values nor children.
+// prune removes id and its ancestors as far as they have neither values nor
+// children, and the last of them if it has only one child any more.
 func (t *Tree[V]) prune(id uint32) {
 	for id != root {
 		n := t.nodes.at(id)
-		if n.values != 0 || n.multi != 0 || n.plus != 0 || n.children != 0 {
+		if n.values != 0 || n.multi != 0 || n.plus != 0 || n.children > 1 {
 			return
 		}
 		parent := n.parent
-		if p := t.nodes.at(parent); p.plus == id {
-			p.plus = 0
+		plus := t.nodes.at(parent).plus == id
+		switch {
+		case n.children == 1:
+			if !plus {
+				t.nodes.join(id)
+			}
+			return
+		case plus:
+			t.nodes.at(parent).plus = 0
 			t.nodes.release(id)
-		} else {
+		default:
 			t.nodes.remove(id)
 		}
 		id = parent
@@ -117,16 +169,14 @@ func (t *Tree[V]) Find(filter string, yield func(Ref, V) bool) {
 	}
 	id, rest, multi := uint32(root), []byte(filter), false
 	for more := true; more; {
-		var level []byte
-		level, rest, more = cut(rest)
-		if string(level) == "#" {
-			multi = true
-			break
-		}
-		if string(level) == "+" {
-			id = t.nodes.at(id).plus
-		} else {
-			id = t.nodes.find(id, level)
+		level, after, goesOn := cut(rest)
+		switch string(level) {
+		case "#":
+			multi, more = true, false
+		case "+":
+			id, rest, more = t.nodes.at(id).plus, after, goesOn
+		default:
+			id, rest, more = t.nodes.follow(id, level, rest)
 		}
 		if id == 0 {
 			return
@@ -150,8 +200,8 @@ func (t *Tree[V]) Match(name []byte, yield func(V)) {
 		return
 	}
 	if len(name) > 0 && name[0] == '$' { // no wildcard at the first level: MQTT-4.7.2-1
-		level, rest, more := cut(name)
-		if id := t.nodes.find(root, level); id != 0 {
+		level, _, _ := cut(name)
+		if id, rest, more := t.nodes.follow(root, level, name); id != 0 {
 			t.match(id, rest, more, yield)
 		}
 		return
@@ -162,7 +212,7 @@ func (t *Tree[V]) Match(name []byte, yield func(V)) {
 // match yields what matches under a node; more says that levels follow, rest
 // what they are. The trie bounds the depth.
 func (t *Tree[V]) match(id uint32, rest []byte, more bool, yield func(V)) {
-	for {
+	for id != 0 {
 		n := t.nodes.at(id)
 		t.yield(n.multi, yield)
 		if !more {
@@ -172,17 +222,14 @@ func (t *Tree[V]) match(id uint32, rest []byte, more bool, yield func(V)) {
 		if n.plus == 0 && n.children == 0 {
 			return
 		}
-		var level []byte
-		level, rest, more = cut(rest)
+		level, after, goesOn := cut(rest)
 		if n.plus != 0 {
-			t.match(n.plus, rest, more, yield)
+			t.match(n.plus, after, goesOn, yield)
 		}
 		if n.children == 0 {
 			return
 		}
-		if id = t.nodes.find(id, level); id == 0 {
-			return
-		}
+		id, rest, more = t.nodes.follow(id, level, rest)
 	}
 }
 
