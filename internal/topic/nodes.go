@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
-	"math/bits"
 	"slices"
 )
 
@@ -110,21 +109,23 @@ func (n *node) longID() uint32 { return binary.NativeEndian.Uint32(n.text[:]) }
 // there is none.
 func (s *nodes) find(parent uint32, level []byte) uint32 {
 	hash := s.hash(parent, level)
-	for b := s.table.bucket(hash); ; b = s.table.further.at(b.next) {
-		low, high := b.with(tagOf(hash))
-		for ; low != 0; low &= low - 1 {
-			if id := b.ids[bits.TrailingZeros64(low)>>3]; s.is(id, parent, level) {
-				return id
-			}
-		}
-		for ; high != 0; high &= high - 1 {
-			if id := b.ids[8+(bits.TrailingZeros32(high)>>3)&3]; s.is(id, parent, level) {
+	b := s.table.bucket(hash)
+	return s.among(b, b.with(tagOf(hash)), hash, parent, level)
+}
+
+// among is find in a bucket that has a hash at some places, and those behind it.
+func (s *nodes) among(b *bucket, at places, hash, parent uint32, level []byte) uint32 {
+	for {
+		for at != 0 {
+			if id := b.ids[at.next()]; s.is(id, parent, level) {
 				return id
 			}
 		}
 		if b.next == 0 {
 			return 0
 		}
+		b = s.table.further.at(b.next)
+		at = b.with(tagOf(hash))
 	}
 }
 
@@ -134,16 +135,23 @@ func (s *nodes) follow(parent uint32, level, rest []byte) (id uint32, after []by
 	if id = s.find(parent, level); id == 0 {
 		return 0, nil, false
 	}
-	text := s.text(s.at(id))
+	n, ok := beginsWith(rest, s.text(s.at(id)))
 	switch {
-	case len(rest) < len(text) || string(rest[:len(text)]) != string(text):
+	case !ok:
 		return 0, nil, false
-	case len(rest) == len(text):
+	case n == len(rest):
 		return id, nil, false
-	case rest[len(text)] != '/':
-		return 0, nil, false
 	}
-	return id, rest[len(text)+1:], true
+	return id, rest[n+1:], true
+}
+
+// beginsWith reports whether some levels begin with others, which have n bytes.
+func beginsWith(levels, others []byte) (n int, ok bool) {
+	n = len(others)
+	if len(levels) < n || string(levels[:n]) != string(others) {
+		return 0, false
+	}
+	return n, len(levels) == n || levels[n] == '/'
 }
 
 // is reports whether a node is the child of parent whose text begins with level.
@@ -152,8 +160,8 @@ func (s *nodes) is(id, parent uint32, level []byte) bool {
 	if n.parent != parent {
 		return false
 	}
-	text := s.text(n)
-	return len(text) >= len(level) && string(text[:len(level)]) == string(level) && (len(text) == len(level) || text[len(level)] == '/')
+	_, ok := beginsWith(s.text(n), level)
+	return ok
 }
 
 // add makes a child that find hasn't found. text begins with its first level.

@@ -2,6 +2,7 @@ package topic
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 )
 
@@ -44,13 +45,25 @@ func (t *table) bucket(hash uint32) *bucket {
 	return t.buckets.at(i)
 }
 
-// with returns the places whose tags are tag: the bits 8i+7 of those from 0 to 7, and
-// 8i+7 of those from 8 to 11. It may have others above one that is right.
-func (b *bucket) with(tag uint8) (low uint64, high uint32) {
+// places is a set of places in a bucket: bit 8i+7 is place i, and bit 8i+6 place
+// 8+i.
+type places uint64
+
+// with returns the places whose tags are tag, and rarely another one.
+func (b *bucket) with(tag uint8) places {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	low = binary.LittleEndian.Uint64(b.tags[:8]) ^ ones*uint64(tag)
-	high = binary.LittleEndian.Uint32(b.tags[8:]) ^ ones&0xFFFFFFFF*uint32(tag)
-	return (low - ones) &^ low & tops, (high - ones&0xFFFFFFFF) &^ high & (tops & 0xFFFFFFFF)
+	low := binary.LittleEndian.Uint64(b.tags[:8]) ^ ones*uint64(tag)
+	high := binary.LittleEndian.Uint32(b.tags[8:]) ^ ones&math.MaxUint32*uint32(tag)
+	low = (low - ones) &^ low & tops
+	high = (high - ones&math.MaxUint32) &^ high & (tops & math.MaxUint32)
+	return places(low | uint64(high)>>1)
+}
+
+// next takes a place out of a set that is not empty.
+func (p *places) next() int {
+	bit := bits.TrailingZeros64(uint64(*p))
+	*p &= *p - 1
+	return bit>>3 | ^bit&1<<3
 }
 
 // start makes the first bucket.

@@ -199,38 +199,101 @@ func (t *Tree[V]) Match(name []byte, yield func(V)) {
 	if t.Len() == 0 {
 		return
 	}
-	if len(name) > 0 && name[0] == '$' { // no wildcard at the first level: MQTT-4.7.2-1
+	if name[0] == '$' { // no wildcard at the first level: MQTT-4.7.2-1
 		level, _, _ := cut(name)
-		if id, rest, more := t.nodes.follow(root, level, name); id != 0 {
-			t.match(id, rest, more, yield)
+		if id := t.nodes.find(root, level); id != 0 {
+			if n, ok := beginsWith(name, t.nodes.text(t.nodes.at(id))); ok {
+				t.match(name, place{id, uint32(n) + 1}, yield)
+			}
 		}
 		return
 	}
-	t.match(root, name, true, yield)
+	t.match(name, place{root, 0}, yield)
 }
 
-// match yields what matches under a node; more says that levels follow, rest
-// what they are. The trie bounds the depth.
-func (t *Tree[V]) match(id uint32, rest []byte, more bool, yield func(V)) {
-	for id != 0 {
-		n := t.nodes.at(id)
-		t.yield(n.multi, yield)
-		if !more {
-			t.yield(n.values, yield)
-			return
+// place is where a match has got to: a node, and where in the name the level
+// behind it begins; behind the end of the name if none follows.
+type place struct{ id, at uint32 }
+
+// lookup is a child that a match looks for.
+type lookup struct {
+	bucket   *bucket
+	possible places
+	hash     uint32
+	parent   uint32
+	at, end  uint32 // its level in the name
+}
+
+// width is how many places a match goes on from side by side.
+const width = 4
+
+// match yields what matches from a place on. Each "+" makes two places of one. It
+// takes a step from all of them before the next, so that the processor waits for their
+// memory at the same time, and calls itself if they are too many: that deep, at
+// most, as the name has levels.
+func (t *Tree[V]) match(name []byte, from place, yield func(V)) {
+	var both [2][width]place
+	var lookups [width]lookup
+	places, next := &both[0], &both[1]
+	places[0] = from
+	for n := 1; n > 0; {
+		onward, looking := 0, 0
+		for i := range n {
+			p := places[i]
+			node := t.nodes.at(p.id)
+			if node.multi != 0 {
+				t.yield(node.multi, yield)
+			}
+			if int(p.at) > len(name) {
+				t.yield(node.values, yield)
+				continue
+			}
+			if node.plus|node.children == 0 {
+				continue
+			}
+			end := levelEnd(name, p.at)
+			if node.children != 0 {
+				l := &lookups[looking]
+				looking++
+				*l = lookup{parent: p.id, at: p.at, end: end, hash: t.nodes.hash(p.id, name[p.at:end])}
+				l.bucket = t.nodes.table.bucket(l.hash)
+				l.possible = l.bucket.with(tagOf(l.hash))
+			}
+			if node.plus == 0 {
+				continue
+			}
+			if plus := (place{node.plus, end + 1}); onward+looking+n-i-1 < width {
+				next[onward] = plus
+				onward++
+			} else {
+				t.match(name, plus, yield)
+			}
 		}
-		if n.plus == 0 && n.children == 0 {
-			return
+		for i := range looking {
+			l := &lookups[i]
+			if l.possible == 0 && l.bucket.next == 0 {
+				continue
+			}
+			id := t.nodes.among(l.bucket, l.possible, l.hash, l.parent, name[l.at:l.end])
+			if id == 0 {
+				continue
+			}
+			if n, ok := beginsWith(name[l.at:], t.nodes.text(t.nodes.at(id))); ok {
+				next[onward] = place{id, l.at + uint32(n) + 1}
+				onward++
+			}
 		}
-		level, after, goesOn := cut(rest)
-		if n.plus != 0 {
-			t.match(n.plus, after, goesOn, yield)
-		}
-		if n.children == 0 {
-			return
-		}
-		id, rest, more = t.nodes.follow(id, level, rest)
+		places, next = next, places
+		n = onward
 	}
+}
+
+// levelEnd is where the level of a name ends that begins at a place.
+func levelEnd(name []byte, at uint32) uint32 {
+	if i := bytes.IndexByte(name[at:], '/'); i >= 0 {
+		return at + uint32(i)
+	}
+	return uint32(len(name))
 }
 
 func (t *Tree[V]) yield(ref uint32, yield func(V)) {

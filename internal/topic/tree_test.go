@@ -21,7 +21,11 @@ func newRand(t *testing.T) *rand.Rand {
 var levels = []string{"", "a", "b", "$x", "ab", "a level of more than inline bytes"}
 
 func randomName(r *rand.Rand) string {
-	parts := make([]string, 1+r.IntN(4))
+	maxLevels := 4
+	if r.IntN(4) == 0 {
+		maxLevels = 9
+	}
+	parts := make([]string, 1+r.IntN(maxLevels))
 	for i := range parts {
 		parts[i] = levels[r.IntN(len(levels))]
 	}
@@ -75,6 +79,9 @@ func TestTreeAgainstOracle(t *testing.T) {
 			checkMatch(t, &tree, all, randomName(r))
 			checkFind(t, &tree, all, randomFilter(r))
 		}
+		if step%100 == 0 {
+			checkNodes(t, &tree)
+		}
 	}
 	for _, e := range all {
 		tree.Remove(e.ref)
@@ -100,6 +107,46 @@ func checkMatch(t *testing.T, tree *Tree[*entry], all []*entry, name string) {
 	}
 	if len(got) != 0 {
 		t.Fatalf("%q: %d values that were removed", name, len(got))
+	}
+}
+
+// checkNodes looks at each node of a tree: what it knows of its children, and
+// whether it must be there.
+func checkNodes(t *testing.T, tree *Tree[*entry]) {
+	t.Helper()
+	s := &tree.nodes
+	children, mixed := map[uint32]uint32{}, map[uint32]uint32{}
+	plus := map[uint32]bool{}
+	for id := uint32(root); id < s.next; id++ {
+		if n := s.at(id); n.plus != 0 {
+			plus[n.plus] = true
+		}
+	}
+	live := 0
+	for id := uint32(root); id < s.next; id++ {
+		n := s.at(id)
+		if id == root || n.parent != 0 {
+			live++
+		}
+		if n.parent == 0 || plus[id] {
+			continue
+		}
+		children[n.parent]++
+		mixed[n.parent] ^= id
+		if level, _, _ := cut(s.text(n)); s.find(n.parent, level) != id {
+			t.Fatalf("node %d, %q under %d, isn't found", id, s.text(n), n.parent)
+		}
+		if n.values|n.multi|n.plus == 0 && n.children < 2 {
+			t.Fatalf("node %d has %d children and nothing else", id, n.children)
+		}
+	}
+	for id := uint32(root); id < s.next; id++ {
+		if n := s.at(id); n.children != children[id] || n.mixed != mixed[id] {
+			t.Fatalf("node %d has %d children, %x; counted %d, %x", id, n.children, n.mixed, children[id], mixed[id])
+		}
+	}
+	if live != s.live && s.live != 0 {
+		t.Fatalf("%d nodes, want %d", live, s.live)
 	}
 }
 
@@ -132,6 +179,54 @@ func TestTreePrunes(t *testing.T) {
 		tree.Remove(tree.Add(filter, 2))
 		if tree.nodes.live != before || tree.nodes.long.live != 0 {
 			t.Errorf("after %q: %d nodes, want %d", filter, tree.nodes.live, before)
+		}
+	}
+}
+
+// Levels share a node as long as nothing branches off between them, whatever the
+// order in which filters come and go.
+func TestTreePaths(t *testing.T) {
+	for _, tt := range []struct {
+		filters string
+		nodes   int // without the root
+	}{
+		{"a/b/c", 1},
+		{"a/b/c a/b/c", 1},
+		{"a/b/c a/b/d", 3},
+		{"a/b/c a", 2},
+		{"a/b/c a/#", 2},
+		{"a/b/c a/b/#", 2},
+		{"a/b/c a/b/c/#", 1},
+		{"a/b/c a/+/c", 4},
+		{"a/b/c ab", 2},
+		{"/a /b", 3},
+		{"/ //", 2},
+		{"// /a", 3},
+		{"+/a/b", 2},
+		{"a/+", 2},
+		{"a/0123456789abcdef/b a/0123456789abcdef/c", 3},
+		{"#", 0},
+	} {
+		filters := strings.Fields(tt.filters)
+		for range 2 {
+			var tree Tree[*entry]
+			var refs []Ref
+			for _, f := range filters {
+				refs = append(refs, tree.Add(f, &entry{filter: f}))
+			}
+			if got := tree.nodes.live - 1; got != tt.nodes {
+				t.Errorf("%q: %d nodes, want %d", filters, got, tt.nodes)
+			}
+			alone := tree.Add("x", &entry{})
+			for _, ref := range refs {
+				tree.Remove(ref)
+				checkNodes(t, &tree)
+			}
+			if got := tree.nodes.live - 1; got != 1 || tree.nodes.long.live != 0 {
+				t.Errorf("%q: %d nodes left, want 1", filters, got)
+			}
+			tree.Remove(alone)
+			slices.Reverse(filters)
 		}
 	}
 }
@@ -211,7 +306,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// The budget of an idle client: 150 bytes in the tree for one subscription.
+// The budget of an idle client: 90 bytes in the tree for one subscription.
 func TestTreeMemory(t *testing.T) {
 	const n = 200000
 	filters := make([]string, n)
@@ -226,8 +321,8 @@ func TestTreeMemory(t *testing.T) {
 	}
 	each := float64(heap()-before) / n
 	t.Logf("%.1f bytes for each subscription", each)
-	if each > 150 {
-		t.Errorf("%.1f bytes for each subscription, the budget is 150", each)
+	if each > 90 {
+		t.Errorf("%.1f bytes for each subscription, the budget is 90", each)
 	}
 	runtime.KeepAlive(tree)
 	runtime.KeepAlive(filters)
