@@ -35,7 +35,6 @@ var back = map[string]int{
 	"engine/gonet":      3,
 	"program":           1,
 	"shell":             8,
-	"store":             3,
 	"top":               1,
 }
 

@@ -2,7 +2,7 @@ package store
 
 import (
 	"encoding/binary"
-	"math"
+	"log/slog"
 	"time"
 )
 
@@ -23,33 +23,13 @@ func NewClock(wall time.Time, now time.Duration) Clock {
 	return func() Reading { return Reading{Engine: now, Wall: wall} }
 }
 
-// timeline is the time of a data directory: what records hold. It goes on while
-// a broker runs, however the time of day is set meanwhile, and from one broker
-// to the next by the time between them, as far as that is known. It began as
-// the time of day, in milliseconds since 1970.
-type timeline struct {
-	zero int64 // its time when the engine's clock shows 0
-}
-
-// stamp is a time of the engine's clock on the timeline; 0 stays 0.
-func (l timeline) stamp(t time.Duration) uint64 {
-	if t == 0 {
-		return 0
+// setBy is by how much the time of day was set between two readings.
+func (r Reading) setBy(later Reading) time.Duration {
+	passed := later.Engine - r.Engine
+	if r.Boot != "" && later.Boot == r.Boot {
+		passed = later.Up - r.Up // it may have slept
 	}
-	return uint64(max(l.zero+t.Milliseconds(), 1))
-}
-
-// engine is the reverse of stamp.
-func (l timeline) engine(stamp uint64) time.Duration {
-	if stamp == 0 {
-		return 0
-	}
-	const most = math.MaxInt64 / int64(time.Millisecond)
-	t := time.Duration(min(max(int64(min(stamp, 1<<53))-l.zero, -most), most)) * time.Millisecond
-	if t == 0 {
-		t = 1 // 0 would mean never
-	}
-	return t
+	return time.Duration(later.Wall.UnixMilli()-r.Wall.UnixMilli())*time.Millisecond - passed
 }
 
 // anchor ties the timeline to the other clocks: what they showed at one moment.
@@ -60,7 +40,7 @@ type anchor struct {
 	up   uint64 // milliseconds
 }
 
-func (l timeline) anchor(r Reading) anchor {
+func newAnchor(l timeline, r Reading) anchor {
 	return anchor{
 		at: l.stamp(max(r.Engine, 1)), wall: uint64(max(r.Wall.UnixMilli(), 0)),
 		boot: r.Boot, up: uint64(max(r.Up, 0).Milliseconds()),
@@ -89,9 +69,9 @@ var (
 	// have no battery until they have asked for the time.
 	earliest = uint64(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli())
 
-	// mostDowntime is the longest downtime that is believed. A clock that was
-	// set years ahead is likelier than a broker that was missed by nobody.
-	mostDowntime = uint64((366 * 24 * time.Hour).Milliseconds())
+	// maxDowntime is the longest downtime that is believed. A clock that was set
+	// years ahead is likelier than a broker that nobody missed.
+	maxDowntime = uint64((366 * 24 * time.Hour).Milliseconds())
 )
 
 // downtime is how long nothing ran since the anchor, in milliseconds: 0 if that
@@ -100,16 +80,16 @@ func (a *anchor) downtime(now anchor) uint64 {
 	if a.boot != "" && a.boot == now.boot && now.up >= a.up {
 		return now.up - a.up
 	}
-	if a.wall < earliest || now.wall < a.wall || now.wall-a.wall > mostDowntime {
+	if a.wall < earliest || now.wall < a.wall || now.wall-a.wall > maxDowntime {
 		return 0
 	}
 	return now.wall - a.wall
 }
 
-// begin returns the timeline of a broker that starts now. last is the anchor
+// newTimeline is the timeline of a broker that starts now. last is the anchor
 // that the one before has left, nil if there is none.
-func begin(now Reading, last *anchor) timeline {
-	at := timeline{}.anchor(now)
+func newTimeline(now Reading, last *anchor) timeline {
+	at := newAnchor(timeline{}, now)
 	start := max(at.wall, earliest)
 	if last != nil {
 		start = last.at + last.downtime(at)
@@ -117,75 +97,86 @@ func begin(now Reading, last *anchor) timeline {
 	return timeline{zero: int64(start) - now.Engine.Milliseconds()}
 }
 
-// capped is when something that was there at the start ends: at some time, but no
-// later than so many seconds after the start, for that is what was asked for. It
-// makes a difference when the anchor was lost.
-func (s *Store) capped(ends time.Duration, seconds uint32) time.Duration {
-	if s.clock == nil {
-		return ends
-	}
-	return min(ends, max(s.began+time.Duration(seconds)*time.Second, 1)) // 0 is never
+// clock is the time of a store: its timeline, and when the anchor was written.
+// Load sets it; after that the timeline stays, and the rest is the committer's.
+type clock struct {
+	read Clock // nil: times are durations since the timeline began
+	log  *slog.Logger
+
+	times timeline
+	began time.Duration // when Load did, on the engine's clock
+	ahead int64         // of the timeline, the time of day was by the anchor that was read, in milliseconds
+
+	last   Reading // with the last anchor
+	anchor bool    // last is set
 }
 
-// TimeOfDay is what the clocks on the wall show, or showed, at a time that was
-// read by a Store without a Clock.
-func (s *Store) TimeOfDay(t time.Duration) time.Time {
-	return time.UnixMilli(t.Milliseconds() + s.ahead).UTC()
+// begin begins the time at the start. last is the anchor that the broker before
+// has left, nil if there is none.
+func (c *clock) begin(last *anchor) {
+	if last != nil && last.wall >= earliest {
+		c.ahead = int64(last.wall - last.at)
+	}
+	if c.read != nil {
+		c.last = c.read()
+		c.times, c.began = newTimeline(c.last, last), c.last.Engine
+	}
+}
+
+// begun adds the anchor of the start, as begin has read it.
+func (c *clock) begun(changes *Changes) {
+	if c.read != nil {
+		c.addAnchor(changes, c.last)
+	}
 }
 
 const (
 	// anchorEvery is how often a busy store writes its anchor, with its next
-	// batch, and idleEvery how often one that has nothing else to write.
-	anchorEvery = time.Second
-	idleEvery   = time.Minute
+	// batch, and idleAnchorEvery how often one that has nothing else to write.
+	anchorEvery     = time.Second
+	idleAnchorEvery = time.Minute
 
-	// lookEvery is how often an idle store looks whether the time of day was
-	// set, by more than a step.
-	lookEvery = 10 * time.Second
-	step      = time.Second
+	// clockEvery is how often an idle store looks whether the time of day was
+	// set, by more than clockStep.
+	clockEvery = 10 * time.Second
+	clockStep  = time.Second
 )
 
-// anchored adds the anchor to changes if the last one is older than some time,
-// or if the time of day was set since.
-func (s *Store) anchored(c *Changes, older time.Duration) {
-	if !s.ticking {
-		return
+// tick adds the anchor to changes if the last one is older than some time, or if
+// the time of day was set since. It reports whether it was.
+func (c *clock) tick(changes *Changes, older time.Duration) (set bool) {
+	if !c.anchor {
+		return false
 	}
-	r := s.clock()
-	if d := s.last.set(r); d.Abs() > step {
-		s.log.Info("the time of day was set; what expires does not follow", "by", d)
-	} else if r.Engine-s.last.Engine < older {
-		return
+	r := c.read()
+	by := c.last.setBy(r)
+	if set = by.Abs() > clockStep; set {
+		c.log.Info("the time of day was set; what expires does not follow", "by", by)
+	} else if r.Engine-c.last.Engine < older {
+		return false
 	}
-	s.anchor(c, r)
+	c.addAnchor(changes, r)
+	return set
 }
 
-func (s *Store) anchor(c *Changes, r Reading) {
-	s.last, s.ticking = r, true
-	a := s.times.anchor(r)
-	c.Set(clockKey(nil), a.append(nil))
+func (c *clock) addAnchor(changes *Changes, r Reading) {
+	c.last, c.anchor = r, true
+	a := newAnchor(c.times, r)
+	changes.Set(clockKey(nil), a.append(nil))
 }
 
-// set is by how much the time of day was set between two readings.
-func (r Reading) set(later Reading) time.Duration {
-	went := later.Engine - r.Engine
-	if r.Boot != "" && later.Boot == r.Boot {
-		went = later.Up - r.Up // it may have slept
+// limit is when something that was there at the start ends: at some time, but no
+// later than so many seconds after the start, for that is what was asked for. It
+// makes a difference when the anchor was lost.
+func (c *clock) limit(ends time.Duration, seconds uint32) time.Duration {
+	if c.read == nil {
+		return ends
 	}
-	return time.Duration(later.Wall.UnixMilli()-r.Wall.UnixMilli())*time.Millisecond - went
+	return min(ends, max(c.began+time.Duration(seconds)*time.Second, 1)) // 0 is never
 }
 
-// look writes an anchor in a store that has nothing else to write. After a
-// crash of the machine, the one before serves as well; there is no hurry, unless
-// the time of day was set, or the store ends (older is 0).
-func (s *Store) look(older time.Duration) {
-	var c Changes
-	before := s.last
-	if s.anchored(&c, older); c.Len() == 0 || s.Failed() {
-		return
-	}
-	sync := older == 0 || before.set(s.last).Abs() > step
-	if err := s.backend.Commit(sync, &c); err != nil {
-		s.fail(err)
-	}
+// timeOfDay is what the clocks on the wall show, or showed, at a time on the
+// timeline, if that is all there is (no Clock).
+func (c *clock) timeOfDay(t time.Duration) time.Time {
+	return time.UnixMilli(t.Milliseconds() + c.ahead).UTC()
 }

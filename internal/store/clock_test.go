@@ -17,7 +17,7 @@ func TestDowntime(t *testing.T) {
 	const day = 24 * time.Hour
 	right := time.Date(2027, 5, 1, 0, 0, 0, 0, time.UTC)
 	at := func(wall time.Time, boot string, up time.Duration) anchor {
-		return timeline{}.anchor(Reading{Engine: time.Hour, Wall: wall, Boot: boot, Up: up})
+		return newAnchor(timeline{}, Reading{Engine: time.Hour, Wall: wall, Boot: boot, Up: up})
 	}
 	for name, tt := range map[string]struct {
 		last, now anchor
@@ -67,7 +67,7 @@ func TestBegin(t *testing.T) {
 		"the engine was started before": {right, &anchor{at: 5000, wall: uint64(right.UnixMilli())}, 5000},
 	} {
 		for _, engine := range []time.Duration{0, 1, time.Second, 90 * time.Minute} {
-			l := begin(Reading{Engine: engine, Wall: tt.wall}, tt.last)
+			l := newTimeline(Reading{Engine: engine, Wall: tt.wall}, tt.last)
 			if got := l.stamp(engine + time.Second); got != tt.want+1000 {
 				t.Errorf("%s, at %v: a second later it is %d, want %d", name, engine, got, tt.want+1000)
 			}
@@ -184,7 +184,7 @@ func TestIdleAnchors(t *testing.T) {
 		}
 		for range 20 {
 			time.Sleep(time.Minute)
-			if got := older(); got > idleEvery+lookEvery {
+			if got := older(); got > idleAnchorEvery+clockEvery {
 				t.Fatalf("the anchor is %v old", got)
 			}
 		}
@@ -194,9 +194,9 @@ func TestIdleAnchors(t *testing.T) {
 		time.Sleep(time.Second)
 		ahead.Add(-50 * 365 * 24 * int64(time.Hour))
 		_, syncs := d.counted()
-		time.Sleep(lookEvery)
+		time.Sleep(clockEvery)
 		got := older()
-		if _, now := d.counted(); got > lookEvery || now == syncs {
+		if _, now := d.counted(); got > clockEvery || now == syncs {
 			t.Errorf("the time of day was set: the anchor is %v old, synced %v", got, now > syncs)
 		}
 		time.Sleep(3 * time.Second)

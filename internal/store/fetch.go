@@ -30,9 +30,15 @@ type Result struct {
 // disks, so that one more than the disk keeps busy is enough.
 const readers = 2
 
-// reads are the fetches that wait.
+// reads are the fetches that wait, and what answers them.
 type reads struct {
-	s      *Store
+	backend Backend
+	health  *Health
+	clock   *clock
+	applied func(shard int) uint64 // how many turns of a shard reads see
+	fail    func(error)
+	loaded  uint64 // messages up to this one were there at the start
+
 	mu     sync.Mutex
 	more   sync.Cond
 	queue  []*Fetch
@@ -40,13 +46,10 @@ type reads struct {
 	ended  bool
 }
 
-func (r *reads) init(s *Store) {
-	r.s = s
+func (r *reads) init(b Backend, h *Health, c *clock, applied func(shard int) uint64, fail func(error)) {
+	r.backend, r.health, r.clock, r.applied, r.fail = b, h, c, applied, fail
 	r.more.L = &r.mu
 }
-
-// Fetch reads messages, in the background if Run runs.
-func (s *Store) Fetch(f *Fetch) { s.reads.add(f) }
 
 func (r *reads) add(f *Fetch) {
 	r.mu.Lock()
@@ -55,8 +58,8 @@ func (r *reads) add(f *Fetch) {
 	r.more.Signal()
 }
 
-// again lets those try once more that did not find everything.
-func (r *reads) again() {
+// retry tries the fetches again that did not find everything.
+func (r *reads) retry() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.parked) > 0 {
@@ -91,19 +94,18 @@ func (r *reads) run() {
 	}
 }
 
-// StepReads answers all fetches that can be answered. Tests call it in place
-// of Run.
-func (s *Store) StepReads() {
+// step answers all fetches that can be answered.
+func (r *reads) step() {
 	for {
-		s.reads.mu.Lock()
-		queue := s.reads.queue
-		s.reads.queue = nil
-		s.reads.mu.Unlock()
+		r.mu.Lock()
+		queue := r.queue
+		r.queue = nil
+		r.mu.Unlock()
 		if len(queue) == 0 {
 			return
 		}
 		for _, f := range queue {
-			s.reads.serve(f)
+			r.serve(f)
 		}
 	}
 }
@@ -113,21 +115,21 @@ func (s *Store) StepReads() {
 // disk does not read, the store has failed, and a message that was not read waits
 // for the next start. Those before it are handed over then.
 func (r *reads) serve(f *Fetch) {
-	there := r.s.settled(f)
+	final := r.isFinal(f)
 	results := make([]Result, 0, len(f.Items))
 	var buf []byte
 	for _, it := range f.Items {
-		m, b, err := r.s.read(buf[:0], it)
+		m, b, err := r.read(buf[:0], it)
 		buf = b
 		missing := errors.Is(err, ErrNotFound)
-		if missing && there {
+		if missing && final {
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		if err != nil && !errors.Is(err, ErrDamaged) {
 			if !missing {
-				r.s.fail(err)
+				r.fail(err)
 			}
-			if len(results) == 0 || !r.s.Failed() {
+			if len(results) == 0 || !r.health.Failed() {
 				r.park(f)
 				return
 			}
@@ -138,14 +140,14 @@ func (r *reads) serve(f *Fetch) {
 	f.Done(results)
 }
 
-// settled tells that nothing more will come that a fetch could wait for.
-func (s *Store) settled(f *Fetch) bool { return s.appliedTurns(f.Shard) >= f.Turn }
+// isFinal reports whether nothing more will come that a fetch could wait for.
+func (r *reads) isFinal(f *Fetch) bool { return r.applied(f.Shard) >= f.Turn }
 
 // park keeps a fetch until the next commit. That may have been meanwhile.
 func (r *reads) park(f *Fetch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.s.settled(f) && !r.s.Failed() {
+	if r.isFinal(f) && !r.health.Failed() {
 		r.queue = append(r.queue, f)
 		r.more.Signal()
 		return
@@ -154,50 +156,52 @@ func (r *reads) park(f *Fetch) {
 }
 
 // read reads one message. It uses buf and returns it. A record that makes no
-// sense is set aside first, since whoever asked will remove it.
-func (s *Store) read(buf []byte, it message.Stored) (*message.Message, []byte, error) {
+// sense is quarantined first, since whoever asked will delete it.
+func (r *reads) read(buf []byte, it message.Stored) (*message.Message, []byte, error) {
 	var key [9]byte
 	fail := func(err error) (*message.Message, []byte, error) {
 		return nil, buf, fmt.Errorf("store: read message %d/%d: %w", it.Key.Seq(), it.Key.Part(), err)
 	}
 	damaged := func(key []byte, err error) (*message.Message, []byte, error) {
-		if aside := s.backend.Quarantine([]Damaged{{key, buf, err}}); aside != nil {
-			return fail(aside)
+		if failure := r.backend.Quarantine([]Damaged{{key, buf, err}}); failure != nil {
+			return fail(failure)
 		}
 		return fail(err)
 	}
 	if shared(it.Key) || it.Size >= Apart || !it.Sole {
-		b, err := s.backend.Get(buf, messageKey(key[:0], it.Key))
+		b, err := r.backend.Get(buf, messageKey(key[:0], it.Key))
 		if err == nil {
 			buf = b
-			m, err := decodeMessage(b, s.times)
+			m, err := decodeMessage(b, r.clock.times)
 			if err != nil {
 				return damaged(messageKey(key[:0], it.Key), err)
 			}
-			return s.keep(it.Key, &m), buf, nil
+			return r.clone(it.Key, &m), buf, nil
 		}
 		if shared(it.Key) || it.Size >= Apart || !errors.Is(err, ErrNotFound) {
 			return fail(err)
 		}
 	}
-	b, err := s.backend.Get(buf, receiversKey(key[:0], it.Key))
+	b, err := r.backend.Get(buf, receiversKey(key[:0], it.Key))
 	if err != nil {
 		return fail(err)
 	}
 	buf = b
 	var rs Receivers
-	if err := rs.decode(b, s.times, false); err != nil {
+	if err := rs.decode(b, r.clock.times, false); err != nil {
 		return damaged(receiversKey(key[:0], it.Key), err)
 	}
 	if rs.Apart {
 		return damaged(receiversKey(key[:0], it.Key), errDamaged)
 	}
-	return s.keep(it.Key, &rs.Message), buf, nil
+	return r.clone(it.Key, &rs.Message), buf, nil
 }
 
-func (s *Store) keep(k message.Key, m *message.Message) *message.Message {
-	if k.Seq() <= s.known {
-		m.Expires = s.capped(m.Expires, m.Interval)
+// clone is a message with memory of its own. If it was there at the start, it
+// expires no later than was asked for from then on.
+func (r *reads) clone(k message.Key, m *message.Message) *message.Message {
+	if k.Seq() <= r.loaded {
+		m.Expires = r.clock.limit(m.Expires, m.Interval)
 	}
 	return m.Clone()
 }

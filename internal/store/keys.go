@@ -36,8 +36,8 @@ const (
 	// subscription, with the message in the same record.
 	partGroups = 65
 
-	// mostGroups is how many shared subscriptions have a part of their own.
-	mostGroups = 255 - partGroups
+	// maxGroups is how many shared subscriptions have a part of their own.
+	maxGroups = 255 - partGroups
 )
 
 // PartOfShard is the part for the receivers of a shard, 0 to 63.
@@ -46,7 +46,7 @@ func PartOfShard(shard int) uint8 { return uint8(partShards + shard) }
 // PartOfGroup is the part for the receiver of the i-th shared subscription; ok
 // is false if there are too many for one message, which then is stored anew.
 func PartOfGroup(i int) (part uint8, ok bool) {
-	return uint8(partGroups + min(i, mostGroups-1)), i < mostGroups
+	return uint8(partGroups + min(i, maxGroups-1)), i < maxGroups
 }
 
 // shared tells whether a key's message lies apart, for several shards.
@@ -105,4 +105,10 @@ func messageKey(dst []byte, k message.Key) []byte {
 		k = message.NewKey(k.Seq(), partShards)
 	}
 	return numberKey(dst, kindMessage, uint64(k))
+}
+
+// sharedMessageKey is where the message with a number lies if several shards share
+// it.
+func sharedMessageKey(dst []byte, seq uint64) []byte {
+	return messageKey(dst, message.NewKey(seq, partShards))
 }

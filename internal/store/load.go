@@ -55,13 +55,7 @@ func (s *Store) Load(l Loader) (damaged []Damaged, err error) {
 	if err := ld.scan(kindClock, ld.clock); err != nil {
 		return ld.damaged, err
 	}
-	if a := ld.anchor; a != nil && a.wall >= earliest {
-		s.ahead = int64(a.wall - a.at)
-	}
-	if s.clock != nil {
-		ld.now = s.clock()
-		s.times, s.began = begin(ld.now, ld.anchor), ld.now.Engine
-	}
+	s.clock.begin(ld.anchor)
 	for _, step := range []struct {
 		kind byte
 		read func(key, value []byte) error
@@ -81,12 +75,11 @@ func (s *Store) Load(l Loader) (damaged []Damaged, err error) {
 	}
 	ld.finish()
 	for seq := range ld.undecided {
-		ld.settle(seq)
+		ld.resolve(seq)
 	}
 	ld.released()
-	if s.known = s.seq.Load(); s.clock != nil {
-		s.anchor(&ld.changes, ld.now)
-	}
+	s.reads.loaded = s.seq.Load()
+	s.clock.begun(&ld.changes)
 	if err := ld.commit(0); err != nil {
 		return ld.damaged, err
 	}
@@ -113,17 +106,16 @@ func (ld *loading) scan(kind byte, read func(key, value []byte) error) error {
 
 // loading is the state of Load.
 type loading struct {
-	s         *Store
-	l         Loader
-	damaged   []Damaged
-	aside     int     // of these, set aside
-	failed    error   // of the backend, where there was no way to return it
-	anchor    *anchor // nil: none
-	now       Reading
-	changes   Changes
-	undecided map[uint64]bool // seq -> take it back
-	group     []Waiting       // the records of one message, in the order of their parts
-	exchanges map[exchange]Outgoing
+	s           *Store
+	l           Loader
+	damaged     []Damaged
+	quarantined int     // of these
+	failed      error   // of the backend, where there was no way to return it
+	anchor      *anchor // nil: none
+	changes     Changes
+	undecided   map[uint64]bool // seq -> take it back
+	group       []Waiting       // the records of one message, in the order of their parts
+	exchanges   map[exchange]Outgoing
 }
 
 // exchange names a QoS 2 exchange towards a client.
@@ -143,11 +135,11 @@ func (ld *loading) commit(more int) error {
 		return nil
 	}
 	defer ld.changes.Reset()
-	if fresh := ld.damaged[ld.aside:]; len(fresh) > 0 {
+	if fresh := ld.damaged[ld.quarantined:]; len(fresh) > 0 {
 		if err := ld.s.backend.Quarantine(fresh); err != nil {
 			return fmt.Errorf("store: load: %w", err)
 		}
-		ld.aside = len(ld.damaged)
+		ld.quarantined = len(ld.damaged)
 	}
 	if err := ld.s.backend.Commit(false, &ld.changes); err != nil {
 		return fmt.Errorf("store: load: %w", err)
@@ -190,10 +182,10 @@ func (ld *loading) session(key, value []byte) error {
 		return errDamaged
 	}
 	s := Session{Number: n}
-	if err := s.decode(value, ld.s.times); err != nil {
+	if err := s.decode(value, ld.s.clock.times); err != nil {
 		return err
 	}
-	s.Left = ld.s.capped(s.Left, 0)
+	s.Left = ld.s.clock.limit(s.Left, 0)
 	ld.l.Session(s)
 	return nil
 }
@@ -205,7 +197,7 @@ func (ld *loading) will(key, value []byte) error {
 	}
 	ld.seen(n)
 	w := Will{Number: n}
-	if err := w.decode(slices.Clone(value), ld.s.times); err != nil {
+	if err := w.decode(slices.Clone(value), ld.s.clock.times); err != nil {
 		return err
 	}
 	ld.l.Will(w)
@@ -238,11 +230,11 @@ func (ld *loading) subscription(key, value []byte) error {
 }
 
 func (ld *loading) retained(_, value []byte) error {
-	m, err := decodeMessage(value, ld.s.times)
+	m, err := decodeMessage(value, ld.s.clock.times)
 	if err != nil {
 		return err
 	}
-	m.Expires = ld.s.capped(m.Expires, m.Interval)
+	m.Expires = ld.s.clock.limit(m.Expires, m.Interval)
 	ld.l.Retained(m.Clone())
 	return nil
 }
@@ -314,12 +306,12 @@ func (ld *loading) receivers(key, value []byte) error {
 		ld.finish()
 	}
 	w := Waiting{Receivers: Receivers{Key: k}}
-	if err = w.decode(slices.Clone(value), ld.s.times, true); err != nil {
+	if err = w.decode(slices.Clone(value), ld.s.clock.times, true); err != nil {
 		w = Waiting{Receivers: Receivers{Key: k, Apart: true}} // nobody needs its message, wherever that lies
 	}
 	w.Written = len(w.All)
-	w.Expires = ld.s.capped(w.Expires, w.Interval)
-	w.Message.Expires = ld.s.capped(w.Message.Expires, w.Message.Interval)
+	w.Expires = ld.s.clock.limit(w.Expires, w.Interval)
+	w.Message.Expires = ld.s.clock.limit(w.Message.Expires, w.Message.Interval)
 	ld.group = append(ld.group, w)
 	return err
 }
@@ -375,7 +367,7 @@ func (ld *loading) finish() {
 			continue
 		}
 		if shared(w.Key) {
-			ld.s.shares[seq]++
+			ld.s.refs[seq]++
 		}
 		for i := range w.All {
 			x := exchange{w.All[i].Session, steady(w.Key)}
@@ -385,18 +377,18 @@ func (ld *loading) finish() {
 		ld.l.Waiting(*w)
 	}
 	if undecided {
-		ld.settle(seq)
-	} else if ld.s.shares[seq] == 0 && slices.ContainsFunc(group, func(w Waiting) bool { return shared(w.Key) }) {
-		ld.changes.Delete(messageKey(nil, message.NewKey(seq, partShards)))
+		ld.resolve(seq)
+	} else if ld.s.refs[seq] == 0 && slices.ContainsFunc(group, func(w Waiting) bool { return shared(w.Key) }) {
+		ld.changes.Delete(sharedMessageKey(nil, seq))
 	}
 }
 
-// settle ends the doubt about a message.
-func (ld *loading) settle(seq uint64) {
+// resolve ends what is undecided about a message.
+func (ld *loading) resolve(seq uint64) {
 	delete(ld.undecided, seq)
 	ld.changes.Delete(undecidedKey(nil, seq))
-	if ld.s.shares[seq] == 0 {
-		ld.changes.Delete(messageKey(nil, message.NewKey(seq, partShards)))
+	if ld.s.refs[seq] == 0 {
+		ld.changes.Delete(sharedMessageKey(nil, seq))
 	}
 }
 
@@ -458,11 +450,11 @@ func (ld *loading) move(group []Waiting) (all []Waiting) {
 			encoded = w.All[i].append(encoded)
 		}
 		w.Written = len(w.All)
-		ld.changes.Set(receiversKey(nil, w.Key), appendReceivers(nil, w.Written, encoded, body, true, ld.s.times))
+		ld.changes.Set(receiversKey(nil, w.Key), appendReceivers(nil, w.Written, encoded, body, true, ld.s.clock.times))
 		all = append(all, *w)
 	}
 	if len(parts) > 0 {
-		ld.changes.Set(messageKey(nil, message.NewKey(group[0].Key.Seq(), partShards)), appendMessage(nil, body, ld.s.times))
+		ld.changes.Set(sharedMessageKey(nil, group[0].Key.Seq()), appendMessage(nil, body, ld.s.clock.times))
 	}
 	slices.SortFunc(all, func(a, b Waiting) int { return int(a.Key.Part()) - int(b.Key.Part()) })
 	return all
@@ -482,7 +474,7 @@ func (ld *loading) body(w *Waiting) *message.Message {
 		}
 		return nil
 	}
-	m, err := decodeMessage(value, ld.s.times)
+	m, err := decodeMessage(value, ld.s.clock.times)
 	if err != nil {
 		ld.damaged = append(ld.damaged, Damaged{key, value, err})
 		return nil

@@ -49,7 +49,7 @@ func TestKeys(t *testing.T) {
 		parts[part] = true
 		groups++
 	}
-	if groups != mostGroups || len(parts) != 1+64+mostGroups {
+	if groups != maxGroups || len(parts) != 1+64+maxGroups {
 		t.Errorf("%d groups, %d parts", groups, len(parts))
 	}
 }

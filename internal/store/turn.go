@@ -68,24 +68,14 @@ type buffers struct {
 	key, val []byte
 }
 
-// Turn returns an empty turn for a shard to fill.
-func (s *Store) Turn() *Turn {
-	b, ok := s.pool.Get().(*buffers)
-	if !ok {
-		b = &buffers{}
-	}
-	return &Turn{buffers: b, times: s.times}
-}
-
-// recycle takes the memory of a turn back. The rest of it stays for those that
-// name it in After.
-func (s *Store) recycle(t *Turn) {
+// release takes the memory of a turn away, to be used again.
+func (t *Turn) release() *buffers {
 	b := t.buffers
 	t.buffers, t.After, t.Passed = nil, nil, nil
 	b.changes.Reset()
 	b.finally.Reset()
 	b.sharing, b.unshared = b.sharing[:0], b.unshared[:0]
-	s.pool.Put(b)
+	return b
 }
 
 // PutSession writes a session.
@@ -196,7 +186,7 @@ func (t *Turn) Undecided(seq uint64, takeBack bool) {
 // Share writes a message that receivers on n shards share: their turns put
 // their receivers, or Unshare it. Undecided goes with it.
 func (t *Turn) Share(seq uint64, n int, m *message.Message) {
-	t.key = messageKey(t.key[:0], message.NewKey(seq, partShards))
+	t.key = sharedMessageKey(t.key[:0], seq)
 	t.val = appendMessage(t.val[:0], m, t.times)
 	t.changes.Set(t.key, t.val)
 	t.sharing = append(t.sharing, share{seq, n})

@@ -119,8 +119,10 @@ func (r *reclaiming) files(want int) {
 	}
 }
 
-// pass lets time pass.
+// pass lets time pass. The reclaimer sees what the test has changed before: it
+// locks the condition first, too.
 func (r *reclaiming) pass(d time.Duration) {
+	r.cond.isFull()
 	time.Sleep(d)
 	synctest.Wait()
 }
