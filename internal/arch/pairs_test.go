@@ -31,7 +31,6 @@ var back = map[string]int{
 	"broker":            4,
 	"client":            4,
 	"engine/enginetest": 6,
-	"engine/epoll":      4,
 	"engine/gonet":      3,
 	"program":           1,
 	"shell":             8,

@@ -136,16 +136,6 @@ func (p *poller) settleDown(end, working, elapsed time.Duration) {
 	}
 }
 
-// mayBatch reports whether sends to n connections may use the ring. A calm thread has
-// none: to become busy for one fan-out a second costs more than its ring saves
-// (bench/results/loads.md).
-func (p *poller) mayBatch(n int) bool {
-	if n < batchConns || !p.engine.uring || p.ringRefused {
-		return false
-	}
-	return !p.calm.on && p.openRing()
-}
-
 // waitCalmly waits in Go's poller until there are events in top, or due.
 //
 // No event is lost. Read prepares Go's poller first, and then calls poll, which

@@ -4,51 +4,17 @@ package epoll
 
 import (
 	"net/netip"
-	"os"
 	"syscall"
 
 	"midge/internal/bufpool"
 	"midge/internal/engine"
 )
 
-// conn is one connection, in 64 bytes: all that the engine keeps for it while
-// it is idle. It implements engine.Conn. The thread that holds the token of
-// the shard uses it, nobody else.
-type conn struct {
-	shard      *shard
-	state      any     // what the shard attached
-	out        *buffer // output of more than one Send, or not taken by the kernel
-	in         *buffer // bytes that Data left unused
-	fd         int32
-	id         int32  // number in the slab
-	generation uint32 // counts the connections that had this record
-	off, size  uint32 // the only pending message, in shard.arena; size 0 if none
-	large      uint32 // bytes of the last packet, if that was large
-	flags      flags
-	note       uint8 // broken: the errno; lingering: how often input was thrown away
-	listener   uint8 // number in engine.listeners of the one that accepted it
-}
+// Attach implements engine.Conn.
+func (c *conn) Attach(state any) { c.state = state }
 
-type flags uint16
-
-const (
-	dirty     flags = 1 << iota // is in shard.dirty
-	blocked                     // the kernel did not take all of out; wait for EPOLLOUT
-	paused                      // the shard wants no Data
-	resumed                     // is in shard.resumed
-	closing                     // is in shard.doomed, or was: no Data, no Send
-	broken                      // output failed: nothing is sent any more, and input is read to its end
-	muted                       // paused and broken: it is in no epoll set until Resume
-	lingering                   // Closed was called; output or the peer's end is outstanding
-	finished                    // lingering, and our end is shut down
-	deaf                        // lingering, and input is not read any more
-	aborted                     // Abort was called: it does not linger
-	dead                        // the record is not in use
-	armedIn                     // epoll reports input
-	armedOut                    // epoll reports room for output
-)
-
-func (c *conn) has(f flags) bool { return c.flags&f != 0 }
+// Attached implements engine.Conn.
+func (c *conn) Attached() any { return c.state }
 
 // Send implements engine.Conn.
 func (c *conn) Send(head, body []byte) {
@@ -73,14 +39,6 @@ func (c *conn) Send(head, body []byte) {
 	if len(c.out.b) >= earlyBytes && !c.has(blocked) {
 		s.write(c)
 	}
-}
-
-// Pending implements engine.Conn.
-func (c *conn) Pending() int {
-	if c.out != nil {
-		return len(c.out.b)
-	}
-	return int(c.size)
 }
 
 // Pause implements engine.Conn. Epoll learns of it when the next event comes
@@ -108,11 +66,11 @@ func (c *conn) Expect(bytes int) {
 	}
 }
 
-// Close implements engine.Conn.
-func (c *conn) Close() { c.shard.doom(c, nil) }
-
 // InputBuffer implements engine.Conn.
 func (c *conn) InputBuffer() *bufpool.Buffer { return c.shard.inputBuffer }
+
+// Close implements engine.Conn.
+func (c *conn) Close() { c.shard.doom(c, nil) }
 
 // Abort implements engine.Conn.
 func (c *conn) Abort() {
@@ -140,12 +98,6 @@ func (c *conn) Move(shard int) {
 	s.moving, s.moveTo = c, shard
 }
 
-// Attach implements engine.Conn.
-func (c *conn) Attach(state any) { c.state = state }
-
-// Attached implements engine.Conn.
-func (c *conn) Attached() any { return c.state }
-
 // Remote implements engine.Conn.
 func (c *conn) Remote() netip.AddrPort {
 	return socketName(syscall.SYS_GETPEERNAME, c.fd, &c.shard.poller.name)
@@ -160,52 +112,9 @@ func (c *conn) Peer() engine.Peer {
 	}
 }
 
-// arm tells epoll what c waits for, if that has changed.
-func (c *conn) arm() {
-	want := c.wants()
-	if c.flags&(armedIn|armedOut) == want {
-		return
-	}
-	op := syscall.EPOLL_CTL_MOD
-	if c.has(muted) {
-		op = syscall.EPOLL_CTL_ADD
-	}
-	if err := control(c.shard.ep, op, int(c.fd), want.events(), c.id, kindConn); err != nil {
-		c.shard.doom(c, os.NewSyscallError("epoll_ctl", err))
-		return
-	}
-	c.flags = c.flags&^(armedIn|armedOut|muted) | want
-}
-
-// mute takes a paused connection that is broken out of the epoll set, which
-// would report it without end. What it had received is offered after Resume.
-func (c *conn) mute() {
-	if err := control(c.shard.ep, syscall.EPOLL_CTL_DEL, int(c.fd), 0, 0, 0); err != nil {
-		c.shard.doom(c, os.NewSyscallError("epoll_ctl", err))
-		return
-	}
-	c.flags = c.flags&^(armedIn|armedOut) | muted
-}
-
-// wants is what epoll should report of c.
-func (c *conn) wants() flags {
-	var want flags
-	if !c.has(paused | deaf) {
-		want |= armedIn
-	}
-	if c.has(blocked) {
-		want |= armedOut
-	}
-	return want
-}
-
-func (f flags) events() uint32 {
-	var ev uint32
-	if f&armedIn != 0 {
-		ev |= epollIn
-	}
-	if f&armedOut != 0 {
-		ev |= epollOut
-	}
-	return ev
+// Taken implements engine.Conn. Sockets that are not of TCP, and kernels that
+// don't tell, count what they took themselves.
+func (c *conn) Taken() uint64 {
+	n, _ := engine.TakenOf(uintptr(c.fd))
+	return n
 }

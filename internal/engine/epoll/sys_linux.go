@@ -3,6 +3,8 @@
 package epoll
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"syscall"
 	"time"
 	"unsafe"
@@ -146,4 +148,29 @@ func threadTime() time.Duration {
 	var ts syscall.Timespec
 	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockThreadCPU, uintptr(unsafe.Pointer(&ts)), 0)
 	return time.Duration(ts.Nano())
+}
+
+// socketName asks the kernel for the peer's address or ours: it is wanted once
+// in a connection's life, and memory for it would be held all the time. which is
+// the system call that tells it, sa is scratch.
+func socketName(which uintptr, fd int32, sa *syscall.RawSockaddrAny) netip.AddrPort {
+	if getname(which, fd, sa) != 0 {
+		return netip.AddrPort{}
+	}
+	switch sa.Addr.Family {
+	case syscall.AF_INET:
+		in := (*syscall.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), networkOrder(in.Port))
+	case syscall.AF_INET6:
+		in := (*syscall.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom16(in.Addr).Unmap(), networkOrder(in.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// networkOrder converts a port as it lies in memory.
+func networkOrder(port uint16) uint16 {
+	var b [2]byte
+	binary.NativeEndian.PutUint16(b[:], port)
+	return binary.BigEndian.Uint16(b[:])
 }

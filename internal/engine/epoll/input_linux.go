@@ -1,0 +1,219 @@
+//go:build amd64 || arm64 || loong64 || riscv64
+
+package epoll
+
+import (
+	"os"
+	"slices"
+	"syscall"
+
+	"midge/internal/bufpool"
+)
+
+// receive reads once from c, offers what there is to the shard, and returns how
+// much was read. Once is enough: epoll reports what is left in the next turn,
+// after the others.
+func (s *shard) receive(c *conn) int {
+	p := s.poller
+	own := c.in != nil && len(c.in.b) > p.frontBytes // read behind it instead of copying it
+	if c.in == nil && c.large > 0 && s.mostRead == s.engine.cfg.ReadBuffer {
+		c.in, own = s.engine.newLargeInput(int(c.large)), true
+	}
+	var b []byte
+	kept := 0
+	if own {
+		kept = len(c.in.b)
+		b = c.in.grow(s.engine.pool)
+	} else {
+		b = p.read.Bytes()[:s.engine.cfg.ReadBuffer]
+		most := s.mostRead
+		if c.in != nil {
+			kept = copy(b, c.in.b)
+			if most += kept; c.in.most > kept {
+				most = min(most, c.in.most)
+			}
+		}
+		b = b[:min(len(b), most)]
+	}
+	n, errno := recv(c.fd, b[kept:])
+	if n <= 0 || errno != 0 {
+		if own && kept == 0 {
+			s.dropInput(c)
+		}
+		switch {
+		case errno == 0:
+			s.doom(c, c.end())
+		case errno != syscall.EAGAIN:
+			s.doom(c, os.NewSyscallError("recv", errno))
+		}
+		return 0
+	}
+	p.tally.Receives++
+	p.tally.BytesIn += uint64(n)
+	b = b[:kept+n]
+	if own {
+		c.in.b = b
+		s.offer(c, b, c.in.mem)
+		return n
+	}
+	s.offer(c, b, p.read)
+	if p.read.Shared() {
+		p.renewRead()
+	}
+	return n
+}
+
+// offer calls Data with b, which lies in mem or, if that is nil, in c.in.b, and
+// keeps what the shard does not use.
+func (s *shard) offer(c *conn, b []byte, mem *bufpool.Buffer) {
+	s.expected, s.inputBuffer = 0, mem
+	used := s.handler.Data(c, b)
+	s.inputBuffer = nil
+	if c.has(closing) {
+		s.moving = nil
+		s.dropInput(c)
+		return
+	}
+	if rest := b[used:]; len(rest) == 0 {
+		if c.large = 0; mem != nil && c.in != nil && c.in.mem == mem && len(b) >= largeBytes {
+			c.large = uint32(len(b))
+		}
+		s.dropInput(c)
+	} else {
+		s.keep(c, rest)
+		if used > 0 || s.expected > 0 {
+			c.in.most = s.expected
+		}
+	}
+	s.move()
+}
+
+// keep stores the bytes that Data left unused. They may lie in c.in.b.
+func (s *shard) keep(c *conn, rest []byte) {
+	in := c.in
+	need := max(len(rest), s.expected)
+	switch {
+	case in == nil:
+		in = s.engine.newInput(need)
+	case len(rest) == len(in.b) && &rest[0] == &in.b[0]: // there they are
+		return
+	case in.mem == nil && need >= largeBytes,
+		in.mem != nil && in.mem.Shared(),            // with messages that are still read
+		cap(in.b) > keptBytes && need < cap(in.b)/4: // don't hold a large buffer for a small rest
+		in = s.engine.newInput(need)
+		in.most = c.in.most
+		defer s.engine.buffers.put(c.in)
+	}
+	in.b = append(in.b[:0], rest...)
+	c.in = in
+}
+
+func (s *shard) dropInput(c *conn) {
+	if c.in != nil {
+		s.engine.buffers.put(c.in)
+		c.in = nil
+	}
+}
+
+// move gives the connection that asked for it during the call that has returned
+// to its new shard.
+func (s *shard) move() {
+	c := s.moving
+	if s.moving = nil; c != nil && !c.has(closing|dead) {
+		s.transfer(c, s.engine.shards[s.moveTo])
+	}
+}
+
+// transfer gives c to another shard.
+func (s *shard) transfer(c *conn, to *shard) {
+	s.poller.tally.Moves++
+	if !c.has(muted) {
+		if err := control(s.ep, syscall.EPOLL_CTL_DEL, int(c.fd), 0, 0, 0); err != nil {
+			s.doom(c, os.NewSyscallError("epoll_ctl", err))
+			return
+		}
+	}
+	if c.size > 0 {
+		s.promote(c)
+	}
+	remove := func(list []*conn) []*conn {
+		if i := slices.Index(list, c); i >= 0 {
+			return slices.Delete(list, i, i+1)
+		}
+		return list
+	}
+	wasDirty := c.has(dirty)
+	if wasDirty {
+		s.dirty = remove(s.dirty)
+	}
+	if c.has(resumed) {
+		s.resumed = remove(s.resumed)
+	}
+	c.flags &^= dirty | resumed | muted | armedIn | armedOut
+	c.shard = to
+	if s.poller.thread.Holds(to.Shard) {
+		to.adopt(c, wasDirty)
+		return
+	}
+	s.engine.loop.Post(to.Index(), func() { to.adopt(c, wasDirty) })
+}
+
+// adopt makes c a connection of this shard; it is in no epoll set now.
+func (s *shard) adopt(c *conn, wasDirty bool) {
+	c.shard = s
+	want := c.wants()
+	if err := control(s.ep, syscall.EPOLL_CTL_ADD, int(c.fd), want.events(), c.id, kindConn); err != nil {
+		s.handler.Open(c)
+		s.doom(c, os.NewSyscallError("epoll_ctl", err))
+		return
+	}
+	c.flags |= want
+	if wasDirty {
+		s.markDirty(c)
+	}
+	s.Schedule()
+	s.handler.Open(c)
+	if c.in != nil && !c.has(paused|closing) {
+		s.offer(c, c.in.b, c.in.mem)
+	}
+}
+
+// exhaust is a call of Conn.Exhaust that is on.
+type exhaust struct {
+	c          *conn
+	generation uint32
+	left       int // bytes that may be received for it; 0: there is no more
+	then       func()
+}
+
+// exhaustAll receives once for each call of Exhaust, and ends those with nothing
+// to receive. A paused connection has its say when it goes on.
+func (s *shard) exhaustAll() {
+	list := s.exhausts
+	s.exhausts = nil
+	for _, x := range list {
+		if x.on() {
+			if x.left > 0 && !x.c.has(paused) {
+				n := s.receive(x.c)
+				if x.left -= n; n == 0 {
+					x.left = 0
+				}
+			}
+			if x.left > 0 || x.c.has(paused|resumed|closing) {
+				s.exhausts = append(s.exhausts, x)
+				continue
+			}
+		}
+		x.then()
+	}
+}
+
+// on tells that the connection has not got Closed.
+func (x *exhaust) on() bool {
+	return x.c.generation == x.generation && !x.c.has(lingering|dead)
+}
+
+// exhausting tells whether the next turn can receive for a call of Exhaust.
+func (s *shard) exhausting() bool {
+	return slices.ContainsFunc(s.exhausts, func(x exhaust) bool { return !x.on() || !x.c.has(paused) })
+}
