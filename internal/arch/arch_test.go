@@ -20,7 +20,8 @@ var allowed = map[string]string{
 	"packet":   "",
 	"topic":    "",
 	"named":    "",
-	"engine":   "",
+	"bufpool":  "",
+	"engine":   "bufpool",
 	"settings": "",
 	"config":   "settings",
 	"message":  "packet",
@@ -34,7 +35,7 @@ var allowed = map[string]string{
 	// Adapters to the operating system.
 	"engine/loop":       "engine",
 	"engine/epoll":      "bufpool engine engine/loop",
-	"engine/gonet":      "engine",
+	"engine/gonet":      "bufpool engine",
 	"engine/enginetest": "bufpool engine",
 
 	// Adapters to what keeps data.
