@@ -22,7 +22,6 @@ import (
 
 	"midge/internal/broker"
 	"midge/internal/config"
-	"midge/internal/settings"
 	"midge/internal/store/pebblestore"
 )
 
@@ -103,14 +102,6 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 		return errors.Join(err, b.network.Run(ended)) // that closes it
 	}
 	return nil
-}
-
-// shards is the number of shards in force.
-func (b *Broker) shards() int {
-	if b.cfg.Shards > 0 {
-		return b.cfg.Shards
-	}
-	return min(shardsPerCore*runtime.NumCPU(), settings.MaxShards)
 }
 
 // Run serves until ctx is cancelled, and then stops in order: no more

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"runtime"
+
 	"midge/internal/broker"
 	"midge/internal/settings"
 )
@@ -16,4 +18,12 @@ func (b *Broker) coreSettings() settings.Core {
 	core := b.cfg.Core
 	core.Limits.Connections = b.files.connections
 	return core
+}
+
+// shards is the number of shards in force.
+func (b *Broker) shards() int {
+	if b.cfg.Shards > 0 {
+		return b.cfg.Shards
+	}
+	return min(shardsPerCore*runtime.NumCPU(), settings.MaxShards)
 }

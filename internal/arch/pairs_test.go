@@ -24,17 +24,11 @@ import (
 // the order of its package comment. A package that is missing has none. The
 // figures only fall: whoever removes a pair lowers its package's.
 var back = map[string]int{
-	"app":               1,
-	"bench":             11,
-	"bench/compare":     2,
-	"bench/loop":        2,
 	"broker":            4,
-	"client":            4,
+	"client":            1,
 	"engine/enginetest": 6,
 	"engine/gonet":      3,
 	"program":           1,
-	"shell":             8,
-	"top":               1,
 }
 
 // TestPairs holds the files of a package to the order that its comment gives
@@ -137,14 +131,14 @@ func pairsOf(t *testing.T, checker *types.Config, in string, all []source) map[p
 }
 
 // orderOf reads the places of files from the package comment: all names of files
-// behind "Files, from the bottom up:". It fails for files that have none, and
+// behind "Files, from the bottom up". It fails for files that have none, and
 // for names without a file. A package of one file needs no order.
 func orderOf(t *testing.T, all []source) map[string]int {
 	t.Helper()
 	place := map[string]int{}
 	name := regexp.MustCompile(`\b[a-z0-9_]+\.go\b`)
 	for _, s := range all {
-		if _, list, ok := strings.Cut(s.file.Doc.Text(), "Files, from the bottom up:"); ok {
+		if _, list, ok := strings.Cut(s.file.Doc.Text(), "Files, from the bottom up"); ok {
 			for i, f := range name.FindAllString(list, -1) {
 				if _, twice := place[f]; twice {
 					t.Errorf("%s: %s stands twice in the order of files", s.name, f)
@@ -159,7 +153,7 @@ func orderOf(t *testing.T, all []source) map[string]int {
 	}
 	for _, s := range all {
 		if _, ok := place[path.Base(s.name)]; !ok {
-			t.Errorf(`%s is missing in the package comment, behind "Files, from the bottom up:"`, s.name)
+			t.Errorf(`%s is missing in the package comment, behind "Files, from the bottom up"`, s.name)
 		}
 	}
 	for f := range place {

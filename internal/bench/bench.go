@@ -22,11 +22,13 @@
 // held up, and not only for the one that it was asked for: there is no
 // coordinated omission. The clock is common to all workers of a run.
 //
-// Files, from the bottom up: churn.go, result.go, scenario.go, layout.go,
-// toml.go, timers_linux.go, timers_other.go, latency.go, publish.go, phase.go,
-// usage.go, plan.go, worker.go, address.go, write.go, connect.go, names.go,
-// gather.go, merge.go, offline.go, settings.go, client.go, tracker.go,
-// receive.go, drain.go, process.go, run.go, bench.go.
+// Files, from the bottom up. What is measured, and how it is told: quantity.go,
+// scenario.go, names.go, settings.go, toml.go, result.go, write.go, address.go,
+// latency.go, tracker.go, usage.go, plan.go, layout.go. A worker:
+// timers_linux.go, timers_other.go, worker.go, client.go, churn.go, violation.go,
+// publish.go, receive.go, turn.go, connect.go, phase.go, drain.go, work.go. The
+// coordinator: coordinator.go, gather.go, offline.go, merge.go, process.go,
+// run.go, bench.go.
 package bench
 
 import (

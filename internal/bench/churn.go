@@ -6,10 +6,6 @@ import (
 	"midge/internal/packet"
 )
 
-// churnRoom is how many connections of clients that come and go are open at a
-// time, at most: those of one second.
-func churnRoom(perSecond float64) int { return int(perSecond) + 1 }
-
 // comeAndGo starts the clients that are due to connect, and returns when the
 // next one is. While none is free, the due ones wait; their connecting time
 // counts from when they were due.
@@ -68,3 +64,13 @@ func (w *worker) ping(now time.Duration) {
 		}
 	}
 }
+
+func (w *worker) comers() int {
+	if w.s.Churn == 0 {
+		return 0
+	}
+	return churnRoom(w.s.Churn / float64(w.Procs))
+}
+
+// busyComers reports whether some of those that come and go are still here.
+func (w *worker) busyComers() bool { return len(w.freeComers) < w.comers() }

@@ -134,56 +134,6 @@ func (w *worker) subscribe(c *client, filters []string, qos int) {
 	}
 }
 
-// greeted goes on after CONNACK.
-func (w *worker) greeted(c *client, p *packet.Connack) {
-	if w.cleaning {
-		w.progress++
-		w.disconnect(c)
-		return
-	}
-	if !c.slow {
-		w.connectTime.record(int64(w.now() - c.due))
-	}
-	switch c.role {
-	case subscriber:
-		if c.back {
-			c.stage = ready
-			w.returned(p.SessionPresent)
-			return
-		}
-		w.subscribe(c, w.filters(c.n), w.s.SubQoS)
-	case publisher:
-		c.pub.limit = w.s.Inflight
-		if p.Properties.Has(packet.PropReceiveMaximum) {
-			c.pub.limit = min(c.pub.limit, int(p.Properties.ReceiveMaximum))
-		}
-		c.stage = ready
-	case idler:
-		w.subscribe(c, w.idleFilters(c.n), 0)
-	case watcher:
-		w.subscribe(c, []string{w.willTopic()}, 1)
-	case comer:
-		w.churnTime.record(int64(w.now() - c.due))
-		w.subscribe(c, []string{w.churnTopic(c.n)}, 0)
-	}
-	if c.stage == ready {
-		w.isReady(c)
-	}
-}
-
-// isReady goes on after the last SUBACK.
-func (w *worker) isReady(c *client) {
-	if c.role == comer {
-		w.leaveAgain(c)
-		return
-	}
-	w.readyCount++
-	w.progress++
-	if c.role == subscriber && w.s.Offline {
-		w.disconnect(c) // its session is all that was wanted
-	}
-}
-
 // disconnect says good-bye and closes.
 func (w *worker) disconnect(c *client) {
 	if c.stage >= greeting && c.stage != gone {
@@ -196,4 +146,9 @@ func (w *worker) disconnect(c *client) {
 // appendAck appends a PUBACK, PUBREC, PUBREL or PUBCOMP without reason code.
 func appendAck(dst []byte, first byte, id packet.ID) []byte {
 	return binary.BigEndian.AppendUint16(append(dst, first, 2), uint16(id))
+}
+
+func (w *worker) dial(c *client, due time.Duration) {
+	c.stage, c.due = dialing, due
+	w.loop.Dial(&c.conn)
 }

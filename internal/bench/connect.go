@@ -136,8 +136,3 @@ func (w *worker) connectRoom() int {
 	}
 	return connectBatch
 }
-
-func (w *worker) dial(c *client, due time.Duration) {
-	c.stage, c.due = dialing, due
-	w.loop.Dial(&c.conn)
-}

@@ -50,9 +50,6 @@ func (w *worker) drain(ctx context.Context, sent []uint32) error {
 	return nil
 }
 
-// busyComers reports whether some of those that come and go are still here.
-func (w *worker) busyComers() bool { return len(w.freeComers) < w.comers() }
-
 // awaitAcknowledgements waits until the broker has taken all messages for
 // clients that are away. If it is to be started again, all others leave too.
 func (w *worker) awaitAcknowledgements(ctx context.Context) error {
@@ -113,16 +110,6 @@ func (w *worker) resume(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// returned counts a client that came back to its session.
-func (w *worker) returned(present bool) {
-	w.returnedCount++
-	w.progress++
-	if !present {
-		w.out.SessionsLost++
-		w.detail("a session was gone when its client returned")
-	}
 }
 
 // sum counts what is missing, and encodes the histograms.

@@ -72,13 +72,6 @@ func (w *worker) hopeless() bool {
 	return w.sent < w.toSend && w.now() >= scheduled && w.stalled(time.Duration(w.s.Drain))
 }
 
-func (w *worker) comers() int {
-	if w.s.Churn == 0 {
-		return 0
-	}
-	return churnRoom(w.s.Churn / float64(w.Procs))
-}
-
 func (w *worker) sentTable() []uint32 {
 	table := make([]uint32, w.flows)
 	for _, f := range w.sends {

@@ -225,29 +225,6 @@ func (w *worker) follow(c *client, f int, seq uint32) (progress uint32, ok bool)
 	return 1, true
 }
 
-func (w *worker) corrupt(p *packet.Publish) {
-	w.out.Faulty.Corrupt++
-	w.detail("a message on %s of %d bytes at QoS %d is not one that was sent", p.Topic, len(p.Payload), p.QoS)
-}
-
-func (w *worker) misrouted(format string, args ...any) {
-	w.out.Faulty.Misrouted++
-	w.detail(format, args...)
-}
-
-// violation counts a packet that the standard doesn't allow, and ends the
-// connection.
-func (w *worker) violation(c *client, err error) {
-	w.out.Faulty.Protocol++
-	w.detail("protocol error by the broker: %v", err)
-	w.loop.Close(&c.conn)
-	w.broken(c, fmt.Errorf("protocol error by the broker: %w", err))
-}
-
-func (w *worker) violated(c *client, format string, args ...any) {
-	w.violation(c, fmt.Errorf(format, args...))
-}
-
 // Closed is part of loop.Handler.
 func (w *worker) Closed(conn *loop.Conn, err error) {
 	c := &w.clients[conn.Index]
@@ -265,51 +242,62 @@ func (w *worker) Closed(conn *loop.Conn, err error) {
 	w.ended(c, err)
 }
 
-// refused ends a connection that never became one.
-func (w *worker) refused(c *client, err error) {
-	w.loop.Close(&c.conn)
+// greeted goes on after CONNACK.
+func (w *worker) greeted(c *client, p *packet.Connack) {
 	if w.cleaning {
 		w.progress++
-		c.stage = gone
+		w.disconnect(c)
 		return
 	}
-	if c.role == comer || w.connectedAll {
-		w.out.Faulty.Disconnected++
-		w.detail("a client could not connect: %v", err)
+	if !c.slow {
+		w.connectTime.record(int64(w.now() - c.due))
 	}
-	w.broken(c, err)
+	switch c.role {
+	case subscriber:
+		if c.back {
+			c.stage = ready
+			w.returned(p.SessionPresent)
+			return
+		}
+		w.subscribe(c, w.filters(c.n), w.s.SubQoS)
+	case publisher:
+		c.pub.limit = w.s.Inflight
+		if p.Properties.Has(packet.PropReceiveMaximum) {
+			c.pub.limit = min(c.pub.limit, int(p.Properties.ReceiveMaximum))
+		}
+		c.stage = ready
+	case idler:
+		w.subscribe(c, w.idleFilters(c.n), 0)
+	case watcher:
+		w.subscribe(c, []string{w.willTopic()}, 1)
+	case comer:
+		w.churnTime.record(int64(w.now() - c.due))
+		w.subscribe(c, []string{w.churnTopic(c.n)}, 0)
+	}
+	if c.stage == ready {
+		w.isReady(c)
+	}
 }
 
-// ended counts a connection that the broker ended.
-func (w *worker) ended(c *client, err error) {
-	switch {
-	case c.slow:
-		w.out.Slow.Disconnected++
-	default:
-		w.out.Faulty.Disconnected++
-		w.detail("a client was disconnected: %v", err)
-	}
-	w.broken(c, err)
-}
-
-// broken goes on without a client. While connecting, the run can't.
-func (w *worker) broken(c *client, err error) {
-	c.stage = gone
+// isReady goes on after the last SUBACK.
+func (w *worker) isReady(c *client) {
 	if c.role == comer {
-		w.freeComer(c)
+		w.leaveAgain(c)
 		return
 	}
-	w.lostClients++
-	if !w.connectedAll && w.fatal == nil {
-		w.fatal = fmt.Errorf("client %s: %w", w.clientID(c.role, c.n), err)
+	w.readyCount++
+	w.progress++
+	if c.role == subscriber && w.s.Offline {
+		w.disconnect(c) // its session is all that was wanted
 	}
 }
 
-// maxDetails is how many different things that went wrong are told.
-const maxDetails = 5
-
-func (w *worker) detail(format string, args ...any) {
-	if len(w.out.Details) < maxDetails {
-		w.out.Details = append(w.out.Details, fmt.Sprintf(format, args...))
+// returned counts a client that came back to its session.
+func (w *worker) returned(present bool) {
+	w.returnedCount++
+	w.progress++
+	if !present {
+		w.out.SessionsLost++
+		w.detail("a session was gone when its client returned")
 	}
 }

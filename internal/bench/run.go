@@ -14,44 +14,6 @@ import (
 	"midge/internal/proc"
 )
 
-// coordinator runs workers and gathers what they report.
-type coordinator struct {
-	target  Target
-	options Options
-	plan    *plan
-	members []*member
-	broker  *meter // nil without a process id
-	rss     int64  // of the broker when all clients were connected
-	resume  resumption
-	result  *Result
-	latest  []tick // by worker
-	shown   time.Time
-	before  Progress // shown last
-	started time.Time
-
-	// Of an interrupted run: closed then, and when it ends, on the clock.
-	interruption         chan struct{}
-	interrupted          time.Duration
-	phase, interruptedIn phase
-}
-
-// phase is how far the workers are.
-type phase uint8
-
-const (
-	connecting phase = iota
-	sending
-	draining
-)
-
-// member is a worker as the coordinator sees it: what goes to it and what
-// comes from it. stop waits until it has ended.
-type member struct {
-	orders  chan order
-	reports chan report
-	stop    func() error
-}
-
 func run(ctx context.Context, target Target, s Scenario, o Options) (*Result, error) {
 	c, err := prepare(target, s, o)
 	if err != nil {
@@ -201,17 +163,6 @@ func runID() string {
 	return hex.EncodeToString(b[:])
 }
 
-func (c *coordinator) note(text string) {
-	c.result.Notes = append(c.result.Notes, text)
-	c.say("%s", text)
-}
-
-func (c *coordinator) say(format string, args ...any) {
-	if c.options.Log != nil {
-		fmt.Fprintf(c.options.Log, format+"\n", args...)
-	}
-}
-
 // start starts the workers, which end with working. ctx is that of the run.
 func (c *coordinator) start(ctx, working context.Context) error {
 	c.latest = make([]tick, c.plan.Procs)
@@ -315,28 +266,6 @@ func (c *coordinator) steer(ctx context.Context) error {
 	return c.merge(finals, start)
 }
 
-// soon is a time on the clock before which an order arrives everywhere.
-func (c *coordinator) soon() time.Duration {
-	lead := 20 * time.Millisecond
-	if len(c.members) > 1 {
-		lead = 200 * time.Millisecond
-	}
-	return time.Since(c.plan.Epoch) + lead
-}
-
-// interrupt has the run end soon, and the workers tell what they have.
-func (c *coordinator) interrupt() {
-	if c.interrupted > 0 {
-		return
-	}
-	c.interrupted, c.interruptedIn = c.soon(), c.phase
-	c.say("interrupted: what was measured follows; a second time ends at once")
-	close(c.interruption)
-	for _, m := range c.members {
-		m.orders <- order{Interrupt: c.interrupted}
-	}
-}
-
 // connected notes what connecting took, and lets the broker come to rest.
 func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 	r := c.result
@@ -360,15 +289,6 @@ func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 		r.BrokerUse.RSSPerConn = float64(max(0, rss-r.BrokerUse.EmptyRSS)) / float64(r.Connects.Clients)
 	}
 	return nil
-}
-
-// rest gives the broker time to come to rest.
-func (c *coordinator) rest(ctx context.Context) {
-	select {
-	case <-time.After(time.Duration(c.plan.Scenario.Settle)):
-	case <-ctx.Done():
-		c.interrupt()
-	}
 }
 
 // meterBroker measures the broker while the workers measure: from the end of
@@ -403,11 +323,4 @@ func (c *coordinator) meterBroker(start time.Duration) (stop func()) {
 		c.brokerUsed()
 	}()
 	return func() { <-done }
-}
-
-func (c *coordinator) brokerUsed() {
-	before := *c.result.BrokerUse
-	u := c.broker.read()
-	u.EmptyRSS, u.RSSPerConn, u.ConnectMicros = before.EmptyRSS, before.RSSPerConn, before.ConnectMicros
-	*c.result.BrokerUse = u
 }

@@ -220,3 +220,7 @@ func (s *Scenario) version(asked packet.Version) (packet.Version, error) {
 	}
 	return asked, nil
 }
+
+// churnRoom is how many connections of clients that come and go are open at a
+// time, at most: those of one second.
+func churnRoom(perSecond float64) int { return int(perSecond) + 1 }

@@ -7,16 +7,21 @@
 // broker, and are acknowledged after it returned.
 //
 // Files, from the bottom up: fault.go, conn.go, dial.go, message.go, client.go,
-// v5packet.go, v5.go, v3.go.
+// v5packet.go, v5.go, v3.go, connect.go.
 package client
 
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/session"
+	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"midge/internal/packet"
 )
@@ -97,34 +102,6 @@ type protocol interface {
 	unsubscribe(ctx context.Context, filters []string, user []UserProperty) ([]packet.ReasonCode, error)
 	disconnect(d Disconnection) error
 	close()
-}
-
-// Connect opens a connection and returns when the broker has accepted it. The
-// error names the address; errors.As finds the *Refused of a broker that
-// answered with a reason.
-func Connect(ctx context.Context, o Options) (*Client, error) {
-	if o.Version == 0 {
-		o.Version = packet.V5
-	}
-	if o.Received == nil {
-		o.Received = func(Message) {}
-	}
-	conn, err := dial(ctx, &o)
-	if err != nil {
-		return nil, err
-	}
-	c := &Client{o: o, conn: conn, done: make(chan struct{}), delivery: make(chan struct{}, 1)}
-	c.delivery <- struct{}{}
-	if o.Version == packet.V5 {
-		err = c.connect5(ctx, conn)
-	} else {
-		err = c.connect3(ctx, conn)
-	}
-	if err != nil {
-		conn.Close()
-		return nil, conn.explain(&o, err)
-	}
-	return c, nil
 }
 
 // Connected returns what the broker said when it accepted the connection.
@@ -257,4 +234,20 @@ func (c *Client) lost(err error) {
 	if c.end(err) && c.o.Closed != nil {
 		c.o.Closed(err)
 	}
+}
+
+// failed names what could not be done, and why the connection ended if that is
+// the cause. The libraries fail what is under way before they tell why.
+func (c *Client) failed(operation, object string, err error) error {
+	if errors.Is(err, errEnded) || errors.Is(err, paho.ErrConnectionLost) || errors.Is(err, session.ErrNoConnection) || errors.Is(err, mqtt.ErrNotConnected) {
+		err = errEnded
+		select {
+		case <-c.done:
+		case <-time.After(lastWords):
+		}
+	}
+	if cause := c.Err(); cause != nil && !errors.Is(err, context.Canceled) {
+		err = cause
+	}
+	return fmt.Errorf("%s %s: %w", operation, object, err)
 }

@@ -195,3 +195,20 @@ func (c *conn) Close() error {
 	}
 	return c.Conn.Close()
 }
+
+// refusal3 is the reason code for a return code of a CONNACK of 3.x.
+func refusal3(code byte) packet.ReasonCode {
+	switch code {
+	case 1:
+		return packet.UnsupportedProtocolVersion
+	case 2:
+		return packet.ClientIdentifierNotValid
+	case 3:
+		return packet.ServerUnavailable
+	case 4:
+		return packet.BadUserNameOrPassword
+	case 5:
+		return packet.NotAuthorized
+	}
+	return packet.UnspecifiedError
+}

@@ -11,11 +11,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"time"
-
-	"github.com/eclipse/paho.golang/paho"
-	"github.com/eclipse/paho.golang/paho/session"
-	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"midge/internal/packet"
 )
@@ -40,22 +35,6 @@ var (
 	errEnded  = errors.New("the connection has ended")
 	errClosed = errors.New("the broker closed the connection")
 )
-
-// failed names what could not be done, and why the connection ended if that is
-// the cause. The libraries fail what is under way before they tell why.
-func (c *Client) failed(operation, object string, err error) error {
-	if errors.Is(err, errEnded) || errors.Is(err, paho.ErrConnectionLost) || errors.Is(err, session.ErrNoConnection) || errors.Is(err, mqtt.ErrNotConnected) {
-		err = errEnded
-		select {
-		case <-c.done:
-		case <-time.After(lastWords):
-		}
-	}
-	if cause := c.Err(); cause != nil && !errors.Is(err, context.Canceled) {
-		err = cause
-	}
-	return fmt.Errorf("%s %s: %w", operation, object, err)
-}
 
 // stranger is what something that isn't an MQTT broker said first.
 type stranger struct{ first []byte }

@@ -69,23 +69,6 @@ func (c *Client) options3(conn *conn) *mqtt.ClientOptions {
 	return o
 }
 
-// refusal3 is the reason code for a return code of a CONNACK of 3.x.
-func refusal3(code byte) packet.ReasonCode {
-	switch code {
-	case 1:
-		return packet.UnsupportedProtocolVersion
-	case 2:
-		return packet.ClientIdentifierNotValid
-	case 3:
-		return packet.ServerUnavailable
-	case 4:
-		return packet.BadUserNameOrPassword
-	case 5:
-		return packet.NotAuthorized
-	}
-	return packet.UnspecifiedError
-}
-
 func (p *v3) send(ctx context.Context, m Message) (*Receipt, error) {
 	select { // a turn each: the order of sending is the order of the calls
 	case <-p.turn:

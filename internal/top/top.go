@@ -6,8 +6,8 @@
 // goroutine reads the connection, another the keyboard; all else happens in
 // the one that calls Run.
 //
-// Files, from the bottom up: row.go, collector.go, feed.go, number.go, page.go,
-// plain.go, live.go, table.go, top.go.
+// Files, from the bottom up: row.go, collector.go, feed.go, number.go, line.go,
+// table.go, page.go, plain.go, live.go, top.go.
 package top
 
 import (

@@ -7,8 +7,8 @@
 // of goroutines may read at the same time, and whoever changes one must be
 // alone with it.
 //
-// Files, from the bottom up: topic.go, slab.go, nodes.go, names.go, cursor.go,
-// tree.go.
+// Files, from the bottom up: topic.go, slab.go, table.go, nodes.go, names.go,
+// cursor.go, tree.go.
 package topic
 
 import (

@@ -36,12 +36,12 @@ func (t *Tree[V]) Add(filter string, v V) Ref {
 	t.nodes.start()
 	id, rest, multi := uint32(root), []byte(filter), false
 	for more := true; more; {
-		level, after, goesOn := cut(rest)
+		level, after, deeper := cut(rest)
 		switch string(level) {
 		case "#":
 			multi, more = true, false
 		case "+":
-			id, rest, more = t.plus(id), after, goesOn
+			id, rest, more = t.plus(id), after, deeper
 		default:
 			id, rest, more = t.child(id, level, rest)
 		}
@@ -169,12 +169,12 @@ func (t *Tree[V]) Find(filter string, yield func(Ref, V) bool) {
 	}
 	id, rest, multi := uint32(root), []byte(filter), false
 	for more := true; more; {
-		level, after, goesOn := cut(rest)
+		level, after, deeper := cut(rest)
 		switch string(level) {
 		case "#":
 			multi, more = true, false
 		case "+":
-			id, rest, more = t.nodes.at(id).plus, after, goesOn
+			id, rest, more = t.nodes.at(id).plus, after, deeper
 		default:
 			id, rest, more = t.nodes.follow(id, level, rest)
 		}

@@ -174,16 +174,6 @@ func (c *Comparison) failures() (all []failure) {
 	return all
 }
 
-// shortened leaves the first faults of a run, which tell what happened; the
-// others are examples of the like. The results in JSON have all.
-func shortened(faults []string) []string {
-	const shown = 3
-	if len(faults) <= shown+1 {
-		return faults
-	}
-	return append(slices.Clone(faults[:shown]), fmt.Sprintf("and %d more, in the JSON file", len(faults)-shown))
-}
-
 // warning tells which brokers' figures of a scenario come from faulty runs.
 func (c *Comparison) warning(scenario string) string {
 	var names []string

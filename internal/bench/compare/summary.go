@@ -37,17 +37,6 @@ func summaryFigures(l *Load) []string {
 	return keys
 }
 
-// faults are what went wrong in a run, in words.
-func (r *Run) faults() (all []string) {
-	if r.Error != "" {
-		all = append(all, r.Error)
-	}
-	if r.Result != nil {
-		all = append(all, r.Result.Faults...)
-	}
-	return all
-}
-
 // environment is where the runs took place, as the first result tells it.
 func (c *Comparison) environment() (bench.Environment, bool) {
 	for i := range c.Runs {

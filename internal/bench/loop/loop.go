@@ -6,14 +6,13 @@
 // methods, and it alone may call the loop's methods and touch its
 // connections.
 //
-// Files, from the bottom up: handshake.go, goroutines.go, loop.go,
-// poller_linux.go, poller_other.go.
+// Files, from the bottom up: loop.go, handshake.go, goroutines.go,
+// poller_linux.go, poller_other.go, new.go.
 package loop
 
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -106,17 +105,6 @@ func (c *Config) source(n int) netip.Addr {
 		return netip.Addr{}
 	}
 	return c.Sources[n/max(1, c.PortsPerSource)%len(c.Sources)]
-}
-
-// New makes the loop that suits the configuration.
-func New(cfg Config, h Handler) (Loop, error) {
-	if cfg.TLS == nil && cfg.WebSocket == "" && !cfg.Goroutines && cfg.Dial == nil {
-		l, err := newPoller(cfg, h)
-		if err == nil || !errors.Is(err, errors.ErrUnsupported) {
-			return l, err
-		}
-	}
-	return newGoroutines(cfg, h), nil
 }
 
 // slowEvery is how often throttled connections are read.
