@@ -24,14 +24,14 @@ var (
 		"engine/enginetest": 1,
 		"engine/epoll":      11,
 		"engine/gonet":      5,
-		"store":             12,
+		"store":             6,
 		"store/storetest":   1,
 	}
 	unclear = map[string]int{
 		"engine":       3,
 		"engine/epoll": 6,
 		"engine/gonet": 1,
-		"store":        14,
+		"store":        10,
 	}
 )
 
