@@ -104,7 +104,7 @@ func (s *shard) join(c *conn, first byte, body []byte) (read bool) {
 		s.fault(c, err)
 		return true
 	}
-	if s.turnedAway(c) || s.refuseForMemory(c) {
+	if s.turnedAway(c) {
 		return true
 	}
 	if err := s.checkConnect(p); err != nil {
@@ -159,7 +159,8 @@ func (s *shard) reread(j *connecting) {
 }
 
 // findPlace moves the connection to the shard of its client id, and makes it
-// wait if connections take that id from each other.
+// wait if connections take that id from each other. Whether there is memory for
+// it depends on what that shard has of the client.
 func (s *shard) findPlace(j *connecting) progress {
 	if to := shardOf(s.connect.ClientID, len(s.b.shards)); to != s.index {
 		s.giveAway(j, to)
@@ -170,6 +171,9 @@ func (s *shard) findPlace(j *connecting) progress {
 	}
 	if j.had {
 		return done
+	}
+	if s.refuseForMemory(j.c, j.id) {
+		return refused
 	}
 	if wait := s.wait(j.id); wait > 0 {
 		s.holdBack(j, wait)

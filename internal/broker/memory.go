@@ -14,7 +14,7 @@ type Pressure uint32
 // The levels, in the order of what is given up.
 const (
 	NoPressure     Pressure = iota
-	RefuseConnects          // CONNECT is refused
+	RefuseConnects          // CONNECT is refused, unless it gives memory back
 	SlowPublishers          // a publisher has one packet in each round; QoS 0 is dropped for readers that are behind
 	CloseReaders            // those that are behind furthest are closed; queues in memory take nothing
 )

@@ -6,6 +6,7 @@ import (
 
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/store/memstore"
 )
 
 // press sets the pressure, and lets the shards know.
@@ -372,5 +373,79 @@ func TestNoSubscriptionsWithoutMemory(t *testing.T) {
 		if code := p.subscribe("new", 0); code != 0 {
 			t.Errorf("%v: afterwards: %v", v, code)
 		}
+	}
+}
+
+// TestPressureLetsBack takes those clients while memory is short who give some of it
+// back: they come for messages that wait in memory, or give them up, or come in the place of a
+// connection. All others are refused, also those whose messages wait on disk.
+func TestPressureLetsBack(t *testing.T) {
+	for _, v := range []packet.Version{packet.V31, packet.V311, packet.V5} {
+		for p := RefuseConnects; p <= CloseReaders; p++ {
+			for qos := packet.QoS(1); qos <= 2; qos++ {
+				t.Run(fmt.Sprintf("%v/pressure %d/QoS %d", v, p, qos), func(t *testing.T) {
+					letsBack(t, newWorld(t, quietly(3)), v, p, qos, true)
+				})
+			}
+			t.Run(fmt.Sprintf("%v/pressure %d/on disk", v, p), func(t *testing.T) {
+				w, _ := onShards(t, memstore.New(), quietly(3), true)
+				letsBack(t, w, v, p, 1, false)
+			})
+		}
+	}
+}
+
+func letsBack(t *testing.T, w *world, v packet.Version, pressure Pressure, qos packet.QoS, inMemory bool) {
+	lasting := func(c *packet.Connect) {
+		if c.CleanStart = false; v == packet.V5 {
+			expires(3600)(c)
+		}
+	}
+	publisher := w.connect(v, "publisher")
+	for _, id := range []string{"reader", "leaver", "under way", "idle"} {
+		p := w.connect(v, id, lasting)
+		p.subscribe(id, qos)
+		if id == "under way" {
+			publisher.publish(id, "x", 1, false)
+			publisher.next(packet.PUBACK)
+		}
+		p.hang()
+	}
+	for _, id := range []string{"reader", "leaver"} {
+		publisher.publish(id, "x", 1, false)
+		publisher.next(packet.PUBACK)
+	}
+	twin := w.connect(v, "twin")
+	w.press(pressure)
+	come := func(id string, want bool, change ...func(*packet.Connect)) *peer {
+		t.Helper()
+		p := w.dial(v)
+		c := packet.Connect{Version: v, ClientID: []byte(id), CleanStart: true}
+		for _, f := range change {
+			f(&c)
+		}
+		p.bytes(c.Append(nil))
+		if body := p.next(packet.CONNACK); len(body) < 2 || (body[1] == 0) != want {
+			t.Errorf("%s: CONNACK %x, want it to be let in: %v", id, body, want)
+		}
+		return p
+	}
+	come("stranger", false)
+	come("idle", false, lasting)
+	if r := come("reader", inMemory, lasting); inMemory {
+		r.want("x")
+	}
+	come("under way", inMemory, lasting)
+	come("leaver", inMemory)
+	come("twin", true)
+	if !twin.closed {
+		t.Error("the connection of twin is still there")
+	}
+	refused := uint64(2)
+	if !inMemory {
+		refused += 3
+	}
+	if n := w.b.Counters().RefusedMemory; n != refused {
+		t.Errorf("%d counted as refused, want %d", n, refused)
 	}
 }

@@ -128,9 +128,10 @@ func (s *shard) laggards() (all []*conn) {
 	return all
 }
 
-// refuseForMemory refuses a CONNECT if memory is short.
-func (s *shard) refuseForMemory(c *conn) bool {
-	if Pressure(s.b.memory.pressure.Load()) < RefuseConnects && !s.shut {
+// refuseForMemory refuses the CONNECT of a client if memory is short, unless it
+// gives some back.
+func (s *shard) refuseForMemory(c *conn, id string) bool {
+	if Pressure(s.b.memory.pressure.Load()) < RefuseConnects && !s.shut || s.givesBack(id) {
 		return false
 	}
 	code := packet.ServerUnavailable
@@ -140,6 +141,14 @@ func (s *shard) refuseForMemory(c *conn) bool {
 	s.count.RefusedMemory++
 	s.refuse(c, code, "the memory that limits.memory allows is used up")
 	return true
+}
+
+// givesBack reports whether a CONNECT takes no more memory than it gives back: it
+// comes in the place of another connection, or for messages that wait in memory.
+// If who is away were refused, what waits for him would keep everybody away for ever.
+func (s *shard) givesBack(id string) bool {
+	cl := s.clients.Get(id)
+	return cl != nil && (cl.conn != nil || !cl.stored() && cl.session.Queued()+cl.session.Inflight() > 0)
 }
 
 // tendArrivals gives room after memory was measured, and has stalled packets
