@@ -24,6 +24,7 @@ type actor struct {
 	window int      // its Receive Maximum
 	pings  int      // PINGREQ without an answer
 	since  int      // step of CONNACK
+	asks   asks
 
 	promised bool          // it has been told of a session
 	wiping   bool          // the session was given up, and the broker may not know
@@ -31,7 +32,8 @@ type actor struct {
 	before   uint32        // the one before, which is in force without CONNACK
 	over     time.Duration // when the session may have ended, see history.now; 0: never
 	back     int           // step before which it does not connect
-	raising  bool          // DISCONNECT has raised the interval to never
+	came     comeback
+	raising  bool // DISCONNECT has raised the interval to never
 
 	nextID   uint16
 	open     []*sending // not acknowledged, in order
@@ -64,7 +66,7 @@ func newActor(h *history, i int) *actor {
 	a := &actor{
 		h: h, id: fmt.Sprint("c", i), v: wire.V5, kept: map[string]bool{}, lasting: h.rand.IntN(4) > 0,
 		incoming: map[uint16]int{}, refused: map[uint16]bool{}, everRefused: map[int]bool{}, unanswered: map[uint16]int{}, got: map[int]int{}, got2: map[int]int{}, fresh: map[int]int{},
-		last: map[string]int{},
+		last: map[string]int{}, asks: asks{rec: map[uint16]int{}, rel: map[uint16]int{}},
 	}
 	if h.rand.IntN(3) == 0 {
 		a.v = [...]wire.Version{wire.V31, wire.V311}[h.rand.IntN(2)]
@@ -100,14 +102,8 @@ func (a *actor) act() {
 		ready, a.sentIn = true, true
 	}
 	switch n := r.IntN(24); {
-	case n == 0:
-		h.log("%s hangs up", a.id)
-		a.line.hang()
-		if !a.joined {
-			a.line.move()
-		}
-		a.unheard()
-		a.leave(true)
+	case n == 0, n < 6 && a.waitsInVain():
+		a.hangUp()
 	case n == 1 && a.joined:
 		a.disconnect()
 	case n == 2:
@@ -141,11 +137,22 @@ func (a *actor) send(b []byte) {
 	}
 }
 
+// hangUp ends the connection without DISCONNECT.
+func (a *actor) hangUp() {
+	a.h.log("%s hangs up", a.id)
+	a.line.hang()
+	if !a.joined {
+		a.line.move()
+	}
+	a.unheard()
+	a.leave(true)
+}
+
 // disconnect ends the connection in order.
 func (a *actor) disconnect() {
 	h := a.h
 	var ps wire.Properties
-	raise := a.expiry > 0 && a.expiry < long && does("raise expiry") && h.rand.IntN(2) == 0
+	raise := a.expiry > 0 && a.expiry < long && does("raise expiry") && !h.stalled() && h.rand.IntN(2) == 0
 	if raise {
 		ps = wire.Properties{{ID: wire.SessionExpiry, Value: endless}}
 	}
@@ -163,6 +170,7 @@ func (a *actor) disconnect() {
 	a.raising = raise && sure
 	a.leave(true)
 	if a.raising {
+		a.came.life = 0 // nobody knows yet what is in force
 		h.settle()
 		a.back = h.step + h.rand.IntN(300)
 	}
@@ -189,6 +197,7 @@ func (a *actor) leave(served bool) {
 		}
 	}
 	if !a.joined {
+		a.came.life = 0 // it may have been accepted
 		a.expiry = min(a.expiry, a.before)
 		for _, l := range h.lines { // nor does one before stay that it should have taken over from
 			if l.of == a {
@@ -219,6 +228,12 @@ func (a *actor) crashed() {
 		a.leave(false)
 	}
 	a.raising = false
+	if c := &a.came; c.stale {
+		if c.over != 0 && (a.over == 0 || c.over < a.over) {
+			a.over = c.over
+		}
+		c.stale, c.blanks = false, append(c.blanks, a.h.step)
+	}
 }
 
 // settled reports whether everything is on disk that the broker has begun.
@@ -226,6 +241,7 @@ func (a *actor) settled() {
 	if a.raising {
 		a.raising, a.over = false, 0
 	}
+	a.came.stale = false
 }
 
 func (a *actor) connect(clean bool) {
@@ -235,6 +251,9 @@ func (a *actor) connect(clean bool) {
 	rate := 0 // bytes a second that it reads, 0: all at once
 	if h.kind.slow && h.rand.IntN(3) == 0 {
 		rate = 1 << h.rand.IntN(21)
+		if h.kind.memory > 0 {
+			rate = 1 << h.rand.IntN(12)
+		}
 	}
 	a.slow = rate > 0
 	if a.over != 0 && h.now() >= a.over {
@@ -273,6 +292,7 @@ func (a *actor) connect(clean bool) {
 	if h.rand.IntN(4) == 0 {
 		a.will = a.makeWill(&c)
 	}
+	a.asks.connect, a.asks.resumes = h.step, a.mayResume(c.Clean)
 	a.line = h.dial(a, rate)
 	if a.will != nil {
 		a.will.line = a.line
@@ -319,6 +339,9 @@ func (a *actor) publish() {
 	if a.h.kind.rows {
 		n += r.IntN(4)
 	}
+	if a.h.kind.memory > 0 {
+		n += r.IntN(8)
+	}
 	for topic, qos := fmt.Sprint("t/", r.IntN(3)), byte(r.IntN(3)); n > 0 && len(a.open) < 4; n-- {
 		a.publishTo(topic, qos)
 	}
@@ -329,9 +352,9 @@ func (a *actor) publishTo(topic string, qos byte) {
 	h := a.h
 	s := h.message(a, topic, qos)
 	switch n := h.rand.IntN(20); {
-	case h.kind.large && n < 4:
+	case h.kind.large && n < 4, h.kind.memory > 0 && n < 12 && n != 5:
 		s.size = 4000 + h.rand.IntN(16_000)
-	case h.kind.large && n == 4 && h.rand.IntN(8) == 0:
+	case h.kind.large && h.kind.memory == 0 && n == 4 && h.rand.IntN(8) == 0:
 		s.size = 1<<20 - 1000
 	case n == 5:
 		s.size, s.topic = 0, fmt.Sprint(s.topic, "/", s.n)
@@ -366,6 +389,7 @@ func (a *actor) sendPublish(s *sending) {
 	if s.expiry > 0 {
 		p.Properties = wire.Properties{{ID: wire.MessageExpiry, Value: s.expiry}}
 	}
+	s.tried = a.h.step
 	if s.sends++; s.sends == 1 {
 		s.at = a.h.now()
 	}
@@ -427,7 +451,10 @@ func (a *actor) subscribe() {
 	}
 	h.log("%s subscribes to %s QoS %d, no local %v, id %d", a.id, filter, t.QoS, t.NoLocal, t.id)
 	a.terms = append(a.terms, t)
-	a.asked = []*term{t}
+	a.asked, a.asks.subscribe = []*term{t}, h.step
+	if _, inner := t.group(); a.lasting && t.QoS > 0 && !slices.Contains(h.durable, inner) {
+		h.durable = append(h.durable, inner)
+	}
 	a.changed()
 	a.send(wire.AppendSubscribe(nil, a.v, a.subID, ps, t.Filter))
 }
@@ -435,9 +462,12 @@ func (a *actor) subscribe() {
 func (a *actor) unsubscribe(filter string) {
 	a.unsubID = a.takeID()
 	a.h.log("%s unsubscribes %s", a.id, filter)
-	a.asked = nil
+	a.asked, a.asks.unsubscribe = nil, 0
 	for _, t := range a.terms {
 		if t.Name == filter && t.until == 0 {
+			if t.sure && !t.ends { // else there may be nothing to end
+				a.asks.unsubscribe = a.h.step
+			}
 			t.ends = true
 			a.asked = append(a.asked, t)
 		}
@@ -451,7 +481,14 @@ func (a *actor) answer(n int) {
 	for ; n > 0 && len(a.answers) > 0; n-- {
 		b := a.answers[0]
 		a.answers = a.answers[1:]
-		if t, id := wire.Type(b[0]>>4), uint16(b[2])<<8|uint16(b[3]); t == wire.PUBACK || t == wire.PUBCOMP || t == wire.PUBREC && len(b) > 4 {
+		t, id := wire.Type(b[0]>>4), uint16(b[2])<<8|uint16(b[3])
+		switch t {
+		case wire.PUBREC:
+			a.asks.rec[id] = a.h.step
+		case wire.PUBREL:
+			a.asks.release(id, a.h.step)
+		}
+		if t == wire.PUBACK || t == wire.PUBCOMP || t == wire.PUBREC && len(b) > 4 {
 			delete(a.unanswered, id)
 			if t == wire.PUBREC {
 				delete(a.incoming, id) // refused
@@ -468,7 +505,11 @@ func (a *actor) read() {
 		return
 	}
 	for l == a.line && len(l.out) > 0 {
-		p, size, err := wire.Read(l.out, a.v)
+		v := a.v
+		if v == wire.V31 && wire.Type(l.out[0]>>4) == wire.SUBACK {
+			v = wire.V311 // 3.1 has no word for a refusal; see packet.Suback
+		}
+		p, size, err := wire.Read(l.out, v)
 		if err != nil {
 			a.h.fail("%s got % x: %v", a.id, l.out[:min(len(l.out), 64)], err)
 		}
@@ -478,8 +519,9 @@ func (a *actor) read() {
 		l.out = l.out[size:]
 		a.packet(&p)
 	}
-	if l == a.line && l.ended() {
-		a.h.fail("THROWN OUT: the broker has closed the connection of %s", a.id)
+	if l == a.line && l.told {
+		a.cutOff()
+		l.out = nil // half a packet
 	}
 }
 
@@ -503,6 +545,12 @@ func (a *actor) packet(p *wire.Packet) {
 		if a.pings--; a.pings < 0 {
 			h.fail("%s: PINGRESP for nothing", a.id)
 		}
+	case wire.DISCONNECT:
+		if p.Code == 0x97 && h.budget.most > 0 {
+			a.cutOff()
+			return
+		}
+		fallthrough
 	default:
 		h.fail("THROWN OUT: %s got %v 0x%02x %q", a.id, p.Type, p.Code, p.Properties.Get(wire.ReasonString).Text)
 	}
@@ -516,8 +564,10 @@ func (a *actor) subscribed(p *wire.Packet) {
 	}
 	for i, t := range a.asked {
 		if p.Codes[i] != t.QoS {
-			h.fail("%s: SUBACK 0x%02x for %s QoS %d", a.id, p.Codes[i], t.Name, t.QoS)
+			a.notSubscribed(t, p.Codes[i])
+			continue
 		}
+		a.checkTold(p.Type, a.asks.subscribe)
 		for _, old := range a.terms {
 			if old != t && old.Name == t.Name && old.until == 0 {
 				old.until = h.step
@@ -534,6 +584,7 @@ func (a *actor) unsubscribed(p *wire.Packet) {
 	if p.ID != a.unsubID {
 		h.fail("%s: UNSUBACK %d, sent %d", a.id, p.ID, a.unsubID)
 	}
+	a.checkTold(p.Type, a.asks.unsubscribe)
 	for _, t := range a.asked {
 		t.until = h.step
 	}
@@ -549,7 +600,10 @@ func (a *actor) welcome(p *wire.Packet) {
 	}
 	switch {
 	case p.Code != 0:
-		h.fail("THROWN OUT: %s got CONNACK 0x%02x %q", a.id, p.Code, p.Properties.Get(wire.ReasonString).Text)
+		a.notWelcome(p)
+		return
+	case (a.will != nil || a.wiping && a.lasting) && h.undone(a.asks.connect):
+		h.fail("PROMISED: %s got CONNACK, and what it tells of can't be on disk", a.id)
 	case a.sessionSure() && !present:
 		h.fail("LOST: the session of %s", a.id)
 	case a.wiping && present:
@@ -565,6 +619,7 @@ func (a *actor) welcome(p *wire.Packet) {
 	a.joined, a.promised, a.wiping = true, true, false
 	a.line.welcomed = true
 	clear(a.kept)
+	a.cameBack()
 	a.since, a.over = h.step, 0
 	for _, s := range h.sent {
 		if s.line == a.line {
@@ -572,6 +627,7 @@ func (a *actor) welcome(p *wire.Packet) {
 		}
 	}
 	for _, id := range a.releases {
+		a.asks.release(id, h.step)
 		a.send(wire.AppendAck(nil, a.v, wire.PUBREL, id, 0))
 	}
 	for _, s := range a.open {
@@ -586,13 +642,16 @@ func (a *actor) ack(p *wire.Packet) {
 	h.log("%s: %v %d 0x%02x", a.id, p.Type, p.ID, p.Code)
 	switch p.Type {
 	case wire.PUBREL:
+		a.checkTold(p.Type, a.asks.rec[p.ID])
 		delete(a.incoming, p.ID)
 		a.answers = append(a.answers, wire.AppendAck(nil, a.v, wire.PUBCOMP, p.ID, 0))
 		return
 	case wire.PUBCOMP:
 		if i := slices.Index(a.releases, p.ID); i >= 0 {
 			a.releases = slices.Delete(a.releases, i, i+1)
+			a.checkTold(p.Type, a.asks.rel[p.ID])
 		}
+		delete(a.asks.rel, p.ID)
 		return
 	}
 	i := slices.IndexFunc(a.open, func(s *sending) bool { return s.id == p.ID })
@@ -600,9 +659,7 @@ func (a *actor) ack(p *wire.Packet) {
 		s := a.open[i]
 		a.open = slices.Delete(a.open, i, i+1)
 		switch {
-		case p.Code == 0x97 && s.retain && h.retainedFull(s):
-			clear(s.due)
-			clear(s.groupDue)
+		case p.Code >= 0x80 && a.notTaken(s, p.Code):
 			return
 		case p.Code >= 0x80:
 			h.fail("REFUSED: message %d of %s: 0x%02x", s.n, a.id, p.Code)
@@ -611,6 +668,8 @@ func (a *actor) ack(p *wire.Packet) {
 		case p.Type == wire.PUBACK && s.qos != 1, p.Type == wire.PUBREC && s.qos != 2:
 			h.fail("message %d of %s with QoS %d: %v", s.n, a.id, s.qos, p.Type)
 		}
+		a.checkPromised(s)
+		a.checkAckOrder(s, i)
 		s.acked, s.since = true, h.step
 		if p.Type == wire.PUBREC {
 			a.releases = append(a.releases, p.ID)

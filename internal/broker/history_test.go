@@ -44,8 +44,14 @@ type history struct {
 	lines   []*simLine
 	sent    []*sending // all publications
 	largest int        // of the packets that were published, in bytes
-	counted uint64     // drops that the broker counted, in earlier lives
 	trace   []string
+
+	lack     lack
+	budget   budget
+	durable  []string // filters of which a client with a lasting session may have had a subscription
+	earlier  counts   // of earlier lives
+	refusals uint64   // that clients were told of
+	closures uint64   // of connections, to get memory back
 }
 
 // runHistory runs one history. A panic of the broker is a finding like any other.
@@ -138,6 +144,9 @@ func (h *history) begin() {
 	cfg.Logger, cfg.Authenticator = slog.New(h), h.access
 	cfg.Session.Inflight = 1 + h.rand.IntN(4)
 	cfg.Limits.PendingBytes, cfg.Limits.ConnectTimeout = settings.Size(h.kind.pending), time.Hour
+	if h.kind.few {
+		cfg.Limits.Connections = h.kind.clients
+	}
 	if h.kind.retained > 0 {
 		cfg.Limits.RetainedMessages = h.kind.retained
 	}
@@ -156,6 +165,8 @@ func (h *history) begin() {
 		h.fail("load: %v, damaged %v", err, damaged)
 	}
 	h.w.b.Start(h.w)
+	h.lack.of, h.lack.ended = nil, h.step
+	h.budget = budget{most: int64(h.kind.memory)}
 	h.log("life %d with %d shards, the wall says %v", h.life, shards, h.wall.UTC())
 }
 
@@ -173,8 +184,11 @@ func (h *history) clock() store.Reading {
 // cut ends the life: what was not synced is lost at random.
 func (h *history) cut() {
 	h.log("CUT")
-	h.counted += h.drops()
+	h.earlier = h.counts()
 	h.loseMemory()
+	if h.rand.IntN(2) == 0 { // a commit is complete, and nobody has heard of it
+		h.st.Step()
+	}
 	// Pebble works in the background: how often this rolls the dice is not for the seed to say.
 	luck := rand.New(rand.NewPCG(h.rand.Uint64(), 2))
 	clone := h.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: h.rand.IntN(101), RNG: luck})
@@ -234,6 +248,7 @@ func (h *history) run() {
 		}
 		for range h.kind.steps/5 + h.rand.IntN(h.kind.steps*4/5) {
 			h.step++
+			h.runShort()
 			h.act()
 			h.bounds()
 		}
@@ -277,7 +292,7 @@ func (h *history) act() {
 		switch n := h.rand.IntN(40); {
 		case n < 2:
 			h.settle()
-		case n == 2 && h.kind.durable && does("clock steps"):
+		case n == 2 && h.kind.durable && does("clock steps") && !h.stalled():
 			h.stepClock()
 		}
 	default:
@@ -295,19 +310,20 @@ func (h *history) pass(d time.Duration) {
 }
 
 func (h *history) commit() {
-	if h.st != nil {
+	if h.st != nil && !h.stalled() {
 		h.st.Step()
 	}
 }
 
 func (h *history) reads() {
-	if h.st != nil {
+	if h.st != nil && !h.lack.files() {
 		h.st.StepReads()
 	}
 }
 
 // post runs what is posted, in the order of time.
 func (h *history) post() {
+	h.markBehind()
 	for len(h.w.posts) > 0 {
 		(<-h.w.posts)()
 	}
@@ -351,14 +367,14 @@ func (h *history) settle() {
 	h.rest()
 	h.pass(200 * time.Millisecond) // for timers that are due
 	h.rest()
-	if h.st != nil {
+	if h.st != nil && !h.stalled() {
 		h.st.Sync()
-	}
-	for _, a := range h.clients {
-		a.settled()
+		for _, a := range h.clients {
+			a.settled()
+		}
 	}
 	h.log("settled")
-	h.compare(func(a *actor) bool { return a.joined && !a.slow })
+	h.compare(func(a *actor) bool { return a.joined && !a.slow && !(a.lasting && h.behindDisk()) })
 }
 
 // rest goes on until nothing moves any more. Windows are small: it takes as many
@@ -370,6 +386,9 @@ func (h *history) rest() {
 		}
 		h.step++
 		before := len(h.trace)
+		if h.budget.most > 0 {
+			h.measure()
+		}
 		h.access.answer(packet.Success)
 		h.post()
 		for _, l := range h.lines {
@@ -393,8 +412,12 @@ func (h *history) rest() {
 // drain lets everything come to an end, and compares.
 func (h *history) drain() {
 	h.log("drain")
-	for round := range 3 {
+	h.enough()
+	for round := range 5 {
 		for _, a := range h.clients {
+			if a.line != nil && a.waitsInVain() {
+				a.hangUp()
+			}
 			if a.line == nil {
 				a.connect(false)
 			}
@@ -406,7 +429,7 @@ func (h *history) drain() {
 		for _, a := range h.clients {
 			a.slow = false
 		}
-		if round < 2 {
+		if round < 4 {
 			h.pass(mostWait) // so that everybody gets his turn to take over
 		}
 	}
@@ -421,9 +444,13 @@ type simLine struct {
 	h        *history
 	of       *actor
 	way      []byte
-	welcomed bool // CONNACK has come
-	hanging  bool // what is under way is lost, and then the connection
-	slow     bool // its client reads slowly at first
+	welcomed bool          // CONNACK has come
+	hanging  bool          // what is under way is lost, and then the connection
+	slow     bool          // its client reads slowly at first
+	accepted bool          // the broker knows of it
+	over     bool          // there were more connections than may be
+	behind   bool          // more was pending than for a client that keeps up
+	open     time.Duration // the last time at which it was, see history.now
 }
 
 func (h *history) dial(a *actor, rate int) *simLine {
@@ -433,8 +460,24 @@ func (h *history) dial(a *actor, rate int) *simLine {
 	}
 	l := &simLine{peer: p, h: h, of: a, slow: rate > 0}
 	h.lines = append(h.lines, l)
-	h.w.b.shards[p.shard].Open(p)
+	if !h.lack.files() {
+		l.accept()
+	}
 	return l
+}
+
+func (l *simLine) accept() {
+	n := 0
+	for _, other := range l.h.lines {
+		if other.accepted && !other.told {
+			n++
+		}
+	}
+	l.accepted = true
+	l.h.w.b.shards[l.shard].Open(l.peer)
+	if l.over = connOf(l.peer).passage != entered; l.over && n < l.h.kind.clients {
+		l.h.fail("REFUSED: a connection of %s, although there are only %d others", l.of.id, n)
+	}
 }
 
 func (l *simLine) send(b []byte) {
@@ -446,7 +489,7 @@ func (l *simLine) send(b []byte) {
 
 // arrive gives the broker the first n bytes that are under way.
 func (l *simLine) arrive(n int) {
-	if n == 0 || l.closed {
+	if n == 0 || l.closed || !l.accepted {
 		return
 	}
 	l.in = append(l.in, l.way[:n]...)
@@ -458,6 +501,12 @@ func (l *simLine) arrive(n int) {
 
 // move lets some bytes arrive, and what the broker has sent leave.
 func (l *simLine) move() {
+	if !l.accepted {
+		if l.h.lack.files() {
+			return
+		}
+		l.accept()
+	}
 	if n := len(l.way); n > 0 && !l.hanging {
 		if l.h.rand.IntN(2) == 0 {
 			n = 1 + l.h.rand.IntN(n)
@@ -484,5 +533,4 @@ func (l *simLine) flush() bool {
 	return len(l.way) == 0 && len(l.in) == 0
 }
 
-func (l *simLine) ended() bool { return l.told && len(l.out) == 0 }
-func (l *simLine) hang()       { l.hanging = true }
+func (l *simLine) hang() { l.hanging = true }

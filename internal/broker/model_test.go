@@ -17,12 +17,14 @@ import (
 //   - nothing that was acknowledged is lost, unless a counter says so;
 //   - QoS 2 comes once; DUP says what came before; messages of a topic keep their order;
 //   - nobody gets what he has not subscribed to;
-//   - what waits for a client is bounded;
-//   - everybody who reads gets on, however slowly, and is not thrown out.
+//   - what waits for a client is bounded, and all that is held is within the budget;
+//   - everybody who reads gets on, however slowly, and is not thrown out;
+//   - everything is answered, and refused only if what it needs is short.
 //
 // Most of it runs on a world whose time, disk and threads are the test's, so that
 // a seed repeats it: model_test.go (what is run), history_test.go (the broker over
-// its lives), actor_test.go (a client), ledger_test.go (what it is owed).
+// its lives), actor_test.go (a client), ledger_test.go (what it is owed),
+// shortage_test.go (what runs short for a while, and may be refused then).
 // Packets are read and written by midge/test/wire, not by the broker's codec.
 //
 //	MIDGE_SEED           run one seed only
@@ -127,6 +129,9 @@ type kind struct {
 	slow     bool // some clients read slowly
 	late     bool // the Authenticator answers late
 	rows     bool // messages come in rows, and are acknowledged late, many at a time
+	lacks    bool // the disk is full now and then, or the system is short of descriptors or memory
+	few      bool // there may be as many connections as there are clients
+	memory   int  // the budget for memory in bytes, 0: as much as it takes
 }
 
 // anyKind draws the kind of a history.
@@ -146,6 +151,12 @@ func anyKind(seed uint64) kind {
 		k.pending, k.large = 16<<10, true
 	}
 	k.rows = r.IntN(3) == 0
+	k.lacks, k.few = r.IntN(2) == 0, r.IntN(4) == 0
+	if r.IntN(4) == 0 {
+		k.memory, k.pending, k.large, k.slow = 512<<10<<r.IntN(2), 4<<20, true, true
+		k.lives = min(k.lives, 2)
+		k.steps = 1500 / k.lives
+	}
 	return k
 }
 
@@ -165,6 +176,15 @@ func (k kind) String() string {
 	}
 	if k.rows {
 		words = append(words, "rows")
+	}
+	if k.lacks {
+		words = append(words, "shortages")
+	}
+	if k.few {
+		words = append(words, "few connections")
+	}
+	if k.memory > 0 {
+		words = append(words, fmt.Sprintf("%d bytes of memory", k.memory))
 	}
 	return strings.Join(words, ", ")
 }

@@ -188,7 +188,7 @@ func (p *peer) Taken() uint64                { return p.taken }
 func (p *peer) Pause()                       { p.paused = true }
 func (p *peer) Resume()                      { p.paused, p.resumed = false, true }
 func (p *peer) Close()                       { p.closed = true }
-func (p *peer) Abort()                       { p.pending, p.closed = nil, true }
+func (p *peer) Abort()                       { p.pending, p.held, p.closed = nil, 0, true }
 func (p *peer) Move(shard int)               { p.moveTo = shard }
 func (p *peer) InputBuffer() *bufpool.Buffer { return p.input }
 func (p *peer) Expect(n int)                 { p.room = n }
