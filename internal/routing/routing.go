@@ -11,8 +11,8 @@
 // shards share Interest and the groups, which have locks, because a lookup there is
 // far rarer than a message; docs/design/broker.md says why.
 //
-// Files, from the bottom up: routing.go, permission.go, subscription.go,
-// interest.go, group.go, route.go, cache.go, table.go.
+// Files, from the bottom up: routing.go, permission.go, index.go,
+// subscription.go, interest.go, group.go, route.go, cache.go, table.go.
 package routing
 
 // Client is a session that subscribes, in the form in which the caller knows it:

@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"hash/maphash"
 	"slices"
 
 	"midge/internal/packet"
@@ -34,8 +35,8 @@ type Subscriptions[C Client] struct {
 
 type further[C Client] struct {
 	list   []*Subscription[C]
-	index  map[string]int // filter -> place in list, once there are more than scanned
-	weight int            // see Subscriptions.Weight
+	index  *index // of list, once there are more than scanned
+	weight int    // see Subscriptions.Weight
 }
 
 // scanned is the number of subscriptions up to which they are searched one by
@@ -118,12 +119,11 @@ func (l *Subscriptions[C]) Remove(filter string) {
 	}
 }
 
+func (l *further[C]) filter(place int) string { return l.list[place].Filter }
+
 func (l *further[C]) place(filter string) int {
 	if l.index != nil {
-		if i, ok := l.index[filter]; ok {
-			return i
-		}
-		return -1
+		return l.index.find(filter, l.filter)
 	}
 	return slices.IndexFunc(l.list, func(sub *Subscription[C]) bool { return sub.Filter == filter })
 }
@@ -133,11 +133,11 @@ func (l *further[C]) add(sub *Subscription[C]) {
 	l.weight += WeightOf(sub.Filter)
 	switch {
 	case l.index != nil:
-		l.index[sub.Filter] = len(l.list) - 1
+		l.index.add(l.filter)
 	case len(l.list) > scanned:
-		l.index = make(map[string]int, 2*scanned)
-		for i, sub := range l.list {
-			l.index[sub.Filter] = i
+		l.index = &index{seed: maphash.MakeSeed()}
+		for range l.list {
+			l.index.add(l.filter)
 		}
 	}
 }
@@ -149,14 +149,13 @@ func (l *further[C]) remove(filter string) {
 		return
 	}
 	last := len(l.list) - 1
-	if i != last {
-		l.list[i] = l.list[last]
-		if l.index != nil {
-			l.index[l.list[i].Filter] = i
-		}
+	if l.index != nil {
+		l.index.remove(i, l.filter)
 	}
-	l.list[last] = nil
+	l.list[i], l.list[last] = l.list[last], nil
 	l.weight -= WeightOf(filter)
 	l.list = l.list[:last]
-	delete(l.index, filter)
+	if last <= scanned/2 {
+		l.index = nil
+	}
 }
