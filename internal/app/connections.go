@@ -40,7 +40,7 @@ type descriptors struct {
 // share shares limit descriptors out; wanted is the number of connections that
 // the configuration asks for, 0 for as many as there is room for.
 func share(wanted int, limit uint64, known bool, shards, threads int, durable bool) descriptors {
-	d := descriptors{limit: limit, known: known, lingering: engine.MostLingering, refusing: settings.MaxRefusing, connections: settings.MaxConnections}
+	d := descriptors{limit: limit, known: known, lingering: engine.MaxLingering, refusing: settings.MaxRefusing, connections: settings.MaxConnections}
 	if !known {
 		if wanted != 0 {
 			d.connections = wanted
@@ -54,7 +54,7 @@ func share(wanted int, limit uint64, known bool, shards, threads int, durable bo
 		own += d.tables + pebblestore.OtherFiles
 	}
 	left = max(left-own, 0)
-	d.lingering = min(max(left/8, shards), engine.MostLingering) // epoll wants one for each shard
+	d.lingering = min(max(left/8, shards), engine.MaxLingering) // epoll wants one for each shard
 	d.refusing = min(left/8, settings.MaxRefusing)
 	d.reserved = own + d.lingering + d.refusing + min(left/8, acceptedFiles)
 	fit := min(max(int(min(limit, 1<<30))-d.reserved, 1), settings.MaxConnections)
@@ -65,7 +65,7 @@ func share(wanted int, limit uint64, known bool, shards, threads int, durable bo
 			grouped(limit), grouped(uint64(fit)))
 	case wanted != 0 && uint64(wanted)+uint64(d.reserved) > limit:
 		d.warning = fmt.Sprintf("limits.connections is %s, but the limit of open files, %s, leaves room for %s, which is the limit in force; raise it (ulimit -n, or LimitNOFILE in systemd) to %s",
-			grouped(uint64(wanted)), grouped(limit), grouped(uint64(fit)), grouped(uint64(wanted+processFiles+shards+threadFiles*threads+pebblestore.MaxOpenFiles+pebblestore.OtherFiles+engine.MostLingering+settings.MaxRefusing+acceptedFiles)))
+			grouped(uint64(wanted)), grouped(limit), grouped(uint64(fit)), grouped(uint64(wanted+processFiles+shards+threadFiles*threads+pebblestore.MaxOpenFiles+pebblestore.OtherFiles+engine.MaxLingering+settings.MaxRefusing+acceptedFiles)))
 	case wanted != 0:
 		d.connections = wanted
 	}

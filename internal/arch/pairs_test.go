@@ -26,7 +26,7 @@ import (
 var back = map[string]int{
 	"broker":       4,
 	"client":       1,
-	"engine/gonet": 3,
+	"engine/gonet": 2,
 	"program":      1,
 }
 

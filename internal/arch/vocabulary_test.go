@@ -17,21 +17,14 @@ import (
 // something lowers them.
 var (
 	privateWords = map[string]int{
-		"app/storetool":     1,
-		"bench":             1,
-		"broker":            42,
-		"engine":            3,
-		"engine/enginetest": 1,
-		"engine/epoll":      11,
-		"engine/gonet":      5,
-		"store":             6,
-		"store/storetest":   1,
+		"app/storetool":   1,
+		"bench":           1,
+		"broker":          42,
+		"store":           6,
+		"store/storetest": 1,
 	}
 	unclear = map[string]int{
-		"engine":       3,
-		"engine/epoll": 6,
-		"engine/gonet": 1,
-		"store":        10,
+		"store": 10,
 	}
 )
 

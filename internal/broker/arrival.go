@@ -149,7 +149,7 @@ func (s *shard) sip() {
 	r := &s.b.memory.arrivals
 	if over := r.other.Load() > r.most.Load(); over != s.sips {
 		s.sips = over
-		s.b.runner.Sip(s.index, over)
+		s.b.runner.Throttle(s.index, over)
 	}
 }
 

@@ -111,7 +111,7 @@ func TestPacketsThatNeverEnd(t *testing.T) {
 						p.offerOnly(one[:len(one)-1])
 						hostile = append(hostile, p)
 					}
-					most := int64(3*budget/arrivalShare+len(one)+len(hostile)*engine.SipBytes) + 2*(64<<10)
+					most := int64(3*budget/arrivalShare+len(one)+len(hostile)*engine.ThrottledBytes) + 2*(64<<10)
 					check := func() {
 						t.Helper()
 						w.turn() // who may go on knows
@@ -212,7 +212,7 @@ func TestLargePacketsTakeTurns(t *testing.T) {
 					if rounds > 10*publishers {
 						t.Fatalf("%d of %d have got through", done(), publishers)
 					}
-					if n := w.heldInput(); n > 3*budget/arrivalShare+size+publishers*engine.SipBytes {
+					if n := w.heldInput(); n > 3*budget/arrivalShare+size+publishers*engine.ThrottledBytes {
 						t.Fatalf("%d bytes are held", n)
 					}
 					w.now += 20 * time.Millisecond

@@ -185,7 +185,7 @@ func (s *shard) closeStalled() {
 	s.lookedAt, s.stalling = s.now, map[*conn]stalling{}
 	var stalled []*conn
 	look := func(c *conn) {
-		if c.closing || c.waits != 0 || c.kept <= engine.SipBytes {
+		if c.closing || c.waits != 0 || c.kept <= engine.ThrottledBytes {
 			return
 		}
 		was, known := before[c]

@@ -58,7 +58,7 @@ type shard struct {
 	unserved    []*conn               // publishers that wait for the next round, and had none in this
 	arrivals    map[*conn]*arriving   // of packets that are not small, or have to wait
 	large       bool                  // a large packet was handled, or a message of one; see forgetLarge
-	sips        bool                  // the engine reads little at once; see Runner.Sip
+	sips        bool                  // the engine reads little at once; see Runner.Throttle
 	stalling    map[*conn]stalling    // who has room that others wait for,
 	lookedAt    time.Duration         // when that was looked at
 	sys         sys                   // shard 0 only

@@ -10,9 +10,9 @@ import (
 type lagging struct {
 	since time.Duration // when it was seen to take something, or began to be behind
 	look  time.Duration // when it is to be looked at
-	taken uint64        // net.Taken then
+	taken uint64        // net.Acked then
 	asked int           // bytes of answers since it had taken begun
-	begun uint64        // net.Taken
+	begun uint64        // net.Acked
 }
 
 // hold keeps QoS 1 and 2 messages for a slow reader in its session until the
@@ -24,7 +24,7 @@ func (s *shard) hold(c *conn) {
 	c.pace = slow
 	c.client.session.Link.Hold = true
 	s.held = append(s.held, c)
-	taken := c.net.Taken()
+	taken := c.net.Acked()
 	s.behind[c] = &lagging{since: s.now, look: s.now + firstLook, taken: taken, begun: taken}
 	s.timers.start(&c.timer, s.due(c))
 }
@@ -62,7 +62,7 @@ func (s *shard) stuck(c *conn) bool {
 	}
 	patient := b.since + slowPatience
 	if s.now >= patient {
-		taken := c.net.Taken()
+		taken := c.net.Acked()
 		if taken == b.taken {
 			return true
 		}
@@ -120,7 +120,7 @@ func (s *shard) overdue(c *conn) bool {
 	if b.asked <= most {
 		return false
 	}
-	if taken := c.net.Taken(); taken-b.begun >= uint64(b.asked) {
+	if taken := c.net.Acked(); taken-b.begun >= uint64(b.asked) {
 		b.asked, b.begun = 0, taken
 		return false
 	}

@@ -53,11 +53,11 @@ func newWorld(t testing.TB, cfg setup) *world {
 	return w
 }
 
-func (w *world) Run(context.Context) error { return nil }
-func (w *world) Wake(int)                  {}
-func (w *world) Sip(shard int, on bool)    { w.sips[shard] = on }
-func (w *world) Now() time.Duration        { return w.now }
-func (w *world) Post(_ int, f func())      { w.posts <- f }
+func (w *world) Run(context.Context) error   { return nil }
+func (w *world) Wake(int)                    {}
+func (w *world) Throttle(shard int, on bool) { w.sips[shard] = on }
+func (w *world) Now() time.Duration          { return w.now }
+func (w *world) Post(_ int, f func())        { w.posts <- f }
 
 // turn gives every shard turns until what they have for each other is done,
 // and writes the output of all peers that read.
@@ -184,7 +184,7 @@ func (p *peer) Send(head, body []byte) {
 	}
 }
 func (p *peer) Pending() int                 { return len(p.pending) }
-func (p *peer) Taken() uint64                { return p.taken }
+func (p *peer) Acked() uint64                { return p.taken }
 func (p *peer) Pause()                       { p.paused = true }
 func (p *peer) Resume()                      { p.paused, p.resumed = false, true }
 func (p *peer) Close()                       { p.closed = true }
@@ -261,7 +261,7 @@ func (p *peer) offer() {
 		case p.room > p.kept:
 			most = p.room
 		case p.w.sips[p.shard]:
-			most = p.kept + engine.SipBytes
+			most = p.kept + engine.ThrottledBytes
 		}
 		n := min(len(p.in), most)
 		again = n < len(p.in)

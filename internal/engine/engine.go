@@ -19,7 +19,7 @@
 // it writes every connection that got output, once. A shard that is woken (see
 // Runner.Wake) gets a turn although no socket of it is ready.
 //
-// Files, from the bottom up: engine.go, taken_linux.go, taken_other.go.
+// Files, from the bottom up: engine.go, acked_linux.go, acked_other.go.
 package engine
 
 import (
@@ -44,18 +44,18 @@ type Conn interface {
 	// What was sent during this turn counts.
 	Pending() int
 
-	// Taken is how many bytes of output the peer has taken so far: a number
-	// that changes when it takes more, if only the system can tell. It costs a
+	// Acked is how many bytes of output the peer has acknowledged so far: a number
+	// that changes when it takes more, if the system counts that. It costs a
 	// system call.
-	Taken() uint64
+	Acked() uint64
 
 	// Pause stops Data for this connection until Resume. Bytes that Data left
-	// unused are kept and offered again after Resume. Both are idempotent.
+	// unused are buffered and offered again after Resume. Both are idempotent.
 	Pause()
 	Resume()
 
-	// Expect tells how many bytes, counted from the first one that Data leaves
-	// unused, the engine may keep of a packet that has not arrived as a whole: it
+	// Expect sets how many bytes, counted from the first one that Data leaves
+	// unused, the engine may buffer of a packet that has not arrived as a whole: it
 	// makes room for so many and reads no more. So the shard decides what a peer
 	// that only announces a large packet costs. It holds until Data uses a byte.
 	// Without it the room doubles when it is full.
@@ -68,7 +68,7 @@ type Conn interface {
 
 	// Close sends what is pending as far as the kernel takes it within a
 	// short time (lingering at most two seconds, with at most
-	// MostLingeringBytes), then closes. What the peer sends meanwhile is thrown
+	// MaxLingeringBytes), then closes. What the peer sends meanwhile is thrown
 	// away, so that it can read the last packet. The shard gets Closed exactly
 	// once, at the earliest after the call that is on now has returned, and no
 	// Data or Drained before it.
@@ -79,18 +79,18 @@ type Conn interface {
 	Abort()
 
 	// Exhaust offers to Data what has arrived, as far as the shard takes it, until
-	// the system has no more, or MostExhausted bytes have been offered. Then it
-	// calls then, from a call of its own. A paused connection keeps then waiting
-	// for Resume. then is called once, also if the connection ends: after Closed.
-	// So a shard that is going to close a connection for the peer's next one can
-	// hear it out.
+	// the system has no more, or MaxExhausted bytes have been offered. Then it
+	// calls then, from a call of its own. With a paused connection it waits for
+	// Resume. then is called once, also if the connection ends: after Closed. So a
+	// shard that closes a connection for the peer's next one can first receive all
+	// of it.
 	Exhaust(then func())
 
 	// Move gives the connection to another shard, with the bytes that the
 	// current Data call does not report as used, or that no call has. Call it
 	// only from Data of this connection or from a call that was posted to its
-	// shard (Runner.Post), and return at once: this shard hears nothing more of
-	// the connection and must not touch it any more. The other shard gets Open
+	// shard (Runner.Post), and return at once: this shard gets no more calls
+	// for the connection and must not touch it any more. The other shard gets Open
 	// and then Data with those bytes, unless the connection is paused. Attach
 	// and Pause survive the move. A connection with a call of Exhaust can't move.
 	Move(shard int)
@@ -120,24 +120,24 @@ type Peer struct {
 
 // Shard is what an engine runs. The broker implements it.
 type Shard interface {
-	// Open tells that the shard owns c from now on: accepted anew, or moved
-	// here by another shard.
+	// Open gives c to the shard: it was accepted, or another shard has moved it
+	// here.
 	Open(c Conn)
 
 	// Data offers the bytes received and not yet used, at least one. b is
 	// borrowed until Data returns. The shard returns how many bytes it used;
-	// the engine keeps the rest and offers it again in front of the next
+	// the engine buffers the rest and offers it again in front of the next
 	// bytes that arrive. A shard that wants no more calls Pause or Close.
 	Data(c Conn, b []byte) (used int)
 
-	// Drained tells that Pending has fallen to zero after a turn had ended
+	// Drained is called when Pending has fallen to zero, after a turn that ended
 	// with output that the kernel did not take.
 	Drained(c Conn)
 
-	// Closed tells that c is gone; err is nil if the shard closed it itself,
+	// Closed is called when c has ended; err is nil if the shard closed it itself,
 	// and io.EOF if the peer closed it in order. It is the last call for c. If
 	// the peer ended it, Data has offered before what the system had received;
-	// so a shard that pauses a connection hears of its end after Resume.
+	// so for a paused connection it comes after Resume.
 	Closed(c Conn, err error)
 
 	// Turn lets the shard drain its mailbox and run its timers. now is
@@ -168,11 +168,11 @@ type Runner interface {
 	// connections that have a goroutine of their own, not for messages.
 	Post(shard int, f func())
 
-	// Sip makes the engine read at most SipBytes at once, or about as little as it
-	// can, from connections of the shard of which nothing is expected, until it
-	// is called again with false: what a shard leaves unused of each read adds
-	// up over many connections. Call it from the shard's thread.
-	Sip(shard int, on bool)
+	// Throttle makes the engine read at most ThrottledBytes at once, or about as
+	// little as it can, from connections of the shard of which nothing is expected,
+	// until it is called again with false: what a shard leaves unused of each read
+	// adds up over many connections. Call it from the shard's thread.
+	Throttle(shard int, on bool)
 
 	// Now is the clock that Turn is called with. Safe from any goroutine.
 	Now() time.Duration
@@ -191,23 +191,23 @@ const (
 	UserTimeout       = KeepAliveIdle + KeepAliveProbes*KeepAliveInterval
 )
 
-// MostLingering is the largest number of sockets that an engine keeps open
+// MaxLingering is the largest number of sockets that an engine keeps open
 // after Closed, so that output gets to the peer. No limit of connections counts
 // them. One more closes the one that has waited longest. An engine can be told
 // to keep fewer.
-const MostLingering = 256
+const MaxLingering = 256
 
-// MostLingeringBytes is the most output that a connection takes with it after
+// MaxLingeringBytes is the most output that a connection takes with it after
 // Close, in bytes. A peer that is further behind does not get to the last packet
 // in that time, and its output must not hold memory that nobody counts.
-const MostLingeringBytes = 128 << 10
+const MaxLingeringBytes = 128 << 10
 
-// SipBytes is how much an engine reads at once after Runner.Sip, in bytes.
-const SipBytes = 1 << 10
+// ThrottledBytes is how much an engine reads at once after Runner.Throttle, in bytes.
+const ThrottledBytes = 1 << 10
 
-// MostExhausted bounds what Exhaust offers of a peer that sends on and on, in
+// MaxExhausted bounds what Exhaust offers of a peer that sends on and on, in
 // bytes: more than the buffer of a socket holds.
-const MostExhausted = 8 << 20
+const MaxExhausted = 8 << 20
 
 // ErrUnsupported is returned by constructors of engines that this operating
 // system or kernel does not carry, wrapped with the reason.

@@ -244,7 +244,7 @@ func testCloseOfAnother(t *testing.T, newEngine New) {
 		}
 		a.Close()
 		b.Close()
-		w.settle(t, 0)
+		w.awaitConns(t, 0)
 	}
 }
 

@@ -200,7 +200,7 @@ func testIdleEnds(t *testing.T, newEngine New) {
 // testManyLinger closes more connections than may linger: the first give way
 // at once, and the last still get what they were sent.
 func testManyLinger(t *testing.T, newEngine New) {
-	const conns = engine.MostLingering + 40
+	const conns = engine.MaxLingering + 40
 	closed := make(chan struct{}, 1)
 	w := start(t, newEngine, 1, func(s *shard) {
 		s.data = func(c engine.Conn, b []byte) int {
@@ -221,7 +221,7 @@ func testManyLinger(t *testing.T, newEngine New) {
 		t.Fatal("no turn")
 	}
 	// Of the first, both directions are closed: what is sent meets a reset.
-	for _, c := range all[:conns-engine.MostLingering] {
+	for _, c := range all[:conns-engine.MaxLingering] {
 		receive(t, c, []byte("x"))
 		for { // until the reset has come back
 			if _, err := c.Write([]byte("y")); err != nil {
@@ -313,7 +313,7 @@ func testExhaust(t *testing.T, newEngine New) {
 				receive(t, b, []byte("y")) // it goes on
 				a.Close()
 				b.Close()
-				w.settle(t, 0)
+				w.awaitConns(t, 0)
 			}
 		})
 	}

@@ -33,7 +33,7 @@ func Run(t *testing.T, newEngine New) {
 		{"large", testLarge},
 		{"expect", testExpect},
 		{"input buffer", testInputBuffer},
-		{"sip", testSip},
+		{"throttle", testThrottle},
 		{"slow reader", testSlowReader},
 		{"pause", testPause},
 		{"move", testMove},

@@ -139,9 +139,9 @@ func retainRecords(s *shard, sizes []int) func(engine.Conn, []byte) int {
 	}
 }
 
-// testSip looks at how much is read at once from many connections while the
+// testThrottle looks at how much is read at once from many connections while the
 // engine is told to read little, and afterwards.
-func testSip(t *testing.T, newEngine New) {
+func testThrottle(t *testing.T, newEngine New) {
 	const size, least = 256 << 10, 4 << 10 // a connection may have a buffer of that size
 	largest := 0
 	w := start(t, newEngine, 1, func(s *shard) {
@@ -155,7 +155,7 @@ func testSip(t *testing.T, newEngine New) {
 		set := make(chan struct{})
 		w.Runner.Post(0, func() {
 			before, largest = largest, 0
-			w.Runner.Sip(0, on)
+			w.Runner.Throttle(0, on)
 			close(set)
 		})
 		<-set

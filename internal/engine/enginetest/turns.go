@@ -113,7 +113,7 @@ func testFanOut(t *testing.T, newEngine New) {
 		c := w.dial(t)
 		all = append(all, c)
 	}
-	w.settle(t, conns)
+	w.awaitConns(t, conns)
 	for round := range rounds {
 		m := pattern(200, round)
 		send(t, all[round*7%conns], m)
@@ -123,8 +123,8 @@ func testFanOut(t *testing.T, newEngine New) {
 	}
 }
 
-// settle waits until the shards know n connections.
-func (w *world) settle(t *testing.T, n int) {
+// awaitConns waits until the shards know n connections.
+func (w *world) awaitConns(t *testing.T, n int) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
@@ -178,7 +178,7 @@ func testCrowd(t *testing.T, newEngine New) {
 	}
 	wg.Wait()
 	worker.Close()
-	w.settle(t, 0)
+	w.awaitConns(t, 0)
 }
 
 // testStorm lets every connection send to the shard after its own without
@@ -198,7 +198,7 @@ func testStorm(t *testing.T, newEngine New) {
 	for i := range all {
 		all[i] = w.dial(t)
 	}
-	w.settle(t, conns)
+	w.awaitConns(t, conns)
 	// Connections are spread evenly, so each receives what conns/shards sent.
 	perShard := make([]int, shards)
 	for i, s := range w.shards {

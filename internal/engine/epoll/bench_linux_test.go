@@ -75,14 +75,14 @@ func connect(b *testing.B, clients, shards int, handler func() engine.Shard) []n
 }
 
 // exchange says something on each of the first connections, and reads it from all.
-func exchange(b *testing.B, speakers, hearers []net.Conn, message []byte) {
-	for _, c := range speakers {
+func exchange(b *testing.B, senders, receivers []net.Conn, message []byte) {
+	for _, c := range senders {
 		if _, err := c.Write(message); err != nil {
 			b.Fatal(err)
 		}
 	}
 	answer := make([]byte, len(message))
-	for _, c := range hearers {
+	for _, c := range receivers {
 		if _, err := io.ReadFull(c, answer); err != nil {
 			b.Fatal(err)
 		}

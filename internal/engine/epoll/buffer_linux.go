@@ -16,28 +16,29 @@ const (
 	// poolBytes is the most that lies in the pool for the next users, in bytes.
 	poolBytes = 16 << 20
 
-	// keptBytes is the largest buffer that is kept for the next user.
-	keptBytes = 64 << 10
+	// maxFreeBytes is the largest buffer of a connection's own that waits for the
+	// next user.
+	maxFreeBytes = 64 << 10
 )
 
 // buffer holds input or output of a connection that can't be without.
 type buffer struct {
-	b    []byte
-	most int             // of input: see engine.Conn.Expect; 0: nothing is expected
-	mem  *bufpool.Buffer // that b lies in, nil if it has memory of its own
+	b        []byte
+	expected int             // bytes of input: see engine.Conn.Expect; 0: nothing is expected
+	mem      *bufpool.Buffer // that b lies in, nil if it has memory of its own
 }
 
-// grow makes room behind input that is kept, and returns all of it with that
-// room.
+// grow makes room behind the input that is in the buffer, and returns all of it with
+// that room.
 func (i *buffer) grow(pool *bufpool.Pool) []byte {
-	kept := len(i.b)
-	need := i.most
-	if need <= kept {
-		need = kept + 1
+	n := len(i.b)
+	need := i.expected
+	if need <= n {
+		need = n + 1
 	}
 	if cap(i.b) < need {
-		if i.most <= kept {
-			need = 2*kept + minReadBuffer
+		if i.expected <= n {
+			need = 2*n + minReadBuffer
 		}
 		mem := pool.Get(need)
 		b := append(mem.Bytes()[:0], i.b...)
@@ -47,53 +48,58 @@ func (i *buffer) grow(pool *bufpool.Pool) []byte {
 		i.b, i.mem = b, mem
 	}
 	all := i.b[:cap(i.b)]
-	if i.most > kept {
-		all = all[:i.most]
+	if i.expected > n {
+		all = all[:i.expected]
 	}
 	return all
 }
 
-// buffers is the pool of an engine. The garbage collector empties it.
-type buffers struct{ pool sync.Pool }
+// buffers are those that no connection has now. Safe from any goroutine.
+type buffers struct {
+	small sync.Pool // the garbage collector empties it
+	large *bufpool.Pool
+}
 
+// get returns an empty buffer.
 func (p *buffers) get() *buffer {
-	if b, ok := p.pool.Get().(*buffer); ok {
+	if b, ok := p.small.Get().(*buffer); ok {
 		return b
 	}
 	return &buffer{b: make([]byte, 0, 512)}
 }
 
+// put takes a buffer back.
 func (p *buffers) put(b *buffer) {
 	if b.mem != nil {
 		b.mem.Release()
 		return
 	}
-	if cap(b.b) > keptBytes {
+	if cap(b.b) > maxFreeBytes {
 		return
 	}
-	b.b, b.most = b.b[:0], 0
-	p.pool.Put(b)
+	b.b, b.expected = b.b[:0], 0
+	p.small.Put(b)
 }
 
 // newLargeInput returns an empty buffer for so many bytes of input.
-func (e *Engine) newLargeInput(bytes int) *buffer {
-	mem := e.pool.Get(bytes)
-	return &buffer{b: mem.Bytes()[:0], most: bytes, mem: mem}
+func (p *buffers) newLargeInput(bytes int) *buffer {
+	mem := p.large.Get(bytes)
+	return &buffer{b: mem.Bytes()[:0], expected: bytes, mem: mem}
 }
 
 // newInput returns an empty buffer for input that takes so many bytes soon.
-func (e *Engine) newInput(bytes int) *buffer {
+func (p *buffers) newInput(bytes int) *buffer {
 	if bytes >= largeBytes {
-		in := e.newLargeInput(bytes)
-		in.most = 0
+		in := p.newLargeInput(bytes)
+		in.expected = 0
 		return in
 	}
-	return e.buffers.get()
+	return p.get()
 }
 
 // renewRead takes another buffer to read into, since messages in this one are still
 // read.
 func (p *poller) renewRead() {
 	p.read.Release()
-	p.read = p.engine.pool.Get(p.engine.cfg.ReadBuffer)
+	p.read = p.engine.buffers.large.Get(p.engine.cfg.ReadBuffer)
 }

@@ -12,20 +12,20 @@ import (
 	"midge/internal/engine"
 )
 
-// This file is about how home waits.
+// This file is about how the first thread waits; the others are always busy.
 //
 // A busy thread is locked to its goroutine and waits in a system call. With few
 // messages that is dear. Go's monitor sees a goroutine in a system call and stays
 // awake to take its processor away, and the thread has to get one again with each
 // message: at 100 messages a second that is two thirds of the broker's time.
 //
-// So home is calm as long as it has little to do. Then its goroutine isn't locked, and
+// So the first thread is calm as long as it has little to do. Then its goroutine isn't locked, and
 // waits in Go's own poller, as a goroutine does that reads from a connection. The
 // thread that polls runs it as soon as there is an event. The monitor sleeps, no
 // other thread is woken, and nothing holds a processor that others want.
 //
 // What Go's poller watches is the gate: an epoll descriptor with nothing in it but
-// home's top. It is open (reports input) while home is calm. Home's top could be
+// the thread's top. It is open (reports input) while the thread is calm. The top could be
 // watched without it, but to put that into Go's poller and to take it out again, the
 // kernel would walk through all connections each time.
 
@@ -41,7 +41,7 @@ const (
 	maxBusy = 64 * time.Second
 )
 
-// calm is a thread's part in waiting calmly. Only home has a gate.
+// calm is a thread's part in waiting calmly. Only the first one has a gate.
 type calm struct {
 	on    bool
 	gate  *os.File // nil: never calm
@@ -56,7 +56,7 @@ type calm struct {
 	term      time.Duration // how long it stays busy without a cause
 }
 
-// openGate makes the gate of home, closed.
+// openGate makes the gate, closed.
 func (p *poller) openGate() error {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
@@ -85,8 +85,8 @@ func (p *poller) openGate() error {
 	return nil
 }
 
-// turnGate lets the gate report the given events of home's top.
-func (c *calm) turnGate(top int, events uint32) {
+// setGate lets the gate report the given events of the top.
+func (c *calm) setGate(top int, events uint32) {
 	if err := control(c.fd, syscall.EPOLL_CTL_MOD, top, events, 0, 0); err != nil {
 		panic("epoll: turn gate: " + err.Error()) // two descriptors of ours
 	}
@@ -99,7 +99,7 @@ func (p *poller) goCalm(now time.Duration) {
 		p.ring = nil
 	}
 	c := &p.calm
-	c.turnGate(p.top, epollIn)
+	c.setGate(p.top, epollIn)
 	c.on, c.since = true, now
 	runtime.UnlockOSThread()
 }
@@ -108,7 +108,7 @@ func (p *poller) goCalm(now time.Duration) {
 func (p *poller) goBusy(now time.Duration) {
 	runtime.LockOSThread()
 	c := &p.calm
-	c.turnGate(p.top, 0)
+	c.setGate(p.top, 0)
 	if now-c.since < 8*c.term {
 		c.term = min(2*c.term, maxBusy)
 	} else {
@@ -118,9 +118,9 @@ func (p *poller) goBusy(now time.Duration) {
 	p.cpu = threadTime() // of this thread, from now on
 }
 
-// settleDown makes home calm or busy after a window. working is how much of it
-// was work.
-func (p *poller) settleDown(end, working, elapsed time.Duration) {
+// adapt makes the first thread calm or busy after a window, of which it worked so
+// much.
+func (p *poller) adapt(end, working, elapsed time.Duration) {
 	c := &p.calm
 	if c.gate == nil {
 		return

@@ -159,17 +159,17 @@ const rounds = 1000
 
 // postAll posts to both shards, and waits each time until the post is called.
 func postAll(t *testing.T, e *Engine, r *rand.Rand, flip bool) {
-	home := e.pollers[0]
+	first := e.pollers[0]
 	done := make(chan bool, 1)
 	for n := range rounds {
 		turn := flip && r.IntN(4) == 0
 		e.Post(r.IntN(2), func() {
 			switch now := e.Now(); {
 			case !turn:
-			case home.calm.on:
-				home.goBusy(now)
+			case first.calm.on:
+				first.goBusy(now)
 			default:
-				home.goCalm(now)
+				first.goCalm(now)
 			}
 			done <- true
 		})
@@ -220,7 +220,7 @@ func pause(r *rand.Rand) {
 	}
 }
 
-// state asks home, on its thread, whether it is calm and has a ring.
+// state asks the first thread whether it is calm and has a ring.
 func state(t *testing.T, e *Engine) (calm, ring bool) {
 	t.Helper()
 	done := make(chan bool)

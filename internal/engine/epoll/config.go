@@ -40,7 +40,7 @@ type Config struct {
 	Backlog int
 
 	// Lingering is how many sockets may linger after Closed, shared out equally
-	// over the shards, at least one for each; 0 means engine.MostLingering.
+	// over the shards, at least one for each; 0 means engine.MaxLingering.
 	Lingering int
 
 	// Log gets what an operator should know; nil means slog.Default().
@@ -55,7 +55,7 @@ func (c Config) withDefaults(shards int) Config {
 	c.Threads = min(cmp.Or(c.Threads, runtime.NumCPU()), shards)
 	c.ReadBuffer = max(cmp.Or(c.ReadBuffer, 64<<10), minReadBuffer)
 	c.Backlog = cmp.Or(c.Backlog, 4096)
-	c.Lingering = max(cmp.Or(c.Lingering, engine.MostLingering), shards)
+	c.Lingering = max(cmp.Or(c.Lingering, engine.MaxLingering), shards)
 	c.Log = cmp.Or(c.Log, slog.Default())
 	return c
 }

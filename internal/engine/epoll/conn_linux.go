@@ -62,7 +62,7 @@ func (c *conn) Resume() {
 func (c *conn) Expect(bytes int) {
 	c.shard.expected = bytes
 	if c.in != nil {
-		c.in.most = bytes
+		c.in.expected = bytes
 	}
 }
 
@@ -70,7 +70,7 @@ func (c *conn) Expect(bytes int) {
 func (c *conn) InputBuffer() *bufpool.Buffer { return c.shard.inputBuffer }
 
 // Close implements engine.Conn.
-func (c *conn) Close() { c.shard.doom(c, nil) }
+func (c *conn) Close() { c.close(nil) }
 
 // Abort implements engine.Conn.
 func (c *conn) Abort() {
@@ -79,13 +79,13 @@ func (c *conn) Abort() {
 	}
 	c.shard.dropOutput(c)
 	c.flags |= aborted
-	c.shard.doom(c, nil)
+	c.close(nil)
 }
 
 // Exhaust implements engine.Conn.
 func (c *conn) Exhaust(then func()) {
 	s := c.shard
-	s.exhausts = append(s.exhausts, exhaust{c, c.generation, engine.MostExhausted, then})
+	s.exhausts = append(s.exhausts, exhaust{c, c.generation, engine.MaxExhausted, then})
 	s.Schedule()
 }
 
@@ -112,9 +112,9 @@ func (c *conn) Peer() engine.Peer {
 	}
 }
 
-// Taken implements engine.Conn. Sockets that are not of TCP, and kernels that
-// don't tell, count what they took themselves.
-func (c *conn) Taken() uint64 {
-	n, _ := engine.TakenOf(uintptr(c.fd))
+// Acked implements engine.Conn. Sockets that are not of TCP, and kernels that
+// don't say, count what they took themselves.
+func (c *conn) Acked() uint64 {
+	n, _ := engine.AckedBytes(uintptr(c.fd))
 	return n
 }

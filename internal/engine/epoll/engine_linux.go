@@ -26,7 +26,6 @@ type Engine struct {
 	listeners []*listener
 	slab      loop.Slab[conn]
 	buffers   buffers
-	pool      *bufpool.Pool // for what is large
 
 	uring    bool   // threads send in batches
 	noUring  string // why they do not
@@ -39,7 +38,8 @@ func New(shards []engine.Shard, cfg Config) (*Engine, error) {
 		return nil, errors.New("epoll engine without shards")
 	}
 	l := loop.New()
-	e := &Engine{cfg: cfg.withDefaults(len(shards)), loop: l, counters: l.Counters(), pool: bufpool.New(poolBytes)}
+	e := &Engine{cfg: cfg.withDefaults(len(shards)), loop: l, counters: l.Counters()}
+	e.buffers.large = bufpool.New(poolBytes)
 	switch {
 	case e.cfg.NoUring:
 		e.noUring = "switched off"
@@ -67,7 +67,8 @@ func New(shards []engine.Shard, cfg Config) (*Engine, error) {
 			e.closeDescriptors()
 			return nil, fmt.Errorf("create epoll descriptor of shard %d: %w", i, err)
 		}
-		s := &shard{engine: e, handler: h, ep: ep, mostRead: e.cfg.ReadBuffer}
+		s := &shard{engine: e, handler: h, ep: ep, maxRead: e.cfg.ReadBuffer}
+		s.lingers.max = e.cfg.Lingering / len(shards)
 		s.Shard = e.loop.AddShard(s)
 		e.shards = append(e.shards, s)
 	}
@@ -100,11 +101,11 @@ func (e *Engine) Wake(shard int) { e.loop.Wake(shard) }
 // returns, or by another Post that is on.
 func (e *Engine) Post(shard int, f func()) { e.loop.Post(shard, f) }
 
-// Sip implements engine.Runner.
-func (e *Engine) Sip(shard int, on bool) {
+// Throttle implements engine.Runner.
+func (e *Engine) Throttle(shard int, on bool) {
 	s := e.shards[shard]
-	if s.mostRead = e.cfg.ReadBuffer; on {
-		s.mostRead = engine.SipBytes
+	if s.maxRead = e.cfg.ReadBuffer; on {
+		s.maxRead = engine.ThrottledBytes
 	}
 }
 
@@ -131,7 +132,7 @@ func (e *Engine) finish() {
 	}
 	for _, s := range e.shards { // that may move connections to each other
 		s.runPosts()
-		s.settle()
+		s.complete()
 	}
 	p.flush()
 	e.slab.All(func(c *conn) {
@@ -142,11 +143,11 @@ func (e *Engine) finish() {
 		default:
 			c.flags |= closing
 			c.shard.write(c)
-			c.shard.bury(c, net.ErrClosed)
+			c.shard.finish(c, net.ErrClosed)
 		}
 	})
 	for _, s := range e.shards {
-		s.dirty, s.doomed, s.resumed = nil, nil, nil
+		s.dirty, s.ended, s.resumed = nil, nil, nil
 		s.reset()
 		s.release()
 		s.runPosts()

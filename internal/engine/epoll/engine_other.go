@@ -37,8 +37,8 @@ func (e *Engine) Wake(int) {}
 // Post does nothing here.
 func (e *Engine) Post(int, func()) {}
 
-// Sip does nothing here.
-func (e *Engine) Sip(int, bool) {}
+// Throttle does nothing here.
+func (e *Engine) Throttle(int, bool) {}
 
 // Now is always 0 here.
 func (e *Engine) Now() time.Duration { return 0 }

@@ -2,7 +2,7 @@
 
 package epoll
 
-// NeverCalm makes home wait in system calls only, as on a kernel that does not
+// NeverCalm makes the first thread wait in system calls only, as on a kernel that does not
 // let Go's poller watch it. Call it before Run.
 func (e *Engine) NeverCalm() {
 	c := &e.pollers[0].calm

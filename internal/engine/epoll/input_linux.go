@@ -16,41 +16,41 @@ import (
 func (s *shard) receive(c *conn) int {
 	p := s.poller
 	own := c.in != nil && len(c.in.b) > p.frontBytes // read behind it instead of copying it
-	if c.in == nil && c.large > 0 && s.mostRead == s.engine.cfg.ReadBuffer {
-		c.in, own = s.engine.newLargeInput(int(c.large)), true
+	if c.in == nil && c.large > 0 && s.maxRead == s.engine.cfg.ReadBuffer {
+		c.in, own = s.engine.buffers.newLargeInput(int(c.large)), true
 	}
 	var b []byte
-	kept := 0
+	unread := 0 // bytes of b that Data left
 	if own {
-		kept = len(c.in.b)
-		b = c.in.grow(s.engine.pool)
+		unread = len(c.in.b)
+		b = c.in.grow(s.engine.buffers.large)
 	} else {
 		b = p.read.Bytes()[:s.engine.cfg.ReadBuffer]
-		most := s.mostRead
+		limit := s.maxRead
 		if c.in != nil {
-			kept = copy(b, c.in.b)
-			if most += kept; c.in.most > kept {
-				most = min(most, c.in.most)
+			unread = copy(b, c.in.b)
+			if limit += unread; c.in.expected > unread {
+				limit = min(limit, c.in.expected)
 			}
 		}
-		b = b[:min(len(b), most)]
+		b = b[:min(len(b), limit)]
 	}
-	n, errno := recv(c.fd, b[kept:])
+	n, errno := recv(c.fd, b[unread:])
 	if n <= 0 || errno != 0 {
-		if own && kept == 0 {
+		if own && unread == 0 {
 			s.dropInput(c)
 		}
 		switch {
 		case errno == 0:
-			s.doom(c, c.end())
+			c.close(c.inputEnd())
 		case errno != syscall.EAGAIN:
-			s.doom(c, os.NewSyscallError("recv", errno))
+			c.close(os.NewSyscallError("recv", errno))
 		}
 		return 0
 	}
 	p.tally.Receives++
 	p.tally.BytesIn += uint64(n)
-	b = b[:kept+n]
+	b = b[:unread+n]
 	if own {
 		c.in.b = b
 		s.offer(c, b, c.in.mem)
@@ -64,7 +64,7 @@ func (s *shard) receive(c *conn) int {
 }
 
 // offer calls Data with b, which lies in mem or, if that is nil, in c.in.b, and
-// keeps what the shard does not use.
+// buffers what the shard does not use.
 func (s *shard) offer(c *conn, b []byte, mem *bufpool.Buffer) {
 	s.expected, s.inputBuffer = 0, mem
 	used := s.handler.Data(c, b)
@@ -80,34 +80,35 @@ func (s *shard) offer(c *conn, b []byte, mem *bufpool.Buffer) {
 		}
 		s.dropInput(c)
 	} else {
-		s.keep(c, rest)
+		s.bufferInput(c, rest)
 		if used > 0 || s.expected > 0 {
-			c.in.most = s.expected
+			c.in.expected = s.expected
 		}
 	}
 	s.move()
 }
 
-// keep stores the bytes that Data left unused. They may lie in c.in.b.
-func (s *shard) keep(c *conn, rest []byte) {
+// bufferInput buffers the bytes that Data left unused. They may lie in c.in.b.
+func (s *shard) bufferInput(c *conn, rest []byte) {
 	in := c.in
 	need := max(len(rest), s.expected)
 	switch {
 	case in == nil:
-		in = s.engine.newInput(need)
+		in = s.engine.buffers.newInput(need)
 	case len(rest) == len(in.b) && &rest[0] == &in.b[0]: // there they are
 		return
 	case in.mem == nil && need >= largeBytes,
-		in.mem != nil && in.mem.Shared(),            // with messages that are still read
-		cap(in.b) > keptBytes && need < cap(in.b)/4: // don't hold a large buffer for a small rest
-		in = s.engine.newInput(need)
-		in.most = c.in.most
+		in.mem != nil && in.mem.Shared(),               // with messages that are still read
+		cap(in.b) > maxFreeBytes && need < cap(in.b)/4: // don't hold a large buffer for a small rest
+		in = s.engine.buffers.newInput(need)
+		in.expected = c.in.expected
 		defer s.engine.buffers.put(c.in)
 	}
 	in.b = append(in.b[:0], rest...)
 	c.in = in
 }
 
+// dropInput forgets the buffered input of c.
 func (s *shard) dropInput(c *conn) {
 	if c.in != nil {
 		s.engine.buffers.put(c.in)
@@ -127,9 +128,9 @@ func (s *shard) move() {
 // transfer gives c to another shard.
 func (s *shard) transfer(c *conn, to *shard) {
 	s.poller.tally.Moves++
-	if !c.has(muted) {
+	if !c.has(detached) {
 		if err := control(s.ep, syscall.EPOLL_CTL_DEL, int(c.fd), 0, 0, 0); err != nil {
-			s.doom(c, os.NewSyscallError("epoll_ctl", err))
+			c.close(os.NewSyscallError("epoll_ctl", err))
 			return
 		}
 	}
@@ -149,7 +150,7 @@ func (s *shard) transfer(c *conn, to *shard) {
 	if c.has(resumed) {
 		s.resumed = remove(s.resumed)
 	}
-	c.flags &^= dirty | resumed | muted | armedIn | armedOut
+	c.flags &^= dirty | resumed | detached | armedIn | armedOut
 	c.shard = to
 	if s.poller.thread.Holds(to.Shard) {
 		to.adopt(c, wasDirty)
@@ -164,7 +165,7 @@ func (s *shard) adopt(c *conn, wasDirty bool) {
 	want := c.wants()
 	if err := control(s.ep, syscall.EPOLL_CTL_ADD, int(c.fd), want.events(), c.id, kindConn); err != nil {
 		s.handler.Open(c)
-		s.doom(c, os.NewSyscallError("epoll_ctl", err))
+		c.close(os.NewSyscallError("epoll_ctl", err))
 		return
 	}
 	c.flags |= want
@@ -187,7 +188,7 @@ type exhaust struct {
 }
 
 // exhaustAll receives once for each call of Exhaust, and ends those with nothing
-// to receive. A paused connection has its say when it goes on.
+// to receive. A paused connection waits for Resume.
 func (s *shard) exhaustAll() {
 	list := s.exhausts
 	s.exhausts = nil
@@ -208,12 +209,12 @@ func (s *shard) exhaustAll() {
 	}
 }
 
-// on tells that the connection has not got Closed.
+// on reports whether Closed was not called for the connection.
 func (x *exhaust) on() bool {
 	return x.c.generation == x.generation && !x.c.has(lingering|dead)
 }
 
-// exhausting tells whether the next turn can receive for a call of Exhaust.
+// exhausting reports whether the next turn can receive for a call of Exhaust.
 func (s *shard) exhausting() bool {
 	return slices.ContainsFunc(s.exhausts, func(x exhaust) bool { return !x.on() || !x.c.has(paused) })
 }

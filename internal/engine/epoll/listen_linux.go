@@ -28,8 +28,8 @@ type listening struct {
 }
 
 const (
-	// mostListeners have numbers that fit a connection's record.
-	mostListeners = 256
+	// maxListeners have numbers that fit a connection's record.
+	maxListeners = 256
 
 	// acceptsPerTurn keeps a crowd of new connections from starving the
 	// others.
@@ -51,8 +51,8 @@ func (e *Engine) Listen(network, addr string) (net.Addr, error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", addr, err)
 	}
-	if len(e.listeners) == mostListeners {
-		return nil, fmt.Errorf("listen on %q: there are %d listeners, no engine takes more", addr, mostListeners)
+	if len(e.listeners) == maxListeners {
+		return nil, fmt.Errorf("listen on %q: there are %d listeners, no engine takes more", addr, maxListeners)
 	}
 	a, err := net.ResolveTCPAddr(network, addr)
 	if err != nil {
@@ -105,7 +105,7 @@ func (e *Engine) listenSocket(network string, a *net.TCPAddr) (int, error) {
 	return fd, err
 }
 
-// bindSocket opens a listening socket. only tells that one of IPv6 leaves IPv4
+// bindSocket opens a listening socket. only makes one of IPv6 leave IPv4
 // alone. Accepted sockets inherit its options.
 func (e *Engine) bindSocket(family int, only bool, sa syscall.Sockaddr) (int, error) {
 	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)

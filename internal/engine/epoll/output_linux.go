@@ -203,7 +203,7 @@ func (p *poller) mayBatch(n int) bool {
 	return !p.calm.on && p.openRing()
 }
 
-// openRing makes sure that the thread has a ring, and tells whether it does.
+// openRing makes a ring unless the thread has one, and reports whether it has.
 func (p *poller) openRing() bool {
 	if p.ring != nil {
 		return true

@@ -26,16 +26,16 @@ type poller struct {
 
 	ringRefused bool // don't try again
 
-	shards []*shard      // whose tokens the thread holds
-	found  int           // events in topEvents
-	shown  time.Duration // when show last did something
-	rested time.Duration // when a wait of more than schedulerTurn last ended
-	cpu    time.Duration // processor time of the thread at the end of the last window
+	shards   []*shard      // whose tokens the thread holds
+	found    int           // events in topEvents
+	yielded  time.Duration // when yield last did something
+	longWait time.Duration // when a wait of more than schedulerTurn last ended
+	cpu      time.Duration // processor time of the thread at the end of the last window
 
 	topEvents  []syscall.EpollEvent
 	connEvents []syscall.EpollEvent
 	read       *bufpool.Buffer // into which it reads sockets, Config.ReadBuffer bytes at once; see renewRead
-	frontBytes int             // input kept for a connection is copied in front of new input up to this size
+	frontBytes int             // buffered input of a connection is copied in front of new input up to this size
 	arenas     loop.Arenas
 	gather     gather
 	name       syscall.RawSockaddrAny // scratch for socketName
@@ -57,7 +57,7 @@ func newPoller(e *Engine, shards int) (*poller, error) {
 		engine:     e,
 		topEvents:  make([]syscall.EpollEvent, 64),
 		connEvents: make([]syscall.EpollEvent, 256),
-		read:       e.pool.Get(e.cfg.ReadBuffer),
+		read:       e.buffers.large.Get(e.cfg.ReadBuffer),
 		frontBytes: e.cfg.ReadBuffer / 4,
 		arenas:     loop.Arenas{Max: shards},
 	}
@@ -124,7 +124,7 @@ func (p *poller) Release(number int) {
 // Idle implements loop.Poller.
 func (p *poller) Idle() (due time.Duration) {
 	if !p.calm.on {
-		p.show()
+		p.yield()
 	}
 	return p.listening.due()
 }
@@ -151,7 +151,7 @@ func (p *poller) Wake() { signal(p.efd) }
 func (p *poller) Receive() {
 	now := p.thread.Now()
 	if now-p.thread.End() > schedulerTurn {
-		p.rested = now
+		p.longWait = now
 	}
 	p.resumeAccepts()
 	for i := range p.found {
@@ -175,7 +175,7 @@ func (p *poller) Flush() {
 
 // Measured implements loop.Poller.
 func (p *poller) Measured(worked, elapsed time.Duration) (cpu time.Duration) {
-	p.settleDown(p.thread.End(), worked, elapsed)
+	p.adapt(p.thread.End(), worked, elapsed)
 	if p.calm.on {
 		return 0
 	}
@@ -189,12 +189,12 @@ const (
 	// leaves a processor to one that waits.
 	schedulerTurn = 10 * time.Millisecond
 
-	// showEvery and showAfter bound what show costs. Guesses.
-	showEvery = schedulerTurn / 2
-	showAfter = 5 * schedulerTurn
+	// yieldEvery and yieldAfter bound what yield costs. Guesses.
+	yieldEvery = schedulerTurn / 2
+	yieldAfter = 5 * schedulerTurn
 )
 
-// show lets the scheduler see that the loop doesn't run all the time. If it saw
+// yield lets the scheduler see that the loop doesn't run all the time. If it saw
 // the same goroutine on a processor for a turn, also one that waits most of it,
 // its monitor would take the processor away in each wait, and so be awake for
 // each message: at 1,000 messages a second it took a third of the broker's time.
@@ -202,9 +202,9 @@ const (
 // A locked thread needs two switches for it, hence not in each wait. And not
 // while some waits are longer than a turn: the monitor takes the processor away
 // in those anyhow, and the later it does the longer it is awake.
-func (p *poller) show() {
-	if end := p.thread.End(); end-p.rested > showAfter && end-p.shown > showEvery {
+func (p *poller) yield() {
+	if end := p.thread.End(); end-p.longWait > yieldAfter && end-p.yielded > yieldEvery {
 		runtime.Gosched()
-		p.shown = end
+		p.yielded = end
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// conn is one connection, in 64 bytes: all that the engine keeps for it while
+// conn is one connection, in 72 bytes: all that the engine has for it while
 // it is idle. It implements engine.Conn. The thread that holds the token of
 // the shard uses it, nobody else.
 type conn struct {
@@ -33,18 +33,19 @@ const (
 	blocked                     // the kernel did not take all of out; wait for EPOLLOUT
 	paused                      // the shard wants no Data
 	resumed                     // is in shard.resumed
-	closing                     // is in shard.doomed, or was: no Data, no Send
+	closing                     // is in shard.ended, or was: no Data, no Send
 	broken                      // output failed: nothing is sent any more, and input is read to its end
-	muted                       // paused and broken: it is in no epoll set until Resume
+	detached                    // paused and broken: it is in no epoll set until Resume
 	lingering                   // Closed was called; output or the peer's end is outstanding
-	finished                    // lingering, and our end is shut down
-	deaf                        // lingering, and input is not read any more
+	shutDown                    // lingering, and our end is shut down
+	ignored                     // lingering, and input is not read any more
 	aborted                     // Abort was called: it does not linger
 	dead                        // the record is not in use
 	armedIn                     // epoll reports input
 	armedOut                    // epoll reports room for output
 )
 
+// has reports whether c has one of the flags.
 func (c *conn) has(f flags) bool { return c.flags&f != 0 }
 
 // Pending implements engine.Conn.
@@ -55,25 +56,25 @@ func (c *conn) Pending() int {
 	return int(c.size)
 }
 
-// doom ends c: it hears no more, and gets Closed with err when the call that
-// is on has returned.
-func (s *shard) doom(c *conn, err error) {
-	if c.has(closing | dead) {
-		return
-	}
-	c.flags |= closing
-	s.doomed = append(s.doomed, doom{c, err})
-	s.Schedule()
-}
-
-// doom is a connection that is about to get Closed with err.
-type doom struct {
+// ended is a connection for which Closed is still to be called, with err.
+type ended struct {
 	c   *conn
 	err error
 }
 
-// end is why the input of c has ended.
-func (c *conn) end() error {
+// close ends c for the shard: no call comes for it but Closed with err, when the
+// call that is on has returned.
+func (c *conn) close(err error) {
+	if c.has(closing | dead) {
+		return
+	}
+	c.flags |= closing
+	c.shard.ended = append(c.shard.ended, ended{c, err})
+	c.shard.Schedule()
+}
+
+// inputEnd is why the input of c has ended.
+func (c *conn) inputEnd() error {
 	if c.has(broken) {
 		return os.NewSyscallError("send", syscall.Errno(c.note))
 	}
@@ -83,7 +84,7 @@ func (c *conn) end() error {
 // wants is what epoll should report of c.
 func (c *conn) wants() flags {
 	var want flags
-	if !c.has(paused | deaf) {
+	if !c.has(paused | ignored) {
 		want |= armedIn
 	}
 	if c.has(blocked) {
@@ -92,6 +93,7 @@ func (c *conn) wants() flags {
 	return want
 }
 
+// events are the events of epoll that f asks for.
 func (f flags) events() uint32 {
 	var ev uint32
 	if f&armedIn != 0 {
@@ -103,29 +105,29 @@ func (f flags) events() uint32 {
 	return ev
 }
 
-// arm tells epoll what c waits for, if that has changed.
+// arm makes epoll report what c waits for, if that has changed.
 func (c *conn) arm() {
 	want := c.wants()
 	if c.flags&(armedIn|armedOut) == want {
 		return
 	}
 	op := syscall.EPOLL_CTL_MOD
-	if c.has(muted) {
+	if c.has(detached) {
 		op = syscall.EPOLL_CTL_ADD
 	}
 	if err := control(c.shard.ep, op, int(c.fd), want.events(), c.id, kindConn); err != nil {
-		c.shard.doom(c, os.NewSyscallError("epoll_ctl", err))
+		c.close(os.NewSyscallError("epoll_ctl", err))
 		return
 	}
-	c.flags = c.flags&^(armedIn|armedOut|muted) | want
+	c.flags = c.flags&^(armedIn|armedOut|detached) | want
 }
 
-// mute takes a paused connection that is broken out of the epoll set, which
+// detach takes a paused connection that is broken out of the epoll set, which
 // would report it without end. What it had received is offered after Resume.
-func (c *conn) mute() {
+func (c *conn) detach() {
 	if err := control(c.shard.ep, syscall.EPOLL_CTL_DEL, int(c.fd), 0, 0, 0); err != nil {
-		c.shard.doom(c, os.NewSyscallError("epoll_ctl", err))
+		c.close(os.NewSyscallError("epoll_ctl", err))
 		return
 	}
-	c.flags = c.flags&^(armedIn|armedOut) | muted
+	c.flags = c.flags&^(armedIn|armedOut) | detached
 }

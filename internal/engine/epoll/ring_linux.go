@@ -189,7 +189,7 @@ func (r *ring) close() {
 // queued is the number of sends that wait for submit.
 func (r *ring) queued() uint32 { return r.tail - r.sent }
 
-// full tells that submit must come before the next send.
+// full reports whether submit must come before the next send.
 func (r *ring) full() bool { return r.queued() == r.sqSize }
 
 // send adds a send of b, which must stay as it is until submit has returned.

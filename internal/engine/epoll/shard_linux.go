@@ -20,12 +20,12 @@ type shard struct {
 	ep      int // epoll descriptor of its connections
 
 	dirty   []*conn // have output of this turn
-	doomed  []doom  // were closed, and Closed is still to be called
+	ended   []ended // were closed, and Closed is still to be called
 	resumed []*conn // are to be offered their input again
 	moving  *conn   // asked to be moved during the Data or posted call that is on
 	moveTo  int
 
-	mostRead    int             // bytes that are read at once; see Engine.Sip
+	maxRead     int             // bytes that are read at once; see Engine.Throttle
 	expected    int             // what the Data call that is on has passed to Conn.Expect
 	inputBuffer *bufpool.Buffer // that its bytes lie in; nil: in one that is not shared
 
@@ -33,8 +33,8 @@ type shard struct {
 
 	arena loop.Arena // messages of this turn
 
-	lingers []linger // in order of their deadlines; at most Config.Lingering of all shards together, since no limit of connections counts them
-	freed   []*conn  // records to give back at the end of the turn
+	lingers lingers
+	freed   []*conn // records to give back at the end of the turn
 }
 
 // ready handles the events of the shard's sockets.
@@ -57,6 +57,7 @@ func (s *shard) ready() {
 	}
 }
 
+// event handles the events of one socket.
 func (s *shard) event(c *conn, events uint32) {
 	if events&epollOut != 0 && c.has(blocked) {
 		s.write(c)
@@ -72,7 +73,7 @@ func (s *shard) event(c *conn, events uint32) {
 		return
 	}
 	if events&epollBad != 0 {
-		c.mute()
+		c.detach()
 		return
 	}
 	c.arm() // the pause took effect only now
@@ -81,16 +82,13 @@ func (s *shard) event(c *conn, events uint32) {
 // Turn implements loop.Conns.
 func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	s.runPosts()
-	s.settle()
+	s.complete()
 	next = s.handler.Turn(now)
-	if len(s.resumed)+len(s.doomed) > 0 || s.exhausting() {
+	if len(s.resumed)+len(s.ended) > 0 || s.exhausting() {
 		s.Schedule()
 	}
-	s.expireLingers(now)
-	if len(s.lingers) > 0 {
-		next = min(next, s.lingers[0].deadline)
-	}
-	return next
+	s.lingers.expire(now, s.free)
+	return min(next, s.lingers.due())
 }
 
 // Output implements loop.Conns.
@@ -104,9 +102,9 @@ func (s *shard) runPosts() {
 	}
 }
 
-// settle offers their input again to resumed connections, and buries the
-// doomed ones.
-func (s *shard) settle() {
+// complete does what calls have asked for: it offers their input again to resumed
+// connections, finishes those that have ended, and receives for Exhaust.
+func (s *shard) complete() {
 	list := s.resumed
 	s.resumed = nil
 	for _, c := range list {
@@ -119,11 +117,11 @@ func (s *shard) settle() {
 			s.offer(c, c.in.b, c.in.mem)
 		}
 	}
-	for len(s.doomed) > 0 {
-		list := s.doomed
-		s.doomed = nil
-		for _, d := range list {
-			s.bury(d.c, d.err)
+	for len(s.ended) > 0 {
+		list := s.ended
+		s.ended = nil
+		for _, e := range list {
+			s.finish(e.c, e.err)
 		}
 	}
 	if len(s.exhausts) > 0 {

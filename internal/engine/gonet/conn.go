@@ -18,47 +18,47 @@ import (
 // conn carries a net.Conn on a shard. It implements engine.Conn.
 //
 // The shard's thread owns the first group of fields; the goroutine that reads
-// hands input over while the shard owes it an answer (see read).
+// hands input over while it waits for an answer of the shard (see read).
 type conn struct {
-	server  *server
-	state   any
-	remote  netip.AddrPort
-	out     []byte // of this turn
-	chunk   []byte // what the reader has read and is not in rest
-	rest    []byte // bytes that Data left unused
-	most    int    // of rest; see Expect. 0: nothing is expected
-	moveTo  int    // the shard that Move named, plus 1
-	inData  bool   // a call of Data is on
-	paused  bool
-	resumed bool // offer is posted
-	owed    bool // the reader waits for an answer
-	closing bool
-	aborted bool
-	posted  bool     // flush is posted
-	then    []func() // to call when the input that has arrived was offered
+	server     *server
+	state      any
+	remote     netip.AddrPort
+	out        []byte // of this turn
+	chunk      []byte // what the reader has read and is not in rest
+	rest       []byte // bytes that Data left unused
+	expected   int    // bytes of rest; see Expect. 0: nothing is expected
+	moveTo     int    // the shard that Move named, plus 1
+	inData     bool   // a call of Data is on
+	paused     bool
+	resumed    bool // offer is posted
+	unanswered bool // the reader waits for an answer
+	closing    bool
+	aborted    bool
+	posted     bool     // flush is posted
+	then       []func() // to call when the input that has arrived was offered
 
 	shard    atomic.Int32 // written by the shard that owns it
 	arriving atomic.Bool  // moved, and Open is still to be called
 	net      net.Conn
 	raw      syscall.RawConn // of net, for writeNow; nil: it has none
 	input    []byte          // what the reader has read
-	answer   chan struct{}   // tells the reader to read on
+	answer   chan struct{}   // makes the reader read on
 	gone     chan struct{}   // closed when the connection ends for the shard
 	inFlight atomic.Int64    // bytes that the writer has not written
 	wrote    atomic.Uint64   // bytes that it has written
 	report   atomic.Bool     // Drained is due when inFlight is 0
-	exhaust  atomic.Bool     // the reader is to tell when there is nothing to read
+	exhaust  atomic.Bool     // the reader is to report when there is nothing to read
 
-	mu      sync.Mutex
-	queue   []byte   // for the writer, which takes it as a whole
-	more    [][]byte // goes on behind queue
-	spare   []byte   // becomes out
-	writing bool     // the writer runs
-	failed  error    // of the writer, which never runs again
-	last    bool     // no output follows queue
-	written bool     // nor is any left
-	linger  bool     // the socket stays open until the peer closes its end
-	heard   bool     // it has, or is not listened to any more
+	mu       sync.Mutex
+	queue    []byte   // for the writer, which takes it as a whole
+	more     [][]byte // goes on behind queue
+	spare    []byte   // becomes out
+	writing  bool     // the writer runs
+	failed   error    // of the writer, which never runs again
+	last     bool     // no output follows queue
+	written  bool     // nor is any left
+	linger   bool     // the socket stays open until the peer closes its end
+	peerDone bool     // its input has ended, or is not read any more
 }
 
 // halfCloser is a net.Conn with directions that end one by one.
@@ -71,15 +71,15 @@ type halfCloser interface {
 // engine.Conn.Close promises.
 const lingerTime = 2 * time.Second
 
-// mostDiscards bounds how often a peer that keeps sending has its input read
+// maxDiscards bounds how often a peer that keeps sending has its input read
 // after the end, in vain.
-const mostDiscards = 64
+const maxDiscards = 64
 
 // reportBytes handed to the writer at once make it report that it is done.
 const reportBytes = 16 << 10
 
-// keptBytes is the largest buffer that a connection keeps between turns.
-const keptBytes = 4 << 10
+// maxFreeBytes is the largest buffer that a connection keeps between turns.
+const maxFreeBytes = 4 << 10
 
 func (c *conn) handler() engine.Shard { return c.server.shards[c.shard.Load()] }
 
@@ -108,8 +108,8 @@ func (c *conn) Send(head, body []byte) {
 	}
 }
 
-// Pending implements engine.Conn. A shard that sees output under way is told
-// when it is gone: the writer lowers inFlight and then reads report, and this
+// Pending implements engine.Conn. A shard that sees output under way gets
+// Drained when it is gone: the writer lowers inFlight and then reads report, and this
 // sets report and then reads inFlight, so that one of them notices.
 func (c *conn) Pending() int {
 	n := c.inFlight.Load()
@@ -129,9 +129,9 @@ func (c *conn) Resume() {
 		return
 	}
 	c.paused = false
-	if !c.resumed && (c.owed || len(c.rest) > 0) {
+	if !c.resumed && (c.unanswered || len(c.rest) > 0) {
 		c.resumed = true
-		c.post(c.again)
+		c.post(c.offerAgain)
 	}
 }
 
@@ -145,7 +145,7 @@ func (c *conn) Abort() {
 }
 
 // Expect implements engine.Conn.
-func (c *conn) Expect(bytes int) { c.most = bytes }
+func (c *conn) Expect(bytes int) { c.expected = bytes }
 
 // InputBuffer implements engine.Conn.
 func (c *conn) InputBuffer() *bufpool.Buffer { return nil }
@@ -200,26 +200,26 @@ func (c *conn) receive() {
 	if c.closing {
 		return
 	}
-	c.owed, c.chunk = true, c.input
+	c.unanswered, c.chunk = true, c.input
 	c.offer()
 }
 
 // fill moves the chunk to rest, as much as is expected there. The reader's buffer
-// keeps what is left: it waits for an answer.
+// still holds what is left: it waits for an answer.
 func (c *conn) fill() {
 	n := len(c.chunk)
-	if room := c.most - len(c.rest); room > 0 {
+	if room := c.expected - len(c.rest); room > 0 {
 		n = min(n, room)
-		if cap(c.rest) < c.most {
-			c.rest = append(make([]byte, 0, c.most), c.rest...)
+		if cap(c.rest) < c.expected {
+			c.rest = append(make([]byte, 0, c.expected), c.rest...)
 		}
 	}
 	c.rest = append(c.rest, c.chunk[:n]...)
 	c.chunk = c.chunk[n:]
 }
 
-// again offers what was kept to a shard that has resumed.
-func (c *conn) again() {
+// offerAgain offers what is in rest to a shard that has resumed.
+func (c *conn) offerAgain() {
 	c.resumed = false
 	c.offer()
 }
@@ -228,8 +228,8 @@ func (c *conn) again() {
 func (c *conn) offer() {
 	for again := len(c.rest) > 0; !c.closing && !c.paused && (again || len(c.chunk) > 0); again = false {
 		c.fill()
-		most := c.most
-		c.most = 0
+		expected := c.expected
+		c.expected = 0
 		c.inData = true
 		used := c.handler().Data(c, c.rest)
 		if c.inData = false; c.closing {
@@ -237,10 +237,10 @@ func (c *conn) offer() {
 		}
 		if used > 0 { // a record that comes in many pieces must not be moved for each
 			c.rest = c.rest[:copy(c.rest, c.rest[used:])]
-		} else if c.most == 0 {
-			c.most = most
+		} else if c.expected == 0 {
+			c.expected = expected
 		}
-		if len(c.rest) == 0 && cap(c.rest) > keptBytes {
+		if len(c.rest) == 0 && cap(c.rest) > maxFreeBytes {
 			c.rest = nil
 		}
 		if c.moveTo > 0 {
@@ -248,8 +248,8 @@ func (c *conn) offer() {
 			return
 		}
 	}
-	if c.owed && !c.closing && !c.paused {
-		c.owed = false
+	if c.unanswered && !c.closing && !c.paused {
+		c.unanswered = false
 		c.answer <- struct{}{} // has room: the reader takes one for each chunk
 	}
 }
@@ -289,7 +289,7 @@ func (c *conn) flush() {
 		n := writeNow(c.raw, c.out)
 		c.wrote.Add(uint64(n))
 		if n == len(c.out) {
-			c.keepOut()
+			c.resetOut()
 			return
 		}
 		c.out = c.out[:copy(c.out, c.out[n:])]
@@ -313,7 +313,7 @@ func (c *conn) flush() {
 	}
 	c.writing = true
 	c.mu.Unlock()
-	c.keepOut()
+	c.resetOut()
 	if busy || n >= reportBytes {
 		c.report.Store(true)
 	}
@@ -323,9 +323,9 @@ func (c *conn) flush() {
 	}
 }
 
-// keepOut empties the memory for the output of a turn, and keeps it if it is small.
-func (c *conn) keepOut() {
-	if c.out = c.out[:0]; cap(c.out) > keptBytes {
+// resetOut empties the memory for the output of a turn, and gives up what is large.
+func (c *conn) resetOut() {
+	if c.out = c.out[:0]; cap(c.out) > maxFreeBytes {
 		c.out = nil
 	}
 }
@@ -356,7 +356,7 @@ func (c *conn) write() {
 			c.fail(err)
 			return
 		}
-		if cap(b) <= keptBytes {
+		if cap(b) <= maxFreeBytes {
 			c.mu.Lock()
 			c.spare = b[:0]
 			c.mu.Unlock()
@@ -368,7 +368,7 @@ func (c *conn) write() {
 }
 
 // pieceBytes are written at once, so that it shows when a slow peer takes
-// something. Output that waits is kept in pieces of that size too: what is
+// something. Output waits in pieces of that size too: what is
 // written is given back piece by piece, and nothing is moved to a larger place.
 const pieceBytes = 64 << 10
 
@@ -388,7 +388,7 @@ func (c *conn) writeAll(b []byte) error {
 	return nil
 }
 
-// drained tells the shard, unless there is new output by now.
+// drained calls Drained, unless there is new output by now.
 func (c *conn) drained() {
 	if !c.closing && len(c.out) == 0 && c.inFlight.Load() == 0 {
 		c.handler().Drained(c)
@@ -440,25 +440,25 @@ func (c *conn) hangUp(err error) {
 		return
 	}
 	c.net.SetDeadline(time.Now().Add(lingerTime))
-	linger := err == nil && c.server.keep(c)
+	linger := err == nil && c.server.addLingering(c)
 	c.mu.Lock()
 	c.last, c.linger = true, linger
 	writing, failed := c.writing, c.failed
 	c.mu.Unlock()
 	switch {
-	case failed != nil, c.inFlight.Load() > engine.MostLingeringBytes:
+	case failed != nil, c.inFlight.Load() > engine.MaxLingeringBytes:
 		c.release()
 	case !writing:
 		c.endOutput()
 	}
 }
 
-// endOutput tells the peer that nothing follows.
+// endOutput shuts our end down after the last output.
 func (c *conn) endOutput() {
 	half, ok := c.net.(halfCloser)
 	c.mu.Lock()
 	c.written = true
-	over := !ok || !c.linger || c.heard
+	over := !ok || !c.linger || c.peerDone
 	c.mu.Unlock()
 	if over {
 		c.release()
@@ -470,7 +470,7 @@ func (c *conn) endOutput() {
 // stopListening closes the socket as soon as the output is written.
 func (c *conn) stopListening() {
 	c.mu.Lock()
-	c.heard = true
+	c.peerDone = true
 	over := c.written
 	c.mu.Unlock()
 	if over {
@@ -481,5 +481,5 @@ func (c *conn) stopListening() {
 // release closes the socket.
 func (c *conn) release() {
 	c.net.Close()
-	c.server.letGo(c)
+	c.server.removeLingering(c)
 }

@@ -3,28 +3,24 @@ package gonet
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"time"
 
 	"midge/internal/engine"
 )
 
-// errNothing says that nothing has arrived that was not read.
-var errNothing = errors.New("nothing to read now")
-
 // read reads until the connection ends. It has at most one chunk outstanding:
-// the shard answers when it has used or kept it, and not while it pauses.
+// the shard answers when it has used or buffered it, and not while it pauses.
 func (c *conn) read(size int) {
 	buf := make([]byte, size)
-	emptying, taken := false, 0
+	emptying, received := false, 0
 	for {
 		if c.isGone() { // before hangUp sets its deadline, so that it counts
 			c.discard(buf)
 			return
 		}
 		if c.exhaust.Swap(false) {
-			emptying, taken = true, 0
+			emptying, received = true, 0
 		}
 		next := c.net.Read
 		if emptying {
@@ -41,7 +37,7 @@ func (c *conn) read(size int) {
 				return
 			}
 		}
-		if taken += n; emptying && (err == errNothing || taken >= engine.MostExhausted) {
+		if received += n; emptying && (err == errNothing || received >= engine.MaxExhausted) {
 			emptying = false
 			c.post(c.exhausted)
 		}
@@ -54,13 +50,13 @@ func (c *conn) read(size int) {
 			c.net.SetReadDeadline(time.Time{})
 			continue
 		default:
-			c.post(func() { c.lost(err) })
+			c.post(func() { c.inputEnded(err) })
 		}
 		return
 	}
 }
 
-// isGone tells whether the connection has ended for the shard.
+// isGone reports whether the connection has ended for the shard.
 func (c *conn) isGone() bool {
 	select {
 	case <-c.gone:
@@ -70,8 +66,8 @@ func (c *conn) isGone() bool {
 	}
 }
 
-// lost ends c after its input has ended.
-func (c *conn) lost(err error) {
+// inputEnded ends c after its input has ended.
+func (c *conn) inputEnded(err error) {
 	if c.closing { // meanwhile
 		c.stopListening()
 		return
@@ -81,10 +77,10 @@ func (c *conn) lost(err error) {
 
 // discard reads what the peer still sends after the end: a socket that is
 // closed with unread input is reset, and the peer could lose the last packet it
-// was sent. A peer that sends on and on is not listened to for long.
+// was sent. What a peer sends on and on is not read for long.
 func (c *conn) discard(buf []byte) {
 	c.net.SetReadDeadline(time.Now().Add(lingerTime))
-	for range mostDiscards {
+	for range maxDiscards {
 		if _, err := c.net.Read(buf); err == io.EOF {
 			c.stopListening()
 			return
@@ -111,7 +107,7 @@ func (c *conn) Exhaust(then func()) {
 	c.net.SetReadDeadline(time.Unix(1, 0))
 }
 
-// exhausted tells those who asked that what had arrived was offered. If somebody
+// exhausted calls those who asked: what had arrived was offered. If somebody
 // has asked since the reader looked, it will look again.
 func (c *conn) exhausted() {
 	if c.exhaust.Load() && !c.closing {
@@ -123,18 +119,3 @@ func (c *conn) exhausted() {
 		then()
 	}
 }
-
-// readSoon is readNow for connections that can't tell what has arrived, such as
-// those of TLS.
-func readSoon(nc net.Conn, b []byte) (int, error) {
-	nc.SetReadDeadline(time.Now().Add(soon))
-	n, err := nc.Read(b)
-	nc.SetReadDeadline(time.Time{})
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = errNothing
-	}
-	return n, err
-}
-
-// soon is enough for bytes that have arrived. Guess.
-const soon = 20 * time.Millisecond

@@ -34,7 +34,7 @@ const acceptPause = 100 * time.Millisecond
 
 // Serve accepts connections from ln and carries them on the shards that runner
 // runs, until ctx is cancelled. Then it closes ln and the connections, and
-// returns nil after the shards have heard of the end of each and the output
+// returns nil after Closed was called for each and the output
 // has been written or its time was over. So the runner should run on until
 // Serve has returned. Serve returns an error if ln breaks.
 func Serve(ctx context.Context, runner engine.Runner, shards []engine.Shard, ln net.Listener, cfg Config) error {
@@ -122,9 +122,9 @@ func (s *server) forget(c *conn) {
 	}
 }
 
-// keep lets a connection linger, unless the server stops. One more than may do
+// addLingering lets a connection linger, unless the server stops. One more than may do
 // so closes the one that has lingered longest.
-func (s *server) keep(c *conn) bool {
+func (s *server) addLingering(c *conn) bool {
 	s.mu.Lock()
 	if s.stop {
 		s.mu.Unlock()
@@ -142,8 +142,8 @@ func (s *server) keep(c *conn) bool {
 	return true
 }
 
-// letGo drops a connection that has been closed.
-func (s *server) letGo(c *conn) {
+// removeLingering drops a connection that has been closed.
+func (s *server) removeLingering(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := slices.Index(s.lingers, c); i >= 0 {

@@ -7,8 +7,8 @@
 // connection talk to its shard through Runner.Post. Package gonet knows no
 // MQTT.
 //
-// Files, from the bottom up: read.go, readnow_unix.go, readnow_other.go,
-// taken.go, threads.go, usertimeout_linux.go, usertimeout_other.go,
+// Files, from the bottom up: readsoon.go, readnow_unix.go, readnow_other.go,
+// read.go, acked.go, threads.go, usertimeout_linux.go, usertimeout_other.go,
 // writenow_unix.go, writenow_other.go, serve.go, conn.go.
 package gonet
 
@@ -31,7 +31,7 @@ type Config struct {
 	ReadBuffer int
 
 	// Lingering is how many sockets of one listener may linger after Closed;
-	// 0 means a quarter of engine.MostLingering, for four listeners.
+	// 0 means a quarter of engine.MaxLingering, for four listeners.
 	Lingering int
 
 	// Log gets what an operator should know; nil means slog.Default().
@@ -40,7 +40,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.ReadBuffer = cmp.Or(c.ReadBuffer, 4<<10)
-	c.Lingering = cmp.Or(c.Lingering, engine.MostLingering/4)
+	c.Lingering = cmp.Or(c.Lingering, engine.MaxLingering/4)
 	c.Log = cmp.Or(c.Log, slog.Default())
 	return c
 }
@@ -96,11 +96,11 @@ func (t *Threads) Post(shard int, f func()) {
 	}
 }
 
-// Sip implements engine.Runner: a connection has a small buffer of its own anyway.
-func (t *Threads) Sip(int, bool) {}
+// Throttle implements engine.Runner: a connection has a small buffer of its own anyway.
+func (t *Threads) Throttle(int, bool) {}
 
 // Run implements engine.Runner. Connections belong to Serve, which must have
-// returned before ctx is cancelled if the shards are to hear of their end.
+// returned before ctx is cancelled if the shards are to get Closed.
 func (t *Threads) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, r := range t.shards {
@@ -160,14 +160,14 @@ func (r *runner) runPosts() bool {
 // Whoever holds the token calls all, so that a post from a post does not wait
 // for itself.
 func (r *runner) runLatePosts() {
-	for r.owed() && r.turn.TryLock() {
+	for r.posted() && r.turn.TryLock() {
 		for r.runPosts() {
 		}
 		r.turn.Unlock()
 	}
 }
 
-func (r *runner) owed() bool {
+func (r *runner) posted() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.posts) > 0

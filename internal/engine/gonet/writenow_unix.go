@@ -47,7 +47,7 @@ func rawOf(nc net.Conn) syscall.RawConn {
 }
 
 // writeNow writes as much as the system takes without waiting, and returns how
-// much that was. What is wrong with a socket, a write that waits will tell.
+// much that was. What is wrong with a socket, a write that waits will report.
 func writeNow(raw syscall.RawConn, b []byte) int {
 	if raw == nil {
 		return 0

@@ -8,16 +8,17 @@ import (
 	"time"
 )
 
-// This file decides how many threads run the shards. One thread, home, runs
+// This file decides how many threads run the shards. The first thread runs
 // them all while it can, because waking another one costs more than most
-// messages. Shards leave home for two reasons, and return when it has passed:
+// messages. It gives shards to others for two reasons, and gets them back when
+// the reason has passed:
 //
 //   - A large fan-out. Shards that have not begun their turn go to idle
 //     threads, which send their part at the same time. They are back
 //     some milliseconds after the last one.
-//   - Home is saturated, gets the processor time that it asks for, and there are
-//     cores without work. An even share of the shards goes to an idle thread
-//     for each such core, for a term, or until it has little to do.
+//   - The first thread is saturated, gets the processor time that it asks for, and
+//     there are cores without work. An even share of the shards goes to an idle
+//     thread for each such core, for a term, or until it has little to do.
 //     If that does not pay they are recalled, and the next attempt waits longer.
 
 const (
@@ -25,13 +26,14 @@ const (
 	// to them takes 2 ms, far more than to wake a thread (0.06 ms).
 	fanOut = 256
 
-	// stay is how long shards stay away after their last large fan-out.
-	stay = 5 * time.Millisecond
+	// fanOutLoan is how long another thread has shards after their last large
+	// fan-out.
+	fanOutLoan = 5 * time.Millisecond
 
-	// windowTime is how long a thread measures itself at a time, and hotWindows
-	// of them in a row mean that home is saturated.
-	windowTime = 50 * time.Millisecond
-	hotWindows = 2
+	// windowTime is how long a thread measures itself at a time. After
+	// saturatedWindows in a row with hardly a pause, others are to help.
+	windowTime       = 50 * time.Millisecond
+	saturatedWindows = 3
 
 	// trial is how long a spread has to show that it pays, and terms and
 	// pauses between attempts double from minTerm to maxTerm. Guesses.
@@ -55,21 +57,21 @@ func (w *window) add(begin, end time.Duration) (worked, elapsed time.Duration, e
 	return worked, elapsed, true
 }
 
-// stint is why a thread has shards of home, and until when.
-type stint struct {
-	recalled   atomic.Bool   // it must return them
-	term       atomic.Int64  // when it returns those that it was given for a term; 0: it was given them for a fan-out
+// loan is why a thread has shards of the first one, and until when.
+type loan struct {
+	recalled   atomic.Bool   // it must give them back
+	term       atomic.Int64  // when it gives those back that it has for a term; 0: it has them for a fan-out
 	lastFanOut time.Duration // in which it took part
 }
 
 // over reports whether the reason has passed at the end of a turn.
-func (s *stint) over(w *window, begin, end time.Duration) bool {
+func (s *loan) over(w *window, begin, end time.Duration) bool {
 	if s.recalled.Load() {
 		return true
 	}
 	term := time.Duration(s.term.Load())
 	if term == 0 {
-		return end >= s.lastFanOut+stay
+		return end >= s.lastFanOut+fanOutLoan
 	}
 	if end >= term {
 		return true
@@ -78,13 +80,13 @@ func (s *stint) over(w *window, begin, end time.Duration) bool {
 	return ended && worked < elapsed/4
 }
 
-// balance decides for home whether other threads should take shards while it
-// is saturated.
+// balance decides whether other threads should take shards while the first one
+// is saturated. That one uses it.
 type balance struct {
 	sample func() sample
 
-	hot       int           // saturated windows in a row
-	first     sample        // taken when hot became 1
+	saturated int           // windows in a row
+	first     sample        // in the first of them
 	attempt   *attempt      // that has to show that it pays; or nil
 	notBefore time.Duration // no attempt before
 	length    time.Duration // of the last term
@@ -105,29 +107,29 @@ type attempt struct {
 	start  sample
 }
 
-// measured takes note of a window of home, which has the given number of shards. It
-// returns an attempt that is to be made, and one that is to be recalled; nil
-// means none.
+// measured takes note of a window of the first thread, which has the given number
+// of shards. It returns an attempt that is to be made, and one that is to be
+// recalled; nil means none.
 func (b *balance) measured(end, worked, elapsed, cpu time.Duration, shards int) (try, recall *attempt) {
 	saturated := elapsed < 2*windowTime && worked >= elapsed*95/100 && cpu >= elapsed*90/100
 	if b.attempt != nil {
 		recall = b.judge(end, saturated)
 	}
 	if !saturated {
-		b.hot = 0
+		b.saturated = 0
 		if worked < elapsed/4 {
 			b.length = 0
 		}
 		return nil, recall
 	}
-	if b.hot++; b.hot == 1 {
+	if b.saturated++; b.saturated == 1 {
 		b.first = b.sample()
 		return nil, recall
 	}
-	if b.hot <= hotWindows || b.attempt != nil || end < b.notBefore || shards < 2 {
+	if b.saturated < saturatedWindows || b.attempt != nil || end < b.notBefore || shards < 2 {
 		return nil, recall
 	}
-	b.hot = 0
+	b.saturated = 0
 	now := b.sample()
 	took := now.at - b.first.at
 	return &attempt{
@@ -137,8 +139,8 @@ func (b *balance) measured(end, worked, elapsed, cpu time.Duration, shards int) 
 	}, recall
 }
 
-// begin says that an attempt is made at the end of a turn, and returns when the
-// shards are to be back.
+// begin takes note that an attempt is made at the end of a turn, and returns when
+// the shards are to be back.
 func (b *balance) begin(a *attempt, end time.Duration) (term time.Duration) {
 	b.length = min(max(minTerm, 2*b.length), maxTerm)
 	b.notBefore = end + b.length
@@ -146,8 +148,8 @@ func (b *balance) begin(a *attempt, end time.Duration) (term time.Duration) {
 	return b.notBefore
 }
 
-// judge returns the attempt if it does not pay: home is still saturated, and all
-// together move hardly more than home alone did.
+// judge returns the attempt if it does not pay: the first thread is still
+// saturated, and all together move hardly more than it did alone.
 func (b *balance) judge(end time.Duration, saturated bool) *attempt {
 	a := b.attempt
 	if end-a.start.at < trial {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// windows feeds a balance with windows of home that are all alike, and returns
-// the ends of those after which it wanted an attempt and a recall. Each attempt is made.
+// windows feeds a balance with windows of the first thread that are all alike, and
+// notes after which of them it wanted an attempt and a recall. Each attempt is made.
 type windows struct {
 	balance
 	end      time.Duration
@@ -44,7 +44,7 @@ func (w *windows) pass(until, worked, cpu time.Duration, shards int) {
 	}
 }
 
-// TestSpread proves when home wants other threads to take shards.
+// TestSpread proves when the first thread wants other threads to take shards.
 func TestSpread(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -116,17 +116,17 @@ func TestSpreadPays(t *testing.T) {
 	}
 }
 
-// TestStint proves when a thread returns the shards it was given.
-func TestStint(t *testing.T) {
+// TestLoan proves when a thread gives shards back.
+func TestLoan(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tt := range []struct {
 		name   string
-		term   time.Duration // 0: it was given them for a fan-out at 0
+		term   time.Duration // 0: it has them for a fan-out at 0
 		work   time.Duration // of each millisecond
 		recall time.Duration
 		want   time.Duration
 	}{
-		{name: "fan-out", want: stay},
+		{name: "fan-out", want: fanOutLoan},
 		{name: "fan-out, recalled", recall: 2 * ms, want: 2 * ms},
 		{name: "term", term: time.Second, work: ms, want: time.Second},
 		{name: "term, recalled", term: time.Second, work: ms, recall: 250 * ms, want: 250 * ms},
@@ -134,7 +134,7 @@ func TestStint(t *testing.T) {
 		{name: "term without work", term: time.Second, work: ms / 5, want: windowTime},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var s stint
+			var s loan
 			var w window
 			s.term.Store(int64(tt.term))
 			for end := ms; ; end += ms {

@@ -8,7 +8,7 @@ import (
 // note asks a thread to give a shard a turn.
 type note struct {
 	s     *Shard
-	given bool // and to hold its token from now on
+	token bool // and brings its token
 }
 
 // inbox is what other threads and goroutines want of a thread, and whether it

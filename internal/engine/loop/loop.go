@@ -67,7 +67,7 @@ func (l *Loop) Time(at time.Duration) time.Time { return l.clock.start.Add(at) }
 // Wake makes a shard get a turn soon; see engine.Runner.
 //
 // No wake-up is lost. The caller has put its work into the shard's mailbox
-// before. If it finds signalled set, then a turn is owed that has not begun:
+// before. If it finds signalled set, then a turn is pending that has not begun:
 // the thread clears signalled before the shard drains its mailbox, so that
 // drain sees the work. If it sets signalled itself, it leaves a note with the
 // thread that holds the token. If that thread has given the shard away
@@ -96,9 +96,9 @@ func (l *Loop) Post(shard int, f func()) {
 // closes all connections: no thread runs any more, and the first one holds all
 // tokens. It can be called once.
 func (l *Loop) Run(ctx context.Context, finish func()) {
-	home := l.threads[0]
+	first := l.threads[0]
 	for _, s := range l.shards {
-		home.hold(s)
+		first.hold(s)
 	}
 	l.counters.ThreadsBusy.Store(1)
 	for i, t := range l.threads {
@@ -113,19 +113,19 @@ func (l *Loop) Run(ctx context.Context, finish func()) {
 	l.running.Wait()
 	l.gather()
 	finish()
-	l.counters.add(&home.tally)
+	l.counters.add(&first.tally)
 	l.ended.Store(true)
 	l.runLatePosts()
 }
 
 // gather gives all tokens to the first thread.
 func (l *Loop) gather() {
-	home := l.threads[0]
-	home.run = nil
-	home.shards = append(home.shards[:0], l.shards...)
+	first := l.threads[0]
+	first.run = nil
+	first.shards = append(first.shards[:0], l.shards...)
 	for _, s := range l.shards {
-		s.thread, s.queued = home, false
-		s.owner.Store(home)
+		s.thread, s.queued = first, false
+		s.owner.Store(first)
 	}
 }
 

@@ -82,7 +82,7 @@ func (w *network) run(test func()) {
 	<-ended
 }
 
-// away is the number of shards that are not at home.
+// away is the number of shards that the first thread does not have.
 func (w *network) away() (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -19,10 +19,10 @@ type Conns interface {
 }
 
 // Shard is what a loop keeps for one shard: its token, and the turns that it is
-// owed. Except for the first group, the thread that holds the token uses it, nobody
+// to get. Except for the first group, the thread that holds the token uses it, nobody
 // else.
 type Shard struct {
-	signalled atomic.Bool            // a turn is owed; see Loop.Wake
+	signalled atomic.Bool            // a turn is pending; see Loop.Wake
 	owner     atomic.Pointer[Thread] // who holds the token
 	mu        sync.Mutex             // guards posts
 	posts     []func()               // to call in the next turn

@@ -13,19 +13,19 @@ type Thread struct {
 	idle  atomic.Bool // it has no shards and waits to be given some
 
 	loop   *Loop
-	index  int // 0: home
+	index  int // 0: the first thread, which has all shards while it can
 	poller Poller
 	tally  Tally
 
 	shards []*Shard      // whose tokens it holds
-	run    []*Shard      // that are owed a turn
+	run    []*Shard      // that are to get a turn
 	spare  []*Shard      // becomes run
 	now    time.Duration // when this turn began
 	end    time.Duration // when the last turn ended
 
 	window  window
-	stint   stint   // not home's
-	balance balance // home's
+	loan    loan    // not of the first thread
+	balance balance // of the first thread
 }
 
 // maxPasses bounds the turns that shards can cause each other before the
@@ -76,7 +76,7 @@ func (t *Thread) turns() {
 		t.poller.Flush()
 		t.loop.counters.add(&t.tally)
 		t.end = t.loop.clock.now()
-		t.follow()
+		t.adjust()
 	}
 }
 
@@ -88,7 +88,7 @@ func (t *Thread) wait() {
 	}
 	due := t.poller.Idle()
 	if t.index > 0 && len(t.shards) > 0 {
-		due = min(due, t.end+stay)
+		due = min(due, t.end+fanOutLoan)
 	}
 	for _, s := range t.shards {
 		due = min(due, s.next)
@@ -108,7 +108,7 @@ func (t *Thread) takeNotes() {
 	}
 	notes := t.inbox.take()
 	for _, n := range notes {
-		if n.given {
+		if n.token {
 			t.hold(n.s)
 		}
 		if owner := n.s.owner.Load(); owner != t {
@@ -122,7 +122,7 @@ func (t *Thread) takeNotes() {
 	t.inbox.finish(notes)
 }
 
-// runTurns gives a turn to each shard that is owed one, and to those that they
+// runTurns gives a turn to each shard that is to get one, and to those that they
 // wake.
 func (t *Thread) runTurns() {
 	for pass := 0; len(t.run) > 0 && pass < maxPasses; pass++ {
@@ -131,7 +131,7 @@ func (t *Thread) runTurns() {
 		share := t.maxOutput() >= fanOut
 		for i := 0; i < len(run); i++ {
 			if share {
-				t.stint.lastFanOut = t.now
+				t.loan.lastFanOut = t.now
 				run = append(run[:i], t.shareFanOut(run[i:])...)
 				if i == len(run) {
 					break
@@ -162,7 +162,7 @@ func (t *Thread) maxOutput() int {
 // hold takes the token of a shard that was given to this thread.
 func (t *Thread) hold(s *Shard) {
 	s.thread = t
-	t.stint.lastFanOut = t.now
+	t.loan.lastFanOut = t.now
 	t.window = window{begin: t.now}
 	t.shards = append(t.shards, s)
 	t.poller.Hold(s.index)
@@ -180,7 +180,7 @@ func (t *Thread) give(s *Shard, to *Thread) {
 	s.queued = false
 	t.loop.counters.Handovers.Add(1)
 	s.owner.Store(to)
-	to.push(note{s: s, given: true})
+	to.push(note{s: s, token: true})
 }
 
 // takeIdle claims a thread without shards, or returns nil.
@@ -188,7 +188,7 @@ func (t *Thread) takeIdle() *Thread {
 	for _, x := range t.loop.threads[1:] {
 		if x.idle.Load() && x.idle.CompareAndSwap(true, false) {
 			t.loop.counters.ThreadsBusy.Add(1)
-			x.stint.recalled.Store(false)
+			x.loan.recalled.Store(false)
 			return x
 		}
 	}
@@ -197,7 +197,7 @@ func (t *Thread) takeIdle() *Thread {
 
 // shareFanOut gives shards that wait for their turn to idle threads, if what
 // is to be sent already suggests that they will have much to send as well. It
-// returns those that stay.
+// returns those that fanOutLoan.
 func (t *Thread) shareFanOut(waiting []*Shard) []*Shard {
 	if len(waiting) < 2 {
 		return waiting
@@ -214,7 +214,7 @@ func (t *Thread) shareFanOut(waiting []*Shard) []*Shard {
 		if to == nil {
 			break
 		}
-		to.stint.term.Store(0)
+		to.loan.term.Store(0)
 		for _, s := range waiting[len(waiting)-share:] {
 			t.give(s, to)
 		}
@@ -223,29 +223,30 @@ func (t *Thread) shareFanOut(waiting []*Shard) []*Shard {
 	return waiting
 }
 
-// follow follows the load at the end of each turn.
-func (t *Thread) follow() {
+// adjust lets the shards follow the load, at the end of each turn.
+func (t *Thread) adjust() {
 	switch {
 	case t.index == 0:
-		t.watchHome()
-	case len(t.shards) > 0 && t.stint.over(&t.window, t.now, t.end):
-		t.goHome()
+		t.watchLoad()
+	case len(t.shards) > 0 && t.loan.over(&t.window, t.now, t.end):
+		t.returnShards()
 	}
 }
 
-// goHome gives all shards back. What they are owed, home gives them.
-func (t *Thread) goHome() {
+// returnShards gives all shards back to the first thread. Turns that they are to
+// get, it gives them.
+func (t *Thread) returnShards() {
 	for len(t.shards) > 0 {
 		t.give(t.shards[len(t.shards)-1], t.loop.threads[0])
 	}
 	t.run = t.run[:0]
-	t.stint.recalled.Store(false)
+	t.loan.recalled.Store(false)
 	t.loop.counters.ThreadsBusy.Add(-1)
 	t.idle.Store(true)
 }
 
-// watchHome measures home, and spreads its load when it is saturated.
-func (t *Thread) watchHome() {
+// watchLoad measures the first thread, and spreads its load while that is saturated.
+func (t *Thread) watchLoad() {
 	worked, elapsed, ended := t.window.add(t.now, t.end)
 	if !ended {
 		return
@@ -257,7 +258,7 @@ func (t *Thread) watchHome() {
 	try, recall := t.balance.measured(t.end, worked, elapsed, cpu, len(t.shards))
 	if recall != nil {
 		for _, to := range recall.to {
-			to.stint.recalled.Store(true)
+			to.loan.recalled.Store(true)
 		}
 	}
 	if try != nil {
@@ -278,7 +279,7 @@ func (t *Thread) spread(a *attempt) {
 	term := t.balance.begin(a, t.end)
 	share := len(t.shards) / (len(a.to) + 1)
 	for _, to := range a.to {
-		to.stint.term.Store(int64(term))
+		to.loan.term.Store(int64(term))
 		for _, s := range slices.Clone(t.shards[:share]) {
 			t.give(s, to)
 		}

@@ -17,13 +17,13 @@ import (
 // runs here: the test takes each step itself.
 func TestTokenUnderWay(t *testing.T) {
 	w := newNetwork(2, 2, nil)
-	home, other, s := w.pollers[0].thread, w.pollers[1].thread, w.shards[0]
+	first, other, s := w.pollers[0].thread, w.pollers[1].thread, w.shards[0]
 	for _, s := range w.shards {
-		home.hold(s.Shard)
+		first.hold(s.Shard)
 	}
 	isFree := func(step string) {
 		t.Helper()
-		if home.Holds(s.Shard) || other.Holds(s.Shard) || slices.Contains(home.run, s.Shard) || slices.Contains(other.run, s.Shard) {
+		if first.Holds(s.Shard) || other.Holds(s.Shard) || slices.Contains(first.run, s.Shard) || slices.Contains(other.run, s.Shard) {
 			t.Fatalf("%s: somebody uses the shard whose token is under way", step)
 		}
 	}
@@ -40,7 +40,7 @@ func TestTokenUnderWay(t *testing.T) {
 	}
 
 	// A wake-up overtakes the token.
-	home.give(s.Shard, other)
+	first.give(s.Shard, other)
 	token := other.inbox.take()
 	w.loop.Wake(0)
 	other.takeNotes()
@@ -48,12 +48,12 @@ func TestTokenUnderWay(t *testing.T) {
 	other.push(token[0])
 	read(other)
 
-	// A call is posted while the token is on its way home.
-	other.give(s.Shard, home)
+	// A call is posted while the token is on its way back.
+	other.give(s.Shard, first)
 	called := 0
 	w.loop.Post(0, func() { called++ })
 	isFree("posted")
-	read(home)
+	read(first)
 	if called != 1 {
 		t.Errorf("the posted call is called %d times", called)
 	}
@@ -173,7 +173,7 @@ func TestNothingIsLost(t *testing.T) {
 				t.Errorf("%d bytes read, %d counted, %d have arrived", read, n, arrived.Load())
 			}
 			if n := w.away(); n > 0 {
-				t.Errorf("%d shards are not back home", n)
+				t.Errorf("%d shards are not back", n)
 			}
 			if w.loop.Counters().Handovers.Load() == 0 {
 				t.Error("no token travelled: the test proves nothing")
@@ -188,7 +188,7 @@ func TestFanOut(t *testing.T) {
 	for _, tt := range []struct {
 		name            string
 		threads, output int
-		away            int // shards that leave home
+		away            int // shards that leave the first thread
 	}{
 		{"two threads", 2, fanOut, 2},
 		{"three threads", 3, fanOut, 2},
@@ -197,7 +197,7 @@ func TestFanOut(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				send := false // written by home before others run
+				send := false // written by the first thread before others run
 				w := newNetwork(tt.threads, 4, func(s *memoryShard, _ time.Duration) time.Duration {
 					if send {
 						s.fanOut(tt.output, []byte{1})
@@ -213,7 +213,7 @@ func TestFanOut(t *testing.T) {
 					})
 					synctest.Wait()
 					if n := w.away(); n != tt.away {
-						t.Errorf("%d shards left home, want %d", n, tt.away)
+						t.Errorf("%d shards left, want %d", n, tt.away)
 					}
 					for i, s := range w.shards {
 						if n := s.turns.Load(); n != 2 {
@@ -231,10 +231,10 @@ func TestFanOut(t *testing.T) {
 					if want := int64(4 * tt.output); sent != want {
 						t.Errorf("%d messages sent, want %d", sent, want)
 					}
-					time.Sleep(stay)
+					time.Sleep(fanOutLoan)
 					synctest.Wait()
 					if n := w.away(); n > 0 {
-						t.Errorf("%d shards are not back after %v", n, stay)
+						t.Errorf("%d shards are not back after %v", n, fanOutLoan)
 					}
 					if n := w.loop.Counters().ThreadsBusy.Load(); n != 1 {
 						t.Errorf("%d threads are busy", n)
@@ -279,9 +279,9 @@ func TestSaturation(t *testing.T) {
 					s.poller.thread.Tally().BytesIn += 100
 					return now
 				})
-				home := w.pollers[0].thread
-				real := home.balance.sample
-				home.balance.sample = func() sample {
+				first := w.pollers[0].thread
+				real := first.balance.sample
+				first.balance.sample = func() sample {
 					x := real()
 					x.idle = time.Duration(tt.cores) * x.at
 					return x
@@ -297,13 +297,13 @@ func TestSaturation(t *testing.T) {
 						}
 					}
 					if (left > 0) != (tt.cores > 0) {
-						t.Fatalf("shards left home after %v", left)
+						t.Fatalf("shards left after %v", left)
 					}
 					if left == 0 {
 						return
 					}
 					if left > 4*windowTime {
-						t.Errorf("shards left home after %v", left)
+						t.Errorf("shards left after %v", left)
 					}
 					if want := 1 + tt.cores; busy() != want {
 						t.Errorf("%d threads are busy, want %d", busy(), want)
@@ -314,7 +314,7 @@ func TestSaturation(t *testing.T) {
 						time.Sleep(time.Millisecond)
 					}
 					// A window ends with a turn, in which each shard of the thread works.
-					if took := w.loop.Now() - left; took > tt.back+windowTime || took < min(tt.back, stay) {
+					if took := w.loop.Now() - left; took > tt.back+windowTime || took < min(tt.back, fanOutLoan) {
 						t.Errorf("the first shards are back after %v, want %v", took, tt.back)
 					}
 					load.Store(false)

@@ -8,9 +8,9 @@ import (
 	"unsafe"
 )
 
-// TakenOf is how many bytes the peer of a TCP socket has acknowledged. ok is
-// false if the kernel does not tell.
-func TakenOf(fd uintptr) (n uint64, ok bool) {
+// AckedBytes is how many bytes the peer of a TCP socket has acknowledged. ok is
+// false if the kernel does not say.
+func AckedBytes(fd uintptr) (n uint64, ok bool) {
 	const ackedAt = 120 // tcpi_bytes_acked in struct tcp_info, since Linux 4.1
 	var info [ackedAt + 8]byte
 	size := uint32(len(info))

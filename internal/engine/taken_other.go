@@ -1,7 +1,0 @@
-//go:build !linux || 386
-
-package engine
-
-// TakenOf is how many bytes the peer of a TCP socket has acknowledged. ok is
-// false if the system does not tell.
-func TakenOf(uintptr) (n uint64, ok bool) { return 0, false }
