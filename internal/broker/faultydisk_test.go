@@ -240,8 +240,8 @@ func (f *faultyDisk) commit() {
 			select {
 			case <-f.stepping:
 				f.stepping = nil
-			case err := <-f.told:
-				waits = err != nil && f.fault.passes()
+			case <-f.told: // perhaps of what is over
+				waits = f.st.Err() != nil && f.fault.passes()
 			}
 		}
 	}

@@ -300,7 +300,7 @@ func (a *actor) cutOff() {
 	switch {
 	case l.over && !a.joined:
 		a.turnedAway()
-	case h.budget.most > 0 && (l.behind || h.kind.large) && h.closures < h.counts().closed:
+	case h.budget.most > 0 && (l.behind || len(l.in) > 0) && h.closures < h.counts().closed:
 		h.log("%s is closed", a.id)
 		h.closures++
 		w, since := a.will, a.since
