@@ -128,7 +128,11 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 	}
 	head := s.frame(m, to.version, retain)
 	size := len(head) + len(m.Payload)
-	to.net.Send(head, m.Payload)
+	if s.payloadBuffer != nil && s.payloadBuffer.Holds(m.Payload) {
+		to.net.SendShared(head, m.Payload, s.payloadBuffer)
+	} else {
+		to.net.Send(head, m.Payload)
+	}
 	s.charge(size)
 	s.count.PacketsSent++
 	s.count.PublishSent++

@@ -183,15 +183,16 @@ func (p *peer) Send(head, body []byte) {
 		p.held += len(head) + len(body)
 	}
 }
-func (p *peer) Pending() int                 { return len(p.pending) }
-func (p *peer) Acked() uint64                { return p.taken }
-func (p *peer) Pause()                       { p.paused = true }
-func (p *peer) Resume()                      { p.paused, p.resumed = false, true }
-func (p *peer) Close()                       { p.closed = true }
-func (p *peer) Abort()                       { p.pending, p.held, p.closed = nil, 0, true }
-func (p *peer) Move(shard int)               { p.moveTo = shard }
-func (p *peer) InputBuffer() *bufpool.Buffer { return p.input }
-func (p *peer) Expect(n int)                 { p.room = n }
+func (p *peer) Pending() int                                    { return len(p.pending) }
+func (p *peer) SendShared(head, body []byte, _ *bufpool.Buffer) { p.Send(head, body) }
+func (p *peer) Acked() uint64                                   { return p.taken }
+func (p *peer) Pause()                                          { p.paused = true }
+func (p *peer) Resume()                                         { p.paused, p.resumed = false, true }
+func (p *peer) Close()                                          { p.closed = true }
+func (p *peer) Abort()                                          { p.pending, p.held, p.closed = nil, 0, true }
+func (p *peer) Move(shard int)                                  { p.moveTo = shard }
+func (p *peer) InputBuffer() *bufpool.Buffer                    { return p.input }
+func (p *peer) Expect(n int)                                    { p.room = n }
 func (p *peer) Exhaust(then func()) {
 	p.w.exhausts = append(p.w.exhausts, exhaust{p, then})
 }

@@ -40,6 +40,10 @@ type Conn interface {
 	// on a closed connection does nothing.
 	Send(head, body []byte)
 
+	// SendShared is Send for a body that lies in a buffer: the engine may retain that
+	// instead of copying what it can't write at once.
+	SendShared(head, body []byte, buffer *bufpool.Buffer)
+
 	// Pending is the number of output bytes that are not yet in the kernel.
 	// What was sent during this turn counts.
 	Pending() int
@@ -56,8 +60,9 @@ type Conn interface {
 
 	// Expect sets how many bytes, counted from the first one that Data leaves
 	// unused, the engine may buffer of a packet that has not arrived as a whole: it
-	// makes room for so many and reads no more. So the shard decides what a peer
-	// that only announces a large packet costs. It holds until Data uses a byte.
+	// makes room for so many and reads no more, unless that is less than it reads
+	// of any connection at once. So the shard decides what a peer that only announces a
+	// large packet costs. It holds until Data uses a byte.
 	// Without it the room doubles when it is full.
 	Expect(bytes int)
 

@@ -9,8 +9,7 @@ import (
 )
 
 const (
-	// largeBytes is the size of input from which on it lies in buffers of the pool, in
-	// bytes.
+	// largeBytes is the size from which on input lies in buffers of the pool, in bytes.
 	largeBytes = 32 << 10
 
 	// poolBytes is the most that lies in the pool for the next users, in bytes.
@@ -21,10 +20,10 @@ const (
 	maxFreeBytes = 64 << 10
 )
 
-// buffer holds input or output of a connection that can't be without.
+// buffer holds input of a connection that can't be without.
 type buffer struct {
 	b        []byte
-	expected int             // bytes of input: see engine.Conn.Expect; 0: nothing is expected
+	expected int             // see engine.Conn.Expect; 0: nothing is expected
 	mem      *bufpool.Buffer // that b lies in, nil if it has memory of its own
 }
 

@@ -26,7 +26,7 @@ func (c *conn) Send(head, body []byte) {
 	if c.out == nil {
 		if c.size == 0 {
 			if len(body) >= directBytes && len(head) > 0 {
-				s.sendDirect(c, head, body)
+				s.sendDirect(c, head, body, nil)
 				return
 			}
 			c.off, c.size = s.put(head, body), uint32(n)
@@ -35,8 +35,32 @@ func (c *conn) Send(head, body []byte) {
 		}
 		s.promote(c)
 	}
-	c.out.b = append(append(c.out.b, head...), body...)
-	if len(c.out.b) >= earlyBytes && !c.has(blocked) {
+	c.out.add(s.engine.buffers.large, head, body)
+	if c.out.size >= earlyBytes && !c.has(blocked) {
+		s.write(c)
+	}
+}
+
+// SendShared implements engine.Conn.
+func (c *conn) SendShared(head, body []byte, buffer *bufpool.Buffer) {
+	if c.has(closing|dead|broken) || len(body) < directBytes {
+		c.Send(head, body)
+		return
+	}
+	s := c.shard
+	if c.out == nil {
+		if c.size == 0 && len(body) >= earlyBytes {
+			s.sendDirect(c, head, body, buffer)
+			return
+		}
+		s.promote(c)
+		s.markDirty(c)
+	}
+	c.out.share(s.engine.buffers.large, head, body, 0, buffer)
+	switch {
+	case c.has(blocked):
+		c.out.unshare(s.engine.buffers.large)
+	case c.out.size >= earlyBytes:
 		s.write(c)
 	}
 }

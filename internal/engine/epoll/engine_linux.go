@@ -25,6 +25,7 @@ type Engine struct {
 	pollers   []*poller // one for each thread
 	listeners []*listener
 	slab      loop.Slab[conn]
+	pendings  pendings
 	buffers   buffers
 
 	uring    bool   // threads send in batches

@@ -30,7 +30,7 @@ func (s *shard) receive(c *conn) int {
 		if c.in != nil {
 			unread = copy(b, c.in.b)
 			if limit += unread; c.in.expected > unread {
-				limit = min(limit, c.in.expected)
+				limit = max(min(limit, c.in.expected), s.maxRead)
 			}
 		}
 		b = b[:min(len(b), limit)]

@@ -102,7 +102,7 @@ func (s *shard) finish(c *conn, err error) {
 // input is reset, and the peer could lose the last packet it was sent.
 func (s *shard) continueLinger(c *conn, events uint32) {
 	if c.Pending() > 0 {
-		n, errno := send(c.fd, s.pending(c))
+		n, errno := s.sendPending(c)
 		if s.sent(c, n, errno); c.has(broken) {
 			s.free(c)
 			return

@@ -3,12 +3,14 @@
 package epoll
 
 import (
-	"slices"
 	"syscall"
+
+	"midge/internal/bufpool"
 )
 
 const (
-	// directBytes and more of one body go to the kernel at once and uncopied.
+	// directBytes and more of one body are not copied. They go to the kernel at once, or
+	// are shared until the turn ends: several for one connection cost one call then.
 	directBytes = 16 << 10
 
 	// earlyBytes of output of one connection are written before the turn
@@ -33,38 +35,36 @@ func (s *shard) markDirty(c *conn) {
 	}
 }
 
-// promote moves the only pending message of c into a buffer of its own.
+// promote moves the only pending message of c, if there is one, into a pending of its
+// own.
 func (s *shard) promote(c *conn) {
-	c.out = s.engine.buffers.get()
+	c.out = s.engine.pendings.get()
 	if c.size > 0 {
-		c.out.b = append(c.out.b, s.arena.At(c.off, c.size)...)
+		c.out.add(s.engine.buffers.large, s.arena.At(c.off, c.size), nil)
 		c.size = 0
 	}
 }
 
-// pending is the output of c, in place.
-func (s *shard) pending(c *conn) []byte {
-	switch {
-	case c.out != nil:
-		return c.out.b
-	case c.size > 0:
-		return s.arena.At(c.off, c.size)
+// sendPending writes what c has pending, as far as the kernel takes it.
+func (s *shard) sendPending(c *conn) (int, syscall.Errno) {
+	if c.out != nil {
+		return s.poller.gather.sendPending(c.fd, c.out)
 	}
-	return nil
+	return send(c.fd, s.arena.At(c.off, c.size))
 }
 
-// write sends the pending output of c as far as the kernel takes it.
+// write sends the pending output of c and takes note of what became of it.
 func (s *shard) write(c *conn) {
-	b := s.pending(c)
-	if len(b) == 0 {
+	if c.Pending() == 0 {
 		return
 	}
-	n, errno := send(c.fd, b)
+	n, errno := s.sendPending(c)
 	s.sent(c, n, errno)
 }
 
-// sendDirect sends a large body from where it lies; nothing else is pending.
-func (s *shard) sendDirect(c *conn, head, body []byte) {
+// sendDirect sends a large body from where it lies; nothing else is pending. What the
+// kernel doesn't take is shared if it lies in a buffer, or copied.
+func (s *shard) sendDirect(c *conn, head, body []byte, buffer *bufpool.Buffer) {
 	n, errno := s.poller.gather.sendTwo(c.fd, head, body)
 	if errno == 0 && n == len(head)+len(body) {
 		s.countSent(n)
@@ -73,14 +73,13 @@ func (s *shard) sendDirect(c *conn, head, body []byte) {
 	if errno != 0 {
 		n = 0
 	}
-	c.out = s.engine.buffers.get()
-	c.out.b = slices.Grow(c.out.b, len(head)+len(body)-n)
-	if n < len(head) {
-		c.out.b = append(c.out.b, head[n:]...)
-		n = len(head)
+	sent := min(n, len(head))
+	if s.promote(c); buffer != nil {
+		c.out.share(s.engine.buffers.large, head[sent:], body, n-sent, buffer)
+	} else {
+		c.out.add(s.engine.buffers.large, head[sent:], body[n-sent:])
 	}
-	c.out.b = append(c.out.b, body[n-len(head):]...)
-	s.sent(c, 0, errno)
+	s.tookPart(c, n, errno)
 }
 
 func (s *shard) countSent(n int) {
@@ -93,25 +92,34 @@ func (s *shard) countSent(n int) {
 func (s *shard) sent(c *conn, n int, errno syscall.Errno) {
 	if errno != 0 {
 		n = 0
-		if errno != syscall.EAGAIN && errno != syscall.ENOBUFS && errno != syscall.EINTR {
-			s.breakOutput(c, errno)
-			return
-		}
 	}
-	s.countSent(n)
-	if n == c.Pending() {
-		s.dropOutput(c)
-		if c.has(blocked) {
-			c.flags &^= blocked
-			c.arm()
+	if n < c.Pending() {
+		if c.out == nil {
+			s.promote(c)
 		}
+		c.out.written(n)
+		s.tookPart(c, n, errno)
 		return
 	}
-	if c.out == nil {
-		s.promote(c)
+	s.countSent(n)
+	s.dropOutput(c)
+	if c.has(blocked) {
+		c.flags &^= blocked
+		c.arm()
 	}
-	left := copy(c.out.b, c.out.b[n:])
-	c.out.b = c.out.b[:left]
+}
+
+// tookPart takes note that the kernel took only n bytes of output, or answered errno. The
+// rest is pending.
+func (s *shard) tookPart(c *conn, n int, errno syscall.Errno) {
+	switch errno {
+	case 0, syscall.EAGAIN, syscall.ENOBUFS, syscall.EINTR:
+	default:
+		s.breakOutput(c, errno)
+		return
+	}
+	s.countSent(n)
+	c.out.unshare(s.engine.buffers.large)
 	if !c.has(blocked) {
 		s.poller.tally.Blocked++
 		c.flags |= blocked
@@ -134,7 +142,7 @@ func (s *shard) breakOutput(c *conn, errno syscall.Errno) {
 func (s *shard) dropOutput(c *conn) {
 	c.size = 0
 	if c.out != nil {
-		s.engine.buffers.put(c.out)
+		s.engine.pendings.put(c.out)
 		c.out = nil
 	}
 }
@@ -176,19 +184,21 @@ const batchConns = 4
 func (p *poller) writeDirty(s *shard, batch bool) {
 	for _, c := range s.dirty {
 		c.flags &^= dirty
-		b := s.pending(c)
-		if len(b) == 0 || c.has(blocked) {
+		if c.Pending() == 0 || c.has(blocked) {
 			continue
 		}
 		if batch && p.ring.full() {
 			p.submit()
 			batch = p.ring != nil
 		}
-		if !batch {
+		switch {
+		case !batch, c.out != nil && len(c.out.bodies) > 0:
 			s.write(c)
-			continue
+		case c.out != nil:
+			p.ring.send(c.fd, c.out.b, uint64(c.id))
+		default:
+			p.ring.send(c.fd, s.arena.At(c.off, c.size), uint64(c.id))
 		}
-		p.ring.send(c.fd, b, uint64(c.id))
 	}
 	s.dirty = s.dirty[:0]
 }

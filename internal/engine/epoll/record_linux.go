@@ -13,9 +13,9 @@ import (
 // the shard uses it, nobody else.
 type conn struct {
 	shard      *shard
-	state      any     // what the shard attached
-	out        *buffer // output of more than one Send, or not taken by the kernel
-	in         *buffer // bytes that Data left unused
+	state      any      // what the shard attached
+	out        *pending // output of more than one Send, or not taken by the kernel
+	in         *buffer  // bytes that Data left unused
 	fd         int32
 	id         int32  // number in the slab
 	generation uint32 // counts the connections that had this record
@@ -51,7 +51,7 @@ func (c *conn) has(f flags) bool { return c.flags&f != 0 }
 // Pending implements engine.Conn.
 func (c *conn) Pending() int {
 	if c.out != nil {
-		return len(c.out.b)
+		return c.out.size
 	}
 	return int(c.size)
 }

@@ -78,27 +78,13 @@ func send(fd int32, b []byte) (int, syscall.Errno) {
 	}
 }
 
-// gather is what sendTwo hands to the kernel. A thread keeps one, so that its
-// address is stable.
-type gather struct {
-	msg syscall.Msghdr
-	iov [2]syscall.Iovec
-}
-
-// sendTwo sends head and then body, neither of which is empty, with one call.
-func (g *gather) sendTwo(fd int32, head, body []byte) (int, syscall.Errno) {
-	g.iov[0].Base = &head[0]
-	g.iov[0].SetLen(len(head))
-	g.iov[1].Base = &body[0]
-	g.iov[1].SetLen(len(body))
-	g.msg.Iov = &g.iov[0]
-	g.msg.Iovlen = 2
+// sendGathered sends what msg refers to.
+func sendGathered(fd int32, msg *syscall.Msghdr) (int, syscall.Errno) {
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&g.msg)), sendFlags)
+		n, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(msg)), sendFlags)
 		if errno == syscall.EINTR {
 			continue
 		}
-		*g = gather{}
 		return int(n), errno
 	}
 }

@@ -108,6 +108,9 @@ func (c *conn) Send(head, body []byte) {
 	}
 }
 
+// SendShared implements engine.Conn.
+func (c *conn) SendShared(head, body []byte, _ *bufpool.Buffer) { c.Send(head, body) }
+
 // Pending implements engine.Conn. A shard that sees output under way gets
 // Drained when it is gone: the writer lowers inFlight and then reads report, and this
 // sets report and then reads inFlight, so that one of them notices.
