@@ -26,6 +26,7 @@ type memoryPoller struct {
 	network *network
 	thread  *Thread
 	woken   chan bool // holds one value after Wake
+	idle    func()    // is called in Idle; or nil
 	held    []*memoryShard
 	flushed atomic.Int64  // messages
 	share   time.Duration // of its work is how much processor time it has, in percent
@@ -125,7 +126,12 @@ func (p *memoryPoller) Release(shard int) {
 	}
 }
 
-func (p *memoryPoller) Idle() time.Duration { return engine.Never }
+func (p *memoryPoller) Idle() time.Duration {
+	if p.idle != nil {
+		p.idle()
+	}
+	return engine.Never
+}
 
 func (p *memoryPoller) Wait(until time.Duration) {
 	if until <= p.thread.End() {

@@ -59,6 +59,100 @@ func TestTokenUnderWay(t *testing.T) {
 	}
 }
 
+// TestNoteOfGivenShard proves that a thread passes on what it is asked to do for a
+// shard that it has given away: whoever woke the shard saw the thread as its owner.
+func TestNoteOfGivenShard(t *testing.T) {
+	w := newNetwork(2, 1, nil)
+	first, other, s := w.pollers[0].thread, w.pollers[1].thread, w.shards[0]
+	first.hold(s.Shard)
+	first.give(s.Shard, other)
+	other.takeNotes()
+	other.runTurns()
+	before := s.turns.Load()
+	s.signalled.Store(true)
+	first.push(note{s: s.Shard}) // comes late
+	first.takeNotes()
+	first.runTurns()
+	if n := s.turns.Load(); n != before {
+		t.Fatalf("a thread runs a shard that it has given away: %d turns, want %d", n, before)
+	}
+	other.takeNotes()
+	other.runTurns()
+	if n := s.turns.Load(); n != before+1 {
+		t.Errorf("the wake-up is lost: %d turns, want %d", n, before+1)
+	}
+}
+
+// TestGivenShardsLeaveTheQueue proves that a thread does not run shards that waited
+// for their turn when it gave them away, and that the new owner does.
+func TestGivenShardsLeaveTheQueue(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		give func(from, to *Thread)
+	}{
+		{"spread", func(from, _ *Thread) { from.spread(&attempt{cores: 1}) }},
+		{"return", func(from, _ *Thread) { from.returnShards() }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newNetwork(2, 4, nil)
+			from, to := w.pollers[0].thread, w.pollers[1].thread
+			if tt.name == "return" {
+				from, to = to, from
+			} else {
+				to.idle.Store(true)
+			}
+			for _, s := range w.shards {
+				s.owner.Store(from)
+				from.hold(s.Shard)
+				s.Schedule()
+			}
+			tt.give(from, to)
+			to.takeNotes()
+			given := 0
+			for i, s := range w.shards {
+				if from.Holds(s.Shard) == slices.Contains(to.run, s.Shard) {
+					t.Errorf("shard %d: who has it now is not the only one to run it", i)
+				}
+				if from.Holds(s.Shard) != slices.Contains(from.run, s.Shard) {
+					t.Errorf("shard %d: who gave it away is to run it", i)
+				}
+				if to.Holds(s.Shard) {
+					given++
+				}
+			}
+			if given == 0 {
+				t.Error("no shard was given away: the test proves nothing")
+			}
+		})
+	}
+}
+
+// TestBeforeSleep proves that a thread sees what comes after it looked for work and
+// before it counts as asleep, when nobody would wake it: a note, and the end.
+func TestBeforeSleep(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newNetwork(1, 1, nil)
+		var called atomic.Bool
+		idle := 0
+		w.pollers[0].idle = func() {
+			if idle++; idle == 2 { // the shard's first turn is over, and nothing is due
+				w.loop.Post(0, func() { called.Store(true) })
+			}
+		}
+		w.run(func() {
+			if !called.Load() {
+				t.Error("the thread sleeps although a call is posted")
+			}
+		})
+	})
+	bubble(t, func(t *testing.T) {
+		w := newNetwork(1, 1, nil)
+		thread := w.pollers[0].thread
+		w.loop.stopping.Store(true) // and the wake-up is gone
+		thread.wait()               // would wait for ever
+	})
+}
+
 // TestTurns proves that a shard gets a turn when it is woken, when it has input, when
 // it is due, when it is posted to, and at no other time.
 func TestTurns(t *testing.T) {
