@@ -30,6 +30,10 @@ const (
 	// peek of them are looked at right behind SUBACK. Most filters match fewer.
 	peek = 32
 
+	// walkWork is what all walks may do in a turn, about a millisecond: others wait
+	// for them as long. The share of each is some packets of output.
+	walkWork = turnWork / 8
+
 	// mostWalkers go on in a turn, and walkAgain is when they try again if none
 	// of them could. Output that drains makes a turn earlier.
 	mostWalkers = 64
@@ -157,14 +161,14 @@ func (s *shard) walk(w *walker, most int) (spent int, done bool) {
 	return spent, true
 }
 
-// goOnWalking lets clients go on that are owed retained messages, in turn, and
-// returns when it wants to be called again.
+// goOnWalking lets clients go on that are owed retained messages, one after the other
+// and again, and returns when it wants to be called again.
 func (s *shard) goOnWalking() (next time.Duration) {
 	if len(s.walking) == 0 {
 		return forever
 	}
 	sum, n := 0, 0
-	for n < min(len(s.walking), mostWalkers) && (n == 0 || s.work < turnWork) {
+	for n < min(len(s.walking), mostWalkers) && (n == 0 || s.work < turnWork && sum < walkWork) {
 		w := s.walking[n]
 		n++
 		if s.walkers[w.client] != w {

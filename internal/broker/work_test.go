@@ -263,6 +263,50 @@ func TestRepeatedFilter(t *testing.T) {
 	}
 }
 
+// TestWalkShare sends many clients all retained messages, or one: a turn does no more
+// than its share of it, so that others don't wait, and less when there is other
+// work.
+func TestWalkShare(t *testing.T) {
+	const retained = 5 * walkWork
+	for _, clients := range []int{1, 5, 100} {
+		t.Run(fmt.Sprint(clients), func(t *testing.T) {
+			w := newWorld(t, quietly(1, func(c *setup) { c.Limits.PendingBytes = 64 << 20 }))
+			s := w.b.shards[0]
+			pub := w.connect(packet.V311, "pub")
+			for i := range retained / clients {
+				pub.offerOnly((&packet.Publish{Topic: fmt.Append(nil, "r/", i), Payload: []byte("v"), Retain: true}).Append(nil, packet.V311))
+			}
+			subs := make([]*peer, clients)
+			for i := range subs {
+				subs[i] = w.connect(packet.V311, fmt.Sprint("sub", i))
+				subs[i].discard = true
+			}
+			if c := w.b.Counters(); c.Retained != retained/uint64(clients) {
+				t.Fatalf("%d retained messages", c.Retained)
+			}
+			for _, sub := range subs {
+				sub.offerOnly(subscribeTo("r/#")(packet.V311))
+			}
+			// A message is two units of work: a topic that is looked at, and a receiver.
+			const maximum = walkWork/2 + atOnce
+			for turn := 0; len(s.walking) > 0; turn++ {
+				before := s.count.PublishSent
+				w.now++
+				s.Turn(w.now)
+				if got := s.count.PublishSent - before; got > maximum {
+					t.Fatalf("turn %d sent %d messages, want %d at most", turn, got, maximum)
+				}
+				for _, p := range w.conns {
+					p.write()
+				}
+			}
+			if want := uint64(retained / clients * clients); s.count.PublishSent != want {
+				t.Errorf("%d messages were sent, want %d", s.count.PublishSent, want)
+			}
+		})
+	}
+}
+
 // TestWalkMeanwhile changes retained messages while a client is being sent them.
 func TestWalkMeanwhile(t *testing.T) {
 	w := newWorld(t, quietly(1, func(c *setup) { c.Limits.PendingBytes = 4096 }))
