@@ -1,8 +1,7 @@
-// Package loop is what engines with event loops of their own share: threads,
-// the tokens of shards and how they travel between threads, wake-ups and posted
-// calls, how the load is shared out, and where the output of a turn is put together. An
-// engine gives it a Poller for each thread and Conns for each shard; package
-// epoll is one.
+// Package loop is what engines with event loops share: threads, the tokens of
+// shards and how they travel between threads, wake-ups and posted calls, how
+// threads share the load, and the memory for the output of a turn. An engine gives
+// it a Poller for each thread and Conns for each shard, as package epoll does.
 //
 // It knows no network, and no bytes but those of the arena. See package engine
 // for shards and turns, and docs/design/engine.md for which half of an engine

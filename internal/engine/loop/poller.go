@@ -9,13 +9,13 @@ type Poller interface {
 	// to be the thread.
 	Run(turns func())
 
-	// Hold says that the connections of a shard are this poller's from now on,
-	// Release that they are another one's. Also before Run.
+	// Hold gives the poller the connections of a shard, Release takes them away.
+	// The first thread's gets all of them before Run.
 	Hold(shard int)
 	Release(shard int)
 
-	// Idle says that nothing is to be done: Wait comes next. It returns when the
-	// poller itself wants to be called, engine.Never if there is no such time.
+	// Idle is called before a Wait that may last. It returns when the poller itself
+	// wants to be called at the latest, engine.Never if there is no such time.
 	Idle() (due time.Duration)
 
 	// Wait returns when there is input, after Wake, or when the clock shows until.
@@ -26,15 +26,15 @@ type Poller interface {
 	// Wake ends the Wait that is on, or else the next one.
 	Wake()
 
-	// Receive carries out what Wait has found: it reads each connection of the
+	// Receive follows on Wait: it reads each connection of the
 	// thread's shards that is ready, offers the bytes to the shard, and schedules it.
 	Receive()
 
 	// Flush writes the output of all connections of the thread's shards, each once.
 	Flush()
 
-	// Measured tells the poller of the first thread how much of a window that has
-	// ended the thread worked. It returns how much processor time the thread
-	// had in the window; 0 if that is not known, as after a change of thread.
+	// Measured is called on the first thread at the end of a window, of which the
+	// thread worked so much. It returns how much processor time the thread had in
+	// the window; 0 if that is not known, as after a change of thread.
 	Measured(worked, elapsed time.Duration) (cpu time.Duration)
 }

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// Slab holds records of connections, found by number. Records fanOutLoan where they
+// Slab holds records of connections, found by number. Records stay where they
 // are, so that a pointer is good as long as its connection.
 type Slab[T any] struct {
 	chunks atomic.Pointer[[]*chunk[T]] // replaced when it grows; read without mu

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestSlab proves that records fanOutLoan where they are while others come, that
+// TestSlab proves that records stay where they are while others come, that
 // nobody else gets them, and that they are used again.
 func TestSlab(t *testing.T) {
 	type record struct{ id, owner int32 }

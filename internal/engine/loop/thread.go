@@ -197,7 +197,7 @@ func (t *Thread) takeIdle() *Thread {
 
 // shareFanOut gives shards that wait for their turn to idle threads, if what
 // is to be sent already suggests that they will have much to send as well. It
-// returns those that fanOutLoan.
+// returns those that stay.
 func (t *Thread) shareFanOut(waiting []*Shard) []*Shard {
 	if len(waiting) < 2 {
 		return waiting
