@@ -63,21 +63,26 @@ func (t *Thread) push(n note) {
 // turns runs the thread until the loop stops.
 func (t *Thread) turns() {
 	for !t.loop.stopping.Load() {
-		t.wait()
-		t.now = t.loop.clock.now()
-		t.takeNotes()
-		t.poller.Receive()
-		for _, s := range t.shards {
-			if s.next <= t.now {
-				s.Schedule()
-			}
-		}
-		t.runTurns()
-		t.poller.Flush()
-		t.loop.counters.add(&t.tally)
-		t.end = t.loop.clock.now()
-		t.adjust()
+		t.turn()
 	}
+}
+
+// turn is one turn of the thread, from the wait for input to the output.
+func (t *Thread) turn() {
+	t.wait()
+	t.now = t.loop.clock.now()
+	t.takeNotes()
+	t.poller.Receive()
+	for _, s := range t.shards {
+		if s.next <= t.now {
+			s.Schedule()
+		}
+	}
+	t.runTurns()
+	t.poller.Flush()
+	t.loop.counters.add(&t.tally)
+	t.end = t.loop.clock.now()
+	t.adjust()
 }
 
 // wait waits until there is something to do.

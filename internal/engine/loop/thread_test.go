@@ -442,3 +442,48 @@ func TestStop(t *testing.T) {
 		}
 	})
 }
+
+// bare is a poller and a shard that do nothing, so that what remains is the loop.
+type bare struct{ shard *Shard }
+
+func (*bare) Run(func())                                      {}
+func (*bare) Hold(int)                                        {}
+func (*bare) Release(int)                                     {}
+func (*bare) Idle() time.Duration                             { return engine.Never }
+func (*bare) Wait(time.Duration)                              {}
+func (*bare) Wake()                                           {}
+func (b *bare) Receive()                                      { b.shard.Schedule() }
+func (*bare) Flush()                                          {}
+func (*bare) Measured(_, _ time.Duration) (cpu time.Duration) { return 0 }
+func (*bare) Turn(time.Duration) (next time.Duration)         { return engine.Never }
+func (*bare) Output() int                                     { return 0 }
+
+// BenchmarkTurn is what a loop adds to a turn with input for one of eight shards.
+func BenchmarkTurn(b *testing.B) {
+	l, p := New(), &bare{}
+	t := l.AddThread(p)
+	for range 8 {
+		p.shard = l.AddShard(p)
+		t.hold(p.shard)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		t.turn()
+	}
+}
+
+// BenchmarkWake is a wake-up by another shard of the same thread, and the turn.
+func BenchmarkWake(b *testing.B) {
+	l, p := New(), &bare{}
+	t := l.AddThread(p)
+	for range 8 {
+		p.shard = l.AddShard(p)
+		t.hold(p.shard)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Wake(0)
+		t.takeNotes()
+		t.runTurns()
+	}
+}
