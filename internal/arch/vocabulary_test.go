@@ -19,7 +19,7 @@ var (
 	privateWords = map[string]int{
 		"app/storetool":   1,
 		"bench":           1,
-		"broker":          42,
+		"broker":          1,
 		"store":           6,
 		"store/storetest": 1,
 	}

@@ -10,14 +10,15 @@ import (
 func (s *shard) acknowledge(c *conn, id packet.ID, qos packet.QoS, code packet.ReasonCode, onDisk bool) {
 	switch {
 	case qos == 0 || c.client == nil:
-	case onDisk, len(s.books.owed) > 0 && s.books.owed[c] > 0:
+	case onDisk, s.disk.promises.acknowledges(c):
 		s.promise(promise{c: c, id: id, qos: qos, code: code})
 	default:
 		s.send(c, c.client.session.Acknowledge(s.out[:0], id, qos, code))
 	}
 }
 
-// answerAck sends PUBREL or PUBCOMP, if there is any in out. The client forgets then
+// answerAck sends PUBREL or PUBCOMP, if there is any in out (MQTT-4.3.3-4,
+// MQTT-4.3.3-11). The client forgets then
 // what it has received; so a crash must not undo what made us say so.
 func (s *shard) answerAck(c *conn, out []byte) {
 	switch {
@@ -45,7 +46,7 @@ func (s *shard) handleAck(c *conn, first byte, body []byte) error {
 	if c.pace == inTime && cl.session.Pending() {
 		s.pump(c)
 	} else {
-		s.tend(cl)
+		s.serve(cl)
 	}
 	return nil
 }

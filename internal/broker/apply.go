@@ -20,11 +20,11 @@ func (b *Broker) Apply(next settings.Core) {
 // are connected stays: what CONNACK told them (session.Offer), the Keep Alive that
 // is in force, the interval after which a session ends, and a time that runs.
 func (s *shard) apply(f *inForce) {
-	s.tell()
+	s.readClock()
 	before := s.settings
 	s.settings = f
 	s.follow()
-	s.press(s.pressure)
+	s.budget.setMaxPending(f.pending)
 	if f.topics != before.topics {
 		s.routes.Clear() // the names in it were checked against others
 	}

@@ -564,7 +564,7 @@ func TestAnswerGrows(t *testing.T) {
 	late.bytes(connect.Append(nil))
 	late.quiet()
 	c.set(func(s *settings.Core) { s.Session.ResponseInformation = strings.Repeat("x", 100) })
-	c.pass(hearingTime + time.Second)
+	c.pass(drainTime + time.Second)
 	late.quiet()
 	c.equal("old, closed", old.closed, true)
 	c.equal("new, closed", late.closed, true)

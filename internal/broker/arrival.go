@@ -21,7 +21,7 @@ import (
 
 const (
 	// arrivalShare of the budget (one part in so many) is the room for large
-	// packets that go on. All else that is kept has twice as much, which they
+	// packets that go on. All else that is buffered has twice as much, which they
 	// can't take from it.
 	arrivalShare = 10
 
@@ -33,10 +33,10 @@ const (
 	firstRoom = 64 << 10
 
 	// arrivalPatience is how long a peer may have room that others wait for with
-	// less than leastArrival bytes coming, and no packet being complete: less
+	// less than minArrival bytes coming, and no packet being complete: less
 	// than 3.2 kB a second, from a slow radio.
 	arrivalPatience = 5 * time.Second
-	leastArrival    = 16 << 10
+	minArrival      = 16 << 10
 
 	// lookEvery is how often that is looked at.
 	lookEvery = time.Second
@@ -44,9 +44,9 @@ const (
 
 // arrivals is the room for what the engine keeps of the input of all connections.
 type arrivals struct {
-	most  atomic.Int64 // bytes; see arrivalShare
-	other atomic.Int64 // bytes that are kept, but for large packets that go on
-	waits atomic.Int32 // connections in queues
+	limit      atomic.Int64 // bytes; see arrivalShare
+	otherBytes atomic.Int64 // bytes that are buffered, but for large packets that go on
+	waits      atomic.Int32 // connections in queues
 
 	mu     sync.Mutex
 	going  [arrivalKinds]int64     // bytes of packets that go on, as they are going to be
@@ -54,7 +54,7 @@ type arrivals struct {
 	looked time.Duration           // when stalled ones were looked for last; see tendArrivals
 }
 
-// arrivalKind tells large packets from small ones.
+// arrivalKind is whether a packet is large.
 type arrivalKind uint8
 
 const (
@@ -69,14 +69,23 @@ type arriving struct {
 	c    *conn
 	kind arrivalKind
 	size int
-	room int  // that the engine was told to make; see engine.Conn.Expect
+	room int  // that the engine was asked to make; see engine.Conn.Expect
 	on   bool // it goes on, and the shard knows
 
 	queued   *list.Element // nil: it does not wait. The lock of arrivals guards it, and
 	reserved bool          // that it is in going
 }
 
-func (r *arrivals) init() { r.most.Store(math.MaxInt64 / 4) }
+// input is what a shard knows of packets that arrive.
+type input struct {
+	arriving map[*conn]*arriving // that are not small, or have to wait
+	large    bool                // a large packet was handled, or a message of one; see forgetLarge
+	sips     bool                // the engine reads little at once; see Runner.Throttle
+	stalling map[*conn]stalling  // who has room that others wait for,
+	lookedAt time.Duration       // when that was looked at
+}
+
+func (r *arrivals) init() { r.limit.Store(math.MaxInt64 / 4) }
 
 // reserve lets a packet go on if there is room for it.
 func (m *memory) reserve(a *arriving) bool {
@@ -84,7 +93,7 @@ func (m *memory) reserve(a *arriving) bool {
 	going := r.going[a.kind]
 	room := m.roomForSmall(going + int64(a.size))
 	if a.kind == largeArrival {
-		room = going+int64(a.size) <= r.most.Load() && !m.tight()
+		room = going+int64(a.size) <= r.limit.Load() && !m.tight()
 	}
 	if !room && going > 0 {
 		return false
@@ -97,11 +106,11 @@ func (m *memory) reserve(a *arriving) bool {
 // roomForSmall reports whether small packets may go on that are going to take so
 // many bytes more.
 func (m *memory) roomForSmall(bytes int64) bool {
-	most := m.arrivals.most.Load()
+	limit := m.arrivals.limit.Load()
 	if !m.tight() {
-		most *= 2
+		limit *= 2
 	}
-	return m.arrivals.other.Load()+bytes <= most
+	return m.arrivals.otherBytes.Load()+bytes <= limit
 }
 
 // tight reports whether memory is short, as far as anybody knows: large packets go on
@@ -115,18 +124,18 @@ func (m *memory) tight() bool {
 // were used.
 func (s *shard) keepRest(c *conn, rest []byte, used bool) {
 	m := &s.b.memory
-	a := s.arrivals[c]
+	a := s.input.arriving[c]
 	size := packet.Announced(rest)
 	if a != nil && used { // its packet is done with
-		s.large = s.large || a.kind == largeArrival
+		s.input.large = s.input.large || a.kind == largeArrival
 		s.endArrival(a)
 		a = nil
 	}
-	before := int(c.kept)
-	c.kept = uint32(len(rest))
+	before := int(c.buffered)
+	c.buffered = uint32(len(rest))
 	if a == nil || a.kind == smallArrival {
-		m.arrivals.other.Add(int64(len(rest) - before))
-		s.charge(max(len(rest)-before, 0))
+		m.arrivals.otherBytes.Add(int64(len(rest) - before))
+		s.budget.charge(max(len(rest)-before, 0))
 		m.giveRoom()
 	}
 	s.sip()
@@ -144,11 +153,11 @@ func (s *shard) keepRest(c *conn, rest []byte, used bool) {
 	}
 }
 
-// sip makes the engine read little at once while much is kept.
+// sip makes the engine read little at once while much is buffered.
 func (s *shard) sip() {
 	r := &s.b.memory.arrivals
-	if over := r.other.Load() > r.most.Load(); over != s.sips {
-		s.sips = over
+	if over := r.otherBytes.Load() > r.limit.Load(); over != s.input.sips {
+		s.input.sips = over
 		s.b.runner.Throttle(s.index, over)
 	}
 }
@@ -161,7 +170,7 @@ func (s *shard) beginArrival(c *conn, size int) *arriving {
 	if size <= smallBytes {
 		a.kind = smallArrival
 	}
-	s.arrivals[c] = a
+	s.input.arriving[c] = a
 	r.mu.Lock()
 	on := r.queues[a.kind].Len() == 0 && m.reserve(a)
 	if !on {
@@ -170,7 +179,7 @@ func (s *shard) beginArrival(c *conn, size int) *arriving {
 	}
 	r.mu.Unlock()
 	if on {
-		s.letGoOn(a)
+		s.admitArrival(a)
 	} else {
 		s.count.PausedArrivals++
 		s.pause(c, forMemory)
@@ -179,19 +188,19 @@ func (s *shard) beginArrival(c *conn, size int) *arriving {
 	return a
 }
 
-// letGoOn takes note that a packet has room.
-func (s *shard) letGoOn(a *arriving) {
+// admitArrival takes note that a packet has room.
+func (s *shard) admitArrival(a *arriving) {
 	if a.on = true; a.kind == largeArrival {
-		s.b.memory.arrivals.other.Add(-int64(a.c.kept))
+		s.b.memory.arrivals.otherBytes.Add(-int64(a.c.buffered))
 	}
 }
 
 // expect makes room for more of a packet when it has filled what it had.
 func (s *shard) expect(a *arriving) {
-	kept := int(a.c.kept)
-	if room := min(a.size, max(2*kept, firstRoom)); kept >= a.room {
+	buffered := int(a.c.buffered)
+	if room := min(a.size, max(2*buffered, firstRoom)); buffered >= a.room {
 		a.room = room
-		s.charge(room - kept)
+		s.budget.charge(room - buffered)
 		a.c.net.Expect(room)
 	}
 }
@@ -199,9 +208,9 @@ func (s *shard) expect(a *arriving) {
 // endArrival is the end of a packet that has gone on or waited.
 func (s *shard) endArrival(a *arriving) {
 	r := &s.b.memory.arrivals
-	delete(s.arrivals, a.c)
+	delete(s.input.arriving, a.c)
 	if a.on && a.kind == largeArrival {
-		r.other.Add(int64(a.c.kept))
+		r.otherBytes.Add(int64(a.c.buffered))
 	}
 	r.mu.Lock()
 	if a.queued != nil {
@@ -220,16 +229,16 @@ func (r *arrivals) unqueue(a *arriving) {
 	r.waits.Add(-1)
 }
 
-// forgetInput is the end of what was kept for a connection.
+// forgetInput is the end of what was buffered for a connection.
 func (s *shard) forgetInput(c *conn) {
-	if c.kept == 0 {
+	if c.buffered == 0 {
 		return
 	}
-	if a := s.arrivals[c]; a != nil {
+	if a := s.input.arriving[c]; a != nil {
 		s.endArrival(a)
 	}
-	s.b.memory.arrivals.other.Add(-int64(c.kept))
-	c.kept = 0
+	s.b.memory.arrivals.otherBytes.Add(-int64(c.buffered))
+	c.buffered = 0
 	s.b.memory.giveRoom()
 }
 
@@ -250,17 +259,17 @@ func (m *memory) giveRoom() {
 	}
 	r.mu.Unlock()
 	for _, a := range on {
-		a.s.b.runner.Post(a.s.index, func() { a.s.goOnReading(a) })
+		a.s.b.runner.Post(a.s.index, func() { a.s.resumeArrival(a) })
 	}
 }
 
-// goOnReading is the end of a wait for room.
-func (s *shard) goOnReading(a *arriving) {
-	if s.arrivals[a.c] != a {
+// resumeArrival is the end of a wait for room.
+func (s *shard) resumeArrival(a *arriving) {
+	if s.input.arriving[a.c] != a {
 		return
 	}
-	s.tell()
-	if s.letGoOn(a); a.kind == largeArrival {
+	s.readClock()
+	if s.admitArrival(a); a.kind == largeArrival {
 		s.expect(a)
 	}
 	s.resume(a.c, forMemory)

@@ -43,7 +43,7 @@ func (w *world) heldInput() (sum int64) {
 // as they are going to be.
 func (w *world) countedInput() int64 {
 	r := &w.b.memory.arrivals
-	return r.other.Load() + r.going[largeArrival] + r.going[smallArrival]
+	return r.otherBytes.Load() + r.going[largeArrival] + r.going[smallArrival]
 }
 
 // largePacket is a packet of a kind with so much content.
@@ -382,10 +382,10 @@ func TestLargePacketsAreForgotten(t *testing.T) {
 				}
 			}
 			for _, s := range w.b.shards {
-				left := len(s.publish.Payload) + len(s.frame0.Payload) + len(s.message.Payload) + len(s.letter.Payload) + len(s.connect.Will.Payload)
+				left := len(s.publish.Payload) + len(s.frame0.Payload) + len(s.message.Payload) + len(s.unpacked.Payload) + len(s.connect.Will.Payload)
 				left += cap(s.subscribe.Subscriptions)
-				if s.keeper.Borrowed != nil {
-					left += s.keeper.Borrowed.Size()
+				if s.cloner.Borrowed != nil {
+					left += s.cloner.Borrowed.Size()
 				}
 				if left > 1000 {
 					t.Errorf("shard %d keeps %d bytes", s.index, left)

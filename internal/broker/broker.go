@@ -8,14 +8,14 @@
 // engine moves the bytes.
 //
 // Files, from the bottom up: config.go, settings.go, counters.go, timer.go,
-// identity.go, client.go, conn.go, keepalive.go, fault.go, names.go, gate.go,
-// store.go, clock.go, work.go, clientlog.go, memory.go, arrival.go, output.go,
-// durable.go, journal.go, ended.go, mailbox.go, consumer.go, slow.go,
-// delivery.go, ack.go, fanout.go, groupqueue.go, group.go, handover.go,
-// dealing.go, inbox.go, publish.go, walk.go, will.go, subscribe.go, expiry.go,
-// disconnect.go, guard.go, limits.go, pressure.go, contest.go, connect.go,
-// hearing.go, connecting.go, input.go, sys.go, apply.go, shard.go, load.go,
-// shutdown.go, broker.go.
+// identity.go, client.go, conn.go, keepalive.go, fault.go, names.go,
+// handshake.go, gate.go, store.go, clock.go, work.go, clientlog.go, memory.go,
+// arrival.go, slow.go, output.go, promise.go, durable.go, journal.go,
+// commit.go, mailbox.go, consumer.go, delivery.go, ack.go, fanout.go,
+// groupqueue.go, group.go, handover.go, dealing.go, inbox.go, publish.go,
+// walk.go, will.go, subscribe.go, expiry.go, disconnect.go, guard.go,
+// limits.go, pressure.go, contest.go, connect.go, drain.go, connecting.go,
+// input.go, sys.go, apply.go, shard.go, load.go, shutdown.go, broker.go.
 package broker
 
 import (
@@ -47,7 +47,7 @@ type Broker struct {
 	names    atomic.Uint64          // of assigned client ids
 	damaged  uint64                 // records that the start could not read
 	trouble  atomic.Pointer[string] // the last of the store
-	process  string                 // tells assigned client ids of one process from those of others
+	process  string                 // part of assigned client ids, so that those of another process are others
 }
 
 // New returns a broker. first are the settings to begin with, which must be
@@ -79,7 +79,7 @@ func (b *Broker) Shards() []engine.Shard {
 	return all
 }
 
-// Start tells the broker what runs its shards. Call it before r.Run.
+// Start gives the broker what runs its shards. Call it before r.Run.
 func (b *Broker) Start(r engine.Runner) {
 	b.runner = r
 	b.shards[0].startSys()
@@ -91,7 +91,7 @@ func (b *Broker) Start(r engine.Runner) {
 	}
 }
 
-// Shutdown tells the clients that the broker stops and publishes what the
+// Shutdown ends all connections with the reason that the broker stops, and publishes what the
 // standard wants published then; ctx bounds it, and so do 5 seconds. The
 // engine must still run. The caller ends it afterwards.
 func (b *Broker) Shutdown(ctx context.Context) error { return b.shutdown(ctx) }

@@ -22,15 +22,15 @@ type (
 // not know: connection, subscriptions, will, and when it ends. Its fields fill
 // 96 bytes with two to spare; more would cost 16.
 type client struct {
-	id       string
-	session  session.Session
-	conn     *conn // nil while the client is away
-	subs     routing.Subscriptions[*client]
-	rare     *rare  // nil for most
-	away     *away  // nil while the client is connected
-	expiry   uint32 // Session Expiry Interval, seconds; never: it does not end
-	fetching bool   // contents of waiting messages are being read
-	kept     bool   // the session is on disk
+	id        string
+	session   session.Session
+	conn      *conn // nil while the client is away
+	subs      routing.Subscriptions[*client]
+	rare      *rare  // nil for most
+	away      *away  // nil while the client is connected
+	expiry    uint32 // Session Expiry Interval, seconds; never: it does not end
+	fetching  bool   // contents of waiting messages are being read
+	persisted bool   // the session is on disk
 }
 
 // rare is what few clients have.
@@ -60,7 +60,7 @@ func (cl *client) setBridge(is bool) {
 	}
 }
 
-// bridges tells what setBridge has told.
+// bridges reports what setBridge has noted.
 func (cl *client) bridges() bool { return cl.rare != nil && cl.rare.bridge }
 
 // will is the client's will, nil if it has none.

@@ -39,8 +39,8 @@ type logWindow struct {
 
 const (
 	logWindowTime = 10 * time.Second
-	logWindowMost = 5    // lines of a kind in that time
-	logKindsMost  = 1024 // that are told apart; further addresses count as one
+	maxLogLines   = 5    // lines of a kind in that time
+	maxLogKinds   = 1024 // with a window of their own; further addresses count as one
 )
 
 // What lines say. Each is followed by who, from where, and why.
@@ -64,7 +64,7 @@ func (l *clientLog) allowed(k lineKind, now time.Duration) (write, opened bool) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := l.windows[k]
-	if w == nil && len(l.windows) >= logKindsMost {
+	if w == nil && len(l.windows) >= maxLogKinds {
 		k.address = netip.Addr{}
 		w = l.windows[k]
 	}
@@ -73,7 +73,7 @@ func (l *clientLog) allowed(k lineKind, now time.Duration) (write, opened bool) 
 		l.windows[k] = w
 		opened = true
 	}
-	if w.lines++; w.lines <= logWindowMost {
+	if w.lines++; w.lines <= maxLogLines {
 		return true, opened
 	}
 	w.leftOut++
@@ -110,16 +110,25 @@ func (t *logTimer) expire(s *shard) {
 	}
 }
 
-// note writes a line about a client, unless there were too many like it. id is
-// its client id as far as it is known, clause that of the standard, "" if there
-// is none. Warnings are what the client or the operator can mend.
-func (s *shard) note(c *conn, level slog.Level, what, id string, code packet.ReasonCode, reason, clause string) {
+// line is what the log says about a client. Warnings are what the client or the
+// operator can mend.
+type line struct {
+	level  slog.Level
+	what   string // the message
+	id     string // the client's, as far as it is known
+	code   packet.ReasonCode
+	reason string
+	clause string // of the standard, "" if there is none
+}
+
+// note writes a line about a client, unless there were too many like it.
+func (s *shard) note(c *conn, n line) {
 	l := &s.b.clients
-	if !l.log.Enabled(context.Background(), level) {
+	if !l.log.Enabled(context.Background(), n.level) {
 		return
 	}
 	remote := c.net.Remote()
-	write, opened := l.allowed(lineKind{what, code, remote.Addr()}, s.now)
+	write, opened := l.allowed(lineKind{n.what, n.code, remote.Addr()}, s.now)
 	if opened && !s.logTimer.timer.set {
 		s.logTimer.timer.owner = &s.logTimer
 		s.timers.start(&s.logTimer.timer, s.now+logWindowTime)
@@ -127,17 +136,17 @@ func (s *shard) note(c *conn, level slog.Level, what, id string, code packet.Rea
 	if !write {
 		return
 	}
-	attrs := append(make([]slog.Attr, 0, 8), slog.String("client", id), slog.String("remote", remoteText(remote)), slog.String("reason", reason), slog.String("code", codeText(code)))
-	if clause != "" {
-		attrs = append(attrs, slog.String("clause", clause))
+	attrs := append(make([]slog.Attr, 0, 8), slog.String("client", n.id), slog.String("remote", remoteText(remote)), slog.String("reason", n.reason), slog.String("code", codeText(n.code)))
+	if n.clause != "" {
+		attrs = append(attrs, slog.String("clause", n.clause))
 	}
-	l.log.LogAttrs(context.Background(), level, what, attrs...)
+	l.log.LogAttrs(context.Background(), n.level, n.what, attrs...)
 }
 
 // limited writes that a client asked for more than a limit allows, and was
 // refused that. It goes on.
 func (s *shard) limited(c *conn, code packet.ReasonCode, reason string) {
-	s.note(c, slog.LevelWarn, clientLimited, c.name(), code, reason, "")
+	s.note(c, line{level: slog.LevelWarn, what: clientLimited, id: c.name(), code: code, reason: reason})
 }
 
 // connectionLevel is that of the lines for clients that come or go. Without the

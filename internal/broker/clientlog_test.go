@@ -255,11 +255,11 @@ func TestLogInAStorm(t *testing.T) {
 	for range storm {
 		w.dial(packet.V5).bytes([]byte{0xC0, 0})
 	}
-	if n := strings.Count(lines.String(), `msg="client refused"`); n != logWindowMost {
-		t.Errorf("%d lines of a storm, want %d", n, logWindowMost)
+	if n := strings.Count(lines.String(), `msg="client refused"`); n != maxLogLines {
+		t.Errorf("%d lines of a storm, want %d", n, maxLogLines)
 	}
 	w.pass(logWindowTime + time.Second)
-	if want := fmt.Sprintf("count=%d", storm-logWindowMost); !strings.Contains(lines.String(), `msg="lines left out"`) || !strings.Contains(lines.String(), want) {
+	if want := fmt.Sprintf("count=%d", storm-maxLogLines); !strings.Contains(lines.String(), `msg="lines left out"`) || !strings.Contains(lines.String(), want) {
 		t.Errorf("no line with %s in\n%s", want, lines)
 	}
 	if n := len(w.b.clients.windows); n != 0 {

@@ -1,7 +1,7 @@
 package broker
 
-// tell reads the clock, once a turn.
-func (s *shard) tell() {
+// readClock reads the clock, once a turn.
+func (s *shard) readClock() {
 	if !s.fresh {
 		s.now, s.fresh = s.b.runner.Now(), true
 	}

@@ -13,22 +13,22 @@ import (
 //
 // Its fields fill 96 bytes; one more byte would cost 16.
 type conn struct {
-	net       engine.Conn
-	client    *client // nil before CONNECT
-	route     *route  // of the last topic that was published to
-	timer     timer   // before CONNECT: its deadline; after it: keep-alive
-	heard     uint32  // when the last packet came, in ticks of the wheel, rounded up
-	kept      uint32  // bytes that Data left unused; see keepRest
-	keepAlive uint16  // in force, seconds; 0: none
-	version   packet.Version
-	pace      pace
-	apart     bool // it takes topic aliases or only small packets, so that it can't get the same bytes as others
-	closing   bool // nothing is read or sent any more
-	waits     waits
-	passage   passage
+	net         engine.Conn
+	client      *client // nil before CONNECT
+	route       *route  // of the last topic that was published to
+	timer       timer   // before CONNECT: its deadline; after it: keep-alive
+	lastInput   uint32  // when the last packet came, in ticks of the wheel, rounded up
+	buffered    uint32  // bytes that Data left unused; see keepRest
+	keepAlive   uint16  // in force, seconds; 0: none
+	version     packet.Version
+	pace        pace
+	ownEncoding bool // it takes topic aliases or only small packets, so that it can't get the same bytes as others
+	closing     bool // nothing is read or sent any more
+	waits       waits
+	passage     passage
 }
 
-// pace tells how a client keeps up with its messages.
+// pace is how a client keeps up with its messages.
 type pace uint8
 
 const (
@@ -43,12 +43,12 @@ const (
 type waits uint8
 
 const (
-	forAnswer  waits = 1 << iota // CONNECT has no answer; nothing is sent either. See connecting
-	forRoom                      // a publisher, for mailboxes or the disk; see shard.stall
-	forTurn                      // it has used up its work in this turn; see turnWork
-	forWalk                      // it is owed retained messages; see walker
-	forLetters                   // UNSUBSCRIBE, for what was routed before it; see afterLetters
-	forMemory                    // the rest of a packet; see arrivals
+	forAnswer    waits = 1 << iota // CONNECT has no answer; nothing is sent either. See connecting
+	forRoom                        // a publisher, for mailboxes or the disk; see shard.stall
+	forTurn                        // it has used up its work in this turn; see turnWork
+	forWalk                        // retained messages are due to it; see walker
+	forEnvelopes                   // UNSUBSCRIBE, for what was routed before it; see afterEnvelopes
+	forMemory                      // the rest of a packet; see arrivals
 )
 
 // pause stops reading from a connection, for a reason.
@@ -64,21 +64,21 @@ func (s *shard) resume(c *conn, why waits) {
 		return
 	}
 	if c.waits &^= why; c.waits == 0 {
-		c.hear(s.now)
+		c.noteInput(s.now)
 		c.net.Resume()
 	}
 }
 
-// most is the client's Maximum Packet Size, in bytes.
-func (s *shard) most(c *conn) int {
-	most := uint32(0)
+// maxPacket is the client's Maximum Packet Size, in bytes.
+func (s *shard) maxPacket(c *conn) int {
+	limit := uint32(0)
 	switch {
 	case c.client != nil && c.client.session.Link != nil:
-		most = c.client.session.Link.MaxPacket()
+		limit = c.client.session.Link.MaxPacket()
 	case c.version == packet.V5: // s.connect is being refused
-		most = s.connect.Properties.MaximumPacketSize
+		limit = s.connect.Properties.MaximumPacketSize
 	}
-	return int(cmp.Or(most, packet.MaxSize))
+	return int(cmp.Or(limit, packet.MaxSize))
 }
 
 // connOf finds what Open made for a network connection.
@@ -91,5 +91,5 @@ func (c *conn) name() string {
 	return c.client.id
 }
 
-// hear takes note of a packet.
-func (c *conn) hear(now time.Duration) { c.heard = uint32(now/tick) + 1 }
+// noteInput takes note of a packet.
+func (c *conn) noteInput(now time.Duration) { c.lastInput = uint32(now/tick) + 1 }

@@ -10,8 +10,8 @@ import (
 	"midge/internal/packet"
 )
 
-// assign makes a client id (MQTT-3.1.3-6) of this shard, so that the connection
-// can stay.
+// assign makes a client id that no session has (MQTT-3.1.3-6, MQTT-3.2.2-16), of
+// this shard, so that the connection can stay.
 func (s *shard) assign() string {
 	for {
 		id := "midge-" + s.b.process + "-" + strconv.FormatUint(s.b.names.Add(1), 36)
@@ -21,7 +21,8 @@ func (s *shard) assign() string {
 	}
 }
 
-// checkConnect looks at what a CONNECT asks for beyond its form, whoever it is.
+// checkConnect looks at what a CONNECT asks for beyond its form, whoever it is
+// (MQTT-3.1.4-2, MQTT-4.12.0-1).
 func (s *shard) checkConnect(p *packet.Connect) error {
 	if p.Properties.Has(packet.PropAuthMethod) {
 		return fault(p.Version, packet.BadAuthenticationMethod, "MQTT-4.12.0-1", "", "authentication method is not known")
@@ -45,15 +46,15 @@ func (s *shard) checkConnect(p *packet.Connect) error {
 
 // checkStrict looks at what only strict settings refuse.
 func (s *shard) checkStrict(p *packet.Connect) error {
-	strict, most := &s.settings.Strict, s.settings.Session.KeepAlive
+	strict, limit := &s.settings.Strict, s.settings.Session.KeepAlive
 	if p.Version == packet.V31 && strict.ClientIDs {
 		if n := utf8.RuneCount(p.ClientID); n > 23 {
 			return fault(p.Version, packet.ClientIdentifierNotValid, "", "3.1", fmt.Sprintf("client identifier has %d characters and not 1 to 23", n))
 		}
 	}
-	if p.Version != packet.V5 && strict.KeepAlive && most > 0 {
-		if asked := time.Duration(p.KeepAlive) * time.Second; asked == 0 || asked > most {
-			return fault(p.Version, packet.ClientIdentifierNotValid, "", "3.1.2.10", fmt.Sprintf("Keep Alive of %v, the most is %v", asked, most))
+	if p.Version != packet.V5 && strict.KeepAlive && limit > 0 {
+		if asked := time.Duration(p.KeepAlive) * time.Second; asked == 0 || asked > limit {
+			return fault(p.Version, packet.ClientIdentifierNotValid, "", "3.1.2.10", fmt.Sprintf("Keep Alive of %v, the most is %v", asked, limit))
 		}
 	}
 	return nil
@@ -62,7 +63,7 @@ func (s *shard) checkStrict(p *packet.Connect) error {
 // cantPromise reports whether CONNECT asks for something durable while nothing gets
 // on disk.
 func (s *shard) cantPromise(p *packet.Connect, id string) bool {
-	return s.failing() != nil && s.needsDisk(p, id)
+	return s.disk.failing() != nil && s.needsDisk(p, id)
 }
 
 // mustWait reports whether CONNACK must wait for the disk. It does for the end of an
@@ -74,17 +75,17 @@ func (s *shard) mustWait(p *packet.Connect, id string) bool {
 // needsDisk reports whether CONNECT asks for something durable.
 func (s *shard) needsDisk(p *packet.Connect, id string) bool {
 	if cl := s.clients.Get(id); cl != nil && cl.stored() {
-		return s.failing() == nil || s.b.cfg.Store.Failed() || !s.goesOn(cl, p)
+		return s.disk.failing() == nil || s.b.cfg.Store.Failed() || !s.changesNothing(cl, p)
 	}
 	return s.expiryOf(p) > 0 || p.HasWill
 }
 
-// goesOn reports whether CONNECT asks for nothing that is not on disk: it resumes a
+// changesNothing reports whether CONNECT asks for nothing that is not on disk: it resumes a
 // session that is, and changes nothing of it. So who reads can come back while
 // the disk is full.
-func (s *shard) goesOn(cl *client, p *packet.Connect) bool {
+func (s *shard) changesNothing(cl *client, p *packet.Connect) bool {
 	over := cl.away != nil && cl.away.ends <= s.now
-	return cl.kept && !over && !p.CleanStart && !p.HasWill && cl.will() == nil && s.expiryOf(p) == cl.expiry
+	return cl.persisted && !over && !p.CleanStart && !p.HasWill && cl.will() == nil && s.expiryOf(p) == cl.expiry
 }
 
 // numberFor is the place in the store of the new session that a CONNECT begins.
@@ -95,16 +96,6 @@ func (s *shard) numberFor(p *packet.Connect) uint64 {
 	return s.b.cfg.Store.NextSession()
 }
 
-// connected takes c out of the connections before CONNECT. After a storm it
-// gives back the memory that so many of them took.
-func (s *shard) connected(c *conn) {
-	delete(s.unconnected, c)
-	s.crowd = max(s.crowd, len(s.unconnected))
-	if len(s.unconnected) == 0 && s.crowd > 64 {
-		s.unconnected, s.crowd = map[*conn]struct{}{}, 0
-	}
-}
-
 // connack appends the CONNACK that accepts a CONNECT, and returns the Keep Alive
 // in force. It appends nothing if the client takes no packet as large as that
 // (MQTT-3.1.2-24).
@@ -113,11 +104,11 @@ func (s *shard) connack(out []byte, p *packet.Connect, assigned string, present 
 	*ack = packet.Connack{SessionPresent: present}
 	keepAlive = s.keepAlive(p, ack)
 	s.connackProperties(p, assigned, ack)
-	most := uint32(packet.MaxSize)
+	limit := uint32(packet.MaxSize)
 	if p.Version == packet.V5 {
-		most = cmp.Or(p.Properties.MaximumPacketSize, most)
+		limit = cmp.Or(p.Properties.MaximumPacketSize, limit)
 	}
-	return ack.AppendWithin(out, p.Version, int(most)), keepAlive
+	return ack.AppendWithin(out, p.Version, int(limit)), keepAlive
 }
 
 // cantAnswer reports whether the client takes no packet as large as the CONNACK that
@@ -130,23 +121,23 @@ func (s *shard) cantAnswer(p *packet.Connect, assigned string) bool {
 	return len(answer) == 0
 }
 
-// connackProperties tells a 5.0 client where the broker differs from what an
-// absent property means.
+// connackProperties has for a 5.0 client where the broker differs from what an
+// absent property means (MQTT-3.1.3-7, MQTT-3.1.2-28).
 func (s *shard) connackProperties(p *packet.Connect, assigned string, ack *packet.Connack) {
 	if p.Version != packet.V5 {
 		return
 	}
 	f, a := s.settings, &ack.Properties
-	if most := f.Session.ReceiveMaximum; most < 65535 {
-		a.ReceiveMaximum = uint16(most)
+	if limit := f.Session.ReceiveMaximum; limit < 65535 {
+		a.ReceiveMaximum = uint16(limit)
 		a.Set(packet.PropReceiveMaximum)
 	}
 	if f.packetSize < packet.MaxSize {
 		a.MaximumPacketSize = uint32(f.packetSize)
 		a.Set(packet.PropMaximumPacketSize)
 	}
-	if most := f.Limits.TopicAliases; most > 0 {
-		a.TopicAliasMaximum = uint16(most)
+	if limit := f.Limits.TopicAliases; limit > 0 {
+		a.TopicAliasMaximum = uint16(limit)
 		a.Set(packet.PropTopicAliasMaximum)
 	}
 	if !f.retains {

@@ -23,14 +23,14 @@ type connecting struct {
 	first    byte   // of the packet, and
 	body     []byte // its body: borrowed, or a copy once it waits (see park)
 	id       string // the client's
-	assigned bool   // CONNECT has none, and is told
+	assigned bool   // CONNECT has none, and CONNACK has it
 
 	queued   bool              // it waits for its turn; see contest
 	had      bool              // it has had it
 	question *question         // that waits for its answer
 	judged   bool              // the Authenticator has answered, and it may connect:
 	who      *routing.Identity // as this
-	heard    *conn             // the connection to take over from, once it was heard out
+	drained  *conn             // the connection to take over from, once that was drained
 	onDisk   bool              // what CONNACK promises is
 	durable  bool              // CONNACK must wait for the disk
 	link     *session.Link
@@ -44,14 +44,14 @@ const (
 	placing        connectStep = iota // to the shard of its client id, and until its turn comes there
 	authenticating                    // until the Authenticator knows who it is
 	authorising                       // its will
-	claiming                          // the session, from an older connection that is heard out first
+	claiming                          // the session, from an older connection that is drained first
 	persisting                        // until what CONNACK promises is on disk
 	welcoming                         // CONNACK, and what waits for the client
 	connected
 )
 
-// take takes the next step.
-func (s *shard) take(j *connecting) progress {
+// takeStep takes the next step.
+func (s *shard) takeStep(j *connecting) progress {
 	switch j.step {
 	case placing:
 		return s.findPlace(j)
@@ -82,7 +82,7 @@ const (
 // advance takes steps as long as they are done at once.
 func (s *shard) advance(j *connecting) progress {
 	for j.step < connected {
-		switch p := s.take(j); p {
+		switch p := s.takeStep(j); p {
 		case done:
 			j.step++
 		case back:
@@ -97,7 +97,7 @@ func (s *shard) advance(j *connecting) progress {
 // join begins with a CONNECT that has arrived. It reports false if the packet is
 // to be read again, by the shard of its client id.
 func (s *shard) join(c *conn, first byte, body []byte) (read bool) {
-	p, j := &s.connect, &s.attempt
+	p, j := &s.connect, &s.handshakes.current
 	err := p.Decode(first, body)
 	c.version = p.Version
 	if err != nil {
@@ -120,23 +120,23 @@ func (s *shard) join(c *conn, first byte, body []byte) (read bool) {
 	return read
 }
 
-// park keeps a CONNECT that has to wait: s.connect, s.attempt and the engine's
+// park keeps a CONNECT that has to wait: s.connect, s.handshakes.current and the engine's
 // buffer are for others meanwhile.
 func (s *shard) park(j *connecting) *connecting {
-	if j != &s.attempt {
+	if j != &s.handshakes.current {
 		return j
 	}
-	kept := *j
-	kept.body = slices.Clone(j.body)
-	s.charge(len(kept.body))
-	s.joining[j.c] = &kept
-	return &kept
+	parked := *j
+	parked.body = slices.Clone(j.body)
+	s.budget.charge(len(parked.body))
+	s.handshakes.waiting[j.c] = &parked
+	return &parked
 }
 
 // proceed goes on with a CONNECT that has waited, unless its connection has gone
 // meanwhile.
 func (s *shard) proceed(c *conn) {
-	j := s.joining[c]
+	j := s.handshakes.waiting[c]
 	if j == nil {
 		return
 	}
@@ -175,7 +175,7 @@ func (s *shard) findPlace(j *connecting) progress {
 	if s.refuseForMemory(j.c, j.id) {
 		return refused
 	}
-	if wait := s.wait(j.id); wait > 0 {
+	if wait := s.delay(j.id); wait > 0 {
 		s.holdBack(j, wait)
 		return later
 	}
@@ -190,11 +190,10 @@ func (s *shard) giveAway(j *connecting, to int) {
 	if j.judged {
 		c.net.Attach(s.park(j))
 	}
-	delete(s.unconnected, c)
-	delete(s.joining, c)
+	s.handshakes.forget(c)
 	s.timers.stop(&c.timer)
 	s.count.Connections--
-	if a := s.arrivals[c]; a != nil {
+	if a := s.input.arriving[c]; a != nil {
 		s.endArrival(a) // all of CONNECT is here
 	}
 	c.net.Move(to)
@@ -211,7 +210,7 @@ func (s *shard) authenticate(j *connecting) progress {
 		q = &question{}
 		r := Request{Peer: c.net.Peer(), ClientID: j.id, UserName: s.connect.UserName, Password: s.connect.Password}
 		now := q.ask(s, a, r, func() {
-			s.tell()
+			s.readClock()
 			s.proceed(c)
 		})
 		if !now {
@@ -250,7 +249,7 @@ func validClientID(id string) bool {
 }
 
 // authorise looks at whether the client may have its will. That its CONNACK is
-// not too large for it can be told now, too.
+// not too large for it shows now, too.
 func (s *shard) authorise(j *connecting) progress {
 	p, c := &s.connect, j.c
 	if w := &p.Will; p.HasWill && (reserved(w.Topic, j.id) || !j.who.MayPublish(w.Topic, w.QoS, w.Retain)) {
@@ -259,23 +258,23 @@ func (s *shard) authorise(j *connecting) progress {
 		return refused
 	}
 	if s.cantAnswer(p, j.assignedID()) {
-		s.refuseUntold(j)
+		s.refuseSilently(j)
 		return refused
 	}
 	return done
 }
 
-// refuseUntold closes the connection of a client that takes no packet as large as
+// refuseSilently closes the connection of a client that takes no packet as large as
 // its CONNACK. It has no will yet.
-func (s *shard) refuseUntold(j *connecting) {
+func (s *shard) refuseSilently(j *connecting) {
 	const reason = "its Maximum Packet Size is too small for CONNACK"
 	s.count.RefusedSize++
-	s.note(j.c, slog.LevelWarn, clientRefused, j.id, packet.PacketTooLarge, reason, "v5/MQTT-3.1.2-24")
+	s.note(j.c, line{slog.LevelWarn, clientRefused, j.id, packet.PacketTooLarge, reason, "v5/MQTT-3.1.2-24"})
 	j.c.net.Close()
 	s.abandon(j.c, false, reason)
 }
 
-// assignedID is the client id that CONNACK tells, "" for none.
+// assignedID is the client id that CONNACK has, "" for none.
 func (j *connecting) assignedID() string {
 	if j.assigned {
 		return j.id
@@ -297,25 +296,27 @@ func (s *shard) claim(j *connecting) progress {
 		s.refuse(j.c, code, "the disk is full or has failed")
 		return refused
 	}
-	if s.hearOut(j) {
+	if s.drainOlder(j) {
 		return later
 	}
 	s.admit(j)
-	if len(j.answer) == 0 { // other settings than before the hearing ask for a larger one
-		s.refuseUntold(j)
+	if len(j.answer) == 0 { // other settings than before ask for a larger one
+		s.refuseSilently(j)
 		return refused
 	}
 	return done
 }
 
-// admit takes over from an older connection, and resumes or begins the session.
+// admit takes over from an older connection (MQTT-3.1.4-3), and resumes or begins
+// the session (MQTT-3.1.2-4, MQTT-3.1.2-5, MQTT-3.1.2-6).
 func (s *shard) admit(j *connecting) {
 	s.intact = false
 	s.work += setupWork
 	c, p, id := j.c, &s.connect, j.id
 	j.durable = s.mustWait(p, id)
 	if old := s.clients.Get(id); old != nil && old.conn != nil {
-		s.takenOver(id)
+		s.count.TakenOver++
+		s.contests.takeover(id, s.now)
 		s.end(old.conn, packet.SessionTakenOver, "another connection uses the client id") // MQTT-3.1.4-3
 	}
 	if cl := s.clients.Get(id); cl != nil && cl.away != nil {
@@ -329,7 +330,7 @@ func (s *shard) admit(j *connecting) {
 	}
 	present := cl != nil
 	if present {
-		s.back(cl)
+		s.endAway(cl)
 		s.count.Disconnected--
 	} else {
 		cl = &client{id: id, session: session.New(&s.session, s.numberFor(p))}
@@ -342,8 +343,8 @@ func (s *shard) admit(j *connecting) {
 	s.identify(cl, j.who)
 	cl.conn, c.client = c, cl
 	j.link = session.NewLink(p, &s.session)
-	c.apart = j.link.OwnEncoding()
-	s.connected(c)
+	c.ownEncoding = j.link.OwnEncoding()
+	s.handshakes.accepted(c)
 	s.count.Connects++
 	s.count.Connected++
 	s.timers.stop(&c.timer)
@@ -366,21 +367,22 @@ func (s *shard) persist(j *connecting) progress {
 	c, cl := j.c, j.c.client
 	s.pause(c, forAnswer)
 	s.promise(promise{c: c, then: func() {
-		cl.kept, j.onDisk = cl.stored(), true
+		cl.persisted, j.onDisk = cl.stored(), true
 		s.proceed(c)
 	}})
 	return later
 }
 
-// welcome sends CONNACK, and what the session has for the client.
+// welcome sends CONNACK (MQTT-3.2.0-1), and what the session has for the client
+// (MQTT-4.4.0-1).
 func (s *shard) welcome(j *connecting) progress {
 	c, cl := j.c, j.c.client
-	delete(s.joining, c)
+	delete(s.handshakes.waiting, c)
 	s.resume(c, forAnswer)
 	cl.session.Attach(j.link)
 	s.setOnline(cl, true)
 	s.send(c, j.answer)
-	c.hear(s.now)
+	c.noteInput(s.now)
 	if c.keepAlive > 0 {
 		s.timers.start(&c.timer, s.now+c.patience())
 	}
@@ -392,7 +394,7 @@ func (s *shard) welcome(j *connecting) progress {
 
 // expireUnconnected is expire before CONNECT is answered.
 func (s *shard) expireUnconnected(c *conn) {
-	j := s.joining[c]
+	j := s.handshakes.waiting[c]
 	switch {
 	case j != nil && j.queued:
 		s.endWait(j)
@@ -404,7 +406,7 @@ func (s *shard) expireUnconnected(c *conn) {
 		s.refuse(c, packet.ServerUnavailable, "nobody has decided within limits.connect_timeout whether it may connect")
 	default:
 		s.count.ConnectTimeouts++
-		s.note(c, slog.LevelInfo, clientRefused, "", packet.MaximumConnectTime, "no complete CONNECT within limits.connect_timeout", "")
+		s.note(c, line{level: slog.LevelInfo, what: clientRefused, code: packet.MaximumConnectTime, reason: "no complete CONNECT within limits.connect_timeout"})
 		s.close(c, "no CONNECT in time")
 	}
 }
@@ -417,20 +419,60 @@ func (s *shard) endWait(j *connecting) {
 	s.timers.start(&c.timer, s.now+s.settings.Limits.ConnectTimeout)
 	s.pause(c, forAnswer)
 	s.b.runner.Post(s.index, func() {
-		s.tell()
+		s.readClock()
 		s.proceed(c)
 	})
 }
 
-// holdBack makes a CONNECT wait. Its connection is not paused: so we hear if it
+// holdBack makes a CONNECT wait. Its connection is not paused: so we notice if it
 // is given up before its turn comes, and don't take the session over for nobody.
 func (s *shard) holdBack(j *connecting, wait time.Duration) {
 	j = s.park(j)
 	j.queued = true
 	s.timers.start(&j.c.timer, s.now+wait)
 	s.count.Delayed++
-	if ct := s.contests[j.id]; !ct.told {
-		ct.told = true
-		s.note(j.c, slog.LevelWarn, clientDelayed, j.id, packet.SessionTakenOver, "several connections take the client id from each other; who comes back at once waits", "MQTT-3.1.4-3")
+	if ct := s.contests.byID[j.id]; !ct.logged {
+		ct.logged = true
+		s.note(j.c, line{
+			slog.LevelWarn, clientDelayed, j.id, packet.SessionTakenOver,
+			"several connections take the client id from each other; who comes back at once waits", "MQTT-3.1.4-3",
+		})
+	}
+}
+
+// delay is how long a CONNECT has to wait because others use its client id.
+func (s *shard) delay(id string) time.Duration {
+	if cl := s.clients.Get(id); cl == nil || cl.conn == nil {
+		return 0 // there is nobody to take it from
+	}
+	return s.contests.delay(id, s.now)
+}
+
+// drainOlder drains the connection that has the client id now, if there is one
+// that j has not waited for. It reports whether j must wait.
+func (s *shard) drainOlder(j *connecting) (wait bool) {
+	cl := s.clients.Get(j.id)
+	if cl == nil || cl.conn == nil || cl.conn == j.drained {
+		return false
+	}
+	c := s.park(j).c
+	if d, begins := s.drains.wait(cl.conn, c, s.now); begins {
+		d.old.net.Exhaust(func() {
+			s.readClock()
+			d.expire(s)
+		})
+	}
+	s.timers.stop(&c.timer) // CONNECT is here; the draining has its own end
+	s.pause(c, forAnswer)
+	return true
+}
+
+// expire implements expirer: the older connection is drained, or the time is over.
+func (d *draining) expire(s *shard) {
+	for _, c := range s.drains.end(d) {
+		if j := s.handshakes.waiting[c]; j != nil {
+			j.drained = d.old
+			s.proceed(c)
+		}
 	}
 }

@@ -10,26 +10,26 @@ import (
 // queueID is the client id of the session that is the queue of a group.
 func queueID(n routing.GroupName) string { return store.QueueID(n.String()) }
 
-// account keeps what groups know of a client's load, and tells those that wait
+// account keeps what groups know of a client's load, and wakes those that wait
 // for it when there is room.
 func (s *shard) account(cl *client) {
 	if cl.rare.Account(cl.session.Inflight() + cl.session.Queued()) {
-		s.tellQueues(cl)
+		s.wakeQueues(cl)
 	}
 }
 
-// tellQueues tells the queues of a client's groups that it has room.
-func (s *shard) tellQueues(cl *client) {
+// wakeQueues wakes the queues of a client's groups: it has room.
+func (s *shard) wakeQueues(cl *client) {
 	for sub := range cl.subs.All {
 		if sub.Group != nil {
-			s.tellQueue(sub.Group)
+			s.wakeQueue(sub.Group)
 		}
 	}
 }
 
-// tellQueue makes the shard of a group look at its queue, if something waits there or
+// wakeQueue makes the shard of a group look at its queue, if something waits there or
 // it must go.
-func (s *shard) tellQueue(g *group) {
+func (s *shard) wakeQueue(g *group) {
 	if !g.Busy() {
 		return
 	}
@@ -39,16 +39,16 @@ func (s *shard) tellQueue(g *group) {
 	}
 	s.b.runner.Post(g.Home, func() {
 		home := s.b.shards[g.Home]
-		home.tell()
+		home.readClock()
 		home.list(g)
 	})
 }
 
 // list makes the next turn deal out the queue of a group of this shard.
 func (s *shard) list(g *group) {
-	if q := s.queues[g]; q != nil && !q.listed && !q.over {
+	if q := s.queues.byGroup[g]; q != nil && !q.listed && !q.over {
 		q.listed = true
-		s.dealing = append(s.dealing, q)
+		s.queues.ready = append(s.queues.ready, q)
 	}
 }
 

@@ -1,8 +1,6 @@
 package broker
 
-import (
-	"time"
-)
+import "time"
 
 // contest is a client id that connections take from each other (MQTT-3.1.4-3).
 // Whoever loses it and comes back at once waits before CONNECT is looked at, and
@@ -15,7 +13,7 @@ type contest struct {
 	id        string
 	last      time.Duration // when the id was taken over last
 	takeovers int
-	told      bool  // the log knows
+	logged    bool
 	timer     timer // its end
 }
 
@@ -27,54 +25,62 @@ const (
 	// The wait doubles with each takeover. The longest is below the time that
 	// clients wait for CONNACK, of which 5 s are the shortest in the field.
 	firstWait = 100 * time.Millisecond
-	mostWait  = 3200 * time.Millisecond
+	maxWait   = 3200 * time.Millisecond
 
 	// contestEnds is how long after the last takeover it is forgotten.
 	contestEnds = 10 * time.Second
 
-	// mostContests of a shard are known, which take 200 KB. When there are
+	// maxContests of a shard are known, which take 200 KB. When there are
 	// more, any one is forgotten for the next.
-	mostContests = 1024
+	maxContests = 1024
 )
 
-// wait is how long a CONNECT with a client id has to wait.
-func (s *shard) wait(id string) time.Duration {
-	ct := s.contests[id]
-	if ct == nil || s.now-ct.last >= atOnceAfter {
-		return 0
-	}
-	if cl := s.clients.Get(id); cl == nil || cl.conn == nil {
-		return 0 // there is nobody to take it from
-	}
-	return min(firstWait<<min(ct.takeovers-1, 10), mostWait)
+// contests are those of a shard.
+type contests struct {
+	byID   map[string]*contest
+	timers *wheel
 }
 
-// takenOver takes note of a takeover.
-func (s *shard) takenOver(id string) {
-	s.count.TakenOver++
-	ct := s.contests[id]
+func (all *contests) init(timers *wheel) { all.byID, all.timers = map[string]*contest{}, timers }
+
+// delay is how long a CONNECT with a client id has to wait that another
+// connection uses.
+func (all *contests) delay(id string, now time.Duration) time.Duration {
+	ct := all.byID[id]
+	if ct == nil || now-ct.last >= atOnceAfter {
+		return 0
+	}
+	return min(firstWait<<min(ct.takeovers-1, 10), maxWait)
+}
+
+// takeover counts a takeover of a client id.
+func (all *contests) takeover(id string, now time.Duration) {
+	ct := all.byID[id]
 	if ct == nil {
-		for _, other := range s.contests {
-			if len(s.contests) < mostContests {
+		for _, other := range all.byID {
+			if len(all.byID) < maxContests {
 				break
 			}
-			s.timers.stop(&other.timer)
-			delete(s.contests, other.id)
+			all.timers.stop(&other.timer)
+			delete(all.byID, other.id)
 		}
 		ct = &contest{id: id}
 		ct.timer.owner = ct
-		s.contests[id] = ct
-		s.timers.start(&ct.timer, s.now+contestEnds)
+		all.byID[id] = ct
+		all.timers.start(&ct.timer, now+contestEnds)
 	}
 	ct.takeovers++
-	ct.last = s.now
+	ct.last = now
 }
 
 // expire implements expirer.
-func (ct *contest) expire(s *shard) {
-	if ends := ct.last + contestEnds; ends > s.now {
-		s.timers.start(&ct.timer, ends)
+func (ct *contest) expire(s *shard) { s.contests.expire(ct, s.now) }
+
+// expire ends a contest, unless there was another takeover lately.
+func (all *contests) expire(ct *contest, now time.Duration) {
+	if ends := ct.last + contestEnds; ends > now {
+		all.timers.start(&ct.timer, ends)
 		return
 	}
-	delete(s.contests, ct.id)
+	delete(all.byID, ct.id)
 }

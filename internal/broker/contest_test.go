@@ -80,8 +80,8 @@ func TestContest(t *testing.T) {
 				}
 				w.pass(contestEnds + time.Second)
 				for _, s := range w.b.shards {
-					if len(s.contests)+len(s.joining) > 0 {
-						t.Errorf("%d contests and %d that join are left", len(s.contests), len(s.joining))
+					if len(s.contests.byID)+len(s.handshakes.waiting) > 0 {
+						t.Errorf("%d contests and %d that join are left", len(s.contests.byID), len(s.handshakes.waiting))
 					}
 				}
 			})
@@ -148,7 +148,7 @@ func TestContestGivenUp(t *testing.T) {
 	if !late.paused {
 		t.Error("more is read while it waits")
 	}
-	w.pass(mostWait + time.Second)
+	w.pass(maxWait + time.Second)
 	if body := late.next(packet.CONNACK); len(body) < 2 || body[1] != 0 {
 		t.Errorf("CONNACK %x", body)
 	}
@@ -192,14 +192,44 @@ func TestManyContests(t *testing.T) {
 	cfg.Shards = 1
 	w := newWorld(t, cfg)
 	s := w.b.shards[0]
-	for i := range 3 * mostContests {
-		s.takenOver(fmt.Sprint("id", i))
+	for i := range 3 * maxContests {
+		s.contests.takeover(fmt.Sprint("id", i), s.now)
 	}
-	if len(s.contests) != mostContests {
-		t.Errorf("%d contests, want %d", len(s.contests), mostContests)
+	if len(s.contests.byID) != maxContests {
+		t.Errorf("%d contests, want %d", len(s.contests.byID), maxContests)
 	}
 	w.pass(contestEnds + time.Second)
-	if len(s.contests) != 0 {
-		t.Errorf("%d contests are left", len(s.contests))
+	if len(s.contests.byID) != 0 {
+		t.Errorf("%d contests are left", len(s.contests.byID))
+	}
+}
+
+// TestContestDelays doubles the delay with each takeover up to a maximum, and
+// forgets a contest that has ended.
+func TestContestDelays(t *testing.T) {
+	var timers wheel
+	var all contests
+	all.init(&timers)
+	now := time.Minute
+	if all.delay("id", now) != 0 {
+		t.Error("the first takeover waits")
+	}
+	for want := firstWait; want < 4*maxWait; want *= 2 {
+		all.takeover("id", now)
+		if got := all.delay("id", now); got != min(want, maxWait) {
+			t.Errorf("delay of %v, want %v", got, min(want, maxWait))
+		}
+	}
+	if all.delay("other", now) != 0 || all.delay("id", now+atOnceAfter) != 0 {
+		t.Error("another id waits, or one that comes back late")
+	}
+	ct := all.byID["id"]
+	now += contestEnds / 2
+	all.takeover("id", now)
+	if all.expire(ct, now+contestEnds-1); len(all.byID) != 1 {
+		t.Error("it ends too early")
+	}
+	if all.expire(ct, now+contestEnds); len(all.byID) != 0 {
+		t.Error("it does not end")
 	}
 }

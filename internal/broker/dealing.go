@@ -10,22 +10,22 @@ import (
 // deal deals out what waits in queues, and reports whether there is more for
 // members that have room.
 func (s *shard) deal() (more bool) {
-	if len(s.dealing) == 0 {
+	if len(s.queues.ready) == 0 {
 		return false
 	}
-	if s.failing() != nil {
+	if s.disk.failing() != nil {
 		return false // StoreChanged wakes the shard
 	}
-	left := mostDealt
-	for i := 0; i < len(s.dealing); i++ {
-		q := s.dealing[i]
+	left := maxDealt
+	for i := 0; i < len(s.queues.ready); i++ {
+		q := s.queues.ready[i]
 		switch s.dealOut(q, &left) {
 		case dealMore:
 			more = true
 		case dealLater:
 		case dealDone:
 			q.listed = false
-			s.dealing = append(s.dealing[:i], s.dealing[i+1:]...)
+			s.queues.ready = append(s.queues.ready[:i], s.queues.ready[i+1:]...)
 			i--
 		}
 	}
@@ -36,7 +36,7 @@ func (s *shard) deal() (more bool) {
 type dealt uint8
 
 const (
-	dealDone  dealt = iota // nothing waits, or nobody has room; somebody will tell
+	dealDone  dealt = iota // nothing waits, or nobody has room; the queue is woken then
 	dealMore               // in the next turn
 	dealLater              // when a mailbox or the disk has room: the shard is woken then
 )
@@ -59,9 +59,9 @@ func (s *shard) dealOut(q *queue, left *int) dealt {
 		if *left == 0 {
 			return dealMore
 		}
-		if s.diskBusy() {
+		if s.disk.busy() {
 			s.b.stalled.Or(1 << s.index)
-			if s.diskBusy() {
+			if s.disk.busy() {
 				return dealLater
 			}
 		}
@@ -110,8 +110,8 @@ func (s *shard) dealAfter(shard int) dealt {
 // the member is on disk. It reports false if the member's shard has no room for
 // more.
 func (s *shard) hand(g *group, to member, c routing.Choice, t session.Taken) bool {
-	var kept *parcel
-	return s.give(g, to, c, t.Message, &kept, s.renumber(t.Stored, t.Message.QoS))
+	var packed *parcel
+	return s.give(g, to, c, t.Message, &packed, s.renumber(t.Stored, t.Message.QoS))
 }
 
 // discard drops the first of the messages that were read.
@@ -120,10 +120,10 @@ func (s *shard) discard(q *queue) {
 	q.ahead = q.ahead[1:]
 }
 
-// drain tells the store that a queue has no more use for a message.
+// drain gives up a message of a queue in the store.
 func (s *shard) drain(q *queue, m message.Stored) {
 	if m.Key != 0 {
-		s.Finish(q.client.session.Number, m)
+		s.disk.Finish(q.client.session.Number, m)
 	}
 }
 
@@ -133,7 +133,7 @@ func (s *shard) readAhead(q *queue) bool {
 	var missing []message.Stored
 	size := 0
 	q.ahead = q.ahead[:0]
-	for len(q.ahead)+len(missing) < mostAhead && size < mostAheadBytes {
+	for len(q.ahead)+len(missing) < maxAhead && size < maxAheadBytes {
 		if len(q.ahead) > 0 && len(missing) > 0 {
 			break
 		}
@@ -180,22 +180,22 @@ func (s *shard) endQueue(q *queue) bool {
 		return q.over
 	}
 	q.over = true
-	delete(s.queues, q.group)
+	delete(s.queues.byGroup, q.group)
 	for len(q.ahead) > 0 {
 		s.count.DroppedGroup++
 		s.discard(q)
 	}
 	s.count.DroppedGroup += uint64(q.client.session.Queued())
-	s.bury(q.client)
+	s.disk.drop(q.client)
 	return true
 }
 
 const (
-	// mostDealt is how many messages a shard deals out in a turn.
-	mostDealt = 512
+	// maxDealt is how many messages a shard deals out in a turn.
+	maxDealt = 512
 
-	// mostAhead is how many messages are read at a time, and mostAheadBytes
+	// maxAhead is how many messages are read at a time, and maxAheadBytes
 	// after how many bytes that ends.
-	mostAhead      = 64
-	mostAheadBytes = 64 << 10
+	maxAhead      = 64
+	maxAheadBytes = 64 << 10
 )

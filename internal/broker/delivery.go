@@ -2,35 +2,30 @@ package broker
 
 import (
 	"midge/internal/message"
-	"midge/internal/packet"
 	"midge/internal/session"
 	"midge/internal/store"
 )
 
-// enqueue gives a message that was lent to a session, which sends it or keeps
-// it. ids must not change afterwards. key and sole count for sessions that are
-// stored.
-func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain bool, ids []uint32, g *group, key message.Key, sole bool) {
-	c := cl.online()
+// enqueue gives a session the message of beginDelivery, which sends it or queues it. Of d, Message is filled in here, and Key and Sole count for sessions that
+// are stored.
+func (s *shard) enqueue(cl *client, d session.Delivery) {
+	d.Message = &s.cloner
+	c, m := cl.online(), d.Message.Borrowed
 	if c != nil {
-		if n := c.net.Pending(); n > s.pending && !passes(n, m) {
-			if qos == 0 {
+		if n := c.net.Pending(); n > s.budget.pending && !passes(n, m) {
+			if d.QoS == 0 {
 				s.dropPending(n)
 				return
 			}
 			s.hold(c)
 		}
 	}
-	if s.pressure == CloseReaders && qos > 0 && !cl.stored() && (c == nil || int64(c.net.Pending())+cl.session.QueuedBytes() > pendingUnderPressure) {
+	if s.budget.pressure == CloseReaders && d.QoS > 0 && !cl.stored() && (c == nil || int64(c.net.Pending())+cl.session.QueuedBytes() > pendingUnderPressure) {
 		s.count.DroppedMemory++ // it would wait in memory
 		return
 	}
-	d := session.Delivery{Message: &s.keeper, QoS: qos, Retain: retain, SubscriptionIDs: ids}
-	if g != nil {
-		d.Group = g
-	}
-	if qos > 0 && cl.stored() {
-		d.Key, d.Sole = key, sole
+	if d.QoS == 0 || !cl.stored() {
+		d.Key, d.Sole = 0, false
 	}
 	out, outcome, dropped := cl.session.Deliver(s.out[:0], d, s.now)
 	s.count.DroppedQueue += uint64(dropped)
@@ -44,12 +39,12 @@ func (s *shard) enqueue(cl *client, m *message.Message, qos packet.QoS, retain b
 	case session.Full:
 		s.count.DroppedQueue++
 	case session.Queued:
-		s.charge(entryBytes)
+		s.budget.charge(entryBytes)
 	}
 	if c != nil {
 		s.put(c, out)
 	}
-	s.tend(cl)
+	s.serve(cl)
 }
 
 // countDrops counts what a session dropped when it was about to send it.
@@ -67,7 +62,7 @@ func (s *shard) pump(c *conn) {
 }
 
 // roomFor is how many bytes may be sent to a client before too much is pending.
-func (s *shard) roomFor(c *conn) int { return s.pending - c.net.Pending() }
+func (s *shard) roomFor(c *conn) int { return s.budget.pending - c.net.Pending() }
 
 // pumped sends what a session wants to, and holds back what it has beyond the
 // room there was.
@@ -78,16 +73,16 @@ func (s *shard) pumped(c *conn, out []byte, dropped session.Drops) {
 		s.hold(c)
 	}
 	s.passRefused(dropped)
-	s.tend(c.client)
+	s.serve(c.client)
 }
 
-// tend does what has to follow everything that changes what a session has under
+// serve does what has to follow everything that changes what a session has under
 // way or waiting.
-func (s *shard) tend(cl *client) {
+func (s *shard) serve(cl *client) {
 	if cl.stored() {
-		if s.books.began {
-			s.books.began = false
-			turn := s.turnNow()
+		if s.disk.begun {
+			s.disk.begun = false
+			turn := s.disk.lastTurn()
 			s.promise(promise{then: func() { s.written(cl, turn) }})
 		}
 		s.fetch(cl)
@@ -107,7 +102,7 @@ func (s *shard) written(cl *client, turn uint64) {
 
 // fetch reads the contents of messages that a client gets next.
 func (s *shard) fetch(cl *client) {
-	if cl.fetching || cl.online() == nil || s.shut && cl.conn.pace != inTime {
+	if cl.fetching || cl.online() == nil || s.budget.shut && cl.conn.pace != inTime {
 		return // pump will come back when the client may go on
 	}
 	items := cl.session.Wanted(nil)
@@ -123,9 +118,9 @@ func (s *shard) fetch(cl *client) {
 
 // read reads messages and hands them to then, on this shard.
 func (s *shard) read(items []message.Stored, then func([]store.Result)) {
-	s.b.cfg.Store.Fetch(&store.Fetch{Shard: s.index, Turn: s.turnNow(), Items: items, Done: func(results []store.Result) {
+	s.b.cfg.Store.Fetch(&store.Fetch{Shard: s.index, Turn: s.disk.lastTurn(), Items: items, Done: func(results []store.Result) {
 		s.b.runner.Post(s.index, func() {
-			s.tell()
+			s.readClock()
 			then(results)
 		})
 	}})
@@ -143,7 +138,7 @@ func (s *shard) supply(cl *client, results []store.Result) {
 			}
 			continue
 		}
-		s.charge(r.Message.Size())
+		s.budget.charge(r.Message.Size())
 		cl.session.Supply(r.Key, r.Message)
 	}
 	if c := cl.online(); c != nil && c.pace == inTime {
@@ -165,4 +160,26 @@ func (s *shard) dropPending(bytes int) {
 	} else {
 		s.count.DroppedMemory++
 	}
+}
+
+// hold keeps QoS 1 and 2 messages for a slow reader in its session until the
+// kernel has taken what is pending.
+func (s *shard) hold(c *conn) {
+	if s.slow.hold(c, s.now) {
+		s.timers.start(&c.timer, s.due(c))
+	}
+}
+
+// overdue reports whether a client makes the broker pile up answers: it goes on
+// asking, and takes less than it asks for.
+func (s *shard) overdue(c *conn) bool {
+	limit, pending := s.settings.pending, c.net.Pending()
+	if s.budget.pressure >= SlowPublishers && pending > pendingUnderPressure && !c.closing {
+		s.stall(c) // it gets no more answers than it asks for in a round
+	}
+	if c.closing || pending <= limit {
+		return false
+	}
+	s.hold(c)
+	return s.slow.pilesUp(c, limit)
 }

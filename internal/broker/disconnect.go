@@ -8,8 +8,8 @@ import (
 	"midge/internal/packet"
 )
 
-// detach is what follows the end of a client's network connection. will: it
-// was not ended in order (MQTT-3.1.2-8).
+// detach is what follows the end of a client's network connection. will: it was
+// not ended in order, and the will is to be published (MQTT-3.1.2-8).
 func (s *shard) detach(cl *client, will bool) {
 	cl.conn = nil
 	s.count.Connected--
@@ -32,7 +32,7 @@ func (s *shard) detach(cl *client, will bool) {
 	s.arm(cl.away)
 }
 
-// fault ends a connection because of a violation.
+// fault ends a connection because of a violation (MQTT-4.13.1-1).
 func (s *shard) fault(c *conn, err error) {
 	if c.closing {
 		return
@@ -46,7 +46,7 @@ func (s *shard) fault(c *conn, err error) {
 	s.endFor(c, f.Code, f.Detail, f.Clause)
 }
 
-// end tells the client why, as far as its version can, and the log, and closes.
+// end closes a connection. The client gets the reason, as far as its version can, and so does the log.
 func (s *shard) end(c *conn, code packet.ReasonCode, reason string) { s.endFor(c, code, reason, "") }
 
 // endFor is end with the clause of the standard that asks for it, "" for none.
@@ -64,7 +64,7 @@ func (s *shard) endFor(c *conn, code packet.ReasonCode, reason, clause string) {
 	if usual {
 		level = slog.LevelInfo
 	}
-	s.note(c, level, clientClosed, c.client.id, code, reason, clause)
+	s.note(c, line{level, clientClosed, c.client.id, code, reason, clause})
 	switch {
 	case c.waits&forAnswer != 0:
 		s.answerEnd(c, code, reason)
@@ -75,7 +75,7 @@ func (s *shard) endFor(c *conn, code packet.ReasonCode, reason, clause string) {
 			d.Properties.ReasonString = []byte(reason)
 			d.Properties.Set(packet.PropReasonString)
 		}
-		s.send(c, d.AppendWithin(s.out[:0], c.version, s.most(c)))
+		s.send(c, d.AppendWithin(s.out[:0], c.version, s.maxPacket(c)))
 	}
 	s.close(c, reason)
 }
@@ -123,9 +123,8 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 	s.forgetInput(c)
 	s.b.gate.leave(c) // what still lingers counts no more
 	s.timers.stop(&c.timer)
-	delete(s.unconnected, c)
-	delete(s.joining, c)
-	delete(s.behind, c)
+	s.handshakes.forget(c)
+	delete(s.slow.lagging, c)
 	cl := c.client
 	if cl == nil {
 		s.logEnd(c, why)
@@ -138,6 +137,9 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 	s.detach(cl, will)
 }
 
+// handleDisconnect runs a DISCONNECT: the connection ends, without the will if the
+// client says so (MQTT-3.14.4-3), and the session may get another expiry, unless
+// it had none (MQTT 5.0 section 3.14.2.2.2).
 func (s *shard) handleDisconnect(c *conn, first byte, body []byte) error {
 	d := &s.disconnect
 	if err := d.Decode(c.version, first, body); err != nil {
@@ -168,7 +170,7 @@ func endOf(err error) string {
 }
 
 // refuse answers CONNECT with a failure, if the version has a word for it, and
-// closes.
+// closes (MQTT-3.2.2-6, MQTT-3.2.2-7).
 func (s *shard) refuse(c *conn, code packet.ReasonCode, reason string) {
 	s.refuseFor(c, code, reason, "")
 }
@@ -180,14 +182,14 @@ func (s *shard) refuseFor(c *conn, code packet.ReasonCode, reason, clause string
 	if c.version != 0 {
 		id = string(s.connect.ClientID)
 	}
-	s.note(c, slog.LevelWarn, clientRefused, id, code, reason, clause)
+	s.note(c, line{slog.LevelWarn, clientRefused, id, code, reason, clause})
 	if c.version != 0 {
 		ack := packet.Connack{Code: code}
 		if reason != "" && c.version == packet.V5 {
 			ack.Properties.ReasonString = []byte(reason)
 			ack.Properties.Set(packet.PropReasonString)
 		}
-		s.send(c, ack.AppendWithin(s.out[:0], c.version, s.most(c)))
+		s.send(c, ack.AppendWithin(s.out[:0], c.version, s.maxPacket(c)))
 	}
 	s.close(c, reason)
 }

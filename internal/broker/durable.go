@@ -1,191 +1,171 @@
 package broker
 
 import (
+	"log/slog"
+	"sync/atomic"
+
 	"midge/internal/message"
-	"midge/internal/packet"
 	"midge/internal/store"
 )
 
-// promise is something that a client is told once it is on disk.
-type promise struct {
-	turn uint64 // of the shard
-	c    *conn  // the network connection that asked
-	then func() // what to do, or:
-	id   packet.ID
-	qos  packet.QoS // acknowledge a PUBLISH of this QoS
-	code packet.ReasonCode
+// durable is what a shard knows of the store: what this turn writes, and what waits
+// until that is committed. With everything in memory it has no store, and nothing
+// but failing and busy may be called.
+type durable struct {
+	store Store
+	shard int
+	count *Counters
+	log   *slog.Logger
+
+	filling   *store.Turn   // what this turn wants on disk, nil: nothing so far
+	submitted uint64        // turns
+	committed atomic.Uint64 // turns; the store's goroutine writes it
+	promises  promises
+	begun     bool // a QoS 2 exchange waits for its identifier to be committed
+
+	receivers []byte                    // encoded, of the message that is written
+	remaining map[message.Key]remaining // of messages that were written for several receivers
+	done      map[message.Key][]uint64  // sessions that got one of them in this turn
+	ended     []*client                 // sessions with messages to delete
 }
 
-// books are what a shard knows of the store.
-type books struct {
-	turn      *store.Turn // what this turn wants on disk, nil: nothing so far
-	submitted uint64      // turns
-	promises  []promise   // in the order of their turns, from kept on
-	kept      int
-	owed      map[*conn]int            // promises to acknowledge, by connection
-	left      map[message.Key]left     // messages that were written for several receivers
-	done      map[message.Key][]uint64 // sessions that got one of them in this turn
-	graves    []*client                // sessions that have ended, with messages to delete
-	receivers []byte                   // encoded
-	began     bool                     // a QoS 2 exchange waits for its identifier to be on disk
-}
-
-// left is what is left of the receivers of a message: their number and how it
-// was written.
-type left uint32
+// remaining is how many receivers of a message have not finished it, and how it was
+// written.
+type remaining uint32
 
 const (
-	leftApart left = 1 << 31
-	leftLists left = 1 << 30
-	leftCount      = leftLists - 1
+	writtenSeparately remaining = 1 << 31
+	hasLists          remaining = 1 << 30
+	remainingCount              = hasLists - 1
 )
 
-// disk is what this turn wants on disk.
-func (s *shard) disk() *store.Turn {
-	if s.books.turn == nil {
-		s.books.turn = s.b.cfg.Store.Turn()
-	}
-	return s.books.turn
+// init begins with an empty turn. st is nil if everything is in memory.
+func (d *durable) init(st Store, shard int, count *Counters, log *slog.Logger) {
+	d.store, d.shard, d.count, d.log = st, shard, count, log
+	d.remaining, d.done = map[message.Key]remaining{}, map[message.Key][]uint64{}
+	d.promises.unacknowledged = map[*conn]int{}
 }
 
-// failing tells why nothing can be promised now.
-func (s *shard) failing() error {
-	if s.b.cfg.Store == nil {
+// turn is what is filled in this turn of the shard, and submitted at its end.
+func (d *durable) turn() *store.Turn {
+	if d.filling == nil {
+		d.filling = d.store.Turn()
+	}
+	return d.filling
+}
+
+// lastTurn is the number of the turn that has all that was written so far.
+func (d *durable) lastTurn() uint64 {
+	if d.filling != nil {
+		return d.submitted + 1
+	}
+	return d.submitted
+}
+
+// failing is why nothing can be promised now, nil if it can.
+func (d *durable) failing() error {
+	if d.store == nil {
 		return nil
 	}
-	return s.b.cfg.Store.Err()
+	return d.store.Err()
 }
 
-// turnNow is the turn that has all that was written so far.
-func (s *shard) turnNow() uint64 {
-	if s.books.turn != nil {
-		return s.books.submitted + 1
-	}
-	return s.books.submitted
+// busy reports whether publishers of durable messages must wait. While nothing
+// gets on disk at all they are refused instead.
+func (d *durable) busy() bool {
+	return d.store != nil && d.store.Busy() && d.store.Err() == nil
 }
 
-// promise does something once all that was written so far is on disk. c is the
-// connection that it is for: if it closes before, nothing is done. nil is
-// always open.
-func (s *shard) promise(p promise) {
-	p.turn = s.turnNow()
-	if s.books.turn != nil {
-		s.books.turn.Urgent = true
-	} else if p.turn <= s.released.Load() && s.books.kept == len(s.books.promises) {
-		s.keep(&p)
-		return
+// promise has p kept once all that was written so far is committed. It reports
+// whether that is so already: then the caller keeps it.
+func (d *durable) promise(p promise) (now bool) {
+	p.turn = d.lastTurn()
+	if d.filling != nil {
+		d.filling.Urgent = true
+	} else if p.turn <= d.committed.Load() && d.promises.empty() {
+		return true
 	}
-	if p.then == nil {
-		s.books.owed[p.c]++
-	}
-	s.books.promises = append(s.books.promises, p)
-}
-
-// keepPromises keeps those that are on disk, and reports whether it left some
-// of them for the next turn.
-func (s *shard) keepPromises() (more bool) {
-	b := &s.books
-	if b.kept == len(b.promises) {
-		return false
-	}
-	if s.b.cfg.Store.Failed() {
-		s.breakPromises()
-		return false
-	}
-	released, most := s.released.Load(), s.allowance()
-	for b.kept < len(b.promises) && b.promises[b.kept].turn <= released {
-		if s.work >= most {
-			more = true
-			break
-		}
-		s.work++
-		p := b.promises[b.kept]
-		b.promises[b.kept] = promise{}
-		b.kept++
-		if p.then == nil {
-			if b.owed[p.c]--; b.owed[p.c] == 0 {
-				delete(b.owed, p.c)
-			}
-		}
-		s.keep(&p)
-	}
-	switch {
-	case b.kept == len(b.promises):
-		b.promises, b.kept = b.promises[:0], 0
-	case b.kept > 1024 && b.kept > len(b.promises)/2:
-		n := copy(b.promises, b.promises[b.kept:])
-		clear(b.promises[n:])
-		b.promises, b.kept = b.promises[:n], 0
-	}
-	return more
-}
-
-// breakPromises ends the connections that wait for a disk that has failed for
-// good. Acknowledgements keep their order, so that these clients would not even
-// hear a refusal; after CONNECT they do.
-func (s *shard) breakPromises() {
-	b := &s.books
-	broken := b.promises[b.kept:]
-	b.promises, b.kept = nil, 0
-	clear(b.owed)
-	for i := range broken {
-		if c := broken[i].c; c != nil {
-			s.end(c, packet.QuotaExceeded, "the server's disk has failed")
-		}
-	}
-}
-
-func (s *shard) keep(p *promise) {
-	switch {
-	case p.c != nil && p.c.closing:
-	case p.then != nil:
-		p.then()
-	default:
-		s.send(p.c, p.c.client.session.Acknowledge(s.out[:0], p.id, p.qos, p.code))
-	}
-}
-
-// promiseBytes sends packets once all that was written so far is on disk.
-func (s *shard) promiseBytes(c *conn, out []byte) {
-	kept := append([]byte(nil), out...)
-	s.promise(promise{c: c, then: func() { s.send(c, kept) }})
+	d.promises.add(p)
+	return false
 }
 
 // submit hands what this turn wants on disk to the store. Batches for other
 // shards that carry durable messages name the turn, so that it is complete only
 // when they are on disk too. It comes before they are handed over.
-func (s *shard) submit() {
-	if s.b.cfg.Store == nil {
+func (d *durable) submit(outgoing []*batch) {
+	if d.store == nil {
 		return
 	}
-	for _, b := range s.outgoing {
+	for _, b := range outgoing {
 		if b == nil {
 			continue
 		}
-		for _, t := range b.turns { // of letters that were passed on
-			s.disk().Passed = append(s.disk().Passed, t)
+		for _, t := range b.turns { // of envelopes that were passed on
+			d.turn().Passed = append(d.turn().Passed, t)
 		}
 		if b.durable {
-			s.disk().Awaits++
-			b.turns = append(b.turns, s.books.turn)
+			d.turn().Awaits++
+			b.turns = append(b.turns, d.filling)
 		}
 	}
-	for k, sessions := range s.books.done {
-		s.disk().Done(k, s.b.cfg.Store.NextSeq(), sessions)
-		s.books.left[k] |= leftLists
-		delete(s.books.done, k)
+	for k, sessions := range d.done {
+		d.turn().Done(k, d.store.NextSeq(), sessions)
+		d.remaining[k] |= hasLists
+		delete(d.done, k)
 	}
-	t := s.books.turn
+	t := d.filling
 	if t == nil || t.Empty() {
 		return
 	}
-	s.books.turn = nil
-	s.books.submitted = s.b.cfg.Store.Submit(s.index, t)
+	d.filling = nil
+	d.submitted = d.store.Submit(d.shard, t)
 }
 
-// diskBusy reports whether publishers of durable messages must wait. While nothing
-// gets on disk at all they are refused instead.
-func (s *shard) diskBusy() bool {
-	st := s.b.cfg.Store
-	return st != nil && st.Busy() && st.Err() == nil
+// putReceivers puts a message on disk for n receivers, whose encoded form is in
+// d.receivers. It returns the key of the message, 0 if nobody stores it.
+func (d *durable) putReceivers(n int, m *message.Message, key message.Key) message.Key {
+	switch {
+	case n == 0 && key == 0:
+		return 0
+	case n == 0:
+		d.turn().Unshare(key)
+		return 0
+	case key == 0:
+		key = message.NewKey(d.store.NextSeq(), store.PartOwn)
+	}
+	d.turn().PutReceivers(key, n, d.receivers, m)
+	d.count.wrote(n, m.Size())
+	if n > 1 {
+		left := remaining(n)
+		if store.LiesApart(n, m.Size()) {
+			left |= writtenSeparately
+		}
+		d.remaining[key] = left
+	}
+	return key
+}
+
+// maxDeleted is how many messages of ended sessions are deleted in a turn.
+const maxDeleted = 2000
+
+// deleteEnded deletes messages of sessions that have ended, and reports whether
+// there are more.
+func (d *durable) deleteEnded() (more bool) {
+	if len(d.ended) == 0 {
+		return false
+	}
+	if !d.ended[0].session.Delete(maxDeleted) {
+		d.ended[0] = nil
+		d.ended = d.ended[1:]
+	}
+	return len(d.ended) > 0
+}
+
+// drop deletes the record of a session that has ended and, some in each turn, its
+// messages.
+func (d *durable) drop(cl *client) {
+	if cl.stored() {
+		d.turn().DropSession(cl.session.Number)
+		d.ended = append(d.ended, cl)
+	}
 }

@@ -235,7 +235,7 @@ func TestEarlyGone(t *testing.T) {
 				p.bytes(b)
 				end(l, p)
 				l.let()
-				if name == "a takeover" { // it is heard out first: see hearOut
+				if name == "a takeover" { // it is drained first: see drainOlder
 					p.next(packet.CONNACK)
 					p.next(packet.PUBACK)
 					if v == packet.V5 {

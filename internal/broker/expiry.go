@@ -16,13 +16,13 @@ type away struct {
 
 // capExpiry applies the setting for the longest time to an interval in seconds.
 func (s *shard) capExpiry(seconds uint32) uint32 {
-	if most := s.settings.Session.MaxExpiry / time.Second; most > 0 && most < never {
-		return min(seconds, uint32(most))
+	if limit := s.settings.Session.MaxExpiry / time.Second; limit > 0 && limit < never {
+		return min(seconds, uint32(limit))
 	}
 	return seconds
 }
 
-// setExpiry changes how long the session of a client that leaves is kept
+// setExpiry changes how long the session of a client that leaves lasts
 // (MQTT 5.0 section 3.14.2.2.2). Until that is on disk, no CONNECT may build on
 // it.
 func (s *shard) setExpiry(cl *client, seconds uint32) {
@@ -34,12 +34,12 @@ func (s *shard) setExpiry(cl *client, seconds uint32) {
 		return
 	}
 	s.writeSession(cl, s.now)
-	cl.kept = false
-	s.promise(promise{then: func() { cl.kept = cl.stored() }})
+	cl.persisted = false
+	s.promise(promise{then: func() { cl.persisted = cl.stored() }})
 }
 
-// leave begins the time that a client is away. since may be before the process
-// began.
+// leave begins the time that a client is away, in which its session is kept
+// (MQTT-3.1.2-23). since may be before the process began.
 func (s *shard) leave(cl *client, since time.Duration) {
 	cl.away = &away{client: cl, ends: forever}
 	cl.away.timer.owner = cl.away
@@ -77,18 +77,18 @@ func (a *away) expire(s *shard) {
 }
 
 // back ends the time that the client was away.
-func (s *shard) back(cl *client) {
+func (s *shard) endAway(cl *client) {
 	if cl.away != nil {
 		s.timers.stop(&cl.away.timer)
 		cl.away = nil
 	}
 }
 
-// endSession forgets a session whose client is away. Its will is published
+// endSession forgets a session whose client is away (MQTT-4.1.0-2). Its will is published
 // now, if that has not been done (MQTT-3.1.3.2.2), and what it had of shared
 // subscriptions goes to other members.
 func (s *shard) endSession(cl *client) {
-	s.back(cl)
+	s.endAway(cl)
 	if s.clients.Get(cl.id) == cl {
 		s.clients.Remove(cl.id)
 	}
@@ -101,12 +101,12 @@ func (s *shard) endSession(cl *client) {
 		case sub.Group != nil:
 			e.shares = append(e.shares, sub.Filter)
 		default:
-			s.disk().DropSubscription(cl.session.Number, sub.Filter)
+			s.disk.turn().DropSubscription(cl.session.Number, sub.Filter)
 		}
 		s.drop(sub)
 	}
 	s.handOverAll(cl, e)
-	s.tellQueues(cl)
+	s.wakeQueues(cl)
 	cl.subs = routing.Subscriptions[*client]{}
 	if !cl.stored() {
 		cl.session.Clear() // a route that nobody publishes to may hold the client for long
@@ -117,7 +117,7 @@ func (s *shard) endSession(cl *client) {
 		s.writeSession(cl, s.now)
 	}
 	e.finish(s)
-	s.books.graves = append(s.books.graves, cl)
+	s.disk.ended = append(s.disk.ended, cl)
 }
 
 // expiryOf is how long the session outlives its connection, in seconds. Before 5.0 a
@@ -149,7 +149,7 @@ func (y *sweeper) start(s *shard) {
 // expire implements expirer.
 func (y *sweeper) expire(s *shard) {
 	next := s.now + sweepEvery
-	if s.failing() == nil && !s.diskBusy() {
+	if s.disk.failing() == nil && !s.disk.busy() {
 		due, more := s.b.retained.Sweep(s.now)
 		switch {
 		case !more:

@@ -11,7 +11,7 @@ import (
 // returns its key, 0 if there are none. sole reports whether there is one.
 func (s *shard) write(receivers []receiver, m *message.Message, from *client, key message.Key) (_ message.Key, sole bool) {
 	n := 0
-	s.books.receivers = s.books.receivers[:0]
+	s.disk.receivers = s.disk.receivers[:0]
 	for i := range receivers {
 		rc := &receivers[i]
 		if !rc.Client.stored() {
@@ -22,19 +22,21 @@ func (s *shard) write(receivers []receiver, m *message.Message, from *client, ke
 			continue
 		}
 		n++
-		s.books.receivers = store.AppendReceiver(s.books.receivers, &store.Receiver{
+		s.disk.receivers = store.AppendReceiver(s.disk.receivers, &store.Receiver{
 			Session: rc.Client.session.Number, QoS: min(m.QoS, g.QoS), Retain: m.Retain && g.RetainAsPublished, IDs: g.IDs,
 		})
 	}
-	return s.writeReceivers(n, m, key), n == 1
+	return s.disk.putReceivers(n, m, key), n == 1
 }
 
-// deliverLocal gives a message to its receivers on this shard. from is the
+// deliverLocal gives a message to its receivers on this shard, at the lower of its
+// QoS and the granted one (MQTT-3.8.4-8), and with RETAIN only where a subscription
+// asks for it (MQTT-3.3.1-12, MQTT-3.3.1-13). from is the
 // client that published it if it is one of this shard; key is for receivers
 // that are on disk.
 func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *client, key message.Key) {
 	s.work += len(receivers) * (1 + len(m.Payload)>>12)
-	s.lend(m)
+	s.beginDelivery(m)
 	var sole bool
 	if key != 0 {
 		key, sole = s.write(receivers, m, from, key)
@@ -54,7 +56,7 @@ func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *cli
 			qos = 0
 		}
 		if qos > 0 || len(g.IDs) > 0 {
-			s.enqueue(rc.Client, m, qos, retain, g.IDs, nil, key, sole)
+			s.enqueue(rc.Client, session.Delivery{QoS: qos, Retain: retain, SubscriptionIDs: g.IDs, Key: key, Sole: sole})
 		} else {
 			s.deliverDirect(rc.Client, m, retain)
 		}
@@ -66,7 +68,7 @@ func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *cli
 type frames struct {
 	heads [4][]byte // by 5.0 or not, and retained or not
 	built [4]bool   // heads that are of this message
-	large bool      // one of them is over keptFrame
+	large bool      // one of them is over maxReusedFrame
 }
 
 func (f *frames) reset() {
@@ -75,16 +77,16 @@ func (f *frames) reset() {
 		return
 	}
 	for i := range f.heads {
-		if cap(f.heads[i]) > keptFrame {
+		if cap(f.heads[i]) > maxReusedFrame {
 			f.heads[i] = nil
 		}
 	}
 	f.large = false
 }
 
-// keptFrame is the size in bytes of an encoded form whose memory is used again. Heads
+// maxReusedFrame is the size in bytes of an encoded form whose memory is used again. Heads
 // are topic and properties; some are as large as a packet can be.
-const keptFrame = 4 << 10
+const maxReusedFrame = 4 << 10
 
 func (s *shard) frame(m *message.Message, v packet.Version, retain bool) []byte {
 	i := 0
@@ -102,7 +104,7 @@ func (s *shard) frame(m *message.Message, v packet.Version, retain bool) []byte 
 		p.Properties.MessageExpiry, p.Properties.HasExpiry = m.Remaining(s.now)
 		*head, _ = p.AppendHead((*head)[:0], v)
 		s.frames.built[i] = true
-		s.frames.large = s.frames.large || cap(*head) > keptFrame
+		s.frames.large = s.frames.large || cap(*head) > maxReusedFrame
 	}
 	return *head
 }
@@ -118,11 +120,11 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 		s.count.DroppedExpired++
 		return
 	}
-	if to.apart {
-		s.enqueue(c, m, 0, retain, nil, nil, 0, false)
+	if to.ownEncoding {
+		s.enqueue(c, session.Delivery{Retain: retain})
 		return
 	}
-	if n := to.net.Pending(); n > s.pending && !passes(n, m) {
+	if n := to.net.Pending(); n > s.budget.pending && !passes(n, m) {
 		s.dropPending(n)
 		return
 	}
@@ -133,16 +135,16 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 	} else {
 		to.net.Send(head, m.Payload)
 	}
-	s.charge(size)
+	s.budget.charge(size)
 	s.count.PacketsSent++
 	s.count.PublishSent++
 	s.count.BytesSent += uint64(size)
 	s.count.PublishBytesSent += uint64(len(m.Payload))
 }
 
-// lend begins the delivery of a message: frames and a kept copy are shared by
+// beginDelivery begins the delivery of a message: frames and a clone are shared by
 // all that get it from this shard.
-func (s *shard) lend(m *message.Message) {
+func (s *shard) beginDelivery(m *message.Message) {
 	s.frames.reset()
-	s.keeper = session.Cloner{Borrowed: m}
+	s.cloner = session.Cloner{Borrowed: m}
 }

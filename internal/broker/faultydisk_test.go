@@ -435,7 +435,7 @@ func (f *faultyDisk) repair() {
 			f.fail("%s: %d messages have no answer although the disk has room again", l.id, len(l.open))
 		}
 	}
-	f.w.pass(mostWait) // who has connected too often in the meantime waits
+	f.w.pass(maxWait) // who has connected too often in the meantime waits
 	f.commit()
 	for _, l := range f.subs {
 		if l.p == nil {

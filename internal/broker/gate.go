@@ -12,7 +12,7 @@ import (
 // gate counts the network connections of all shards, against the limits.
 type gate struct {
 	n        atomic.Int64
-	refusing atomic.Int64 // connections over the limits that wait to be told
+	refusing atomic.Int64 // connections over the limits that wait for their refusal
 	known    atomic.Int64 // how many are in from
 
 	mu    sync.Mutex
@@ -24,19 +24,19 @@ func (g *gate) init() {
 	g.perIP, g.from = map[netip.Addr]int{}, map[*conn]netip.Addr{}
 }
 
-// passage tells how a connection came through the gate.
+// passage is how a connection came through the gate.
 type passage uint8
 
 const (
 	entered   passage = iota // it is counted
-	overAll                  // there are too many, and it waits to be told
-	overPerIP                // there are too many from its address, and it waits to be told
+	overAll                  // there are too many, and it waits for its refusal
+	overPerIP                // there are too many from its address, and it waits for its refusal
 )
 
 // refusalTime is how long they have for CONNECT: several round trips.
 const refusalTime = time.Second
 
-// enter lets a connection in, or tells which limit it is over.
+// enter lets a connection in, or returns which limit it is over.
 func (g *gate) enter(c *conn, l *settings.Limits) passage {
 	if n := g.n.Add(1); l.Connections > 0 && n > int64(l.Connections) {
 		g.n.Add(-1)

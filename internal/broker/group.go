@@ -3,19 +3,20 @@ package broker
 import (
 	"midge/internal/message"
 	"midge/internal/routing"
+	"midge/internal/session"
 	"midge/internal/store"
 )
 
 // routeGroup gives a message to a member of g, or to its queue. It reports
 // false if the publisher must wait.
-func (s *shard) routeGroup(g *group, m *message.Message, kept **parcel, from routing.Origin, key message.Key) bool {
+func (s *shard) routeGroup(g *group, m *message.Message, packed **parcel, from routing.Origin, key message.Key) bool {
 	to, choice := g.Pick(m, from, s.settings.sharing)
 	switch choice {
 	case routing.ToMember, routing.ToAway:
-		return s.give(g, to, choice, m, kept, key)
+		return s.give(g, to, choice, m, packed, key)
 	case routing.ToQueue:
 		if g.Home != s.index {
-			return s.mail(g.Home, m, kept, letter{group: g, key: key})
+			return s.mail(g.Home, m, packed, envelope{group: g, key: key})
 		}
 		s.deposit(g, m, key)
 	case routing.TooLarge:
@@ -30,10 +31,10 @@ func (s *shard) routeGroup(g *group, m *message.Message, kept **parcel, from rou
 
 // give gives a message to the member that was picked. It reports false if the
 // publisher must wait.
-func (s *shard) give(g *group, to member, c routing.Choice, m *message.Message, kept **parcel, key message.Key) bool {
+func (s *shard) give(g *group, to member, c routing.Choice, m *message.Message, packed **parcel, key message.Key) bool {
 	counted := min(m.QoS, to.QoS) > 0
 	if to.Shard != s.index {
-		return s.mail(to.Shard, m, kept, letter{group: g, member: to.Client, away: c == routing.ToAway, counted: counted, key: key})
+		return s.mail(to.Shard, m, packed, envelope{group: g, member: to.Client, away: c == routing.ToAway, counted: counted, key: key})
 	}
 	if counted {
 		to.Consumer.Arrived()
@@ -45,7 +46,7 @@ func (s *shard) give(g *group, to member, c routing.Choice, m *message.Message, 
 // deliverMember gives a message from another shard to the member that was
 // picked there, or picks again if that has left, lost its connection or come
 // back with a smaller Maximum Packet Size.
-func (s *shard) deliverMember(l *letter, m *message.Message) {
+func (s *shard) deliverMember(l *envelope, m *message.Message) {
 	g, c := l.group, l.member
 	if c == nil {
 		s.deposit(g, m, l.key)
@@ -56,7 +57,7 @@ func (s *shard) deliverMember(l *letter, m *message.Message) {
 	}
 	to, ok := g.Member(c)
 	if !ok || !to.Online() && !l.away || to.Online() && !to.Takes(m) || !to.Identity.MayReceive(m.Topic) {
-		s.routeGroup(g, m, &l.kept, routing.FromMember, l.key)
+		s.routeGroup(g, m, &l.parcel, routing.FromMember, l.key)
 		return
 	}
 	s.deliverShared(g, to, m, l.key)
@@ -64,7 +65,7 @@ func (s *shard) deliverMember(l *letter, m *message.Message) {
 
 // deliverShared gives a message to a member of this shard.
 func (s *shard) deliverShared(g *group, to member, m *message.Message, key message.Key) {
-	s.lend(m)
+	s.beginDelivery(m)
 	if to.ID == 0 && min(m.QoS, to.QoS) == 0 {
 		s.deliverDirect(to.Client, m, m.Retain && to.RetainAsPublished)
 		return
@@ -77,12 +78,12 @@ func (s *shard) deliverShared(g *group, to member, m *message.Message, key messa
 	n := 0
 	if to.Persistent && qos > 0 {
 		n = 1
-		s.books.receivers = store.AppendReceiver(s.books.receivers[:0], &store.Receiver{
+		s.disk.receivers = store.AppendReceiver(s.disk.receivers[:0], &store.Receiver{
 			Session: to.Client.session.Number, QoS: qos, Retain: m.Retain && to.RetainAsPublished, IDs: ids, Share: g.Name.String(),
 		})
 	}
 	if s.b.cfg.Store != nil {
-		key = s.writeReceivers(n, m, key)
+		key = s.disk.putReceivers(n, m, key)
 	}
-	s.enqueue(to.Client, m, qos, m.Retain && to.RetainAsPublished, ids, g, key, true)
+	s.enqueue(to.Client, session.Delivery{QoS: qos, Retain: m.Retain && to.RetainAsPublished, SubscriptionIDs: ids, Group: g, Key: key, Sole: true})
 }

@@ -28,33 +28,39 @@ func (s *shard) deposit(g *group, m *message.Message, key message.Key) {
 	}
 	q := s.queueOf(g)
 	if s.b.cfg.Store != nil {
-		s.books.receivers = store.AppendReceiver(s.books.receivers[:0], &store.Receiver{
+		s.disk.receivers = store.AppendReceiver(s.disk.receivers[:0], &store.Receiver{
 			Session: q.client.session.Number, QoS: m.QoS, Retain: m.Retain, Share: g.Name.String(),
 		})
-		key = s.writeReceivers(1, m, key)
+		key = s.disk.putReceivers(1, m, key)
 	}
-	s.lend(m)
-	s.enqueue(q.client, m, m.QoS, m.Retain, nil, nil, key, true)
+	s.beginDelivery(m)
+	s.enqueue(q.client, session.Delivery{QoS: m.QoS, Retain: m.Retain, Key: key, Sole: true})
 	q.note()
 	s.list(g)
 }
 
+// queues are those of the groups that have their home on a shard.
+type queues struct {
+	byGroup map[*group]*queue
+	ready   []*queue // those that may have something for members with room
+}
+
 // queueOf is the queue of a group of this shard, a new one if it has none.
 func (s *shard) queueOf(g *group) *queue {
-	q := s.queues[g]
+	q := s.queues.byGroup[g]
 	if q == nil {
 		var number uint64
 		if s.b.cfg.Store != nil {
 			number = s.b.cfg.Store.NextSession()
 		}
 		q = &queue{group: g, client: &client{id: queueID(g.Name), expiry: never, session: session.New(&s.session, number)}}
-		s.queues[g] = q
+		s.queues.byGroup[g] = q
 		s.writeSession(q.client, 0)
 	}
 	return q
 }
 
-// note tells the group how much waits.
+// note makes known to the group how much waits.
 func (q *queue) note() {
 	q.group.Waiting(q.client.session.Queued() + len(q.ahead) + q.reading)
 }

@@ -18,7 +18,7 @@ func (s *shard) handOver(cl *client, g *group) {
 	var missing []session.Taken
 	cl.session.TakeShared(g, func(t session.Taken) { s.passOrMiss(t, &missing, nil) })
 	s.passMissing(missing, nil)
-	s.tend(cl)
+	s.serve(cl)
 }
 
 // handOverAll gives the messages that a session leaves behind, of all its shared
@@ -34,7 +34,7 @@ func (s *shard) handOverAll(cl *client, e *ending) {
 		if g == nil {
 			s.count.DroppedGroup++
 			if t.Stored.Key != 0 {
-				s.Finish(cl.session.Number, t.Stored)
+				s.disk.Finish(cl.session.Number, t.Stored)
 			}
 			return
 		}
@@ -76,7 +76,7 @@ func (s *shard) passMissing(missing []session.Taken, e *ending) {
 		for i, r := range results {
 			if r.Err != nil {
 				s.lost(r)
-				s.disk().DropReceivers(recordOf(items[i]))
+				s.disk.turn().DropReceivers(recordOf(items[i]))
 				s.count.gone(items[i])
 				e.end(s)
 				continue
@@ -91,8 +91,8 @@ func (s *shard) passMissing(missing []session.Taken, e *ending) {
 // until the new one is on disk.
 func (s *shard) passOn(g *group, m *message.Message, old message.Stored, e *ending) {
 	key := s.renumber(old, m.QoS)
-	var kept *parcel
-	s.routeGroup(g, m, &kept, routing.FromMember, key)
+	var packed *parcel
+	s.routeGroup(g, m, &packed, routing.FromMember, key)
 	e.end(s)
 }
 
@@ -105,10 +105,10 @@ func (s *shard) renumber(old message.Stored, qos packet.QoS) message.Key {
 		return 0
 	}
 	seq := s.b.cfg.Store.NextSeq()
-	s.disk().Undecided(seq, true)
-	s.disk().FinallyDropReceivers(recordOf(old))
+	s.disk.turn().Undecided(seq, true)
+	s.disk.turn().FinallyDropReceivers(recordOf(old))
 	if qos == 2 {
-		s.disk().Behind = true
+		s.disk.turn().Behind = true
 	}
 	s.count.gone(old)
 	return message.NewKey(seq, store.PartOwn)
@@ -152,16 +152,16 @@ func (e *ending) finish(s *shard) {
 		return
 	}
 	for _, filter := range e.shares {
-		s.disk().FinallyDropSubscription(e.number, filter)
+		s.disk.turn().FinallyDropSubscription(e.number, filter)
 	}
 	if e.any {
-		s.disk().FinallyDropSession(e.number)
+		s.disk.turn().FinallyDropSession(e.number)
 	} else {
-		s.disk().DropSession(e.number)
+		s.disk.turn().DropSession(e.number)
 	}
 }
 
-// setOnline tells other shards whether a client with shared subscriptions is
+// setOnline makes known to other shards whether a client with shared subscriptions is
 // connected.
 func (s *shard) setOnline(cl *client, online bool) {
 	if !cl.shares() {
@@ -169,7 +169,7 @@ func (s *shard) setOnline(cl *client, online bool) {
 	}
 	if online {
 		s.present(cl)
-		s.tellQueues(cl)
+		s.wakeQueues(cl)
 		return
 	}
 	cl.rare.Disconnect()
@@ -178,5 +178,5 @@ func (s *shard) setOnline(cl *client, online bool) {
 			s.handOver(cl, sub.Group)
 		}
 	}
-	s.tellQueues(cl) // what waits for this one may go to another now
+	s.wakeQueues(cl) // what waits for this one may go to another now
 }

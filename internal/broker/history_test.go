@@ -233,8 +233,8 @@ func (h *history) stepClock() {
 
 // write puts something on disk.
 func (h *history) write() {
-	h.w.b.shards[0].disk().Urgent = true
-	h.w.b.shards[0].submit()
+	h.w.b.shards[0].disk.turn().Urgent = true
+	h.w.b.shards[0].disk.submit(h.w.b.shards[0].outgoing)
 	h.st.Step()
 }
 
@@ -430,7 +430,7 @@ func (h *history) drain() {
 			a.slow = false
 		}
 		if round < 4 {
-			h.pass(mostWait) // so that everybody gets his turn to take over
+			h.pass(maxWait) // so that everybody gets his turn to take over
 		}
 	}
 	h.compare(func(*actor) bool { return true })

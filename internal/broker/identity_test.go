@@ -120,10 +120,10 @@ func guarded(t *testing.T, shards int, d *doorman) *world {
 func nothingJoins(t *testing.T, w *world) {
 	t.Helper()
 	for _, s := range w.b.shards {
-		if n := len(s.joining) + len(s.unconnected) + len(s.hearings); n > 0 {
-			t.Errorf("shard %d: %d joining, %d unconnected, %d heard out", s.index, len(s.joining), len(s.unconnected), len(s.hearings))
+		if n := len(s.handshakes.waiting) + len(s.handshakes.open) + len(s.drains.byConn); n > 0 {
+			t.Errorf("shard %d: %d joining, %d unconnected, %d drained", s.index, len(s.handshakes.waiting), len(s.handshakes.open), len(s.drains.byConn))
 		}
-		if s.attempt.c != nil {
+		if s.handshakes.current.c != nil {
 			t.Errorf("shard %d still holds the last CONNECT", s.index)
 		}
 	}

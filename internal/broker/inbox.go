@@ -11,21 +11,21 @@ func (s *shard) receive() (more bool) {
 		clear(s.taken)
 		s.taken, s.batch = s.inbox.take(s.taken[:0]), 0
 	}
-	for most := s.allowance(); s.batch < len(s.taken); s.batch++ {
+	for limit := s.allowance(); s.batch < len(s.taken); s.batch++ {
 		b := s.taken[s.batch]
-		done := s.readBatch(b, most)
+		done := s.readBatch(b, limit)
 		if len(b.turns) > 0 {
 			// This turn builds on those, and they are complete with the one that
-			// has the last letters.
-			s.disk().After = append(s.disk().After, b.turns...)
+			// has the last envelopes.
+			s.disk.turn().After = append(s.disk.turn().After, b.turns...)
 			if !done {
-				s.disk().Passed = append(s.disk().Passed, b.turns...)
+				s.disk.turn().Passed = append(s.disk.turn().Passed, b.turns...)
 			}
 		}
 		if !done {
 			return true
 		}
-		s.letterAt = 0
+		s.envelopeAt = 0
 		s.inbox.bytes.Add(-int64(b.size))
 		if b.then != nil {
 			b.then()
@@ -42,46 +42,46 @@ func (s *shard) receive() (more bool) {
 	return false
 }
 
-// readBatch routes the letters of a batch from letterAt on, until the work is as much
+// readBatch routes the envelopes of a batch from envelopeAt on, until the work is as much
 // as most. It reports whether that was the last.
-func (s *shard) readBatch(b *batch, most int) (done bool) {
+func (s *shard) readBatch(b *batch, limit int) (done bool) {
 	s.opened = b.turns
 	defer func() { s.opened, s.payloadBuffer = nil, nil }()
-	for ; s.letterAt < len(b.letters); s.letterAt++ {
-		if s.work >= most {
+	for ; s.envelopeAt < len(b.envelopes); s.envelopeAt++ {
+		if s.work >= limit {
 			return false
 		}
 		s.work++
-		l := &b.letters[s.letterAt]
-		b.open(l, &s.letter)
-		if s.payloadBuffer = nil; l.kept != nil {
-			s.payloadBuffer = l.kept.buffer
+		l := &b.envelopes[s.envelopeAt]
+		b.open(l, &s.unpacked)
+		if s.payloadBuffer = nil; l.parcel != nil {
+			s.payloadBuffer = l.parcel.buffer
 		}
-		s.charge(s.letter.Size())
-		s.large = s.large || l.kept != nil
+		s.budget.charge(s.unpacked.Size())
+		s.input.large = s.input.large || l.parcel != nil
 		if l.group != nil {
-			s.deliverMember(l, &s.letter)
+			s.deliverMember(l, &s.unpacked)
 			continue
 		}
-		s.deliverLocal(s.routes.Receivers(s.letter.Topic), &s.letter, nil, l.key)
+		s.deliverLocal(s.routes.Receivers(s.unpacked.Topic), &s.unpacked, nil, l.key)
 	}
 	return true
 }
 
-// afterLetters does something for a connection once what other shards have routed here
+// afterEnvelopes does something for a connection once what other shards have routed here
 // so far has reached its receivers: at once if nothing is left of it. The
 // connection is paused until then.
-func (s *shard) afterLetters(c *conn, then func()) {
+func (s *shard) afterEnvelopes(c *conn, then func()) {
 	if s.inbox.bytes.Load() == 0 {
 		then()
 		return
 	}
-	s.pause(c, forLetters)
+	s.pause(c, forEnvelopes)
 	b := s.b.batches.get()
 	b.size = 64 // what counts as empty has no bytes
 	b.then = func() {
 		then()
-		s.resume(c, forLetters)
+		s.resume(c, forEnvelopes)
 	}
 	s.inbox.post(b) // whoever posted before has woken this shard
 }

@@ -9,7 +9,7 @@ import (
 
 // Open implements engine.Shard.
 func (s *shard) Open(n engine.Conn) {
-	s.tell()
+	s.readClock()
 	var c *conn
 	var j *connecting // its CONNECT, if that was read elsewhere
 	switch attached := n.Attached().(type) {
@@ -31,10 +31,10 @@ func (s *shard) Open(n engine.Conn) {
 	}
 	c.net = n
 	s.count.Connections++
-	s.charge(connBytes)
-	s.unconnected[c] = struct{}{}
+	s.budget.charge(connBytes)
+	s.handshakes.open[c] = struct{}{}
 	if j != nil {
-		s.joining[c] = j
+		s.handshakes.waiting[c] = j
 		s.proceed(c)
 	}
 	if moved {
@@ -51,7 +51,7 @@ func (s *shard) Open(n engine.Conn) {
 
 // Closed implements engine.Shard.
 func (s *shard) Closed(n engine.Conn, err error) {
-	s.tell()
+	s.readClock()
 	c := connOf(n)
 	s.abandon(c, true, endOf(err))
 	s.count.Connections--
@@ -59,11 +59,11 @@ func (s *shard) Closed(n engine.Conn, err error) {
 
 // Data implements engine.Shard.
 func (s *shard) Data(n engine.Conn, b []byte) (used int) {
-	s.tell()
+	s.readClock()
 	c := connOf(n)
 	defer s.guard(c, &used, len(b))
 	used = s.runPackets(c, b)
-	if rest := len(b) - used; rest != int(c.kept) || rest > smallBytes {
+	if rest := len(b) - used; rest != int(c.buffered) || rest > smallBytes {
 		s.keepRest(c, b[used:], used > 0)
 	}
 	return used
@@ -71,15 +71,15 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 
 // runPackets runs the packets that b begins with.
 func (s *shard) runPackets(c *conn, b []byte) (used int) {
-	for most := s.allowance(); used < len(b) && !c.closing && c.waits == 0; {
-		if s.work >= most {
+	for limit := s.allowance(); used < len(b) && !c.closing && c.waits == 0; {
+		if s.work >= limit {
 			s.yield(c)
 			break
 		}
 		s.intact, s.first = true, b[used]
 		limit := s.settings.packetSize
 		if c.client == nil {
-			if s.joining[c] != nil { // it has sent more, which we don't pile up
+			if s.handshakes.waiting[c] != nil { // it has sent more, which we don't pile up
 				s.pause(c, forAnswer)
 				break
 			}
@@ -103,14 +103,14 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 		if size == 0 {
 			break
 		}
-		if s.shut && packet.TypeOf(first) == packet.PUBLISH {
+		if s.budget.shut && packet.TypeOf(first) == packet.PUBLISH {
 			s.pause(c, forRoom)
 			s.unserved = append(s.unserved, c)
 			s.count.PausedPublishers++
 			s.count.PausedMemory++
 			break
 		}
-		s.charge(2 * size) // what it was gathered in has grown to that size
+		s.budget.charge(2 * size) // what it was gathered in has grown to that size
 		if c.client == nil {
 			if !s.join(c, first, body) {
 				return used
@@ -123,7 +123,7 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 		s.work++
 		s.count.PacketsReceived++
 		s.count.BytesReceived += uint64(size)
-		c.hear(s.now)
+		c.noteInput(s.now)
 		if c.client == nil { // CONNECT waits, or was refused
 			break
 		}
@@ -139,7 +139,8 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 	return used
 }
 
-// handle runs a packet from a client that is connected.
+// handle runs a packet from a client that is connected. PINGREQ is answered here
+// (MQTT-3.12.4-1), and a second CONNECT is a violation (MQTT-3.1.0-2).
 func (s *shard) handle(c *conn, first byte, body []byte) error {
 	switch packet.TypeOf(first) {
 	case packet.PUBLISH:
@@ -179,7 +180,11 @@ func (c *conn) expire(s *shard) {
 		s.expireUnconnected(c)
 		return
 	}
-	if s.stuck(c) {
+	caughtUp, stuck := s.slow.look(c, s.now)
+	if caughtUp {
+		s.pump(c)
+	}
+	if stuck {
 		s.count.SlowDisconnects++
 		s.end(c, packet.QuotaExceeded, "the client has read nothing for too long")
 		return

@@ -19,71 +19,47 @@ func (s *shard) writeSession(cl *client, left time.Duration) {
 	if left != 0 {
 		r.Sent = cl.session.MaxSent() + 1
 	}
-	s.disk().PutSession(&r)
+	s.disk.turn().PutSession(&r)
 }
 
-// writeReceivers puts a message on disk for n receivers, whose encoded form is in
-// s.books.receivers.
-func (s *shard) writeReceivers(n int, m *message.Message, key message.Key) message.Key {
-	switch {
-	case n == 0 && key == 0:
-		return 0
-	case n == 0:
-		s.disk().Unshare(key)
-		return 0
-	case key == 0:
-		key = message.NewKey(s.b.cfg.Store.NextSeq(), store.PartOwn)
-	}
-	s.disk().PutReceivers(key, n, s.books.receivers, m)
-	s.count.wrote(n, m.Size())
-	if n > 1 {
-		l := left(n)
-		if store.LiesApart(n, m.Size()) {
-			l |= leftApart
-		}
-		s.books.left[key] = l
-	}
-	return key
-}
-
-// Finish implements session.Journal.
-func (s *shard) Finish(number uint64, m message.Stored) {
-	s.count.gone(m)
+// Finish implements session.Journal: a session has no more use for a message.
+func (d *durable) Finish(number uint64, m message.Stored) {
+	d.count.gone(m)
 	if m.Sole {
-		s.disk().DropReceivers(store.Record{Key: m.Key, Sole: true, Apart: store.LiesApart(1, m.Size)})
+		d.turn().DropReceivers(store.Record{Key: m.Key, Sole: true, Apart: store.LiesApart(1, m.Size)})
 		return
 	}
-	l, ok := s.books.left[m.Key]
+	left, ok := d.remaining[m.Key]
 	if !ok {
-		s.log.Error("a message was finished more often than it was stored", "message", uint64(m.Key), "session", number)
+		d.log.Error("a message was finished more often than it was stored", "message", uint64(m.Key), "session", number)
 		return
 	}
-	if l--; l&leftCount > 0 {
-		s.books.left[m.Key] = l
-		s.books.done[m.Key] = append(s.books.done[m.Key], number)
+	if left--; left&remainingCount > 0 {
+		d.remaining[m.Key] = left
+		d.done[m.Key] = append(d.done[m.Key], number)
 		return
 	}
-	delete(s.books.left, m.Key)
-	delete(s.books.done, m.Key)
-	s.disk().DropReceivers(store.Record{Key: m.Key, Apart: l&leftApart != 0, Lists: l&leftLists != 0})
+	delete(d.remaining, m.Key)
+	delete(d.done, m.Key)
+	d.turn().DropReceivers(store.Record{Key: m.Key, Apart: left&writtenSeparately != 0, Lists: left&hasLists != 0})
 }
 
 // Begin implements session.Journal.
-func (s *shard) Begin(number uint64, k message.Key, id packet.ID) (turn uint64) {
-	s.disk().PutOutgoing(number, k, store.Outgoing{ID: id})
-	s.books.began = true
-	return s.turnNow()
+func (d *durable) Begin(number uint64, k message.Key, id packet.ID) (turn uint64) {
+	d.turn().PutOutgoing(number, k, store.Outgoing{ID: id})
+	d.begun = true
+	return d.lastTurn()
 }
 
 // AwaitPubcomp implements session.Journal.
-func (s *shard) AwaitPubcomp(number uint64, k message.Key, id packet.ID) {
-	s.disk().PutOutgoing(number, k, store.Outgoing{ID: id, Released: true})
+func (d *durable) AwaitPubcomp(number uint64, k message.Key, id packet.ID) {
+	d.turn().PutOutgoing(number, k, store.Outgoing{ID: id, Released: true})
 }
 
 // End implements session.Journal.
-func (s *shard) End(number uint64, k message.Key) { s.disk().DropOutgoing(number, k) }
+func (d *durable) End(number uint64, k message.Key) { d.turn().DropOutgoing(number, k) }
 
 // Forget implements session.Journal.
-func (s *shard) Forget(number uint64, id packet.ID, over bool) {
-	s.disk().DropIncoming(number, id, over)
+func (d *durable) Forget(number uint64, id packet.ID, over bool) {
+	d.turn().DropIncoming(number, id, over)
 }

@@ -27,10 +27,10 @@ func (s *shard) due(c *conn) time.Duration {
 	case c.keepAlive > 0 && c.waits != 0: // we don't listen, so its silence says nothing
 		due = s.now + c.patience()
 	case c.keepAlive > 0:
-		due = time.Duration(c.heard)*tick + c.patience()
+		due = time.Duration(c.lastInput)*tick + c.patience()
 	}
 	if c.pace != inTime {
-		due = min(due, s.behind[c].look)
+		due = min(due, s.slow.lagging[c].look)
 	}
 	return due
 }
@@ -38,11 +38,11 @@ func (s *shard) due(c *conn) time.Duration {
 // keepAlive is the Keep Alive in force; 0 means none.
 func (s *shard) keepAlive(p *packet.Connect, ack *packet.Connack) time.Duration {
 	asked := time.Duration(p.KeepAlive) * time.Second
-	most := s.settings.Session.KeepAlive
-	if p.Version != packet.V5 || most == 0 || asked > 0 && asked <= most {
+	limit := s.settings.Session.KeepAlive
+	if p.Version != packet.V5 || limit == 0 || asked > 0 && asked <= limit {
 		return asked
 	}
-	ack.Properties.ServerKeepAlive = uint16(most / time.Second)
+	ack.Properties.ServerKeepAlive = uint16(limit / time.Second)
 	ack.Properties.Set(packet.PropServerKeepAlive)
-	return most
+	return limit
 }

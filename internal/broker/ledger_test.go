@@ -628,8 +628,8 @@ func (h *history) compareRest() {
 	h.compareRetained()
 	h.compareAnswers()
 	for _, s := range h.w.b.shards {
-		if len(s.books.left) > 0 || len(s.books.promises) > 0 {
-			h.fail("shard %d: %d messages with receivers, %d promises are left", s.index, len(s.books.left), len(s.books.promises))
+		if len(s.disk.remaining) > 0 || len(s.disk.promises.all) > 0 {
+			h.fail("shard %d: %d messages with receivers, %d promises are left", s.index, len(s.disk.remaining), len(s.disk.promises.all))
 		}
 	}
 	if h.st == nil {

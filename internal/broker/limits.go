@@ -24,7 +24,7 @@ func (s *shard) turnAway(c *conn) {
 // closeUnanswered closes a connection that is over a limit and can't be told.
 func (s *shard) closeUnanswered(c *conn) {
 	s.count.RefusedUnanswered++
-	s.note(c, slog.LevelWarn, clientRefused, "", packet.QuotaExceeded, c.passage.reason(), "")
+	s.note(c, line{level: slog.LevelWarn, what: clientRefused, code: packet.QuotaExceeded, reason: c.passage.reason()})
 	s.close(c, "refused")
 }
 

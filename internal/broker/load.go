@@ -54,7 +54,7 @@ type loaded struct {
 // in force; the other had ended, and is there because others get its messages.
 func (l *loader) Session(r store.Session) {
 	s := l.b.shards[shardOf([]byte(r.ClientID), len(l.b.shards))]
-	cl := &client{id: r.ClientID, expiry: r.Expiry, session: session.New(&s.session, r.Number), kept: true}
+	cl := &client{id: r.ClientID, expiry: r.Expiry, session: session.New(&s.session, r.Number), persisted: true}
 	if _, queue := store.QueueOf(r.ClientID); queue {
 		at := loaded{cl: cl, s: s}
 		l.sessions[r.Number] = at
@@ -125,14 +125,14 @@ func (l *loader) Shard(number uint64) int {
 func (l *loader) Waiting(w store.Waiting) {
 	sole := w.Written == 1
 	if !sole {
-		n := left(len(w.All))
+		n := remaining(len(w.All))
 		if w.Apart {
-			n |= leftApart
+			n |= writtenSeparately
 		}
 		if w.Lists {
-			n |= leftLists
+			n |= hasLists
 		}
-		l.sessions[w.All[0].Session].s.books.left[w.Key] = n
+		l.sessions[w.All[0].Session].s.disk.remaining[w.Key] = n
 	}
 	for i := range w.All {
 		rc := &w.All[i]
@@ -210,12 +210,12 @@ func (l *loader) will(r *store.Will) {
 // a crash in between, also if another group has begun under the name.
 func (l *loader) queue(at loaded) {
 	share, _ := store.QueueOf(at.cl.id)
-	if g := l.group(share); g != nil && at.s.queues[g] == nil {
+	if g := l.group(share); g != nil && at.s.queues.byGroup[g] == nil {
 		q := &queue{client: at.cl, group: g}
-		at.s.queues[g] = q
+		at.s.queues.byGroup[g] = q
 		q.note()
 		return
 	}
 	at.s.count.DroppedGroup += uint64(at.cl.session.Queued())
-	at.s.bury(at.cl)
+	at.s.disk.drop(at.cl)
 }

@@ -18,9 +18,9 @@ import (
 // cloned once for all shards.
 const copyBelow = 16 << 10
 
-// letter is a message on its way to another shard.
-type letter struct {
-	kept      *parcel     // or, for a small one, where it lies in the arena:
+// envelope is a message on its way to another shard.
+type envelope struct {
+	parcel    *parcel     // or, for a small one, where it lies in the arena:
 	key       message.Key // for receivers that are on disk; 0: none were known
 	at        uint32
 	topic     uint16
@@ -38,7 +38,7 @@ type letter struct {
 }
 
 // parcel is a large message on its way to other shards. Its payload lies in a
-// publisher's buffer, if that can be shared: then it is good while the letter retains
+// publisher's buffer, if that can be shared: then it is good while the envelope retains
 // that. All else is memory of its own.
 type parcel struct {
 	message.Message
@@ -60,47 +60,47 @@ func newParcel(m *message.Message, buffer *bufpool.Buffer) *parcel {
 	return p
 }
 
-// batch holds the letters of one turn from one shard to another.
+// batch holds the envelopes of one turn from one shard to another.
 type batch struct {
-	letters []letter
-	arena   []byte
-	size    int           // bytes, for the limit of the mailbox
-	durable bool          // a letter has a key
-	shares  bool          // a letter retains the buffer of its parcel
-	turns   []*store.Turn // that are complete only when these letters are on disk
-	then    func()        // what a shard has put off until it has read all before; see afterLetters
+	envelopes []envelope
+	arena     []byte
+	size      int           // bytes, for the limit of the mailbox
+	durable   bool          // an envelope has a key
+	shares    bool          // an envelope retains the buffer of its parcel
+	turns     []*store.Turn // that are complete only when these envelopes are on disk
+	then      func()        // what a shard has put off until it has read all before; see afterEnvelopes
 }
 
-// put adds a message. *kept is the message as kept for other shards, if it has
-// been kept; put keeps it if it must. buffer is what its payload lies in, if that can
+// put adds a message. *packed is the message as a parcel for other shards, if there is one;
+// put makes it if it must. buffer is what its payload lies in, if that can
 // be shared.
-func (b *batch) put(m *message.Message, buffer *bufpool.Buffer, kept **parcel, l letter) {
+func (b *batch) put(m *message.Message, buffer *bufpool.Buffer, packed **parcel, l envelope) {
 	l.qos, l.retain, l.interval, l.expires, l.publisher = m.QoS, m.Retain, m.Interval, m.Expires, m.Publisher
 	size := m.Size()
-	b.size += size + 64 // and about as much for the letter
+	b.size += size + 64 // and about as much for the envelope
 	b.durable = b.durable || l.key != 0
 	if size >= copyBelow {
-		if *kept == nil {
-			*kept = newParcel(m, buffer)
+		if *packed == nil {
+			*packed = newParcel(m, buffer)
 		}
-		if l.kept = *kept; l.kept.buffer != nil {
-			l.kept.buffer.Retain()
+		if l.parcel = *packed; l.parcel.buffer != nil {
+			l.parcel.buffer.Retain()
 			b.shares = true
 		}
-		b.letters = append(b.letters, l)
+		b.envelopes = append(b.envelopes, l)
 		return
 	}
 	l.at = uint32(len(b.arena))
 	l.topic, l.props, l.payload = uint16(len(m.Topic)), uint16(len(m.Properties)), uint16(len(m.Payload))
 	b.arena = append(append(append(b.arena, m.Topic...), m.Properties...), m.Payload...)
-	b.letters = append(b.letters, l)
+	b.envelopes = append(b.envelopes, l)
 }
 
-// open writes the message of a letter to m, which is borrowed until the batch
+// open writes the message of an envelope to m, which is borrowed until the batch
 // is released.
-func (b *batch) open(l *letter, m *message.Message) {
-	if l.kept != nil {
-		*m = l.kept.Message
+func (b *batch) open(l *envelope, m *message.Message) {
+	if l.parcel != nil {
+		*m = l.parcel.Message
 		return
 	}
 	t := l.at + uint32(l.topic)
@@ -124,15 +124,15 @@ func (p *batchPool) get() *batch {
 
 func (p *batchPool) put(b *batch) {
 	if b.shares {
-		for i := range b.letters {
-			if kept := b.letters[i].kept; kept != nil && kept.buffer != nil {
-				kept.buffer.Release()
+		for i := range b.envelopes {
+			if packed := b.envelopes[i].parcel; packed != nil && packed.buffer != nil {
+				packed.buffer.Release()
 			}
 		}
 	}
-	clear(b.letters)
+	clear(b.envelopes)
 	clear(b.turns)
-	*b = batch{letters: b.letters[:0], arena: b.arena[:0], turns: b.turns[:0]}
+	*b = batch{envelopes: b.envelopes[:0], arena: b.arena[:0], turns: b.turns[:0]}
 	if cap(b.arena) <= 1<<20 {
 		p.Pool.Put(b)
 	}
@@ -167,7 +167,7 @@ func (m *mailbox) take(empty []*batch) []*batch {
 // flush hands the batches of this turn over, with one wake-up for each shard
 // that gets one.
 func (s *shard) flush() {
-	s.submit()
+	s.disk.submit(s.outgoing)
 	for i, b := range s.outgoing {
 		if b == nil {
 			continue
@@ -180,7 +180,7 @@ func (s *shard) flush() {
 
 // mail puts a message into the batch for another shard. It reports false if
 // that shard is over its limit: the publisher must wait.
-func (s *shard) mail(to int, m *message.Message, kept **parcel, l letter) bool {
+func (s *shard) mail(to int, m *message.Message, packed **parcel, l envelope) bool {
 	b := s.outgoing[to]
 	box := &s.b.shards[to].inbox
 	waiting := box.bytes.Load()
@@ -197,14 +197,14 @@ func (s *shard) mail(to int, m *message.Message, kept **parcel, l letter) bool {
 		s.outgoing[to] = b
 	}
 	if l.key != 0 {
-		for _, t := range s.opened { // it came by a letter itself
+		for _, t := range s.opened { // it came by an envelope itself
 			if !slices.Contains(b.turns, t) {
 				b.turns = append(b.turns, t)
 			}
 		}
 	}
-	s.charge(m.Size() + entryBytes)
-	b.put(m, s.payloadBuffer, kept, l)
+	s.budget.charge(m.Size() + entryBytes)
+	b.put(m, s.payloadBuffer, packed, l)
 	return waiting <= limit
 }
 
@@ -225,13 +225,13 @@ func (s *shard) unstall() {
 	if len(s.stalled)+len(s.unserved) == 0 {
 		return
 	}
-	if s.pressure >= SlowPublishers && !s.round {
+	if s.budget.pressure >= SlowPublishers && !s.budget.round {
 		return // the next round wakes us
 	}
-	if s.diskBusy() {
+	if s.disk.busy() {
 		s.b.stalled.Or(1 << s.index)
 		// It may have caught up before it could see the bit.
-		if s.diskBusy() {
+		if s.disk.busy() {
 			return
 		}
 	}

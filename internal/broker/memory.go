@@ -26,7 +26,7 @@ const pendingUnderPressure = 16 << 10
 
 // memory is the broker's part in keeping to the budget. Measuring takes time, and
 // a busy machine takes more; so the shards count what they take on, and don't
-// rely on being told soon enough.
+// rely on a measurement soon enough.
 type memory struct {
 	pressure atomic.Uint32
 	used     atomic.Int64
@@ -77,28 +77,43 @@ const (
 	entryBytes = 64
 )
 
+// memoryShare is a shard's part in that.
+type memoryShare struct {
+	memory     *memory
+	pressure   Pressure // see Broker.SetPressure
+	round      bool     // publishers that wait for memory may go on for a packet, in this turn
+	shut       bool     // the budget is used up: nothing is taken on in this round
+	credit     int      // bytes that may be taken on; see draw
+	maxPending int      // bytes that may wait for a client while there is enough memory,
+	pending    int      // and now; -1: nothing may be sent that stays
+}
+
+func (b *memoryShare) init(m *memory, maxPending int) {
+	*b = memoryShare{memory: m, maxPending: maxPending, pending: maxPending}
+}
+
 // charge counts bytes that may stay in memory, where they take up to a quarter
 // more: it is given out in few sizes.
-func (s *shard) charge(n int) {
-	if s.credit -= n + n>>2; s.credit < 0 {
-		s.draw()
+func (b *memoryShare) charge(n int) {
+	if b.credit -= n + n>>2; b.credit < 0 {
+		b.draw()
 	}
 }
 
-// draw takes credit for what was charged and for a while more. The budget has room
-// for so much until it is measured again; when that is gone, the shard does what
-// it would be told to.
-func (s *shard) draw() {
-	m := &s.b.memory
-	n := drawBytes - s.credit
-	s.credit = drawBytes
+// draw takes credit for what was charged and for a while more. There is room for so
+// much until memory is measured again; when that is gone, the shard does what
+// SetPressure would make it do.
+func (b *memoryShare) draw() {
+	m := b.memory
+	n := drawBytes - b.credit
+	b.credit = drawBytes
 	taken, slow := m.taken.Add(int64(n)), m.slow.Load()
 	switch {
 	case taken > m.full.Load():
-		s.shut = true
+		b.shut = true
 		fallthrough
 	case taken > slow:
-		s.press(max(s.pressure, SlowPublishers))
+		b.press(max(b.pressure, SlowPublishers))
 		m.short.Store(true)
 	case taken <= slow/2:
 		return
@@ -109,17 +124,29 @@ func (s *shard) draw() {
 	}
 }
 
-// press makes the shard do what a level of pressure asks for.
-func (s *shard) press(p Pressure) {
-	s.pressure = p
+// begin begins a round, after memory was measured.
+func (b *memoryShare) begin(p Pressure, credit int) {
+	b.round, b.shut, b.credit = true, false, credit
+	b.press(p)
+}
+
+// press does what a level of pressure asks for.
+func (b *memoryShare) press(p Pressure) {
+	b.pressure = p
 	switch {
-	case s.shut:
-		s.pending = -1
+	case b.shut:
+		b.pending = -1
 	case p >= SlowPublishers:
-		s.pending = min(s.settings.pending, pendingUnderPressure)
+		b.pending = min(b.maxPending, pendingUnderPressure)
 	default:
-		s.pending = s.settings.pending
+		b.pending = b.maxPending
 	}
+}
+
+// setMaxPending puts another limit in force.
+func (b *memoryShare) setMaxPending(bytes int) {
+	b.maxPending = bytes
+	b.press(b.pressure)
 }
 
 // passes reports whether a message may be sent although nothing is to be taken on: it

@@ -250,7 +250,7 @@ func TestMemoryBetweenMeasurements(t *testing.T) {
 			}
 			// A message that others have sent before is delivered although nothing is taken on.
 			for _, s := range w.b.shards {
-				if !s.shut {
+				if !s.budget.shut {
 					t.Errorf("shard %d takes on more", s.index)
 				}
 				s.deliverLocal(s.routes.Receivers([]byte("pair")), &message.Message{Topic: []byte("pair"), Payload: []byte("small"), QoS: qos}, nil, 0)
@@ -447,5 +447,48 @@ func letsBack(t *testing.T, w *world, v packet.Version, pressure Pressure, qos p
 	}
 	if n := w.b.Counters().RefusedMemory; n != refused {
 		t.Errorf("%d counted as refused, want %d", n, refused)
+	}
+}
+
+// TestMemoryShare proves that shards draw from what may be taken on together, slow
+// publishers down and shut by themselves, and begin anew with a round.
+func TestMemoryShare(t *testing.T) {
+	var m memory
+	m.init()
+	var one, two memoryShare
+	one.init(&m, 1<<20)
+	two.init(&m, 1<<20)
+	m.slow.Store(4 * drawBytes)
+	m.full.Store(8 * drawBytes)
+	asked := func() bool {
+		select {
+		case <-m.ask:
+			return true
+		default:
+			return false
+		}
+	}
+	one.charge(1)
+	if taken := m.taken.Load(); taken < drawBytes || taken > 2*drawBytes || asked() {
+		t.Errorf("%d bytes are drawn", taken)
+	}
+	two.charge(drawBytes)
+	if !asked() || one.pressure != NoPressure || two.pressure != NoPressure {
+		t.Error("half of it is taken on, and nobody measures memory")
+	}
+	one.charge(3 * drawBytes)
+	if one.pressure != SlowPublishers || one.pending != pendingUnderPressure || !m.short.Load() || one.shut {
+		t.Error("publishers are not slowed down")
+	}
+	two.charge(4 * drawBytes)
+	if !two.shut || two.pending != -1 {
+		t.Error("something is taken on although there is no room")
+	}
+	two.begin(NoPressure, trickle)
+	if two.shut || !two.round || two.credit != trickle || two.pending != 1<<20 {
+		t.Error("the round does not begin anew")
+	}
+	if two.setMaxPending(10); two.pending != 10 {
+		t.Error("the new limit is not in force")
 	}
 }

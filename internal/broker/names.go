@@ -14,7 +14,7 @@ func sysTopic(name []byte) bool {
 }
 
 // reserved reports whether a client must not publish to a name because it is one
-// of the broker's own. Where bridges of Mosquitto tell whether they are
+// of the broker's own. Where bridges of Mosquitto say whether they are
 // connected is theirs: $SYS/broker/connection/<client id>/state.
 func reserved(name []byte, clientID string) bool {
 	return sysTopic(name) && string(name) != connectionPrefix+clientID+"/state"
@@ -25,7 +25,7 @@ func ownTopic(name []byte) bool {
 	return sysTopic(name) && !bytes.HasPrefix(name, []byte(connectionPrefix))
 }
 
-// checkName tells what is wrong with a topic name for every client. Names that
+// checkName finds what is wrong with a topic name for every client. Names that
 // begin as the filters of shared subscriptions do would reach nobody: whoever
 // subscribes to one gets other messages (MQTT 5.0 section 4.8.2).
 func (s *shard) checkName(name []byte) error {
@@ -35,7 +35,8 @@ func (s *shard) checkName(name []byte) error {
 	return topic.ValidName(name, s.settings.topics)
 }
 
-// checkTopic reports whether clients may publish to a topic at all.
+// checkTopic reports whether clients may publish to a topic at all
+// (MQTT-4.7.0-1).
 func (s *shard) checkTopic(name []byte, clientID string) packet.ReasonCode {
 	if err := s.checkName(name); err != nil {
 		s.count.RefusedTopics++

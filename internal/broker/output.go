@@ -7,9 +7,7 @@ import (
 // send sends answers: what the client has asked for by packets of its own.
 func (s *shard) send(c *conn, out []byte) {
 	if c.pace != inTime {
-		if b := s.behind[c]; b != nil {
-			b.asked += len(out)
-		}
+		s.slow.answered(c, len(out))
 	}
 	s.put(c, out)
 }
@@ -20,7 +18,7 @@ func (s *shard) put(c *conn, out []byte) {
 		c.net.Send(out, nil)
 		s.countSent(out)
 		s.work += len(out) >> 8
-		s.charge(len(out))
+		s.budget.charge(len(out))
 	}
 	if cap(out) <= 64<<10 {
 		s.out = out[:0]

@@ -11,7 +11,7 @@ import (
 	"midge/internal/packet"
 )
 
-// SetPressure tells the broker how much memory of the budget is used, and what to
+// SetPressure sets how much memory of the budget is used, and what to
 // do about it. Each call begins a round, in which publishers that wait go on for
 // a packet each; so it is called again and again while there is pressure. Safe
 // from any goroutine.
@@ -25,7 +25,7 @@ func (b *Broker) SetPressure(p Pressure, now Memory) {
 	before := Pressure(m.pressure.Swap(uint32(p)))
 	short := m.short.Swap(false)
 	b.retained.SetBudget(now.Budget / retainedShare)
-	b.tendArrivals(now.Budget)
+	b.serveArrivals(now.Budget)
 	if p < SlowPublishers && before < SlowPublishers && !short {
 		return // a CONNECT sees it
 	}
@@ -35,8 +35,7 @@ func (b *Broker) SetPressure(p Pressure, now Memory) {
 	}
 	for i, s := range b.shards {
 		b.runner.Post(i, func() {
-			s.round, s.shut, s.credit = true, false, credit
-			s.press(p)
+			s.budget.begin(p, credit)
 		})
 	}
 }
@@ -64,16 +63,16 @@ func (b *Broker) Shed(free int64) {
 func (b *Broker) Shedding() bool { return b.memory.shedding.Load() }
 
 // shedding is a call of Shed. Each shard gives up its share, so that it begins
-// when all have told what they have.
+// when all have said what they have.
 type shedding struct {
 	b     *Broker
 	free  int64
 	total atomic.Int64 // bytes that wait in all shards
-	left  atomic.Int32 // shards that have not told
+	left  atomic.Int32 // shards that have not said
 	at    atomic.Int32 // shards that have not given up their share
 }
 
-// weigh tells what waits for clients of this shard that are behind.
+// weigh adds up what waits for clients of this shard that are behind.
 func (s *shard) weigh(sh *shedding) {
 	for _, c := range s.laggards() {
 		sh.total.Add(int64(c.net.Pending()))
@@ -88,7 +87,7 @@ func (s *shard) weigh(sh *shedding) {
 
 // shed closes the clients of this shard that are behind furthest.
 func (s *shard) shed(sh *shedding) {
-	s.tell()
+	s.readClock()
 	defer func() {
 		if sh.at.Add(-1) == 0 {
 			s.b.memory.shedding.Store(false)
@@ -106,14 +105,14 @@ func (s *shard) shed(sh *shedding) {
 		}
 		free -= int64(c.net.Pending())
 		s.count.ClosedMemory++
-		s.cut(c, packet.QuotaExceeded, "memory is used up, and much output is waiting for the client")
+		s.abort(c, packet.QuotaExceeded, "memory is used up, and much output is waiting for the client")
 	}
 }
 
-// cut ends the connection of a client, and gives up what is pending for it. A
+// abort ends the connection of a client, and gives up what is pending for it. A
 // DISCONNECT would come behind all of that.
-func (s *shard) cut(c *conn, code packet.ReasonCode, reason string) {
-	s.note(c, slog.LevelWarn, clientClosed, c.name(), code, reason, "")
+func (s *shard) abort(c *conn, code packet.ReasonCode, reason string) {
+	s.note(c, line{level: slog.LevelWarn, what: clientClosed, id: c.name(), code: code, reason: reason})
 	c.net.Abort()
 	s.abandon(c, true, reason)
 }
@@ -131,7 +130,7 @@ func (s *shard) laggards() (all []*conn) {
 // refuseForMemory refuses the CONNECT of a client if memory is short, unless it
 // gives some back.
 func (s *shard) refuseForMemory(c *conn, id string) bool {
-	if Pressure(s.b.memory.pressure.Load()) < RefuseConnects && !s.shut || s.givesBack(id) {
+	if Pressure(s.b.memory.pressure.Load()) < RefuseConnects && !s.budget.shut || s.givesBack(id) {
 		return false
 	}
 	code := packet.ServerUnavailable
@@ -151,11 +150,11 @@ func (s *shard) givesBack(id string) bool {
 	return cl != nil && (cl.conn != nil || !cl.stored() && cl.session.Queued()+cl.session.Inflight() > 0)
 }
 
-// tendArrivals gives room after memory was measured, and has stalled packets
+// serveArrivals gives room after memory was measured, and has stalled packets
 // looked for now and then while others wait.
-func (b *Broker) tendArrivals(budget int64) {
+func (b *Broker) serveArrivals(budget int64) {
 	r := &b.memory.arrivals
-	r.most.Store(budget / arrivalShare)
+	r.limit.Store(budget / arrivalShare)
 	b.memory.giveRoom()
 	if now := b.runner.Now(); r.waits.Load() > 0 && now-r.looked >= lookEvery {
 		r.looked = now
@@ -167,35 +166,35 @@ func (b *Broker) tendArrivals(budget int64) {
 
 // stalling is what is known of a connection that holds room others wait for.
 type stalling struct {
-	since time.Duration
-	heard uint32 // conn.heard then
-	kept  uint32 // and conn.kept
+	since     time.Duration
+	lastInput uint32 // conn.lastInput then
+	buffered  uint32 // and conn.buffered
 }
 
 // closeStalled closes those that have held room for long, and have next to
 // nothing to show for it, the largest first, until nobody waits. It is called
 // every lookEvery while anybody waits.
 func (s *shard) closeStalled() {
-	s.tell()
+	s.readClock()
 	r := &s.b.memory.arrivals
-	before := s.stalling
-	if s.now-s.lookedAt > 2*lookEvery+tick { // nobody waited in between
+	before := s.input.stalling
+	if s.now-s.input.lookedAt > 2*lookEvery+tick { // nobody waited in between
 		before = nil
 	}
-	s.lookedAt, s.stalling = s.now, map[*conn]stalling{}
+	s.input.lookedAt, s.input.stalling = s.now, map[*conn]stalling{}
 	var stalled []*conn
 	look := func(c *conn) {
-		if c.closing || c.waits != 0 || c.kept <= engine.ThrottledBytes {
+		if c.closing || c.waits != 0 || c.buffered <= engine.ThrottledBytes {
 			return
 		}
 		was, known := before[c]
 		switch {
-		case !known || c.heard != was.heard || c.kept >= was.kept+leastArrival:
-			s.stalling[c] = stalling{s.now, c.heard, c.kept}
+		case !known || c.lastInput != was.lastInput || c.buffered >= was.buffered+minArrival:
+			s.input.stalling[c] = stalling{s.now, c.lastInput, c.buffered}
 		case s.now-was.since >= arrivalPatience:
 			stalled = append(stalled, c)
 		default:
-			s.stalling[c] = was
+			s.input.stalling[c] = was
 		}
 	}
 	for cl := range s.clients.All {
@@ -203,10 +202,10 @@ func (s *shard) closeStalled() {
 			look(cl.conn)
 		}
 	}
-	for c := range s.unconnected {
+	for c := range s.handshakes.open {
 		look(c)
 	}
-	slices.SortFunc(stalled, func(a, b *conn) int { return cmp.Compare(b.kept, a.kept) })
+	slices.SortFunc(stalled, func(a, b *conn) int { return cmp.Compare(b.buffered, a.buffered) })
 	for _, c := range stalled {
 		if r.waits.Load() == 0 {
 			return

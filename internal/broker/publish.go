@@ -22,14 +22,14 @@ func (s *shard) route(m *message.Message, r *route, from *client) (ok bool) {
 	if r.Shards == 0 && len(r.Groups) == 0 {
 		return true
 	}
-	var kept *parcel
+	var packed *parcel
 	for set, i := r.Shards, 0; set != 0; set, i = set>>1, i+1 {
-		if set&1 != 0 && !s.mail(i, m, &kept, letter{key: p.key(i)}) {
+		if set&1 != 0 && !s.mail(i, m, &packed, envelope{key: p.key(i)}) {
 			ok = false
 		}
 	}
 	for i, g := range r.Groups {
-		if !s.routeGroup(g, m, &kept, routing.FromPublisher, s.groupKey(p, i, g)) {
+		if !s.routeGroup(g, m, &packed, routing.FromPublisher, s.groupKey(p, i, g)) {
 			ok = false
 		}
 	}
@@ -56,11 +56,11 @@ func (s *shard) plan(m *message.Message, r *route) (p plan) {
 		return p
 	}
 	p.seq = s.b.cfg.Store.NextSeq()
-	s.disk() // so that there is a turn to wait for, also if others write all of it
+	s.disk.turn() // so that there is a turn to wait for, also if others write all of it
 	if n := bits.OnesCount64(p.shards); n > 1 {
 		p.shared = true
-		s.disk().Share(p.seq, n, m)
-		s.disk().Undecided(p.seq, false)
+		s.disk.turn().Share(p.seq, n, m)
+		s.disk.turn().Undecided(p.seq, false)
 	}
 	return p
 }
@@ -89,16 +89,17 @@ func (s *shard) groupKey(p plan, i int, g *group) message.Key {
 	return message.NewKey(p.seq, part)
 }
 
-// retain stores a retained message. It reports false if there is no room.
+// retain stores a message with RETAIN (MQTT-3.3.1-5), and leaves others alone
+// (MQTT-3.3.1-8). It reports false if there is no room.
 func (s *shard) retain(m *message.Message) bool {
 	if !m.Retain {
 		return true
 	}
 	s.work += setupWork
 	if s.b.cfg.Store != nil {
-		s.disk() // so that there is a turn to wait for
+		s.disk.turn() // so that there is a turn to wait for
 	}
-	if s.b.retained.Set(m, s.now, s.pressure >= SlowPublishers) {
+	if s.b.retained.Set(m, s.now, s.budget.pressure >= SlowPublishers) {
 		return true
 	}
 	s.count.RefusedRetained++
@@ -111,7 +112,7 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 	if err := p.Decode(c.version, first, body); err != nil {
 		return err
 	}
-	if s.pressure >= SlowPublishers {
+	if s.budget.pressure >= SlowPublishers {
 		s.count.PausedMemory++
 		s.stall(c)
 	}
@@ -137,7 +138,7 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 		}
 	}
 	if code == packet.QuotaExceeded && c.version != packet.V5 {
-		return nil // it can't be told, and must not think that we have it
+		return nil // it can't be refused, and must not think that we have it
 	}
 	s.acknowledge(c, p.ID, p.QoS, code, onDisk)
 	return nil
@@ -150,7 +151,7 @@ func (s *shard) refusal(code packet.ReasonCode) string {
 		return "the client has no right to it"
 	case code == packet.TopicNameInvalid, code == packet.TopicFilterInvalid:
 		return "the topic is not valid, or over limits.topic_levels or limits.topic_length"
-	case code == packet.QuotaExceeded && s.failing() != nil:
+	case code == packet.QuotaExceeded && s.disk.failing() != nil:
 		return "the disk is full or has failed"
 	case code == packet.QuotaExceeded:
 		return "over a limit"
@@ -182,7 +183,7 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 			return packet.NotAuthorized, false
 		}
 	}
-	failing := s.failing() != nil
+	failing := s.disk.failing() != nil
 	if failing && p.QoS > 0 && (p.Retain || p.QoS == 2 && cl.stored()) {
 		s.count.RefusedStore++
 		return packet.QuotaExceeded, false
@@ -232,18 +233,19 @@ func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.Rea
 		s.received(cl, p.ID)
 		onDisk = true
 	}
-	if onDisk = onDisk || m.Retain || s.planned.seq != 0; onDisk && s.diskBusy() {
+	if onDisk = onDisk || m.Retain || s.planned.seq != 0; onDisk && s.disk.busy() {
 		s.stall(c)
 	}
 	return code, onDisk
 }
 
-// received writes down that the client must not send a QoS 2 message again: in
+// received writes down that a QoS 2 message which the client sends again is the
+// same one (MQTT-4.3.3-10): in
 // the same instant as the message itself, for a crash between the two would
 // lose it or repeat it.
 func (s *shard) received(cl *client, id packet.ID) {
 	if s.planned.remote {
-		s.disk().Undecided(s.planned.seq, true)
+		s.disk.turn().Undecided(s.planned.seq, true)
 	}
-	s.disk().PutIncoming(cl.session.Number, id, s.planned.remote)
+	s.disk.turn().PutIncoming(cl.session.Number, id, s.planned.remote)
 }

@@ -68,5 +68,5 @@ func (f *inForce) limitRetained(r *retained.Messages) {
 // at s.session.
 func (s *shard) follow() {
 	s.session = s.settings.session
-	s.session.Journal = s
+	s.session.Journal = &s.disk
 }

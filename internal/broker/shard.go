@@ -2,7 +2,6 @@ package broker
 
 import (
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"midge/internal/bufpool"
@@ -28,53 +27,38 @@ type shard struct {
 	now   time.Duration // of this turn
 	fresh bool          // now has been read in this turn
 
-	clients     *named.Table[client]
-	routes      *routing.Table[*client]
-	queues      map[*group]*queue // of groups that have their home here
-	timers      wheel
-	unconnected map[*conn]struct{}    // connections before CONNECT
-	joining     map[*conn]*connecting // those whose CONNECT was read and waits
-	hearings    map[*conn]*hearing    // of connections that are heard out
-	contests    map[string]*contest   // by client id
-	crowd       int                   // most in unconnected since it was made
-	walkers     map[*client]*walker   // those that are owed retained messages
-	walking     []*walker             // in the order of their turns
-	yielded     []*conn               // have used up their work in this turn
-	rested      []*conn               // had, in the one before
-	work        int                   // of this turn; see turnWork
-	worked      time.Duration         // the turn that it was counted for
-	intact      bool                  // the packet that is on has changed nothing; see guard
-	first       byte                  // its first byte
-	stalled     []*conn               // publishers that wait for another shard
-	behind      map[*conn]*lagging    // slow readers
-	held        []*conn               // of these, those of which it is not known yet whether Drained will come
-	stillHeld   []*conn               // memory of release
-	dealing     []*queue              // those that may have something for members with room
-	pressure    Pressure              // see Broker.SetPressure
-	round       bool                  // publishers that wait for memory may go on for a packet, in this turn
-	pending     int                   // bytes that may wait for a client; -1: nothing may be sent that stays
-	credit      int                   // bytes that may be taken on; see draw
-	shut        bool                  // the budget is used up: nothing is taken on in this round
-	unserved    []*conn               // publishers that wait for the next round, and had none in this
-	arrivals    map[*conn]*arriving   // of packets that are not small, or have to wait
-	large       bool                  // a large packet was handled, or a message of one; see forgetLarge
-	sips        bool                  // the engine reads little at once; see Runner.Throttle
-	stalling    map[*conn]stalling    // who has room that others wait for,
-	lookedAt    time.Duration         // when that was looked at
-	sys         sys                   // shard 0 only
-	logTimer    logTimer
-	sweeper     sweeper // shard 0 only
+	clients    *named.Table[client]
+	routes     *routing.Table[*client]
+	queues     queues
+	timers     wheel
+	handshakes handshakes
+	drains     drains
+	contests   contests
+	walks      walks
+	yielded    []*conn       // have used up their work in this turn
+	rested     []*conn       // had, in the one before
+	work       int           // of this turn; see turnWork
+	worked     time.Duration // the turn that it was counted for
+	intact     bool          // the packet that is on has changed nothing; see guard
+	first      byte          // its first byte
+	stalled    []*conn       // publishers that wait for another shard
+	slow       slowReaders
+	budget     memoryShare
+	unserved   []*conn // publishers that wait for the next round, and had none in this
+	input      input
+	sys        sys // shard 0 only
+	logTimer   logTimer
+	sweeper    sweeper // shard 0 only
 
 	inbox         mailbox
 	taken         []*batch      // from inbox, and
 	batch         int           // where receive goes on in them,
-	letterAt      int           // and in that batch
+	envelopeAt    int           // and in that batch
 	outgoing      []*batch      // by shard, nil where there is nothing
-	opened        []*store.Turn // of the batch whose letters are being read
-	books         books
+	opened        []*store.Turn // of the batch whose envelopes are being read
+	disk          durable
 	planned       plan            // of the last message that was routed
 	payloadBuffer *bufpool.Buffer // that the payload of the message which is on may lie in; nil: in none that can be shared
-	released      atomic.Uint64   // turns of this shard that are on disk
 	count         Counters
 	published     published
 
@@ -82,7 +66,6 @@ type shard struct {
 	publish     packet.Publish
 	frame0      packet.Publish
 	connect     packet.Connect
-	attempt     connecting // to connect, by s.connect
 	accepted    packet.Connack
 	ack         packet.Ack
 	subscribe   packet.Subscribe
@@ -92,34 +75,29 @@ type shard struct {
 	auth        packet.Auth
 	codes       []packet.ReasonCode
 	message     message.Message
-	letter      message.Message
+	unpacked    message.Message
 	frames      frames
-	found       []*message.Message
-	walker      *walker
-	keeper      session.Cloner
+	cloner      session.Cloner
 	out         []byte
 }
 
 func newShard(b *Broker, index int, f *inForce) *shard {
 	s := &shard{
 		b: b, index: index, log: b.cfg.Logger,
-		settings:    f,
-		pending:     f.pending,
-		clients:     named.New(func(cl *client) string { return cl.id }),
-		walkers:     map[*client]*walker{},
-		unconnected: map[*conn]struct{}{},
-		queues:      map[*group]*queue{},
-		routes:      routing.NewTable(b.interest, index, b.cfg.Authenticator != nil),
-		joining:     map[*conn]*connecting{},
-		hearings:    map[*conn]*hearing{},
-		behind:      map[*conn]*lagging{},
-		arrivals:    map[*conn]*arriving{},
-		contests:    map[string]*contest{},
-		outgoing:    make([]*batch, b.cfg.Shards),
-		books: books{
-			owed: map[*conn]int{}, left: map[message.Key]left{}, done: map[message.Key][]uint64{},
-		},
+		settings: f,
+		clients:  named.New(func(cl *client) string { return cl.id }),
+		routes:   routing.NewTable(b.interest, index, b.cfg.Authenticator != nil),
+		outgoing: make([]*batch, b.cfg.Shards),
 	}
+	s.disk.init(b.cfg.Store, index, &s.count, s.log)
+	s.budget.init(&b.memory, f.pending)
+	s.slow.init()
+	s.handshakes.init()
+	s.input.arriving = map[*conn]*arriving{}
+	s.queues.byGroup = map[*group]*queue{}
+	s.walks.byClient = map[*client]*walker{}
+	s.contests.init(&s.timers)
+	s.drains.init(&s.timers)
 	s.follow()
 	return s
 }
@@ -131,18 +109,18 @@ func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	more := s.keepPromises()
 	more = s.receive() || more
 	s.timers.run(now, func(e expirer) { e.expire(s) })
-	walk := s.goOnWalking()
-	more = s.release() || more
+	walk := s.resumeWalks()
+	more = s.slow.release(&s.budget.shut, s.pump) || more
 	more = s.deal() || more
-	more = s.dig() || more
+	more = s.disk.deleteEnded() || more
 	s.flush()
 	s.unstall()
 	more = s.unyield() || more
-	s.round = false
-	if s.sips {
+	s.budget.round = false
+	if s.input.sips {
 		s.sip()
 	}
-	if s.large {
+	if s.input.large {
 		s.forgetLarge()
 	}
 	s.routes.Trim()
@@ -157,15 +135,48 @@ func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	return min(s.timers.next(), walk)
 }
 
+// keepPromises keeps those whose turns are committed, and reports whether it left
+// some of them for the next turn.
+func (s *shard) keepPromises() (more bool) {
+	if s.disk.promises.empty() {
+		return false
+	}
+	if s.b.cfg.Store.Failed() {
+		s.breakPromises()
+		return false
+	}
+	committed, limit := s.disk.committed.Load(), s.allowance()
+	for s.disk.promises.due(committed) {
+		if s.work >= limit {
+			return true
+		}
+		s.work++
+		p := s.disk.promises.take()
+		s.keep(&p)
+	}
+	return false
+}
+
+// breakPromises ends the connections that wait for a disk that has failed for
+// good. Acknowledgements keep their order, so that these clients would not even
+// get a refusal; after CONNECT they do.
+func (s *shard) breakPromises() {
+	for _, p := range s.disk.promises.takeAll() {
+		if p.c != nil {
+			s.end(p.c, packet.QuotaExceeded, "the server's disk has failed")
+		}
+	}
+}
+
 // Drained implements engine.Shard: a slow reader has caught up.
 func (s *shard) Drained(n engine.Conn) {
-	s.tell()
+	s.readClock()
 	c := connOf(n)
 	if c.client == nil || c.closing {
 		return
 	}
 	if c.pace != inTime {
-		s.caughtUp(c)
+		s.slow.caughtUp(c)
 		s.pump(c)
 	}
 }
@@ -173,8 +184,8 @@ func (s *shard) Drained(n engine.Conn) {
 // forgetLarge forgets what was decoded and delivered last, which is borrowed from a
 // large packet: each shard would keep one in memory until the next one comes.
 func (s *shard) forgetLarge() {
-	s.large = false
+	s.input.large = false
 	s.publish, s.frame0 = packet.Publish{}, packet.Publish{}
 	s.connect, s.subscribe, s.unsubscribe = packet.Connect{}, packet.Subscribe{}, packet.Unsubscribe{}
-	s.message, s.letter, s.keeper = message.Message{}, message.Message{}, session.Cloner{}
+	s.message, s.unpacked, s.cloner = message.Message{}, message.Message{}, session.Cloner{}
 }

@@ -171,7 +171,7 @@ func (h *history) tight(since int) bool {
 	if b.most == 0 {
 		return false
 	}
-	shut := slices.ContainsFunc(h.w.b.shards, func(s *shard) bool { return s.shut || s.pressure > NoPressure })
+	shut := slices.ContainsFunc(h.w.b.shards, func(s *shard) bool { return s.budget.shut || s.budget.pressure > NoPressure })
 	if shut || b.pressure > NoPressure || h.w.b.memory.short.Load() {
 		b.short = h.step
 	}

@@ -10,14 +10,14 @@ import (
 	"midge/internal/packet"
 )
 
-// mostShutdown bounds a shutdown, whatever the caller's context says.
-const mostShutdown = 5 * time.Second
+// maxShutdown bounds a shutdown, whatever the caller's context says.
+const maxShutdown = 5 * time.Second
 
 // shutdown ends all connections in order. The wills of clients that did not
 // disconnect themselves are published, for the connection ends without their
 // DISCONNECT (MQTT-3.1.2-8); a delay still counts, and ends with the process.
 func (b *Broker) shutdown(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, mostShutdown)
+	ctx, cancel := context.WithTimeout(ctx, maxShutdown)
 	defer cancel()
 	b.stopping.Store(true)
 	for _, step := range []func(*shard){(*shard).publishWills, (*shard).receiveAll, (*shard).disconnectAll} {
@@ -35,7 +35,7 @@ func (b *Broker) onEachShard(ctx context.Context, f func(*shard)) error {
 		wg.Add(1)
 		b.runner.Post(i, func() {
 			defer wg.Done()
-			s.tell()
+			s.readClock()
 			f(s)
 		})
 	}
@@ -76,8 +76,8 @@ func (s *shard) disconnectAll() {
 			s.end(c, packet.ServerShuttingDown, "the broker stops")
 		}
 	}
-	for c := range s.unconnected {
-		if j := s.joining[c]; j != nil {
+	for c := range s.handshakes.open {
+		if j := s.handshakes.waiting[c]; j != nil {
 			s.reread(j)
 			s.refuse(c, packet.ServerUnavailable, "the broker stops")
 		} else {

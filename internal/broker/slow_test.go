@@ -250,3 +250,55 @@ func TestTwoTurnsBeforeTheOutputIsWritten(t *testing.T) {
 		t.Errorf("%d of 2 messages came", len(got))
 	}
 }
+
+// TestSlowReaderStates goes through what a slow reader may be: it catches up at once,
+// later, or never, and asks for more than it takes.
+func TestSlowReaderStates(t *testing.T) {
+	w := newWorld(t, quietly(1))
+	var r slowReaders
+	r.init()
+	var resumed []*conn
+	resume := func(c *conn) { resumed = append(resumed, c) }
+	shut := false
+	p := w.connect(packet.V5, "p")
+	c := connOf(p)
+	p.pending = []byte("x")
+	now := time.Minute
+	if !r.hold(c, now) || r.hold(c, now) || !c.client.session.Link.Hold {
+		t.Fatal("it is not held, or twice")
+	}
+	if !r.release(&shut, resume) || r.release(&shut, resume) || len(resumed) > 0 {
+		t.Fatal("one more turn shows whether Drained will come")
+	}
+	if caughtUp, stuck := r.look(c, now+firstLook-1); caughtUp || stuck {
+		t.Error("it is looked at too early")
+	}
+	if caughtUp, stuck := r.look(c, now+slowPatience-1); caughtUp || stuck {
+		t.Error("it is stuck too early")
+	}
+	p.taken++
+	if _, stuck := r.look(c, now+slowPatience); stuck {
+		t.Error("it has taken something, and is stuck")
+	}
+	if _, stuck := r.look(c, now+2*slowPatience); !stuck {
+		t.Error("it has taken nothing, and is not stuck")
+	}
+	if r.answered(c, 100); r.pilesUp(c, 100) || !r.pilesUp(c, 99) {
+		t.Error("answers that pile up are not noticed")
+	}
+	p.taken += 100
+	if r.pilesUp(c, 99) || r.lagging[c].asked != 0 {
+		t.Error("it takes what it asks for")
+	}
+	p.pending = nil
+	if caughtUp, _ := r.look(c, now+3*slowPatience); !caughtUp || c.pace != inTime || len(r.lagging) != 0 {
+		t.Error("it has not caught up")
+	}
+	r.hold(c, now)
+	if shut = true; r.release(&shut, resume) || len(resumed) > 0 {
+		t.Error("it goes on although nothing is taken on")
+	}
+	if shut = false; r.release(&shut, resume) || len(resumed) != 1 {
+		t.Error("it does not go on")
+	}
+}

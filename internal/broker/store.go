@@ -13,7 +13,7 @@ type Store interface {
 	NextSession() uint64 // the number of a new session
 
 	// Turn returns what a shard fills and hands back by Submit, which returns
-	// its number. The store calls Broker.Released with it.
+	// its number. The store calls Broker.Committed with it.
 	Turn() *store.Turn
 	Submit(shard int, t *store.Turn) (number uint64)
 
@@ -33,10 +33,10 @@ type Store interface {
 	Failed() bool
 }
 
-// Released is called when a number of turns of a shard are on disk. The store calls
+// Committed is called when a number of turns of a shard are on disk. The store calls
 // it, from any goroutine.
-func (b *Broker) Released(shard int, turns uint64) {
-	b.shards[shard].released.Store(turns)
+func (b *Broker) Committed(shard int, turns uint64) {
+	b.shards[shard].disk.committed.Store(turns)
 	b.runner.Wake(shard)
 	b.wakeStalled()
 }

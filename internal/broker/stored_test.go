@@ -30,7 +30,7 @@ func storedWorld(t testing.TB, backend store.Backend, cfg setup, stored store.Co
 	t.Helper()
 	var core *Broker
 	stored.Shards = cfg.Shards
-	stored.Released = func(shard int, turns uint64) { core.Released(shard, turns) }
+	stored.Released = func(shard int, turns uint64) { core.Committed(shard, turns) }
 	st := store.New(backend, stored)
 	if cfg.Store = st; atOnce {
 		cfg.Store = prompt{st}

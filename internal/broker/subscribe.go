@@ -10,8 +10,9 @@ import (
 	"midge/internal/topic"
 )
 
-// handleSubscribe runs a SUBSCRIBE: each filter for itself, one SUBACK for all,
-// then the retained messages.
+// handleSubscribe runs a SUBSCRIBE: each filter for itself (MQTT-3.8.4-5), one
+// SUBACK for all (MQTT-3.8.4-1, MQTT-3.8.4-6), then the retained messages, as
+// Retain Handling asks (MQTT-3.3.1-9, MQTT-3.3.1-10, MQTT-3.3.1-11).
 func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 	p := &s.subscribe
 	if err := p.Decode(c.version, first, body); err != nil {
@@ -53,13 +54,13 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 		}
 	}
 	s.suback = packet.Suback{ID: p.ID, Codes: s.codes}
-	out := s.suback.AppendWithin(s.out[:0], c.version, s.most(c))
+	out := s.suback.AppendWithin(s.out[:0], c.version, s.maxPacket(c))
 	if !c.client.stored() {
 		s.subscribed(c, out, wanted)
 		return nil
 	}
-	kept := slices.Clone(out)
-	s.promise(promise{c: c, then: func() { s.subscribed(c, kept, wanted) }})
+	answer := slices.Clone(out)
+	s.promise(promise{c: c, then: func() { s.subscribed(c, answer, wanted) }})
 	return nil
 }
 
@@ -74,8 +75,8 @@ func (s *shard) subscribed(c *conn, suback []byte, wanted []retainedRequest) {
 	}
 }
 
-// addSubscription makes or changes one subscription. It returns nil and the
-// reason if that is refused.
+// addSubscription makes a subscription, or changes the one with the same filter
+// (MQTT-3.8.4-3). It returns nil and the reason if that is refused.
 func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub *subscription, existed bool, code packet.ReasonCode) {
 	filter := string(p.Filter)
 	name, inner, shared, err := topic.ParseShared(filter)
@@ -91,7 +92,7 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 		s.count.RefusedAccess++
 		return nil, false, packet.NotAuthorized
 	}
-	if cl.stored() && s.failing() != nil {
+	if cl.stored() && s.disk.failing() != nil {
 		s.count.RefusedStore++
 		return nil, false, packet.QuotaExceeded
 	}
@@ -101,7 +102,7 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 			s.count.RefusedSubscriptions++
 			return nil, false, packet.QuotaExceeded
 		}
-		if s.shut || s.pressure == CloseReaders {
+		if s.budget.shut || s.budget.pressure == CloseReaders {
 			s.count.RefusedMemory++
 			return nil, false, packet.QuotaExceeded
 		}
@@ -114,7 +115,7 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 		sub.NoLocal, sub.RetainAsPublished = !shared, true
 	}
 	if cl.stored() {
-		s.disk().PutSubscription(cl.session.Number, &store.Subscription{
+		s.disk.turn().PutSubscription(cl.session.Number, &store.Subscription{
 			Filter: filter, ID: id, QoS: p.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished,
 		})
 	}
@@ -151,7 +152,7 @@ func (s *shard) share(sub *subscription, name routing.GroupName, existed bool) {
 		Persistent: cl.stored(), Lasting: s.waitsInGroup(cl, sub.QoS),
 	}
 	sub.Group = s.b.interest.Join(name, m, shardOf([]byte(queueID(name)), len(s.b.shards)))
-	s.tellQueue(sub.Group)
+	s.wakeQueue(sub.Group)
 }
 
 // drop makes a subscription that ends unknown.
@@ -182,7 +183,7 @@ func (s *shard) handleUnsubscribe(c *conn, first byte, body []byte) error {
 		filters[i] = string(f)
 	}
 	id, cl := p.ID, c.client
-	s.afterLetters(c, func() {
+	s.afterEnvelopes(c, func() {
 		if c.client == cl { // it did not end meanwhile
 			s.removeSubscriptions(c, id, filters)
 		}
@@ -190,7 +191,8 @@ func (s *shard) handleUnsubscribe(c *conn, first byte, body []byte) error {
 	return nil
 }
 
-// removeSubscriptions ends subscriptions and answers.
+// removeSubscriptions ends subscriptions (MQTT-3.10.4-1, MQTT-3.10.4-2) and answers
+// (MQTT-3.10.4-4, MQTT-3.10.4-6).
 func (s *shard) removeSubscriptions(c *conn, id packet.ID, filters []string) {
 	s.intact = false
 	s.codes = s.codes[:0]
@@ -199,7 +201,7 @@ func (s *shard) removeSubscriptions(c *conn, id packet.ID, filters []string) {
 	}
 	s.work += setupWork * len(filters)
 	ack := packet.Unsuback{ID: id, Codes: s.codes}
-	out := ack.AppendWithin(s.out[:0], c.version, s.most(c))
+	out := ack.AppendWithin(s.out[:0], c.version, s.maxPacket(c))
 	if c.client.stored() {
 		s.promiseBytes(c, out)
 	} else {
@@ -212,12 +214,12 @@ func (s *shard) removeSubscription(cl *client, filter string) packet.ReasonCode 
 	if sub != nil {
 		cl.subs.Remove(filter)
 		if cl.stored() {
-			s.disk().DropSubscription(cl.session.Number, filter)
+			s.disk.turn().DropSubscription(cl.session.Number, filter)
 		}
 		s.drop(sub)
 		if sub.Group != nil {
 			s.handOver(cl, sub.Group)
-			s.tellQueue(sub.Group)
+			s.wakeQueue(sub.Group)
 		}
 		return packet.Success
 	}

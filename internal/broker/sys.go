@@ -16,15 +16,15 @@ import (
 // Mosquitto know. Shard 0 does it. They are retained, so that a new subscriber
 // sees them at once.
 type sys struct {
-	timer   timer
-	shard   *shard
-	last    time.Duration
-	most    uint64      // clients connected at one time
-	stats   store.Stats // of the last time, and so are
-	turns   string      // in a batch, on average
-	disk    Disk
-	loads   map[string]*load  // by the part of the topic after "load/"
-	written map[string]string // topic -> last value
+	timer        timer
+	shard        *shard
+	last         time.Duration
+	maxConnected uint64      // clients connected at one time
+	stats        store.Stats // of the last time, and so are
+	turns        string      // in a batch, on average
+	disk         Disk
+	loads        map[string]*load  // by the part of the topic after "load/"
+	written      map[string]string // topic -> last value
 }
 
 // load is a rate per minute, averaged over 1, 5 and 15 minutes.
@@ -63,7 +63,7 @@ func (y *sys) follow(s *shard) {
 func (y *sys) expire(s *shard) {
 	s.published.store(&s.count)
 	c := s.b.Counters()
-	y.most = max(y.most, c.Connected)
+	y.maxConnected = max(y.maxConnected, c.Connected)
 	y.values(&c)
 	y.last = s.now
 	s.timers.start(&y.timer, s.now+s.settings.Sys.Interval)
@@ -83,7 +83,7 @@ var figures = []figure{
 	{"clients/active", "the same as `clients/connected`", func(_ *sys, c *Counters) string { return decimal(c.Connected) }},
 	{"clients/inactive", "the same as `clients/disconnected`", func(_ *sys, c *Counters) string { return decimal(c.Disconnected) }},
 	{"clients/total", "clients connected now, and sessions now whose client is away", func(_ *sys, c *Counters) string { return decimal(c.Connected + c.Disconnected) }},
-	{"clients/maximum", "the most clients that were connected at one time", func(y *sys, _ *Counters) string { return decimal(y.most) }},
+	{"clients/maximum", "the most clients that were connected at one time", func(y *sys, _ *Counters) string { return decimal(y.maxConnected) }},
 	{"messages/stored", "messages that are kept: retained ones, and those that wait on disk, once for each receiver", func(_ *sys, c *Counters) string { return decimal(c.Retained + c.Stored) }},
 	{"store/messages/count", "the same as `messages/stored`", func(_ *sys, c *Counters) string { return decimal(c.Retained + c.Stored) }},
 	{"store/messages/bytes", "their bytes now", func(_ *sys, c *Counters) string { return decimal(c.RetainedBytes + c.StoredBytes) }},
@@ -115,7 +115,7 @@ var storeFigures = []figure{
 	{"store/quarantines", "directories with what was damaged", func(y *sys, _ *Counters) string { return decimal(y.disk.Quarantines) }},
 }
 
-// rate is a topic that tells how often something is counted, by the part of
+// rate is a topic that says how often something is counted, by the part of
 // it after "load/".
 type rate struct {
 	name string

@@ -6,20 +6,29 @@ import (
 
 	"midge/internal/message"
 	"midge/internal/packet"
+	"midge/internal/session"
 	"midge/internal/store"
 	"midge/internal/topic"
 )
 
-// walker is a client that is owed retained messages: those of one filter after
+// walker is a client that retained messages are due to: those of one filter after
 // the other. It has a cursor and no list of messages, so that a client can ask
 // for all of them with each of its subscriptions.
 type walker struct {
 	client *client
-	owed   map[string]uint32 // by the filter of a subscription: see retainedRequest.newest
+	due    map[string]uint32 // by the filter of a subscription: see retainedRequest.newest
 	order  []string          // the filters
 	first  [1]string         // memory of order, until there are more
 	cursor topic.Cursor      // for the first of them,
 	begun  bool              // if its walk has begun
+}
+
+// walks are those of a shard.
+type walks struct {
+	byClient map[*client]*walker
+	order    []*walker          // in which they go on
+	spare    *walker            // memory of one that has ended, and
+	found    []*message.Message // of what a step has found
 }
 
 const (
@@ -34,16 +43,16 @@ const (
 	// for them as long. The share of each is some packets of output.
 	walkWork = turnWork / 8
 
-	// mostWalkers go on in a turn, and walkAgain is when they try again if none
+	// maxWalkers go on in a turn, and walkAgain is when they try again if none
 	// of them could. Output that drains makes a turn earlier.
-	mostWalkers = 64
-	walkAgain   = 50 * time.Millisecond
+	maxWalkers = 64
+	walkAgain  = 50 * time.Millisecond
 )
 
 // retainedRequest asks for the retained messages of a subscription.
 type retainedRequest struct {
 	sub    *subscription
-	newest uint32 // the stamp of the newest message that is owed: later ones come live
+	newest uint32 // the stamp of the newest message that is due: later ones come live
 }
 
 // requestRetained begins to send the retained messages of a subscription. A
@@ -52,7 +61,7 @@ type retainedRequest struct {
 // its silence is not held against it, and TCP notices if it is gone.
 func (s *shard) requestRetained(r retainedRequest) {
 	cl, filter := r.sub.Client, r.sub.Filter
-	if w := s.walkers[cl]; w != nil {
+	if w := s.walks.byClient[cl]; w != nil {
 		w.add(s, r)
 		return
 	}
@@ -62,26 +71,26 @@ func (s *shard) requestRetained(r retainedRequest) {
 		}
 		return
 	}
-	w := s.walker
-	if s.walker = nil; w == nil {
-		w = &walker{owed: map[string]uint32{}}
+	w := s.walks.spare
+	if s.walks.spare = nil; w == nil {
+		w = &walker{due: map[string]uint32{}}
 	}
-	w.client, w.first[0], w.owed[filter] = cl, filter, r.newest
+	w.client, w.first[0], w.due[filter] = cl, filter, r.newest
 	w.order = w.first[:]
 	spent, done := s.walk(w, peek)
 	if s.work += spent; done {
 		w.client, w.first[0] = nil, ""
-		s.walker = w
+		s.walks.spare = w
 		return
 	}
-	s.walkers[cl] = w
-	s.walking = append(s.walking, w)
+	s.walks.byClient[cl] = w
+	s.walks.order = append(s.walks.order, w)
 }
 
 // add makes sure that a filter is among those of a walker.
 func (w *walker) add(s *shard, r retainedRequest) {
 	filter := r.sub.Filter
-	if _, known := w.owed[filter]; !known {
+	if _, known := w.due[filter]; !known {
 		if len(w.order) > 2*w.client.subs.Weight()+16 { // most of these subscriptions are gone
 			w.compact(s)
 		}
@@ -89,7 +98,7 @@ func (w *walker) add(s *shard, r retainedRequest) {
 	} else if w.order[0] == filter {
 		w.begin(s) // again
 	}
-	w.owed[filter] = r.newest
+	w.due[filter] = r.newest
 }
 
 // compact drops the filters that are not subscribed to any more.
@@ -99,7 +108,7 @@ func (w *walker) compact(s *shard) {
 	w.order = nil
 	for _, filter := range order {
 		if w.client.subs.Find(filter) == nil {
-			delete(w.owed, filter)
+			delete(w.due, filter)
 		} else {
 			w.order = append(w.order, filter)
 		}
@@ -116,14 +125,14 @@ func (w *walker) begin(s *shard) {
 
 // next ends the walk for the first filter.
 func (w *walker) next() {
-	delete(w.owed, w.order[0])
+	delete(w.due, w.order[0])
 	w.order, w.begun = w.order[1:], false
 }
 
-// walk sends a client more of the retained messages that it is owed, after a
+// walk sends a client more of the retained messages that are due to it, after a
 // look at most topics or about that. It returns how much work that was, and
 // whether it has all.
-func (s *shard) walk(w *walker, most int) (spent int, done bool) {
+func (s *shard) walk(w *walker, limit int) (spent int, done bool) {
 	cl := w.client
 	for len(w.order) > 0 {
 		filter := w.order[0]
@@ -137,7 +146,7 @@ func (s *shard) walk(w *walker, most int) (spent int, done bool) {
 			s.resume(cl.conn, forWalk) // only its acknowledgements make room
 			return spent, false
 		}
-		if spent >= most || !s.roomInOutput(cl) {
+		if spent >= limit || !s.roomInOutput(cl) {
 			s.pause(cl.conn, forWalk)
 			return spent, false
 		}
@@ -147,12 +156,12 @@ func (s *shard) walk(w *walker, most int) (spent int, done bool) {
 		}
 		var looked int
 		var more bool
-		s.found, looked, more = s.b.retained.Step(s.found[:0], &w.cursor, min(most-spent, s.queueRoom(cl)), w.owed[filter], s.now)
-		spent += looked + len(s.found)
-		for _, m := range s.found {
+		s.walks.found, looked, more = s.b.retained.Step(s.walks.found[:0], &w.cursor, min(limit-spent, s.queueRoom(cl)), w.due[filter], s.now)
+		spent += looked + len(s.walks.found)
+		for _, m := range s.walks.found {
 			s.deliverRetained(m, sub)
 		}
-		clear(s.found)
+		clear(s.walks.found)
 		if !more {
 			w.next()
 		}
@@ -161,31 +170,31 @@ func (s *shard) walk(w *walker, most int) (spent int, done bool) {
 	return spent, true
 }
 
-// goOnWalking lets clients go on that are owed retained messages, one after the other
+// resumeWalks lets clients go on that retained messages are due to, one after the other
 // and again, and returns when it wants to be called again.
-func (s *shard) goOnWalking() (next time.Duration) {
-	if len(s.walking) == 0 {
+func (s *shard) resumeWalks() (next time.Duration) {
+	if len(s.walks.order) == 0 {
 		return forever
 	}
 	sum, n := 0, 0
-	for n < min(len(s.walking), mostWalkers) && (n == 0 || s.work < turnWork && sum < walkWork) {
-		w := s.walking[n]
+	for n < min(len(s.walks.order), maxWalkers) && (n == 0 || s.work < turnWork && sum < walkWork) {
+		w := s.walks.order[n]
 		n++
-		if s.walkers[w.client] != w {
+		if s.walks.byClient[w.client] != w {
 			continue // it has left
 		}
 		spent, done := s.walk(w, atOnce)
 		sum += spent
 		s.work += spent
 		if done {
-			delete(s.walkers, w.client)
+			delete(s.walks.byClient, w.client)
 		} else {
-			s.walking = append(s.walking, w)
+			s.walks.order = append(s.walks.order, w)
 		}
 	}
-	clear(s.walking[:n])
-	if s.walking = s.walking[n:]; len(s.walking) == 0 {
-		s.walking = nil
+	clear(s.walks.order[:n])
+	if s.walks.order = s.walks.order[n:]; len(s.walks.order) == 0 {
+		s.walks.order = nil
 		return forever
 	}
 	if sum > 0 {
@@ -194,11 +203,11 @@ func (s *shard) goOnWalking() (next time.Duration) {
 	return s.now + walkAgain
 }
 
-// stopWalking forgets what a client is owed that has left.
+// stopWalking forgets what was due to a client that has left.
 func (s *shard) stopWalking(cl *client) {
-	if w := s.walkers[cl]; w != nil {
+	if w := s.walks.byClient[cl]; w != nil {
 		w.begin(s)
-		delete(s.walkers, cl)
+		delete(s.walks.byClient, cl)
 	}
 }
 
@@ -210,9 +219,12 @@ func (s *shard) queueRoom(cl *client) int {
 
 // roomInOutput reports whether a client's connection takes more of them now.
 func (s *shard) roomInOutput(cl *client) bool {
-	return cl.conn.net.Pending() < s.pending/2
+	return cl.conn.net.Pending() < s.budget.pending/2
 }
 
+// deliverRetained gives a retained message to the client of a subscription, with
+// RETAIN, unless it is one of its own and the subscription has No Local
+// (MQTT-3.8.3-3).
 func (s *shard) deliverRetained(m *message.Message, sub *subscription) {
 	if sub.NoLocal && m.Publisher == sub.Client.id && m.Publisher != "" {
 		return // MQTT-3.8.3-3
@@ -224,11 +236,11 @@ func (s *shard) deliverRetained(m *message.Message, sub *subscription) {
 	if sub.ID != 0 {
 		ids = []uint32{sub.ID}
 	}
-	s.lend(m)
+	s.beginDelivery(m)
 	qos := min(m.QoS, sub.QoS)
 	if qos > 0 || ids != nil {
 		key := s.writeRetained(m, sub, qos, ids)
-		s.enqueue(sub.Client, m, qos, true, ids, nil, key, true)
+		s.enqueue(sub.Client, session.Delivery{QoS: qos, Retain: true, SubscriptionIDs: ids, Key: key, Sole: true})
 		return
 	}
 	s.deliverDirect(sub.Client, m, true)
@@ -239,8 +251,8 @@ func (s *shard) writeRetained(m *message.Message, sub *subscription, qos packet.
 	if qos == 0 || !sub.Client.stored() {
 		return 0
 	}
-	s.books.receivers = store.AppendReceiver(s.books.receivers[:0], &store.Receiver{
+	s.disk.receivers = store.AppendReceiver(s.disk.receivers[:0], &store.Receiver{
 		Session: sub.Client.session.Number, QoS: qos, Retain: true, IDs: ids,
 	})
-	return s.writeReceivers(1, m, 0)
+	return s.disk.putReceivers(1, m, 0)
 }

@@ -35,7 +35,8 @@ func newWill(p *packet.Connect, clientID string) *will {
 	return w
 }
 
-// publishWill publishes the will of a client if it has one, once.
+// publishWill publishes the will of a client if it has one, once (MQTT-3.1.2-10), and
+// with RETAIN if the client asked for it (MQTT-3.1.2-14, MQTT-3.1.2-15).
 func (s *shard) publishWill(cl *client) {
 	w := cl.will()
 	if w == nil {
@@ -43,7 +44,7 @@ func (s *shard) publishWill(cl *client) {
 	}
 	cl.rare.will = nil
 	if w.number != 0 {
-		s.disk().FinallyDropWill(w.number)
+		s.disk.turn().FinallyDropWill(w.number)
 	}
 	m := *w.message
 	if w.expiry > 0 {
@@ -58,19 +59,19 @@ func (s *shard) publishWill(cl *client) {
 	s.route(&m, r, from)
 }
 
-// setWill gives a client another will or none. Wills are on disk whatever the
+// setWill gives a client another will or none (MQTT-3.1.2-7). Wills are on disk whatever the
 // session: a crash must not keep them from being published.
 func (s *shard) setWill(cl *client, w *will) {
 	if w == nil && cl.will() == nil {
 		return
 	}
 	if old := cl.will(); old != nil && old.number != 0 {
-		s.disk().DropWill(old.number)
+		s.disk.turn().DropWill(old.number)
 	}
 	cl.need().will = w
 	if w == nil || s.b.cfg.Store == nil {
 		return
 	}
 	w.number = s.b.cfg.Store.NextSeq()
-	s.disk().PutWill(&store.Will{Number: w.number, ClientID: cl.id, Delay: w.delay, Expiry: w.expiry, Message: *w.message})
+	s.disk.turn().PutWill(&store.Will{Number: w.number, ClientID: cl.id, Delay: w.delay, Expiry: w.expiry, Message: *w.message})
 }

@@ -11,9 +11,9 @@ const (
 	// bursts to many receivers dearer, for each turn writes to all of them.
 	turnWork = 32 << 10
 
-	// leastWork is what each connection may do in a turn, also if others have
+	// minWork is what each connection may do in a turn, also if others have
 	// used it up.
-	leastWork = turnWork / 64
+	minWork = turnWork / 64
 
 	// setupWork is that of a change of a subscription or a session, and of
 	// retaining a message.
@@ -21,7 +21,7 @@ const (
 )
 
 // allowance is how far s.work may go in the call that begins.
-func (s *shard) allowance() int { return max(turnWork, s.work+leastWork) }
+func (s *shard) allowance() int { return max(turnWork, s.work+minWork) }
 
 // yield makes a connection wait that has used up its work: for the end of this
 // turn, and for the next, so that the engine looks at other sockets between.

@@ -211,7 +211,7 @@ func repeatedSubscribe(t *testing.T, name string, filter func(i int) string, qos
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 6<<20 {
 		t.Errorf("memory has grown by %d kB", grown>>10)
 	}
-	for _, wk := range w.b.shards[0].walkers {
+	for _, wk := range w.b.shards[0].walks.byClient {
 		if len(wk.order) > 2*wk.client.subs.Weight()+17 {
 			t.Errorf("%d walks wait for %d subscriptions", len(wk.order), wk.client.subs.Weight())
 		}
@@ -222,7 +222,7 @@ func repeatedSubscribe(t *testing.T, name string, filter func(i int) string, qos
 		w.turn()
 	}
 	bad.hang()
-	if n := len(w.b.shards[0].walkers); n > 0 {
+	if n := len(w.b.shards[0].walks.byClient); n > 0 {
 		t.Errorf("%d walkers are left", n)
 	}
 }
@@ -242,7 +242,7 @@ func TestRepeatedFilter(t *testing.T) {
 	}
 	sub := w.connect(packet.V5, "sub")
 	sub.offerOnly(p.Append(nil, packet.V5))
-	wk := w.b.shards[0].walkers[sub.state.(*conn).client]
+	wk := w.b.shards[0].walks.byClient[sub.state.(*conn).client]
 	if wk == nil || len(wk.order) != 1 {
 		t.Fatalf("the walk is %+v, want one that has begun anew", wk)
 	}
@@ -289,7 +289,7 @@ func TestWalkShare(t *testing.T) {
 			}
 			// A message is two units of work: a topic that is looked at, and a receiver.
 			const maximum = walkWork/2 + atOnce
-			for turn := 0; len(s.walking) > 0; turn++ {
+			for turn := 0; len(s.walks.order) > 0; turn++ {
 				before := s.count.PublishSent
 				w.now++
 				s.Turn(w.now)

@@ -45,7 +45,7 @@ func (tm *team) pick(t *testing.T, qos packet.QoS, from Origin, by Sharing, want
 	return to.Client.name
 }
 
-// TestStrategies picks members one after the other (v5/MQTT-4.8.2-4: one of them).
+// TestStrategies picks members one after the other, as each strategy says.
 func TestStrategies(t *testing.T) {
 	for by, want := range map[Strategy]string{RoundRobin: "012012", Sticky: "000000", LeastInflight: "012012"} {
 		tm := newTeam(3, nil)

@@ -7,9 +7,9 @@ import (
 	"midge/internal/packet"
 )
 
-// TestHearing lets a client come back while what it sent last on its older
+// TestDrain lets a client come back while what it sent last on its older
 // connection has not been read: that comes first.
-func TestHearing(t *testing.T) {
+func TestDrain(t *testing.T) {
 	for _, v := range []packet.Version{packet.V31, packet.V311, packet.V5} {
 		for _, tt := range []struct {
 			name       string
@@ -54,9 +54,9 @@ func TestHearing(t *testing.T) {
 	}
 }
 
-// TestHearingEnds takes over from a connection that can't be heard because it
+// TestDrainEnds takes over from a connection that can't be drained because it
 // is paused, and from one for which two others wait.
-func TestHearingEnds(t *testing.T) {
+func TestDrainEnds(t *testing.T) {
 	w := newWorld(t, quietly(1))
 	old := w.connect(packet.V5, "twin")
 	s := w.b.shards[0]
@@ -68,9 +68,9 @@ func TestHearingEnds(t *testing.T) {
 	first.quiet()
 	second.quiet()
 	if old.closed {
-		t.Fatal("the older connection was closed before the hearing is over")
+		t.Fatal("the older connection was closed before the time is over")
 	}
-	w.pass(hearingTime + time.Second)
+	w.pass(drainTime + time.Second)
 	first.next(packet.CONNACK)
 	second.next(packet.CONNACK)
 	for name, p := range map[string]*peer{"older": old, "first": first} {
@@ -81,8 +81,8 @@ func TestHearingEnds(t *testing.T) {
 	if second.closed {
 		t.Error("the last connection is closed")
 	}
-	if n := len(s.hearings) + len(s.joining); n > 0 {
-		t.Errorf("%d hearings and CONNECTs are left", n)
+	if n := len(s.drains.byConn) + len(s.handshakes.waiting); n > 0 {
+		t.Errorf("%d drains and CONNECTs are left", n)
 	}
 }
 
@@ -98,5 +98,27 @@ func TestClosedCountsNoMore(t *testing.T) {
 		a.in = (&packet.Disconnect{}).Append(nil, packet.V5)
 		a.offer() // without a turn: the engine has not closed it
 		w.connect(packet.V5, "b")
+	}
+}
+
+// TestDrains lets several connections wait for one older one, and lets them go
+// once.
+func TestDrains(t *testing.T) {
+	var timers wheel
+	var all drains
+	all.init(&timers)
+	old, a, b := &conn{}, &conn{}, &conn{}
+	d, begins := all.wait(old, a, 0)
+	if again, twice := all.wait(old, b, 0); !begins || twice || again != d {
+		t.Error("the second one begins anew")
+	}
+	if waited := all.end(d); len(waited) != 2 || waited[0] != a || waited[1] != b {
+		t.Errorf("%d have waited", len(waited))
+	}
+	if all.end(d) != nil || d.timer.set {
+		t.Error("it ends twice, or its time runs on")
+	}
+	if other, begins := all.wait(old, a, 0); !begins || other == d {
+		t.Error("it goes on after its end")
 	}
 }

@@ -1,0 +1,28 @@
+package broker
+
+// handshakes are the connections of a shard before CONNACK.
+type handshakes struct {
+	open    map[*conn]struct{}    // before CONNECT was accepted
+	crowd   int                   // maximum of open since it was made
+	waiting map[*conn]*connecting // those whose CONNECT was read and waits
+	current connecting            // by s.connect
+}
+
+func (h *handshakes) init() {
+	h.open, h.waiting = map[*conn]struct{}{}, map[*conn]*connecting{}
+}
+
+// accepted takes a connection out of those before CONNECT. After a storm it gives
+// back the memory that so many of them took.
+func (h *handshakes) accepted(c *conn) {
+	delete(h.open, c)
+	if h.crowd = max(h.crowd, len(h.open)); len(h.open) == 0 && h.crowd > 64 {
+		h.open, h.crowd = map[*conn]struct{}{}, 0
+	}
+}
+
+// forget forgets a connection, wherever it stands.
+func (h *handshakes) forget(c *conn) {
+	delete(h.open, c)
+	delete(h.waiting, c)
+}
