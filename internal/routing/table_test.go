@@ -149,7 +149,7 @@ func routeModel(t *testing.T, rnd *rand.Rand) {
 			clients[i] = append(clients[i], &someone{name: fmt.Sprint(i, "-", k)})
 		}
 	}
-	for step := range 2000 {
+	for step := range 600 {
 		i := rnd.IntN(shards)
 		c := clients[i][rnd.IntN(len(clients[i]))]
 		filter := filters[rnd.IntN(len(filters))]
