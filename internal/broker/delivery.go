@@ -27,7 +27,7 @@ func (s *shard) enqueue(cl *client, d session.Delivery) {
 	if d.QoS == 0 || !cl.stored() {
 		d.Key, d.Sole = 0, false
 	}
-	out, outcome, dropped := cl.session.Deliver(s.out[:0], d, s.now)
+	out, outcome, dropped := cl.session.Deliver(s.outFor(m), d, s.now)
 	s.count.DroppedQueue += uint64(dropped)
 	switch outcome {
 	case session.Away:
@@ -44,6 +44,7 @@ func (s *shard) enqueue(cl *client, d session.Delivery) {
 	if c != nil {
 		s.put(c, out)
 	}
+	s.releaseOut()
 	s.serve(cl)
 }
 

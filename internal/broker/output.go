@@ -1,8 +1,12 @@
 package broker
 
 import (
+	"midge/internal/message"
 	"midge/internal/packet"
 )
+
+// maxFreeOutput is the most memory that waits for large packets to be sent, in bytes.
+const maxFreeOutput = 8 << 20
 
 // send sends answers: what the client has asked for by packets of its own.
 func (s *shard) send(c *conn, out []byte) {
@@ -12,17 +16,46 @@ func (s *shard) send(c *conn, out []byte) {
 	s.put(c, out)
 }
 
+// headRoom is what the packet of a message may have beyond what the message is accounted
+// with, but for many subscription identifiers, in bytes.
+const headRoom = 256
+
+// outFor returns memory to encode a message in, for put: for a large one in a buffer that
+// connections may share.
+func (s *shard) outFor(m *message.Message) []byte {
+	if m.Size() < copyBelow {
+		return s.out[:0]
+	}
+	s.outBuffer = s.b.buffers.Get(m.Size() + headRoom)
+	return s.outBuffer.Bytes()[:0]
+}
+
+// releaseOut is the end of what outFor began.
+func (s *shard) releaseOut() {
+	if s.outBuffer != nil {
+		s.outBuffer.Release()
+		s.outBuffer = nil
+	}
+}
+
 // put sends encoded packets and takes the memory that they are in back.
 func (s *shard) put(c *conn, out []byte) {
+	shared := s.outBuffer != nil && (len(out) == 0 || s.outBuffer.Holds(out))
 	if len(out) > 0 {
-		c.net.Send(out, nil)
+		if shared {
+			c.net.SendShared(nil, out, s.outBuffer)
+		} else {
+			c.net.Send(out, nil)
+		}
 		s.countSent(out)
 		s.work += len(out) >> 8
 		s.budget.charge(len(out))
 	}
-	if cap(out) <= 64<<10 {
+	switch {
+	case shared:
+	case cap(out) <= 64<<10:
 		s.out = out[:0]
-	} else {
+	default:
 		s.out = nil
 	}
 }

@@ -79,6 +79,7 @@ type shard struct {
 	frames      frames
 	cloner      session.Cloner
 	out         []byte
+	outBuffer   *bufpool.Buffer // see outFor
 }
 
 func newShard(b *Broker, index int, f *inForce) *shard {
