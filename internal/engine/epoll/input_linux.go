@@ -99,7 +99,7 @@ func (s *shard) bufferInput(c *conn, rest []byte) {
 		return
 	case in.mem == nil && need >= largeBytes,
 		in.mem != nil && in.mem.Shared(),               // with messages that are still read
-		cap(in.b) > maxFreeBytes && need < cap(in.b)/4: // don't hold a large buffer for a small rest
+		cap(in.b) > maxFreeBytes && need < cap(in.b)/2: // don't hold a large buffer for a small rest
 		in = s.engine.buffers.newInput(need)
 		in.expected = c.in.expected
 		defer s.engine.buffers.put(c.in)
