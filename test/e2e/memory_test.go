@@ -36,8 +36,11 @@ func TestMemoryBudget(t *testing.T) {
 		payload := bytes.Repeat([]byte("x"), 32<<10)
 		var flooding sync.WaitGroup
 		done := make(chan struct{})
-		for i := range publishers {
-			c := connect(t, p, packet.V311, fmt.Sprint("flooder", i), nil)
+		flooders := make([]*client, publishers)
+		for i := range flooders { // all, before one floods: then nobody may be let in
+			flooders[i] = connect(t, p, packet.V311, fmt.Sprint("flooder", i), nil)
+		}
+		for i, c := range flooders {
 			flooding.Go(func() { flood32(c, packet.QoS(i), payload, messages) })
 		}
 		go func() { flooding.Wait(); close(done) }()
