@@ -323,8 +323,8 @@ func (h *history) reads() {
 
 // post runs what is posted, in the order of time.
 func (h *history) post() {
-	h.markBehind()
 	for len(h.w.posts) > 0 {
+		h.markBehind()
 		(<-h.w.posts)()
 	}
 }
