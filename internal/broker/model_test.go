@@ -75,7 +75,7 @@ func TestModel(t *testing.T) {
 	minutes := number(t, "MIDGE_MODEL_MINUTES")
 	start := firstSeed(minutes > 0)
 	end := time.Now().Add(time.Duration(minutes) * time.Minute)
-	const seeds = 120
+	const seeds = 300
 	t.Logf("seeds from %d", start)
 	const workers = 2
 	for w := range uint64(workers) {
