@@ -60,9 +60,9 @@ func (d *disk) open(cfg *config.Loaded, shards int, salvage bool) error {
 	d.backend, d.report = backend, report
 	d.store = store.New(backend, store.Config{
 		Shards: shards, Clock: clocks(func() time.Duration { return d.now() }), Log: d.log, Interval: interval(cfg),
-		Backlog:  min(backend.Backlog(), 16<<20),
-		Released: func(shard int, turns uint64) { d.core.Load().Committed(shard, turns) },
-		Health:   health,
+		Backlog:   min(backend.Backlog(), 16<<20),
+		Committed: func(shard int, turns uint64) { d.core.Load().Committed(shard, turns) },
+		Health:    health,
 	})
 	return nil
 }

@@ -17,10 +17,8 @@ import (
 // something lowers them.
 var (
 	privateWords = map[string]int{
-		"app/storetool":   1,
 		"bench":           1,
-		"broker":          1,
-		"store":           6,
+		"store":           5,
 		"store/storetest": 1,
 	}
 	unclear = map[string]int{

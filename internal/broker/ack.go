@@ -32,7 +32,7 @@ func (s *shard) answerAck(c *conn, out []byte) {
 
 // handleAck runs a PUBACK, PUBREC, PUBREL or PUBCOMP.
 func (s *shard) handleAck(c *conn, first byte, body []byte) error {
-	p := &s.ack
+	p := &s.packets.ack
 	if err := p.Decode(c.version, first, body); err != nil {
 		return err
 	}

@@ -382,10 +382,10 @@ func TestLargePacketsAreForgotten(t *testing.T) {
 				}
 			}
 			for _, s := range w.b.shards {
-				left := len(s.publish.Payload) + len(s.frame0.Payload) + len(s.message.Payload) + len(s.unpacked.Payload) + len(s.connect.Will.Payload)
-				left += cap(s.subscribe.Subscriptions)
-				if s.cloner.Borrowed != nil {
-					left += s.cloner.Borrowed.Size()
+				left := len(s.packets.publish.Payload) + len(s.fanout.head.Payload) + len(s.message.Payload) + len(s.unpacked.Payload) + len(s.packets.connect.Will.Payload)
+				left += cap(s.packets.subscribe.Subscriptions)
+				if s.fanout.cloner.Borrowed != nil {
+					left += s.fanout.cloner.Borrowed.Size()
 				}
 				if left > 1000 {
 					t.Errorf("shard %d keeps %d bytes", s.index, left)

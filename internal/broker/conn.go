@@ -75,8 +75,8 @@ func (s *shard) maxPacket(c *conn) int {
 	switch {
 	case c.client != nil && c.client.session.Link != nil:
 		limit = c.client.session.Link.MaxPacket()
-	case c.version == packet.V5: // s.connect is being refused
-		limit = s.connect.Properties.MaximumPacketSize
+	case c.version == packet.V5: // s.packets.connect is being refused
+		limit = s.packets.connect.Properties.MaximumPacketSize
 	}
 	return int(cmp.Or(limit, packet.MaxSize))
 }

@@ -100,7 +100,7 @@ func (s *shard) numberFor(p *packet.Connect) uint64 {
 // in force. It appends nothing if the client takes no packet as large as that
 // (MQTT-3.1.2-24).
 func (s *shard) connack(out []byte, p *packet.Connect, assigned string, present bool) (_ []byte, keepAlive time.Duration) {
-	ack := &s.accepted
+	ack := &s.packets.accepted
 	*ack = packet.Connack{SessionPresent: present}
 	keepAlive = s.keepAlive(p, ack)
 	s.connackProperties(p, assigned, ack)

@@ -97,7 +97,7 @@ func (s *shard) advance(j *connecting) progress {
 // join begins with a CONNECT that has arrived. It reports false if the packet is
 // to be read again, by the shard of its client id.
 func (s *shard) join(c *conn, first byte, body []byte) (read bool) {
-	p, j := &s.connect, &s.handshakes.current
+	p, j := &s.packets.connect, &s.handshakes.current
 	err := p.Decode(first, body)
 	c.version = p.Version
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *shard) join(c *conn, first byte, body []byte) (read bool) {
 	return read
 }
 
-// park keeps a CONNECT that has to wait: s.connect, s.handshakes.current and the engine's
+// park copies a CONNECT that has to wait: s.packets.connect, s.handshakes.current and the engine's
 // buffer are for others meanwhile.
 func (s *shard) park(j *connecting) *connecting {
 	if j != &s.handshakes.current {
@@ -147,27 +147,27 @@ func (s *shard) proceed(c *conn) {
 	s.advance(j)
 }
 
-// reread puts a CONNECT that was parked into s.connect again.
+// reread puts a CONNECT that was parked into s.packets.connect again.
 func (s *shard) reread(j *connecting) {
 	if j.body == nil { // it is not needed any more
 		return
 	}
-	if err := s.connect.Decode(j.first, j.body); err != nil {
+	if err := s.packets.connect.Decode(j.first, j.body); err != nil {
 		panic("a CONNECT that was right is wrong: " + err.Error())
 	}
-	s.connect.ClientID = []byte(j.id)
+	s.packets.connect.ClientID = []byte(j.id)
 }
 
 // findPlace moves the connection to the shard of its client id, and makes it
 // wait if connections take that id from each other. Whether there is memory for
 // it depends on what that shard has of the client.
 func (s *shard) findPlace(j *connecting) progress {
-	if to := shardOf(s.connect.ClientID, len(s.b.shards)); to != s.index {
+	if to := shardOf(s.packets.connect.ClientID, len(s.b.shards)); to != s.index {
 		s.giveAway(j, to)
 		return elsewhere
 	}
 	if j.id == "" {
-		j.id = string(s.connect.ClientID)
+		j.id = string(s.packets.connect.ClientID)
 	}
 	if j.had {
 		return done
@@ -208,7 +208,7 @@ func (s *shard) authenticate(j *connecting) progress {
 	c, q := j.c, j.question
 	if q == nil {
 		q = &question{}
-		r := Request{Peer: c.net.Peer(), ClientID: j.id, UserName: s.connect.UserName, Password: s.connect.Password}
+		r := Request{Peer: c.net.Peer(), ClientID: j.id, UserName: s.packets.connect.UserName, Password: s.packets.connect.Password}
 		now := q.ask(s, a, r, func() {
 			s.readClock()
 			s.proceed(c)
@@ -239,7 +239,7 @@ func (s *shard) judge(j *connecting, v *Verdict) progress {
 		return refused
 	}
 	j.id, j.had = v.ClientID, false
-	s.connect.ClientID = []byte(j.id)
+	s.packets.connect.ClientID = []byte(j.id)
 	return back
 }
 
@@ -251,7 +251,7 @@ func validClientID(id string) bool {
 // authorise looks at whether the client may have its will. That its CONNACK is
 // not too large for it shows now, too.
 func (s *shard) authorise(j *connecting) progress {
-	p, c := &s.connect, j.c
+	p, c := &s.packets.connect, j.c
 	if w := &p.Will; p.HasWill && (reserved(w.Topic, j.id) || !j.who.MayPublish(w.Topic, w.QoS, w.Retain)) {
 		s.count.RefusedAccess++
 		s.fault(c, fault(p.Version, packet.NotAuthorized, "3.1.3.3", "3.1.3.2", "will topic is not for this client"))
@@ -287,7 +287,7 @@ func (s *shard) claim(j *connecting) progress {
 	if s.turnedAway(j.c) { // the broker stops since
 		return refused
 	}
-	if s.cantPromise(&s.connect, j.id) {
+	if s.cantPromise(&s.packets.connect, j.id) {
 		code := packet.ServerUnavailable
 		if j.c.version == packet.V5 {
 			code = packet.QuotaExceeded
@@ -312,7 +312,7 @@ func (s *shard) claim(j *connecting) progress {
 func (s *shard) admit(j *connecting) {
 	s.intact = false
 	s.work += setupWork
-	c, p, id := j.c, &s.connect, j.id
+	c, p, id := j.c, &s.packets.connect, j.id
 	j.durable = s.mustWait(p, id)
 	if old := s.clients.Get(id); old != nil && old.conn != nil {
 		s.count.TakenOver++

@@ -9,7 +9,7 @@ import (
 // enqueue gives a session the message of beginDelivery, which sends it or queues it. Of d, Message is filled in here, and Key and Sole count for sessions that
 // are stored.
 func (s *shard) enqueue(cl *client, d session.Delivery) {
-	d.Message = &s.cloner
+	d.Message = &s.fanout.cloner
 	c, m := cl.online(), d.Message.Borrowed
 	if c != nil {
 		if n := c.net.Pending(); n > s.budget.pending && !passes(n, m) {

@@ -141,7 +141,7 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 // client says so (MQTT-3.14.4-3), and the session may get another expiry, unless
 // it had none (MQTT 5.0 section 3.14.2.2.2).
 func (s *shard) handleDisconnect(c *conn, first byte, body []byte) error {
-	d := &s.disconnect
+	d := &s.packets.disconnect
 	if err := d.Decode(c.version, first, body); err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (s *shard) refuse(c *conn, code packet.ReasonCode, reason string) {
 func (s *shard) refuseFor(c *conn, code packet.ReasonCode, reason, clause string) {
 	id := ""
 	if c.version != 0 {
-		id = string(s.connect.ClientID)
+		id = string(s.packets.connect.ClientID)
 	}
 	s.note(c, line{slog.LevelWarn, clientRefused, id, code, reason, clause})
 	if c.version != 0 {

@@ -63,6 +63,13 @@ func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *cli
 	}
 }
 
+// fanout is what the receivers of a message share, for as long as it is delivered.
+type fanout struct {
+	frames frames
+	head   packet.Publish // memory of what is encoded
+	cloner session.Cloner
+}
+
 // frames are the encoded forms of a QoS 0 message without its payload, built
 // once for all receivers.
 type frames struct {
@@ -96,15 +103,15 @@ func (s *shard) frame(m *message.Message, v packet.Version, retain bool) []byte 
 	if retain {
 		i++
 	}
-	head := &s.frames.heads[i]
-	if !s.frames.built[i] {
-		p := &s.frame0
+	head := &s.fanout.frames.heads[i]
+	if !s.fanout.frames.built[i] {
+		p := &s.fanout.head
 		*p = packet.Publish{Topic: m.Topic, Payload: m.Payload, Retain: retain}
 		p.Properties.Forward = m.Properties
 		p.Properties.MessageExpiry, p.Properties.HasExpiry = m.Remaining(s.now)
 		*head, _ = p.AppendHead((*head)[:0], v)
-		s.frames.built[i] = true
-		s.frames.large = s.frames.large || cap(*head) > maxReusedFrame
+		s.fanout.frames.built[i] = true
+		s.fanout.frames.large = s.fanout.frames.large || cap(*head) > maxReusedFrame
 	}
 	return *head
 }
@@ -145,6 +152,6 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 // beginDelivery begins the delivery of a message: frames and a clone are shared by
 // all that get it from this shard.
 func (s *shard) beginDelivery(m *message.Message) {
-	s.frames.reset()
-	s.cloner = session.Cloner{Borrowed: m}
+	s.fanout.frames.reset()
+	s.fanout.cloner = session.Cloner{Borrowed: m}
 }

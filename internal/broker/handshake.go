@@ -5,7 +5,7 @@ type handshakes struct {
 	open    map[*conn]struct{}    // before CONNECT was accepted
 	crowd   int                   // maximum of open since it was made
 	waiting map[*conn]*connecting // those whose CONNECT was read and waits
-	current connecting            // by s.connect
+	current connecting            // by s.packets.connect
 }
 
 func (h *handshakes) init() {

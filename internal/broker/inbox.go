@@ -1,18 +1,28 @@
 package broker
 
+import "midge/internal/store"
+
+// reading is how far a shard has read what others have posted.
+type reading struct {
+	batches  []*batch      // from the mailbox
+	at       int           // in batches,
+	envelope int           // and in that batch
+	turns    []*store.Turn // of the batch whose envelopes are being read
+}
+
 // receive routes what other shards have posted, as far as the work of a turn
 // goes, and reports whether it left some. What waits counts for the limit of the
 // mailbox, so that publishers wait too.
 func (s *shard) receive() (more bool) {
-	if s.batch == len(s.taken) {
+	if s.reading.at == len(s.reading.batches) {
 		if s.inbox.bytes.Load() == 0 {
 			return false
 		}
-		clear(s.taken)
-		s.taken, s.batch = s.inbox.take(s.taken[:0]), 0
+		clear(s.reading.batches)
+		s.reading.batches, s.reading.at = s.inbox.take(s.reading.batches[:0]), 0
 	}
-	for limit := s.allowance(); s.batch < len(s.taken); s.batch++ {
-		b := s.taken[s.batch]
+	for limit := s.allowance(); s.reading.at < len(s.reading.batches); s.reading.at++ {
+		b := s.reading.batches[s.reading.at]
 		done := s.readBatch(b, limit)
 		if len(b.turns) > 0 {
 			// This turn builds on those, and they are complete with the one that
@@ -25,7 +35,7 @@ func (s *shard) receive() (more bool) {
 		if !done {
 			return true
 		}
-		s.envelopeAt = 0
+		s.reading.envelope = 0
 		s.inbox.bytes.Add(-int64(b.size))
 		if b.then != nil {
 			b.then()
@@ -45,14 +55,14 @@ func (s *shard) receive() (more bool) {
 // readBatch routes the envelopes of a batch from envelopeAt on, until the work is as much
 // as most. It reports whether that was the last.
 func (s *shard) readBatch(b *batch, limit int) (done bool) {
-	s.opened = b.turns
-	defer func() { s.opened, s.payloadBuffer = nil, nil }()
-	for ; s.envelopeAt < len(b.envelopes); s.envelopeAt++ {
+	s.reading.turns = b.turns
+	defer func() { s.reading.turns, s.payloadBuffer = nil, nil }()
+	for ; s.reading.envelope < len(b.envelopes); s.reading.envelope++ {
 		if s.work >= limit {
 			return false
 		}
 		s.work++
-		l := &b.envelopes[s.envelopeAt]
+		l := &b.envelopes[s.reading.envelope]
 		b.open(l, &s.unpacked)
 		if s.payloadBuffer = nil; l.parcel != nil {
 			s.payloadBuffer = l.parcel.buffer

@@ -139,6 +139,20 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 	return used
 }
 
+// packets is the memory that packets are decoded into, and answers are made in.
+type packets struct {
+	publish     packet.Publish
+	connect     packet.Connect
+	accepted    packet.Connack
+	ack         packet.Ack
+	subscribe   packet.Subscribe
+	suback      packet.Suback
+	unsubscribe packet.Unsubscribe
+	disconnect  packet.Disconnect
+	auth        packet.Auth
+	codes       []packet.ReasonCode
+}
+
 // handle runs a packet from a client that is connected. PINGREQ is answered here
 // (MQTT-3.12.4-1), and a second CONNECT is a violation (MQTT-3.1.0-2).
 func (s *shard) handle(c *conn, first byte, body []byte) error {
@@ -160,7 +174,7 @@ func (s *shard) handle(c *conn, first byte, body []byte) error {
 	case packet.DISCONNECT:
 		return s.handleDisconnect(c, first, body)
 	case packet.AUTH:
-		if err := s.auth.Decode(c.version, first, body); err != nil {
+		if err := s.packets.auth.Decode(c.version, first, body); err != nil {
 			return err
 		}
 		return fault(c.version, packet.ProtocolError, "MQTT-4.12.0-6", "3.15", "AUTH although CONNECT had no authentication method")

@@ -53,7 +53,7 @@ func (d *durable) Begin(number uint64, k message.Key, id packet.ID) (turn uint64
 
 // AwaitPubcomp implements session.Journal.
 func (d *durable) AwaitPubcomp(number uint64, k message.Key, id packet.ID) {
-	d.turn().PutOutgoing(number, k, store.Outgoing{ID: id, Released: true})
+	d.turn().PutOutgoing(number, k, store.Outgoing{ID: id, AwaitsPubcomp: true})
 }
 
 // End implements session.Journal.

@@ -108,8 +108,8 @@ func (l *loader) Incoming(number uint64, id packet.ID) {
 	l.sessions[number].cl.session.RestoreReceived(id)
 }
 
-// Released implements store.Loader.
-func (l *loader) Released(number uint64, k message.Key, id packet.ID) {
+// AwaitPubcomp implements store.Loader.
+func (l *loader) AwaitPubcomp(number uint64, k message.Key, id packet.ID) {
 	l.sessions[number].cl.session.Restore(session.Restored{Stored: message.Stored{Key: k}, QoS: 2, ID: id, AwaitsPubcomp: true})
 }
 
@@ -146,7 +146,7 @@ func (l *loader) Waiting(w store.Waiting) {
 		if g := l.group(rc.Share); g != nil && at.cl.away != nil { // not the queue of a group
 			r.Group = g
 		}
-		r.ID, r.AwaitsPubcomp = rc.Begun.ID, rc.Begun.Released
+		r.ID, r.AwaitsPubcomp = rc.Begun.ID, rc.Begun.AwaitsPubcomp
 		at.cl.session.Restore(r)
 	}
 }

@@ -197,7 +197,7 @@ func (s *shard) mail(to int, m *message.Message, packed **parcel, l envelope) bo
 		s.outgoing[to] = b
 	}
 	if l.key != 0 {
-		for _, t := range s.opened { // it came by an envelope itself
+		for _, t := range s.reading.turns { // it came by an envelope itself
 			if !slices.Contains(b.turns, t) {
 				b.turns = append(b.turns, t)
 			}

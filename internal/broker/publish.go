@@ -108,7 +108,7 @@ func (s *shard) retain(m *message.Message) bool {
 
 // handlePublish runs a PUBLISH from a client.
 func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
-	p := &s.publish
+	p := &s.packets.publish
 	if err := p.Decode(c.version, first, body); err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"midge/internal/packet"
 	"midge/internal/routing"
 	"midge/internal/session"
-	"midge/internal/store"
 )
 
 // shard implements engine.Shard. What it holds belongs to the thread that runs
@@ -51,11 +50,8 @@ type shard struct {
 	sweeper    sweeper // shard 0 only
 
 	inbox         mailbox
-	taken         []*batch      // from inbox, and
-	batch         int           // where receive goes on in them,
-	envelopeAt    int           // and in that batch
-	outgoing      []*batch      // by shard, nil where there is nothing
-	opened        []*store.Turn // of the batch whose envelopes are being read
+	reading       reading
+	outgoing      []*batch // by shard, nil where there is nothing
 	disk          durable
 	planned       plan            // of the last message that was routed
 	payloadBuffer *bufpool.Buffer // that the payload of the message which is on may lie in; nil: in none that can be shared
@@ -63,23 +59,12 @@ type shard struct {
 	published     published
 
 	// Memory that is used again and again; nothing of it outlives a call.
-	publish     packet.Publish
-	frame0      packet.Publish
-	connect     packet.Connect
-	accepted    packet.Connack
-	ack         packet.Ack
-	subscribe   packet.Subscribe
-	suback      packet.Suback
-	unsubscribe packet.Unsubscribe
-	disconnect  packet.Disconnect
-	auth        packet.Auth
-	codes       []packet.ReasonCode
-	message     message.Message
-	unpacked    message.Message
-	frames      frames
-	cloner      session.Cloner
-	out         []byte
-	outBuffer   *bufpool.Buffer // see outFor
+	packets   packets
+	message   message.Message
+	unpacked  message.Message
+	fanout    fanout
+	out       []byte
+	outBuffer *bufpool.Buffer // see outFor
 }
 
 func newShard(b *Broker, index int, f *inForce) *shard {
@@ -186,7 +171,7 @@ func (s *shard) Drained(n engine.Conn) {
 // large packet: each shard would keep one in memory until the next one comes.
 func (s *shard) forgetLarge() {
 	s.input.large = false
-	s.publish, s.frame0 = packet.Publish{}, packet.Publish{}
-	s.connect, s.subscribe, s.unsubscribe = packet.Connect{}, packet.Subscribe{}, packet.Unsubscribe{}
-	s.message, s.unpacked, s.cloner = message.Message{}, message.Message{}, session.Cloner{}
+	s.packets.publish, s.fanout.head = packet.Publish{}, packet.Publish{}
+	s.packets.connect, s.packets.subscribe, s.packets.unsubscribe = packet.Connect{}, packet.Subscribe{}, packet.Unsubscribe{}
+	s.message, s.unpacked, s.fanout.cloner = message.Message{}, message.Message{}, session.Cloner{}
 }

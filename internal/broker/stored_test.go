@@ -25,12 +25,12 @@ func (p prompt) Fetch(f *store.Fetch) {
 }
 
 // storedWorld makes a broker with a store on a backend; load begins it. The store
-// commits at once, or else by Step. Shards and Released are set here.
+// commits at once, or else by Step. Shards and Committed are set here.
 func storedWorld(t testing.TB, backend store.Backend, cfg setup, stored store.Config, now time.Duration, atOnce bool) (*world, *store.Store) {
 	t.Helper()
 	var core *Broker
 	stored.Shards = cfg.Shards
-	stored.Released = func(shard int, turns uint64) { core.Committed(shard, turns) }
+	stored.Committed = func(shard int, turns uint64) { core.Committed(shard, turns) }
 	st := store.New(backend, stored)
 	if cfg.Store = st; atOnce {
 		cfg.Store = prompt{st}

@@ -14,7 +14,7 @@ import (
 // SUBACK for all (MQTT-3.8.4-1, MQTT-3.8.4-6), then the retained messages, as
 // Retain Handling asks (MQTT-3.3.1-9, MQTT-3.3.1-10, MQTT-3.3.1-11).
 func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
-	p := &s.subscribe
+	p := &s.packets.subscribe
 	if err := p.Decode(c.version, first, body); err != nil {
 		return err
 	}
@@ -28,12 +28,12 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 	if ids := p.Properties.SubscriptionIDs; len(ids) > 0 {
 		id = ids[0]
 	}
-	s.codes = s.codes[:0]
+	s.packets.codes = s.packets.codes[:0]
 	var wanted []retainedRequest
 	for i := range p.Subscriptions {
 		if i >= s.settings.Limits.Subscriptions { // more than a client may have: it repeats itself
 			s.count.RefusedSubscriptions++
-			s.codes = append(s.codes, packet.QuotaExceeded)
+			s.packets.codes = append(s.packets.codes, packet.QuotaExceeded)
 			continue
 		}
 		sub, existed, code := s.addSubscription(c, &p.Subscriptions[i], id)
@@ -44,7 +44,7 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 		if code.Failed() {
 			s.limited(c, code, "SUBSCRIBE "+string(p.Subscriptions[i].Filter)+": "+s.refusal(code))
 		}
-		s.codes = append(s.codes, code)
+		s.packets.codes = append(s.packets.codes, code)
 	}
 	s.work += setupWork * len(p.Subscriptions)
 	if len(wanted) > 0 {
@@ -53,8 +53,8 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 			wanted[i].newest = newest
 		}
 	}
-	s.suback = packet.Suback{ID: p.ID, Codes: s.codes}
-	out := s.suback.AppendWithin(s.out[:0], c.version, s.maxPacket(c))
+	s.packets.suback = packet.Suback{ID: p.ID, Codes: s.packets.codes}
+	out := s.packets.suback.AppendWithin(s.out[:0], c.version, s.maxPacket(c))
 	if !c.client.stored() {
 		s.subscribed(c, out, wanted)
 		return nil
@@ -171,7 +171,7 @@ func (s *shard) drop(sub *subscription) {
 // may still be sent (MQTT 5.0 section 3.10.4), and what other shards have routed
 // here before comes first: its publisher may know already that we have it.
 func (s *shard) handleUnsubscribe(c *conn, first byte, body []byte) error {
-	p := &s.unsubscribe
+	p := &s.packets.unsubscribe
 	if err := p.Decode(c.version, first, body); err != nil {
 		return err
 	}
@@ -195,12 +195,12 @@ func (s *shard) handleUnsubscribe(c *conn, first byte, body []byte) error {
 // (MQTT-3.10.4-4, MQTT-3.10.4-6).
 func (s *shard) removeSubscriptions(c *conn, id packet.ID, filters []string) {
 	s.intact = false
-	s.codes = s.codes[:0]
+	s.packets.codes = s.packets.codes[:0]
 	for _, f := range filters {
-		s.codes = append(s.codes, s.removeSubscription(c.client, f))
+		s.packets.codes = append(s.packets.codes, s.removeSubscription(c.client, f))
 	}
 	s.work += setupWork * len(filters)
-	ack := packet.Unsuback{ID: id, Codes: s.codes}
+	ack := packet.Unsuback{ID: id, Codes: s.packets.codes}
 	out := ack.AppendWithin(s.out[:0], c.version, s.maxPacket(c))
 	if c.client.stored() {
 		s.promiseBytes(c, out)

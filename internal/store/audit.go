@@ -129,7 +129,7 @@ func (a *audit) Subscription(uint64, Subscription) {}
 func (a *audit) Retained(*message.Message)         {}
 func (a *audit) Incoming(uint64, packet.ID)        {}
 
-func (a *audit) Released(uint64, message.Key, packet.ID) {}
+func (a *audit) AwaitPubcomp(uint64, message.Key, packet.ID) {}
 
 // Shard puts all sessions on one shard: Load then brings all receivers of a
 // message together.

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestReleasedAfterSync drives the committer with random turns of several
+// TestCommittedAfterSync drives the committer with random turns of several
 // shards, which await each other, over a disk that takes its time, is full now
 // and then, or fails for good, and proves that
 //
@@ -27,7 +27,7 @@ import (
 //   - nothing that was written stays unsynced for longer than agreed.
 //
 // MIDGE_SEED runs one seed only.
-func TestReleasedAfterSync(t *testing.T) {
+func TestCommittedAfterSync(t *testing.T) {
 	if text := os.Getenv("MIDGE_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
@@ -107,7 +107,7 @@ func newCommitting(t *testing.T, seed uint64) *committing {
 		commits++
 		return c.commit(disk, commits, sync, lists)
 	}
-	c.store = New(c.disk, Config{Shards: shards, Interval: c.interval, Released: c.free})
+	c.store = New(c.disk, Config{Shards: shards, Interval: c.interval, Committed: c.free})
 	return c
 }
 
@@ -358,7 +358,7 @@ func TestInterval(t *testing.T) {
 		d := newTestDisk()
 		var free uint64
 		var syncsBefore []int
-		s := New(d, Config{Shards: 1, Interval: 100 * time.Millisecond, Released: func(_ int, n uint64) {
+		s := New(d, Config{Shards: 1, Interval: 100 * time.Millisecond, Committed: func(_ int, n uint64) {
 			free = n
 			syncsBefore = append(syncsBefore, d.syncs)
 		}})
@@ -405,7 +405,7 @@ func TestGroupCommit(t *testing.T) {
 		d := newTestDisk()
 		d.hook = func(bool, []*Changes) error { time.Sleep(time.Millisecond); return nil }
 		free := make([]uint64, 3)
-		s := New(d, Config{Shards: 3, Released: func(shard int, n uint64) { free[shard] = n }})
+		s := New(d, Config{Shards: 3, Committed: func(shard int, n uint64) { free[shard] = n }})
 		ctx, cancel := context.WithCancel(t.Context())
 		go s.Run(ctx)
 		submit := func(shard int) {

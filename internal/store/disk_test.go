@@ -141,7 +141,7 @@ type testStore struct {
 
 func newTestStore(d Backend, shards int) *testStore {
 	s := &testStore{freed: make([]uint64, shards)}
-	s.Store = New(d, Config{Shards: shards, Released: func(shard int, turns uint64) { s.freed[shard] = turns }})
+	s.Store = New(d, Config{Shards: shards, Committed: func(shard int, turns uint64) { s.freed[shard] = turns }})
 	return s
 }
 
@@ -198,7 +198,7 @@ func (l *testLoader) Waiting(w Waiting) {
 	}
 }
 
-func (l *testLoader) Released(session uint64, k message.Key, _ packet.ID) {
+func (l *testLoader) AwaitPubcomp(session uint64, k message.Key, _ packet.ID) {
 	l.released, l.belongs = append(l.released, k), append(l.belongs, session)
 }
 

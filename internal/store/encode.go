@@ -366,13 +366,13 @@ func (rs *Receivers) decode(b []byte, l timeline, all bool) (err error) {
 
 // Outgoing is a QoS 2 exchange towards a client.
 type Outgoing struct {
-	ID       packet.ID
-	Released bool // PUBREC has come; otherwise PUBLISH is or may be under way
+	ID            packet.ID
+	AwaitsPubcomp bool // PUBREC has come; otherwise PUBLISH is or may be under way
 }
 
 func (o Outgoing) append(dst []byte) []byte {
 	state := byte(0)
-	if o.Released {
+	if o.AwaitsPubcomp {
 		state = 1
 	}
 	return binary.BigEndian.AppendUint16(append(dst, state), uint16(o.ID))
@@ -382,7 +382,7 @@ func (o *Outgoing) decode(b []byte) error {
 	if len(b) != 3 {
 		return errDamaged
 	}
-	o.Released, o.ID = b[0] != 0, packet.ID(binary.BigEndian.Uint16(b[1:]))
+	o.AwaitsPubcomp, o.ID = b[0] != 0, packet.ID(binary.BigEndian.Uint16(b[1:]))
 	if o.ID == 0 {
 		return errDamaged
 	}

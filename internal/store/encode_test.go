@@ -124,7 +124,7 @@ func samples() map[string]map[string]any {
 		},
 		"outgoing": {
 			"begun":    &Outgoing{ID: 1},
-			"released": &Outgoing{ID: 65_535, Released: true},
+			"released": &Outgoing{ID: 65_535, AwaitsPubcomp: true},
 		},
 	}
 }

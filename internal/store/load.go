@@ -26,8 +26,8 @@ type Loader interface {
 	// borrowed.
 	Waiting(w Waiting)
 
-	// Released tells of a QoS 2 exchange whose message the client has.
-	Released(session uint64, k message.Key, id packet.ID)
+	// AwaitPubcomp restores a QoS 2 exchange whose message the client has.
+	AwaitPubcomp(session uint64, k message.Key, id packet.ID)
 
 	// Shard is where a session lives, -1 if it is not known.
 	Shard(session uint64) int
@@ -272,8 +272,8 @@ func (ld *loading) outgoing(key, value []byte) error {
 func (ld *loading) released() {
 	rest := slices.SortedFunc(maps.Keys(ld.exchanges), func(a, b exchange) int { return cmp.Compare(a.key, b.key) })
 	for _, x := range rest {
-		if o := ld.exchanges[x]; o.Released {
-			ld.l.Released(x.session, x.key, o.ID)
+		if o := ld.exchanges[x]; o.AwaitsPubcomp {
+			ld.l.AwaitPubcomp(x.session, x.key, o.ID)
 		} else {
 			ld.changes.Delete(outgoingKey(nil, x.session, x.key))
 		}

@@ -107,7 +107,7 @@ func TestLoadAll(t *testing.T) {
 		t.PutIncoming(2, 6, true)
 		receivers(t, k, &m, 1, 2)
 		t.PutOutgoing(2, k, Outgoing{ID: 3})
-		t.PutOutgoing(1, message.NewKey(1, 0), Outgoing{ID: 4, Released: true})
+		t.PutOutgoing(1, message.NewKey(1, 0), Outgoing{ID: 4, AwaitsPubcomp: true})
 		t.Done(k, s.NextSeq(), []uint64{1})
 	})
 	s2, l := start(t, d, 1)
@@ -153,7 +153,7 @@ func TestLoadCounts(t *testing.T) {
 		put  func(t *Turn)
 	}{
 		{"will", func(t *Turn) { t.PutWill(&Will{Number: 500, ClientID: "c1", Message: m}) }},
-		{"exchange", func(t *Turn) { t.PutOutgoing(1, message.NewKey(500, PartOwn), Outgoing{ID: 1, Released: true}) }},
+		{"exchange", func(t *Turn) { t.PutOutgoing(1, message.NewKey(500, PartOwn), Outgoing{ID: 1, AwaitsPubcomp: true}) }},
 		{"undecided", func(t *Turn) { t.Undecided(500, true); t.Awaits++ }},
 		{"receivers", func(t *Turn) { receivers(t, message.NewKey(500, PartOwn), &m, 1) }},
 		{"receivers that are done", func(t *Turn) { receivers(t, own, &m, 1, 2); t.Done(own, 500, []uint64{1}) }},
@@ -186,7 +186,7 @@ func TestLoadTidies(t *testing.T) {
 		{"subscription of no session", func(t *Turn) { t.PutSubscription(9, &Subscription{Filter: "a"}) }, ""},
 		{"QoS 2 identifiers of no session", func(t *Turn) {
 			t.PutIncoming(9, 1, false)
-			t.PutOutgoing(9, own, Outgoing{ID: 1, Released: true})
+			t.PutOutgoing(9, own, Outgoing{ID: 1, AwaitsPubcomp: true})
 		}, ""},
 		{"message for no session", func(t *Turn) { receivers(t, own, &m, 9) }, ""},
 		{"large message for no session", func(t *Turn) { receivers(t, own, &large, 9) }, ""},
@@ -194,7 +194,7 @@ func TestLoadTidies(t *testing.T) {
 		{"all receivers are done", func(t *Turn) { receivers(t, own, &m, 1, 2); t.Done(own, 21, []uint64{2, 1}) }, ""},
 		{"a list of receivers without a message", func(t *Turn) { t.Done(own, 21, []uint64{2, 1}) }, ""},
 		{"exchange without a message", func(t *Turn) { t.PutOutgoing(1, own, Outgoing{ID: 1}) }, ""},
-		{"exchange that is released", func(t *Turn) { t.PutOutgoing(1, own, Outgoing{ID: 1, Released: true}) }, "x"},
+		{"exchange that is released", func(t *Turn) { t.PutOutgoing(1, own, Outgoing{ID: 1, AwaitsPubcomp: true}) }, "x"},
 		{"shared message without receivers", func(t *Turn) { t.Undecided(20, false); t.Share(20, 2, &m); t.Awaits++ }, ""},
 		{"shared message with receivers", func(t *Turn) {
 			t.Undecided(20, false)

@@ -75,9 +75,9 @@ type Config struct {
 	// 0 is 16 MiB: what a slow disk takes in about a second.
 	Backlog int64
 
-	// Released is called by the committer with the number of turns of a shard that
+	// Committed is called by the committer with the number of turns of a shard that
 	// are committed, counted from the start.
-	Released func(shard int, turns uint64)
+	Committed func(shard int, turns uint64)
 
 	// Health is what the backend reports to; nil is one that nobody reports to.
 	Health *Health
@@ -98,7 +98,7 @@ func New(b Backend, cfg Config) *Store {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		Health: cmp.Or(cfg.Health, &Health{}), backend: b, interval: cfg.Interval, released: cfg.Released, log: cfg.Log,
+		Health: cmp.Or(cfg.Health, &Health{}), backend: b, interval: cfg.Interval, released: cfg.Committed, log: cfg.Log,
 		maxBacklog: cmp.Or(cfg.Backlog, defaultBacklog),
 		inbox:      inbox{counts: make([]uint64, cfg.Shards)},
 		wake:       make(chan struct{}, 1),

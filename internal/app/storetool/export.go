@@ -168,7 +168,7 @@ func (e *exporter) body(w *store.Waiting) (m *message.Message) {
 	return m
 }
 
-func (e *exporter) Released(uint64, message.Key, packet.ID) {}
+func (e *exporter) AwaitPubcomp(uint64, message.Key, packet.ID) {}
 
 func (e *exporter) Shard(session uint64) int {
 	if _, there := e.clients[session]; there {

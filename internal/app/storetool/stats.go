@@ -115,7 +115,7 @@ func (c *census) Waiting(w store.Waiting) {
 	}
 }
 
-func (c *census) Released(session uint64, _ message.Key, _ packet.ID) { c.queues[session].begun++ }
+func (c *census) AwaitPubcomp(session uint64, _ message.Key, _ packet.ID) { c.queues[session].begun++ }
 
 func (c *census) Shard(session uint64) int {
 	if c.queues[session] == nil {

@@ -129,7 +129,7 @@ func goldenMessages(turn, unfinished *store.Turn) {
 	var encoded []byte
 	unfinished.PutReceivers(message.NewKey(16, store.PartOwn), 1, store.AppendReceiver(encoded, &store.Receiver{Session: 2, QoS: 1}), all)
 
-	turn.PutOutgoing(3, message.NewKey(9, store.PartOwn), store.Outgoing{ID: 6, Released: true})
+	turn.PutOutgoing(3, message.NewKey(9, store.PartOwn), store.Outgoing{ID: 6, AwaitsPubcomp: true})
 }
 
 // heard writes down what a start finds. It implements store.Loader.
@@ -168,7 +168,7 @@ func (h *heard) Waiting(w store.Waiting) {
 	h.say("message %d/%d of %d bytes until %v of %d for %+v of %d: %s", w.Key.Seq(), w.Key.Part(), w.Size, w.Expires, w.Interval, w.All, w.Written, m)
 }
 
-func (h *heard) Released(n uint64, k message.Key, id packet.ID) {
+func (h *heard) AwaitPubcomp(n uint64, k message.Key, id packet.ID) {
 	h.say("released to %d: message %d/%d with %d", n, k.Seq(), k.Part(), id)
 }
 
@@ -222,13 +222,13 @@ func goldenContents(format int) []string {
 		`retained: "status/2" "\xff\x00" QoS 2 retain true properties  until 555555h33m20s of 4294967295 from ""`,
 		`received from 1: 17`,
 		`received from 2: 65535`,
-		`message 10/0 of 25 bytes until 527777h46m40s of ` + interval + ` for [{Session:2 QoS:1 Retain:false IDs:[268435455 1] Share: Begun:{ID:0 Released:false}}] of 1: "a/b" "to one" QoS 1 retain false properties 0101030004746578742600016b000176 until 527777h46m40s of ` + interval + ` from "publisher"`,
-		`message 11/0 of 10 bytes until 0s of 0 for [{Session:3 QoS:2 Retain:false IDs:[] Share: Begun:{ID:5 Released:false}}] of 2: "a/c" "to some" QoS 2 retain false properties  until 0s of 0 from ""`,
-		`message 13/0 of 4099 bytes until 0s of 0 for [{Session:2 QoS:1 Retain:true IDs:[] Share: Begun:{ID:0 Released:false}}] of 1: apart`,
-		`message 14/1 of 15 bytes until 0s of 0 for [{Session:2 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}}] of 1: apart`,
-		`message 14/2 of 15 bytes until 0s of 0 for [{Session:1 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}} {Session:3 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 Released:false}}] of 2: apart`,
-		`message 15/65 of 10 bytes until 0s of 0 for [{Session:3 QoS:1 Retain:false IDs:[] Share:$share/workers/jobs/# Begun:{ID:0 Released:false}}] of 1: "jobs/1" "work" QoS 1 retain false properties  until 0s of 0 from ""`,
-		`message 17/65 of 11 bytes until 0s of 0 for [{Session:4 QoS:1 Retain:false IDs:[] Share:$share/workers/jobs/# Begun:{ID:0 Released:false}}] of 1: "jobs/2" "later" QoS 1 retain false properties  until 0s of 0 from ""`,
+		`message 10/0 of 25 bytes until 527777h46m40s of ` + interval + ` for [{Session:2 QoS:1 Retain:false IDs:[268435455 1] Share: Begun:{ID:0 AwaitsPubcomp:false}}] of 1: "a/b" "to one" QoS 1 retain false properties 0101030004746578742600016b000176 until 527777h46m40s of ` + interval + ` from "publisher"`,
+		`message 11/0 of 10 bytes until 0s of 0 for [{Session:3 QoS:2 Retain:false IDs:[] Share: Begun:{ID:5 AwaitsPubcomp:false}}] of 2: "a/c" "to some" QoS 2 retain false properties  until 0s of 0 from ""`,
+		`message 13/0 of 4099 bytes until 0s of 0 for [{Session:2 QoS:1 Retain:true IDs:[] Share: Begun:{ID:0 AwaitsPubcomp:false}}] of 1: apart`,
+		`message 14/1 of 15 bytes until 0s of 0 for [{Session:2 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 AwaitsPubcomp:false}}] of 1: apart`,
+		`message 14/2 of 15 bytes until 0s of 0 for [{Session:1 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 AwaitsPubcomp:false}} {Session:3 QoS:1 Retain:false IDs:[] Share: Begun:{ID:0 AwaitsPubcomp:false}}] of 2: apart`,
+		`message 15/65 of 10 bytes until 0s of 0 for [{Session:3 QoS:1 Retain:false IDs:[] Share:$share/workers/jobs/# Begun:{ID:0 AwaitsPubcomp:false}}] of 1: "jobs/1" "work" QoS 1 retain false properties  until 0s of 0 from ""`,
+		`message 17/65 of 11 bytes until 0s of 0 for [{Session:4 QoS:1 Retain:false IDs:[] Share:$share/workers/jobs/# Begun:{ID:0 AwaitsPubcomp:false}}] of 1: "jobs/2" "later" QoS 1 retain false properties  until 0s of 0 from ""`,
 		`released to 3: message 9/0 with 6`,
 	}
 	if format < 2 { // it had no queues of groups

@@ -37,7 +37,7 @@ func openDisk(shards int, dir string, pause func()) (*disk, error) {
 	d.backend = backend
 	d.store = store.New(storetest.NewLate(backend, pause), store.Config{
 		Shards: shards, Clock: store.NewClock(time.Now(), 0),
-		Released: func(shard int, turns uint64) { d.core.Load().Committed(shard, turns) },
+		Committed: func(shard int, turns uint64) { d.core.Load().Committed(shard, turns) },
 	})
 	return d, nil
 }
