@@ -2,10 +2,12 @@
 // the routing of application messages between them.
 //
 // A shard (see engine.Shard) runs on one thread at a time and has no locks for
-// what it owns: connections, sessions, subscriptions, timers. Three structures
-// belong to all shards and have locks: interest, retained messages and shared
-// subscriptions; docs/design/broker.md says why. The package does no I/O: an
-// engine moves the bytes.
+// what it owns: connections, sessions, timers, and its part of package routing. It
+// holds parts that own their state, and conducts them: see shard.Turn. Three
+// structures belong to all shards and have locks: interest and shared
+// subscriptions in package routing, and the messages of package retained;
+// docs/design/broker.md says why. The package does no I/O: an engine moves the
+// bytes.
 //
 // Files, from the bottom up: config.go, settings.go, counters.go, timer.go,
 // identity.go, client.go, conn.go, keepalive.go, fault.go, names.go,
