@@ -252,6 +252,40 @@ func (l *bench) persistent(b *testing.B, qos packet.QoS) {
 	}
 }
 
+// BenchmarkRetained is a client that subscribes to all of 100,000 retained messages:
+// a message, and how many of them a turn sends at most. Others wait for that.
+func BenchmarkRetained(b *testing.B) {
+	const n = 100_000
+	l := newBench(b, func(c *setup) { c.Limits.PendingBytes = 64 << 20 })
+	pub := l.join("pub", "", 0, true)
+	for i := range n {
+		m := packet.Publish{Topic: fmt.Appendf(nil, "site/%d/dev/%d/state", i%100, i), Payload: make([]byte, 16), Retain: true}
+		pub.says(m.Append(nil, packet.V311))
+		l.s.Turn(l.now)
+	}
+	b.ReportAllocs()
+	var messages, maxTurn uint64
+	for i := 0; b.Loop(); i++ {
+		before := l.s.count.PublishSent
+		sub := l.join(fmt.Sprint("sub", i), "", 0, true)
+		sub.says((&packet.Subscribe{ID: 7, Subscriptions: []packet.Subscription{{Filter: []byte("#")}}}).Append(nil, packet.V311))
+		for len(l.s.walking) > 0 {
+			at := l.s.count.PublishSent
+			l.now++
+			l.s.Turn(l.now)
+			maxTurn = max(maxTurn, l.s.count.PublishSent-at)
+		}
+		if got := l.s.count.PublishSent - before; got != n {
+			b.Fatalf("%d of %d messages came", got, n)
+		}
+		messages += n
+		sub.says([]byte{0xe0, 0}) // DISCONNECT
+		l.s.Turn(l.now)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(messages), "ns/message")
+	b.ReportMetric(float64(maxTurn), "messages/turn")
+}
+
 // BenchmarkConnect is a client that connects, subscribes, and leaves.
 func BenchmarkConnect(b *testing.B) {
 	l := newBench(b)
