@@ -269,7 +269,7 @@ func BenchmarkRetained(b *testing.B) {
 		before := l.s.count.PublishSent
 		sub := l.join(fmt.Sprint("sub", i), "", 0, true)
 		sub.says((&packet.Subscribe{ID: 7, Subscriptions: []packet.Subscription{{Filter: []byte("#")}}}).Append(nil, packet.V311))
-		for len(l.s.walking) > 0 {
+		for len(l.s.walks.order) > 0 {
 			at := l.s.count.PublishSent
 			l.now++
 			l.s.Turn(l.now)
