@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"midge/internal/broker"
+	"midge/internal/bufpool"
 	"midge/internal/config"
 	"midge/internal/store/pebblestore"
 )
@@ -47,13 +48,14 @@ type Broker struct {
 	disk      *disk
 	addresses []net.Addr
 	files     descriptors
+	buffers   *bufpool.Pool // for large packets
 }
 
 // New builds a broker and opens its listeners. The kernel keeps clients
 // waiting until Run. When ctx is cancelled it does not wait for room on a full
 // disk, or for an address. version is what $SYS/broker/version says.
 func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logger) (*Broker, error) {
-	b := &Broker{cfg: cfg, log: log}
+	b := &Broker{cfg: cfg, log: log, buffers: bufpool.New(bufpool.MaxIdle)}
 	files, known := fileLimit()
 	b.files = share(cfg.Limits.Connections, files, known, b.shards(), cmp.Or(cfg.Threads, runtime.NumCPU()), cfg.Durability != "none")
 	if b.files.warning != "" {
@@ -92,7 +94,7 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 		core.Store, core.Disk = b.disk.store, b.disk.figures.load
 	}
 	b.core = broker.New(core, b.coreSettings())
-	if b.network, err = newNetwork(b.cfg, b.core.Shards(), b.files.lingering, b.log); err != nil || b.disk == nil {
+	if b.network, err = newNetwork(b.cfg, b.core.Shards(), b.files.lingering, b.buffers, b.log); err != nil || b.disk == nil {
 		return err
 	}
 	b.disk.now = b.network.Now
@@ -119,7 +121,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.core.StoreChanged() // what the store told before
 	}
 	var background sync.WaitGroup
-	background.Go(func() { giveBack(running, b.log) })
+	background.Go(func() { giveBack(running, b.buffers, b.log) })
 	background.Go(func() { keepBudget(running, b.core, b.cfg.Limits.Memory, b.log) })
 	defer background.Wait()
 	defer end()

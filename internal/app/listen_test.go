@@ -64,7 +64,7 @@ func TestListenTogether(t *testing.T) {
 				b := &Broker{cfg: cfg, log: slog.New(slog.DiscardHandler)}
 				core := broker.New(broker.Config{Shards: 4}, settings.Default().Core)
 				var err error
-				if b.network, err = newNetwork(cfg, core.Shards(), 0, b.log); err != nil {
+				if b.network, err = newNetwork(cfg, core.Shards(), 0, nil, b.log); err != nil {
 					t.Fatal(err)
 				}
 				core.Start(b.network) // what connects is accepted at the end

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"midge/internal/bufpool"
 )
 
 const (
@@ -26,11 +28,11 @@ const (
 // until ctx is cancelled. The runtime keeps as much again as is in use, which
 // is right under load. A gateway that has taken its clients on and then waits
 // should not hold it.
-func giveBack(ctx context.Context, log *slog.Logger) {
+func giveBack(ctx context.Context, buffers *bufpool.Pool, log *slog.Logger) {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	allocated := func() uint64 {
+	allocated := func() uint64 { // what a pool lets go counts, too: it was allocated long ago
 		metrics.Read(sample)
-		return sample[0].Value.Uint64()
+		return sample[0].Value.Uint64() + buffers.Trimmed()
 	}
 	tick := time.NewTicker(quietEvery)
 	defer tick.Stop()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"runtime"
 
+	"midge/internal/bufpool"
 	"midge/internal/config"
 	"midge/internal/engine"
 	"midge/internal/engine/epoll"
@@ -22,9 +23,9 @@ type network interface {
 // newNetwork returns the engine that the configuration names. auto takes the
 // first of epoll and goroutine that this system carries. lingering is how many
 // sockets may linger after Closed.
-func newNetwork(cfg *config.Loaded, shards []engine.Shard, lingering int, log *slog.Logger) (network, error) {
+func newNetwork(cfg *config.Loaded, shards []engine.Shard, lingering int, buffers *bufpool.Pool, log *slog.Logger) (network, error) {
 	if cfg.Engine != "goroutine" {
-		e, err := epoll.New(shards, epoll.Config{Threads: cfg.Threads, Lingering: lingering, Log: log})
+		e, err := epoll.New(shards, epoll.Config{Threads: cfg.Threads, Lingering: lingering, Buffers: buffers, Log: log})
 		switch {
 		case err == nil:
 			return e, nil

@@ -69,7 +69,7 @@ var allowed = map[string]string{
 	"pubsub": "client packet topic",
 
 	// The wiring and the command line.
-	"app":           "broker config engine engine/epoll engine/gonet settings store store/pebblestore",
+	"app":           "broker bufpool config engine engine/epoll engine/gonet settings store store/pebblestore",
 	"app/apptest":   "app config",
 	"app/storetool": "message packet store store/pebblestore",
 	"shell":         "client packet topic",

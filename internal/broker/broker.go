@@ -26,7 +26,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"midge/internal/bufpool"
 	"midge/internal/engine"
 	"midge/internal/retained"
 	"midge/internal/routing"
@@ -45,7 +44,6 @@ type Broker struct {
 	memory   memory
 	clients  clientLog
 	batches  batchPool
-	buffers  *bufpool.Pool // for large packets that are sent
 	stopping atomic.Bool
 	stalled  atomic.Uint64          // shards whose publishers wait for the disk
 	names    atomic.Uint64          // of assigned client ids
@@ -58,7 +56,7 @@ type Broker struct {
 // within the ranges that package settings has for them. How many connections the
 // limit of open files allows is not known here: Limits.Connections says it.
 func New(cfg Config, first settings.Core) *Broker {
-	b := &Broker{cfg: cfg.orNone(), running: make(chan struct{}), buffers: bufpool.New(maxFreeOutput)}
+	b := &Broker{cfg: cfg.orNone(), running: make(chan struct{})}
 	f := follow(first)
 	b.process = strconv.FormatUint(uint64(time.Now().UnixNano()), 36)
 	b.interest = routing.NewInterest[*client]()

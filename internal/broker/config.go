@@ -1,6 +1,10 @@
 package broker
 
-import "log/slog"
+import (
+	"log/slog"
+
+	"midge/internal/bufpool"
+)
 
 // Config is what a Broker is built from, and does not change while it runs. What
 // can change are the settings.Core that New gets beside it.
@@ -17,6 +21,7 @@ type Config struct {
 	Store         Store         // nil keeps everything in memory
 	Disk          func() Disk   // figures of where the Store keeps it; nil: there are none
 	Authenticator Authenticator // nil: everybody may do everything
+	Buffers       *bufpool.Pool // for large packets that are sent; nil: one of its own
 	Logger        *slog.Logger  // nil logs nothing
 }
 
@@ -31,6 +36,9 @@ type Disk struct {
 func (c Config) orNone() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Buffers == nil {
+		c.Buffers = bufpool.New(bufpool.MaxIdle)
 	}
 	return c
 }

@@ -5,9 +5,6 @@ import (
 	"midge/internal/packet"
 )
 
-// maxFreeOutput is the most memory that waits for large packets to be sent, in bytes.
-const maxFreeOutput = 8 << 20
-
 // send sends answers: what the client has asked for by packets of its own.
 func (s *shard) send(c *conn, out []byte) {
 	if c.pace != inTime {
@@ -26,7 +23,7 @@ func (s *shard) outFor(m *message.Message) []byte {
 	if m.Size() < copyBelow {
 		return s.out[:0]
 	}
-	s.outBuffer = s.b.buffers.Get(m.Size() + headRoom)
+	s.outBuffer = s.b.cfg.Buffers.Get(m.Size() + headRoom)
 	return s.outBuffer.Bytes()[:0]
 }
 

@@ -49,7 +49,8 @@ func sizeOf(class int) int { return smallest / steps * (steps + class%steps) << 
 
 // Pool lends out Buffers. The zero value keeps none of them; see New.
 type Pool struct {
-	idle    atomic.Int64 // bytes that wait for the next user
+	idle    atomic.Int64  // bytes that wait for the next user
+	trimmed atomic.Uint64 // bytes that nobody used and that were let go
 	maxIdle int64
 
 	mu    sync.Mutex
@@ -62,6 +63,14 @@ type Pool struct {
 func New(maxIdle int64) *Pool {
 	return &Pool{maxIdle: maxIdle}
 }
+
+// MaxIdle is how much a process keeps for the next users, in bytes: some of the largest
+// packets that are allowed by default. Guess.
+const MaxIdle = 16 << 20
+
+// Trimmed is the number of bytes that nobody used any more and that were let go, since
+// the start.
+func (p *Pool) Trimmed() uint64 { return p.trimmed.Load() }
 
 // Idle is the number of bytes that wait for the next user.
 func (p *Pool) Idle() int64 { return p.idle.Load() }
@@ -161,6 +170,7 @@ func (p *Pool) trim() {
 		if unused := p.least[class]; unused > 0 {
 			list = slices.Delete(list, 0, unused)
 			p.idle.Add(-int64(unused * sizeOf(class)))
+			p.trimmed.Add(uint64(unused * sizeOf(class)))
 		}
 		p.free[class], p.least[class] = list, len(list)
 	}

@@ -73,8 +73,8 @@ func TestBound(t *testing.T) {
 		}
 		time.Sleep(2 * trimEvery)
 		synctest.Wait()
-		if p.Idle() != 0 {
-			t.Errorf("%d bytes idle at the end", p.Idle())
+		if p.Idle() != 0 || p.Trimmed() != 4*smallest {
+			t.Errorf("%d bytes idle at the end, %d let go", p.Idle(), p.Trimmed())
 		}
 	})
 }

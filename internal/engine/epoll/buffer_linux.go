@@ -12,9 +12,6 @@ const (
 	// largeBytes is the size from which on input lies in buffers of the pool, in bytes.
 	largeBytes = 32 << 10
 
-	// poolBytes is the most that lies in the pool for the next users, in bytes.
-	poolBytes = 16 << 20
-
 	// maxFreeBytes is the largest buffer of a connection's own that waits for the
 	// next user.
 	maxFreeBytes = 64 << 10

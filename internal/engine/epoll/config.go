@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"runtime"
 
+	"midge/internal/bufpool"
 	"midge/internal/engine"
 )
 
@@ -34,6 +35,9 @@ type Config struct {
 	// ReadBuffer is the size in bytes of the one buffer into which a thread
 	// reads all its sockets; 0 means 64 KiB, and 4 KiB is the least.
 	ReadBuffer int
+
+	// Buffers is the pool for what is large; nil means one of its own.
+	Buffers *bufpool.Pool
 
 	// Backlog is the length of the queue of connections that the kernel has
 	// accepted and the engine has not; 0 means 4096. The kernel caps it at
@@ -57,6 +61,9 @@ func (c Config) withDefaults(shards int) Config {
 	c.ReadBuffer = max(cmp.Or(c.ReadBuffer, 64<<10), minReadBuffer)
 	c.Backlog = cmp.Or(c.Backlog, 4096)
 	c.Lingering = max(cmp.Or(c.Lingering, engine.MaxLingering), shards)
+	if c.Buffers == nil {
+		c.Buffers = bufpool.New(bufpool.MaxIdle)
+	}
 	c.Log = cmp.Or(c.Log, slog.Default())
 	return c
 }

@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"midge/internal/bufpool"
 	"midge/internal/engine"
 	"midge/internal/engine/loop"
 )
@@ -40,7 +39,7 @@ func New(shards []engine.Shard, cfg Config) (*Engine, error) {
 	}
 	l := loop.New()
 	e := &Engine{cfg: cfg.withDefaults(len(shards)), loop: l, counters: l.Counters()}
-	e.buffers.large = bufpool.New(poolBytes)
+	e.buffers.large = e.cfg.Buffers
 	switch {
 	case e.cfg.NoUring:
 		e.noUring = "switched off"
