@@ -7,24 +7,27 @@ type batch struct {
 	counts   []uint64 // of each shard, the turns from the start that this batch applies, or one before
 	extra    Changes  // what follows from the turns being together
 	lists    []*Changes
+
+	urgent  bool  // somebody waits for one of the turns, or for one that is complete now
+	awaited int   // turns that are complete now, and that somebody waits for
+	size    int64 // what leaves the backlog, in bytes
 }
 
 func (b *batch) isEmpty() bool { return len(b.turns) == 0 && b.retained.n == 0 }
 
 // build gathers the changes: those of all turns in their order, the last changes
-// of the turns that the batch completes, and the anchor of the clock. It reports
-// whether somebody waits for a turn, and what leaves the backlog, in bytes.
-func (b *batch) build(q *sequence, refs references, c *clock) (urgent bool, size int64) {
+// of the turns that the batch completes, and the anchor of the clock.
+func (b *batch) build(q *sequence, refs references, c *clock) {
 	b.extra.Reset()
 	clear(b.lists)
-	b.lists = b.lists[:0]
+	b.lists, b.urgent, b.size = b.lists[:0], false, 0
 	if b.retained.n > 0 {
 		b.lists = append(b.lists, &b.retained)
-		size += int64(b.retained.Size())
+		b.size += int64(b.retained.Size())
 	}
 	for _, t := range b.turns {
-		urgent = urgent || t.Urgent
-		size += t.size()
+		b.urgent = b.urgent || t.Urgent
+		b.size += t.size()
 		b.lists = append(b.lists, &t.changes)
 		for _, sh := range t.sharing {
 			refs.add(sh.seq, int32(sh.n), &b.extra)
@@ -41,10 +44,10 @@ func (b *batch) build(q *sequence, refs references, c *clock) (urgent bool, size
 		}
 		t.applied = true
 	}
-	urgent = q.complete(&b.extra) || urgent
+	b.awaited = q.complete(&b.extra)
+	b.urgent = b.urgent || b.awaited > 0
 	c.tick(&b.extra, anchorEvery)
 	if b.extra.n > 0 {
 		b.lists = append(b.lists, &b.extra)
 	}
-	return urgent, size
 }

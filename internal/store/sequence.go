@@ -35,10 +35,10 @@ func (q *sequence) add(turns []*Turn) {
 }
 
 // complete finds the turns that await nothing more with this batch, adds their
-// last changes to it, and reports whether somebody waits for one. Those of a
+// last changes to it, and returns how many of them somebody waits for. Those of a
 // shard complete in their order: a crash must not take back a message and leave
 // a later one of its publisher (MQTT-4.6.0-5).
-func (q *sequence) complete(last *Changes) (urgent bool) {
+func (q *sequence) complete(last *Changes) (awaited int) {
 	clear(q.completed)
 	q.completed = q.completed[:0]
 	for before := -1; before < len(q.completed); { // one that is complete may let others be
@@ -52,12 +52,14 @@ func (q *sequence) complete(last *Changes) (urgent bool) {
 				}
 				last.Append(&t.finally)
 				q.completed = append(q.completed, t)
-				urgent = urgent || t.Urgent
+				if t.Urgent {
+					awaited++
+				}
 				s.completed++
 			}
 		}
 	}
-	return urgent
+	return awaited
 }
 
 // incompleteBefore reports whether a turn that was submitted before t awaits

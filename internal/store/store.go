@@ -10,7 +10,7 @@
 //   - records: timeline.go, changes.go (what a commit does), keys.go, encode.go,
 //     clock.go, turn.go (what a shard changes);
 //   - the committer: sequence.go (which turns are complete), batch.go, inbox.go,
-//     fetch.go (reads messages), store.go;
+//     pacer.go (when to commit), fetch.go (reads messages), store.go;
 //   - the start, and tools: load.go, audit.go.
 package store
 
@@ -55,6 +55,7 @@ type Store struct {
 	batch    batch
 	sequence sequence
 	refs     references
+	pacer    pacer
 	unsynced bool // something is applied and not synced
 }
 
@@ -202,6 +203,13 @@ func (s *Store) Run(ctx context.Context) {
 			s.Sync()
 			return
 		}
+		if wait := s.pacer.wait(time.Now()); wait > 0 {
+			time.Sleep(wait)
+			select {
+			case <-s.wake: // for what is taken now
+			default:
+			}
+		}
 		before := s.unsynced
 		s.Step()
 		if s.unsynced && !before {
@@ -231,16 +239,20 @@ func (s *Store) Step() {
 		return
 	}
 	s.sequence.add(b.turns)
-	urgent, size := b.build(&s.sequence, s.refs, &s.clock)
-	sync := urgent && s.interval == 0
+	b.build(&s.sequence, s.refs, &s.clock)
+	sync := b.urgent && s.interval == 0
 	began := time.Now()
 	if !s.commit(sync, b.lists...) {
 		return
 	}
-	s.stats.add(sync, len(b.turns), time.Since(began))
+	ended := time.Now()
+	if sync {
+		s.pacer.committed(began, ended, b.awaited)
+	}
+	s.stats.add(sync, len(b.turns), ended.Sub(began))
 	s.unsynced = !sync
 	b.retained.Reset()
-	s.backlog.Add(-size)
+	s.backlog.Add(-b.size)
 	s.sequence.apply(b.counts)
 	for shard := range b.counts {
 		if n := s.sequence.commit(shard, s.recycle); n > 0 && s.released != nil {
