@@ -219,7 +219,7 @@ func setUp(m *machine) {
 	p.send("q/flight", "1", false, sixHundred) // in flight, unanswered
 	reader.hang()
 	p.send("q/small", "1", false, sixHundred)
-	p.send("q/large", string(make([]byte, 2*store.Apart)), false, sixHundred)
+	p.send("q/large", string(make([]byte, 2*store.SeparateBytes)), false, sixHundred)
 	p.send("r", "1", true, sixHundred)
 	p.hang()
 	s, _, _ := w.join("ends", expires(sixHundred))

@@ -137,7 +137,7 @@ func (d *durable) putReceivers(n int, m *message.Message, key message.Key) messa
 	d.count.wrote(n, m.Size())
 	if n > 1 {
 		left := remaining(n)
-		if store.LiesApart(n, m.Size()) {
+		if store.IsSeparate(n, m.Size()) {
 			left |= writtenSeparately
 		}
 		d.remaining[key] = left
@@ -165,7 +165,7 @@ func (d *durable) deleteEnded() (more bool) {
 // messages.
 func (d *durable) drop(cl *client) {
 	if cl.stored() {
-		d.turn().DropSession(cl.session.Number)
+		d.turn().DeleteSession(cl.session.Number)
 		d.ended = append(d.ended, cl)
 	}
 }

@@ -38,7 +38,7 @@ func TestDurableTurns(t *testing.T) {
 	if now := d.promise(promise{then: func() {}}); !now {
 		t.Error("nothing was written, and a promise waits")
 	}
-	d.turn().DropSession(1)
+	d.turn().DeleteSession(1)
 	if now := d.promise(promise{then: func() {}}); now || !d.filling.Urgent || d.lastTurn() != 1 {
 		t.Error("a promise does not wait for what was written, or the turn is not urgent")
 	}

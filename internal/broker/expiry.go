@@ -101,7 +101,7 @@ func (s *shard) endSession(cl *client) {
 		case sub.Group != nil:
 			e.shares = append(e.shares, sub.Filter)
 		default:
-			s.disk.turn().DropSubscription(cl.session.Number, sub.Filter)
+			s.disk.turn().DeleteSubscription(cl.session.Number, sub.Filter)
 		}
 		s.drop(sub)
 	}

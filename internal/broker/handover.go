@@ -76,7 +76,7 @@ func (s *shard) passMissing(missing []session.Taken, e *ending) {
 		for i, r := range results {
 			if r.Err != nil {
 				s.lost(r)
-				s.disk.turn().DropReceivers(recordOf(items[i]))
+				s.disk.turn().DeleteReceivers(recordOf(items[i]))
 				s.count.gone(items[i])
 				e.end(s)
 				continue
@@ -106,7 +106,7 @@ func (s *shard) renumber(old message.Stored, qos packet.QoS) message.Key {
 	}
 	seq := s.b.cfg.Store.NextSeq()
 	s.disk.turn().Undecided(seq, true)
-	s.disk.turn().FinallyDropReceivers(recordOf(old))
+	s.disk.turn().FinallyDeleteReceivers(recordOf(old))
 	if qos == 2 {
 		s.disk.turn().Behind = true
 	}
@@ -116,7 +116,7 @@ func (s *shard) renumber(old message.Stored, qos packet.QoS) message.Key {
 
 // recordOf is the record of a message with one receiver.
 func recordOf(m message.Stored) store.Record {
-	return store.Record{Key: m.Key, Sole: true, Apart: store.LiesApart(1, m.Size)}
+	return store.Record{Key: m.Key, Sole: true, Separate: store.IsSeparate(1, m.Size)}
 }
 
 // ending is the end of a stored session whose messages go to other members of
@@ -152,12 +152,12 @@ func (e *ending) finish(s *shard) {
 		return
 	}
 	for _, filter := range e.shares {
-		s.disk.turn().FinallyDropSubscription(e.number, filter)
+		s.disk.turn().FinallyDeleteSubscription(e.number, filter)
 	}
 	if e.any {
-		s.disk.turn().FinallyDropSession(e.number)
+		s.disk.turn().FinallyDeleteSession(e.number)
 	} else {
-		s.disk.turn().DropSession(e.number)
+		s.disk.turn().DeleteSession(e.number)
 	}
 }
 

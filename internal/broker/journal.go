@@ -26,7 +26,7 @@ func (s *shard) writeSession(cl *client, left time.Duration) {
 func (d *durable) Finish(number uint64, m message.Stored) {
 	d.count.gone(m)
 	if m.Sole {
-		d.turn().DropReceivers(store.Record{Key: m.Key, Sole: true, Apart: store.LiesApart(1, m.Size)})
+		d.turn().DeleteReceivers(store.Record{Key: m.Key, Sole: true, Separate: store.IsSeparate(1, m.Size)})
 		return
 	}
 	left, ok := d.remaining[m.Key]
@@ -41,7 +41,7 @@ func (d *durable) Finish(number uint64, m message.Stored) {
 	}
 	delete(d.remaining, m.Key)
 	delete(d.done, m.Key)
-	d.turn().DropReceivers(store.Record{Key: m.Key, Apart: left&writtenSeparately != 0, Lists: left&hasLists != 0})
+	d.turn().DeleteReceivers(store.Record{Key: m.Key, Separate: left&writtenSeparately != 0, Lists: left&hasLists != 0})
 }
 
 // Begin implements session.Journal.
@@ -57,9 +57,9 @@ func (d *durable) AwaitPubcomp(number uint64, k message.Key, id packet.ID) {
 }
 
 // End implements session.Journal.
-func (d *durable) End(number uint64, k message.Key) { d.turn().DropOutgoing(number, k) }
+func (d *durable) End(number uint64, k message.Key) { d.turn().DeleteOutgoing(number, k) }
 
 // Forget implements session.Journal.
 func (d *durable) Forget(number uint64, id packet.ID, over bool) {
-	d.turn().DropIncoming(number, id, over)
+	d.turn().DeleteIncoming(number, id, over)
 }

@@ -126,7 +126,7 @@ func (l *loader) Waiting(w store.Waiting) {
 	sole := w.Written == 1
 	if !sole {
 		n := remaining(len(w.All))
-		if w.Apart {
+		if w.Separate {
 			n |= writtenSeparately
 		}
 		if w.Lists {

@@ -214,7 +214,7 @@ func (s *shard) removeSubscription(cl *client, filter string) packet.ReasonCode 
 	if sub != nil {
 		cl.subs.Remove(filter)
 		if cl.stored() {
-			s.disk.turn().DropSubscription(cl.session.Number, filter)
+			s.disk.turn().DeleteSubscription(cl.session.Number, filter)
 		}
 		s.drop(sub)
 		if sub.Group != nil {

@@ -44,7 +44,7 @@ func (s *shard) publishWill(cl *client) {
 	}
 	cl.rare.will = nil
 	if w.number != 0 {
-		s.disk.turn().FinallyDropWill(w.number)
+		s.disk.turn().FinallyDeleteWill(w.number)
 	}
 	m := *w.message
 	if w.expiry > 0 {
@@ -66,7 +66,7 @@ func (s *shard) setWill(cl *client, w *will) {
 		return
 	}
 	if old := cl.will(); old != nil && old.number != 0 {
-		s.disk.turn().DropWill(old.number)
+		s.disk.turn().DeleteWill(old.number)
 	}
 	cl.need().will = w
 	if w == nil || s.b.cfg.Store == nil {

@@ -16,34 +16,34 @@ type Reader interface {
 	Scan(from, to []byte, yield func(key, value []byte) error) error
 }
 
-// Idle makes a Backend of a Reader. It takes all commits and does nothing: a
+// ReadOnly makes a Backend of a Reader. It accepts all commits and does nothing: a
 // Store on it loads what a broker would load, and leaves everything as it is.
-func Idle(r Reader) Backend { return idle{Reader: r} }
+func ReadOnly(r Reader) Backend { return readOnly{Reader: r} }
 
-type idle struct {
+type readOnly struct {
 	Reader
-	tidied func(c Change) // gets what Load would change; nil: nobody
+	changed func(c Change) // gets what Load would change; nil: nobody
 }
 
-func (b idle) Commit(_ bool, lists ...*Changes) error {
+func (b readOnly) Commit(_ bool, lists ...*Changes) error {
 	for _, l := range lists {
 		for c := range l.All() {
-			if b.tidied != nil {
-				b.tidied(c)
+			if b.changed != nil {
+				b.changed(c)
 			}
 		}
 	}
 	return nil
 }
 
-func (b idle) Quarantine([]Damaged) error { return nil }
+func (b readOnly) Quarantine([]Damaged) error { return nil }
 
-func (b idle) Close() error { return nil }
+func (b readOnly) Close() error { return nil }
 
-// names are the kinds of records in plain words, by the first byte of the key.
-func names() map[byte]string {
+// kindNames are the kinds of records in plain words, by the first byte of the key.
+func kindNames() map[byte]string {
 	return map[byte]string{
-		kindSession: "sessions", kindSubscription: "subscriptions", kindReceivers: "receivers", kindMessage: "messages apart",
+		kindSession: "sessions", kindSubscription: "subscriptions", kindReceivers: "receivers", kindMessage: "separate messages",
 		kindIncoming: "QoS 2 received", kindOutgoing: "QoS 2 sent", kindWill: "wills", kindRetained: "retained messages",
 		kindUndecided: "undecided messages", kindClock: "clock",
 	}
@@ -58,7 +58,7 @@ type Use struct {
 
 // Usage counts all records, by the order of their kinds.
 func Usage(r Reader) (all []Use, err error) {
-	kinds := names()
+	kinds := kindNames()
 	last := -1
 	err = r.Scan([]byte{0}, bytes.Repeat([]byte{0xff}, 16), func(key, value []byte) error {
 		if last != int(key[0]) {
@@ -90,7 +90,7 @@ type Finding struct {
 // nothing. The error is one of the reader.
 func Audit(r Reader, find func(Finding)) error {
 	a := &audit{r: r, find: find, sessions: map[uint64]bool{}, damaged: map[string]bool{}}
-	s := New(idle{r, a.tidied}, Config{Shards: 1})
+	s := New(readOnly{r, a.changed}, Config{Shards: 1})
 	damaged, err := s.Load(a)
 	for _, d := range damaged {
 		a.damaged[string(d.Key)] = true
@@ -110,7 +110,7 @@ func Audit(r Reader, find func(Finding)) error {
 	if err := a.topics(); err != nil {
 		return err
 	}
-	return a.strangers()
+	return a.unknown()
 }
 
 // audit implements Loader.
@@ -140,9 +140,9 @@ func (a *audit) Shard(session uint64) int {
 	return -1
 }
 
-// Waiting checks that a message that lies apart is there.
+// Waiting checks that a separate message exists.
 func (a *audit) Waiting(w Waiting) {
-	if !w.Apart || a.failed != nil {
+	if !w.Separate || a.failed != nil {
 		return
 	}
 	record := fmt.Sprintf("receivers of message %d/%d", w.Key.Seq(), w.Key.Part())
@@ -159,9 +159,9 @@ func (a *audit) Waiting(w Waiting) {
 	}
 }
 
-// tidied takes note of what a start would remove, if it is there. Receivers do
+// changed notes what a start would delete, if it exists. Receivers do
 // not count: Load also moves them, and a list may hold sessions that are gone.
-func (a *audit) tidied(c Change) {
+func (a *audit) changed(c Change) {
 	if c.Op == OpSet || len(c.Key) == 0 || c.Key[0] == kindReceivers {
 		return
 	}
@@ -173,7 +173,7 @@ func (a *audit) tidied(c Change) {
 	}
 }
 
-// messages checks those that lie apart: somebody should wait for each.
+// messages checks the separate ones: somebody should wait for each.
 func (a *audit) messages() error {
 	if a.failed != nil {
 		return a.failed
@@ -196,7 +196,7 @@ func (a *audit) messages() error {
 	})
 }
 
-// wanted tells whether a message that lies apart has receivers, or may get some.
+// wanted reports whether a separate message has receivers, or may get some.
 func (a *audit) wanted(k message.Key) (found bool, err error) {
 	if shared(k) {
 		if _, err := a.r.Get(nil, undecidedKey(nil, k.Seq())); !errors.Is(err, ErrNotFound) {
@@ -225,9 +225,9 @@ func (a *audit) topics() error {
 	})
 }
 
-// strangers finds records of no kind.
-func (a *audit) strangers() error {
-	kinds := names()
+// unknown finds records of no kind.
+func (a *audit) unknown() error {
+	kinds := kindNames()
 	for from := 0; from < 256; from++ {
 		if _, known := kinds[byte(from)]; known {
 			continue
@@ -254,7 +254,7 @@ func (a *audit) strangers() error {
 	return nil
 }
 
-// describe tells in words which record a key is of.
+// describe says in words which record a key is of.
 func describe(key []byte) string {
 	if len(key) > 1 && key[0] == kindRetained {
 		return fmt.Sprintf("retained message to %q", key[1:])

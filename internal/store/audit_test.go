@@ -57,7 +57,7 @@ func TestAudit(t *testing.T) {
 		}},
 		{"another message", func(d *testDisk) {
 			d.set(messageKey(nil, big), appendMessage(nil, &message.Message{Topic: []byte("x")}, timeline{}))
-		}, []string{fmt.Sprintf("lost receivers of message 6/0: the message has 1 bytes, and %d were written", Apart+1)}},
+		}, []string{fmt.Sprintf("lost receivers of message 6/0: the message has 1 bytes, and %d were written", SeparateBytes+1)}},
 		{"message left", func(d *testDisk) {
 			d.set(messageKey(nil, message.NewKey(9, PartOwn)), appendMessage(nil, &message.Message{Topic: []byte("x")}, timeline{}))
 		}, []string{"left message 9/0: nobody waits for it; it only takes room"}},
@@ -111,7 +111,7 @@ func audited(own, big, group message.Key) *testDisk {
 			t.PutReceivers(k, 1, AppendReceiver(nil, &Receiver{Session: 1, QoS: 2}), m)
 		}
 		to(own, 10)
-		to(big, Apart)
+		to(big, SeparateBytes)
 		t.Share(group.Seq(), 1, &message.Message{Topic: []byte("a"), QoS: 2})
 		to(group, 0)
 		t.PutOutgoing(1, own, Outgoing{ID: 4})
@@ -144,7 +144,7 @@ func TestUsage(t *testing.T) {
 		records += u.Records
 		bytes += u.Bytes
 	}
-	if want := len(d.all()); records != want || bytes < Apart {
+	if want := len(d.all()); records != want || bytes < SeparateBytes {
 		t.Errorf("%d records and %d bytes, want %d records: %+v", records, bytes, want, uses)
 	}
 	if last := uses[len(uses)-1]; last != (Use{"unknown (0x7a)", 1, 5}) {

@@ -29,7 +29,7 @@ type Backend interface {
 	// goroutines, also during Commit.
 	Scan(from, to []byte, yield func(key, value []byte) error) error
 
-	// Quarantine keeps a copy of records that nobody can read and that are about
+	// Quarantine makes a copy of records that nobody can read and that are about
 	// to be removed, for a person to look at. nil means that the copy survives
 	// what committed changes survive. Safe for use by several goroutines, also
 	// during Commit. While the disk is full it waits.

@@ -221,7 +221,7 @@ func TestLostAnchor(t *testing.T) {
 				m.Expire(k.r.Engine, 600)
 				turn.PutSession(&Session{Number: 1, ClientID: "c", Expiry: 60, Left: k.r.Engine})
 				receivers(turn, key, &m, 1)
-				m.Payload = make([]byte, Apart)
+				m.Payload = make([]byte, SeparateBytes)
 				receivers(turn, big, &m, 1)
 				m.Retain = true
 				s.Retain(&m)
@@ -245,7 +245,7 @@ func TestLostAnchor(t *testing.T) {
 						t.Errorf("a waiting message ends at %v and %v, want %v", w.Expires, w.Message.Expires, most)
 					}
 				}
-				s.Fetch(&Fetch{Items: []message.Stored{{Key: key, Size: 9, Sole: true}, {Key: big, Size: Apart}}, Done: func(all []Result) {
+				s.Fetch(&Fetch{Items: []message.Stored{{Key: key, Size: 9, Sole: true}, {Key: big, Size: SeparateBytes}}, Done: func(all []Result) {
 					for _, r := range all {
 						if r.Err != nil || r.Message.Expires > most {
 							t.Errorf("the content: %+v, %v", r.Message, r.Err)
@@ -276,7 +276,7 @@ func TestIntervals(t *testing.T) {
 		for i, n := range seconds {
 			m := testMessage(func(m *message.Message) { m.Expire(k.r.Engine, n) })
 			if i%2 == 1 {
-				m.Payload = make([]byte, Apart)
+				m.Payload = make([]byte, SeparateBytes)
 			}
 			receivers(turn, message.NewKey(s.NextSeq(), PartOwn), &m, 1)
 			turn.PutWill(&Will{Number: s.NextSeq(), ClientID: "c", Delay: time.Duration(n) * time.Second, Expiry: max(time.Duration(n)*time.Second, 1), Message: testMessage()})
@@ -286,7 +286,7 @@ func TestIntervals(t *testing.T) {
 	for i, n := range seconds {
 		w := l.waiting[i]
 		want := k.r.Engine + max(time.Duration(n)*time.Second, 100*time.Millisecond) - 10*time.Second
-		if w.Interval != n || w.Expires != want || !w.Apart && (w.Message.Interval != n || w.Message.Expires != want) {
+		if w.Interval != n || w.Expires != want || !w.Separate && (w.Message.Interval != n || w.Message.Expires != want) {
 			t.Errorf("%d: a message comes back with %d, and ends at %v and %v; want %v", n, w.Interval, w.Expires, w.Message.Expires, want)
 		}
 		will := l.wills[i]
@@ -307,7 +307,7 @@ func TestTimeOfDay(t *testing.T) {
 		m := testMessage(func(m *message.Message) { m.Expire(k.r.Engine, 600) })
 		s.Retain(&m)
 		s.Step()
-		tool, l := New(Idle(d), Config{Shards: 1}), &testLoader{shards: 1}
+		tool, l := New(ReadOnly(d), Config{Shards: 1}), &testLoader{shards: 1}
 		if _, err := tool.Load(l); err != nil {
 			t.Fatal(err)
 		}

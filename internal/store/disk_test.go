@@ -166,15 +166,15 @@ func (s *testStore) put(shard int, fill func(t *Turn)) *Turn {
 // testLoader takes what a start finds. Sessions live on the shard that their
 // number says.
 type testLoader struct {
-	shards   int
-	sessions []Session
-	wills    []Will
-	subs     []Subscription
-	retained []*message.Message
-	incoming []packet.ID
-	waiting  []Waiting
-	released []message.Key
-	belongs  []uint64 // sessions that got something
+	shards    int
+	sessions  []Session
+	wills     []Will
+	subs      []Subscription
+	retained  []*message.Message
+	incoming  []packet.ID
+	waiting   []Waiting
+	exchanges []message.Key
+	belongs   []uint64 // sessions that got something
 }
 
 func (l *testLoader) Session(s Session) { l.sessions = append(l.sessions, s) }
@@ -199,7 +199,7 @@ func (l *testLoader) Waiting(w Waiting) {
 }
 
 func (l *testLoader) AwaitPubcomp(session uint64, k message.Key, _ packet.ID) {
-	l.released, l.belongs = append(l.released, k), append(l.belongs, session)
+	l.exchanges, l.belongs = append(l.exchanges, k), append(l.belongs, session)
 }
 
 func (l *testLoader) Shard(session uint64) int {

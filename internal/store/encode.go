@@ -14,7 +14,7 @@ import (
 // errDamaged is wrapped by all errors about records that make no sense.
 var errDamaged = fmt.Errorf("%w record", ErrDamaged)
 
-// reader takes a record apart. After the first piece that is not there, it is
+// reader decodes a record. After the first piece that is not there, it is
 // broken and gives nothing but zeros.
 type reader struct {
 	b      []byte
@@ -52,7 +52,7 @@ func (r *reader) bytes() []byte {
 	return v
 }
 
-// err reports whether the record was whole.
+// err is nil if the record was whole.
 func (r *reader) err() error {
 	if r.broken {
 		return errDamaged
@@ -306,21 +306,21 @@ type Receivers struct {
 	Expires  time.Duration // of the message
 	Interval uint32        // likewise
 	All      []Receiver
-	Message  message.Message // unless it lies apart; borrowed
-	Apart    bool
+	Message  message.Message // unless it is separate; borrowed
+	Separate bool
 }
 
 // The bits of the first byte of such a record.
 const (
-	bitApart = 1 << 0 // the message lies apart
-	bitEnds  = 1 << 1 // the interval of the message follows the time of its end
+	bitSeparate = 1 << 0 // the message is separate
+	bitEnds     = 1 << 1 // the interval of the message follows the time of its end
 )
 
 // appendReceivers appends the record of n encoded receivers.
-func appendReceivers(dst []byte, n int, encoded []byte, m *message.Message, apart bool, l timeline) []byte {
+func appendReceivers(dst []byte, n int, encoded []byte, m *message.Message, separate bool, l timeline) []byte {
 	head := byte(0)
-	if apart {
-		head |= bitApart
+	if separate {
+		head |= bitSeparate
 	}
 	if m.Expires != 0 {
 		head |= bitEnds
@@ -334,17 +334,17 @@ func appendReceivers(dst []byte, n int, encoded []byte, m *message.Message, apar
 	}
 	dst = binary.AppendUvarint(dst, uint64(n))
 	dst = appendBytes(dst, encoded)
-	if apart {
+	if separate {
 		return dst
 	}
 	return appendMessage(dst, m, l)
 }
 
-// decode reads the record; all tells whether the receivers are wanted.
+// decode reads the record; all is set if the receivers are wanted.
 func (rs *Receivers) decode(b []byte, l timeline, all bool) (err error) {
 	r := reader{b: b}
 	head := r.byte()
-	rs.Apart = head&bitApart != 0
+	rs.Separate = head&bitSeparate != 0
 	rs.Size = int(r.uvarint())
 	rs.Expires, rs.Interval = r.end(l, head&bitEnds != 0)
 	n := r.uvarint()
@@ -358,7 +358,7 @@ func (rs *Receivers) decode(b []byte, l timeline, all bool) (err error) {
 	if r.broken || list.broken {
 		return errDamaged
 	}
-	if !rs.Apart {
+	if !rs.Separate {
 		rs.Message, err = decodeMessage(r.b, l)
 	}
 	return err

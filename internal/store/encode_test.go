@@ -56,14 +56,14 @@ func codecs() []codec {
 // says how large that is, and when it ends.
 func encodeReceivers(rs *Receivers) []byte {
 	m := rs.Message
-	if rs.Apart {
+	if rs.Separate {
 		m = message.Message{Payload: make([]byte, min(rs.Size, 1<<20)), Expires: rs.Expires, Interval: rs.Interval}
 	}
 	var list []byte
 	for i := range rs.All {
 		list = rs.All[i].append(list)
 	}
-	return appendReceivers(nil, len(rs.All), list, &m, rs.Apart, testTimes)
+	return appendReceivers(nil, len(rs.All), list, &m, rs.Separate, testTimes)
 }
 
 // text shows a value; an empty list and none are the same.
@@ -120,11 +120,11 @@ func samples() map[string]map[string]any {
 				{Session: 2, QoS: 1, Share: "$share/g/a/#"},
 				{Session: 3, QoS: 1},
 			}},
-			"apart": &Receivers{Size: 70_000, Expires: ends, Interval: math.MaxUint32, Apart: true, All: []Receiver{{Session: 7, QoS: 1}}},
+			"apart": &Receivers{Size: 70_000, Expires: ends, Interval: math.MaxUint32, Separate: true, All: []Receiver{{Session: 7, QoS: 1}}},
 		},
 		"outgoing": {
-			"begun":    &Outgoing{ID: 1},
-			"released": &Outgoing{ID: 65_535, AwaitsPubcomp: true},
+			"begun":         &Outgoing{ID: 1},
+			"await PUBCOMP": &Outgoing{ID: 65_535, AwaitsPubcomp: true},
 		},
 	}
 }
@@ -249,10 +249,10 @@ func FuzzRecords(f *testing.F) {
 			return
 		}
 		if rs, ok := first.(*Receivers); ok { // the broker writes no others
-			if rs.Apart && (rs.Size < 0 || rs.Size > 1<<20) {
+			if rs.Separate && (rs.Size < 0 || rs.Size > 1<<20) {
 				return
 			}
-			if !rs.Apart {
+			if !rs.Separate {
 				rs.Size, rs.Expires, rs.Interval = rs.Message.Size(), rs.Message.Expires, rs.Message.Interval
 			}
 		}
@@ -277,7 +277,7 @@ func FuzzLoad(f *testing.F) {
 	k := message.NewKey(5, PartOwn)
 	m := testMessage()
 	f.Add(receiversKey(nil, k), encodeReceivers(&Receivers{Size: m.Size(), All: []Receiver{{Session: 1, QoS: 1}}, Message: m}))
-	f.Add(receiversKey(nil, message.NewKey(5, PartOfShard(3))), encodeReceivers(&Receivers{Apart: true, All: []Receiver{{Session: 1, QoS: 1}}}))
+	f.Add(receiversKey(nil, message.NewKey(5, PartOfShard(3))), encodeReceivers(&Receivers{Separate: true, All: []Receiver{{Session: 1, QoS: 1}}}))
 	f.Add(doneKey(nil, k, 9), []byte{1})
 	f.Add(outgoingKey(nil, 1, k), Outgoing{ID: 3}.append(nil))
 	f.Add(incomingKey(nil, 2, 4), []byte(nil))

@@ -143,7 +143,7 @@ func (r *reads) serve(f *Fetch) {
 // isFinal reports whether nothing more will come that a fetch could wait for.
 func (r *reads) isFinal(f *Fetch) bool { return r.applied(f.Shard) >= f.Turn }
 
-// park keeps a fetch until the next commit. That may have been meanwhile.
+// park holds a fetch until the next commit, which may have been meanwhile.
 func (r *reads) park(f *Fetch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -168,7 +168,7 @@ func (r *reads) read(buf []byte, it message.Stored) (*message.Message, []byte, e
 		}
 		return fail(err)
 	}
-	if shared(it.Key) || it.Size >= Apart || !it.Sole {
+	if shared(it.Key) || it.Size >= SeparateBytes || !it.Sole {
 		b, err := r.backend.Get(buf, messageKey(key[:0], it.Key))
 		if err == nil {
 			buf = b
@@ -178,7 +178,7 @@ func (r *reads) read(buf []byte, it message.Stored) (*message.Message, []byte, e
 			}
 			return r.clone(it.Key, &m), buf, nil
 		}
-		if shared(it.Key) || it.Size >= Apart || !errors.Is(err, ErrNotFound) {
+		if shared(it.Key) || it.Size >= SeparateBytes || !errors.Is(err, ErrNotFound) {
 			return fail(err)
 		}
 	}
@@ -191,7 +191,7 @@ func (r *reads) read(buf []byte, it message.Stored) (*message.Message, []byte, e
 	if err := rs.decode(b, r.clock.times, false); err != nil {
 		return damaged(receiversKey(key[:0], it.Key), err)
 	}
-	if rs.Apart {
+	if rs.Separate {
 		return damaged(receiversKey(key[:0], it.Key), errDamaged)
 	}
 	return r.clone(it.Key, &rs.Message), buf, nil

@@ -13,7 +13,7 @@ const (
 	kindSubscription = 'b' // session number, filter
 	kindClock        = 'c' // nothing more
 	kindIncoming     = 'i' // session number, packet identifier
-	kindMessage      = 'm' // key: a message apart from its receivers
+	kindMessage      = 'm' // key: a message separate from its receivers
 	kindReceivers    = 'r' // key; with 8 bytes more: receivers that are done
 	kindSession      = 's' // session number
 	kindRetained     = 't' // topic name
@@ -29,7 +29,7 @@ const (
 	PartOwn = 0
 
 	// partShards and those above are the receivers of one shard each, up to 64;
-	// the message lies apart and is shared.
+	// the message is separate and is shared.
 	partShards = 1
 
 	// partGroups and those above are each the one receiver of a shared
@@ -49,12 +49,12 @@ func PartOfGroup(i int) (part uint8, ok bool) {
 	return uint8(partGroups + min(i, maxGroups-1)), i < maxGroups
 }
 
-// shared tells whether a key's message lies apart, for several shards.
+// shared reports whether a key's message is separate, for several shards.
 func shared(k message.Key) bool { return k.Part() >= partShards && k.Part() < partGroups }
 
-// Apart is the size in bytes from which a message lies apart from its
+// SeparateBytes is the size in bytes from which a message is separate from its
 // receivers, so that start reads them without it. It is part of the format.
-const Apart = 4 << 10
+const SeparateBytes = 4 << 10
 
 func numberKey(dst []byte, kind byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, kind), n)
@@ -93,13 +93,13 @@ func undecidedKey(dst []byte, seq uint64) []byte { return numberKey(dst, kindUnd
 
 func receiversKey(dst []byte, k message.Key) []byte { return numberKey(dst, kindReceivers, uint64(k)) }
 
-// doneKey is where a list of receivers of k that are done lies; n tells the
-// lists apart.
+// doneKey is the key of a list of receivers of k that are done; n distinguishes
+// the lists.
 func doneKey(dst []byte, k message.Key, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(receiversKey(dst, k), n)
 }
 
-// messageKey is where the message of k lies if it lies apart.
+// messageKey is the key of the message of k if it is separate.
 func messageKey(dst []byte, k message.Key) []byte {
 	if shared(k) {
 		k = message.NewKey(k.Seq(), partShards)
@@ -107,7 +107,7 @@ func messageKey(dst []byte, k message.Key) []byte {
 	return numberKey(dst, kindMessage, uint64(k))
 }
 
-// sharedMessageKey is where the message with a number lies if several shards share
+// sharedMessageKey is the key of the message with a number if several shards share
 // it.
 func sharedMessageKey(dst []byte, seq uint64) []byte {
 	return messageKey(dst, message.NewKey(seq, partShards))

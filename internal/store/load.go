@@ -21,7 +21,7 @@ type Loader interface {
 	Retained(m *message.Message)
 	Incoming(session uint64, id packet.ID)
 
-	// Waiting tells of a message that waits for sessions, all on one shard;
+	// Waiting gets a message that waits for sessions, all on one shard;
 	// the messages of a session come in their order. The receivers are
 	// borrowed.
 	Waiting(w Waiting)
@@ -77,7 +77,7 @@ func (s *Store) Load(l Loader) (damaged []Damaged, err error) {
 	for seq := range ld.undecided {
 		ld.resolve(seq)
 	}
-	ld.released()
+	ld.awaitPubcomp()
 	s.reads.loaded = s.seq.Load()
 	s.clock.begun(&ld.changes)
 	if err := ld.commit(0); err != nil {
@@ -267,9 +267,9 @@ func (ld *loading) outgoing(key, value []byte) error {
 	return nil
 }
 
-// released hands over the exchanges whose message is with the client. One that
+// awaitPubcomp hands over the exchanges whose message is with the client. One that
 // is not has lost its message, and ends.
-func (ld *loading) released() {
+func (ld *loading) awaitPubcomp() {
 	rest := slices.SortedFunc(maps.Keys(ld.exchanges), func(a, b exchange) int { return cmp.Compare(a.key, b.key) })
 	for _, x := range rest {
 		if o := ld.exchanges[x]; o.AwaitsPubcomp {
@@ -307,7 +307,7 @@ func (ld *loading) receivers(key, value []byte) error {
 	}
 	w := Waiting{Receivers: Receivers{Key: k}}
 	if err = w.decode(slices.Clone(value), ld.s.clock.times, true); err != nil {
-		w = Waiting{Receivers: Receivers{Key: k, Apart: true}} // nobody needs its message, wherever that lies
+		w = Waiting{Receivers: Receivers{Key: k, Separate: true}} // nobody needs its message, wherever that is
 	}
 	w.Written = len(w.All)
 	w.Expires = ld.s.clock.limit(w.Expires, w.Interval)
@@ -398,12 +398,12 @@ func (ld *loading) drop(w *Waiting) {
 	if w.Lists {
 		ld.changes.DeleteRange(doneKey(nil, w.Key, 0), receiversKey(nil, w.Key+1))
 	}
-	if w.Apart && !shared(w.Key) {
+	if w.Separate && !shared(w.Key) {
 		ld.changes.Delete(messageKey(nil, w.Key))
 	}
 }
 
-// moved tells that the receivers of a record are not where its part says,
+// moved reports whether the receivers of a record are not where its part says,
 // because the number of shards has changed.
 func (ld *loading) moved(w *Waiting) bool {
 	if w.Key.Part() >= partGroups {
@@ -419,7 +419,7 @@ func (ld *loading) moved(w *Waiting) bool {
 }
 
 // move makes new records for the shards that receivers are on now: one for
-// each, with the message apart. Those of shared subscriptions stay.
+// each, with a separate message. Those of shared subscriptions stay.
 func (ld *loading) move(group []Waiting) (all []Waiting) {
 	var body *message.Message
 	parts := map[uint8]*Waiting{}
@@ -435,7 +435,7 @@ func (ld *loading) move(group []Waiting) (all []Waiting) {
 		for _, rc := range w.All {
 			part := PartOfShard(ld.l.Shard(rc.Session))
 			if parts[part] == nil {
-				parts[part] = &Waiting{Receivers: Receivers{Key: message.NewKey(w.Key.Seq(), part), Size: w.Size, Expires: w.Expires, Interval: w.Interval, Apart: true}}
+				parts[part] = &Waiting{Receivers: Receivers{Key: message.NewKey(w.Key.Seq(), part), Size: w.Size, Expires: w.Expires, Interval: w.Interval, Separate: true}}
 			}
 			parts[part].All = append(parts[part].All, rc)
 		}
@@ -463,7 +463,7 @@ func (ld *loading) move(group []Waiting) (all []Waiting) {
 // body is the message of a record, nil if it is lost: missing, or damaged and
 // set aside.
 func (ld *loading) body(w *Waiting) *message.Message {
-	if !w.Apart {
+	if !w.Separate {
 		return &w.Message
 	}
 	key := messageKey(nil, w.Key)

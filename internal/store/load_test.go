@@ -111,7 +111,7 @@ func TestLoadAll(t *testing.T) {
 		t.Done(k, s.NextSeq(), []uint64{1})
 	})
 	s2, l := start(t, d, 1)
-	if len(l.sessions) != 2 || len(l.subs) != 2 || len(l.wills) != 1 || len(l.retained) != 1 || len(l.incoming) != 2 || len(l.released) != 1 {
+	if len(l.sessions) != 2 || len(l.subs) != 2 || len(l.wills) != 1 || len(l.retained) != 1 || len(l.incoming) != 2 || len(l.exchanges) != 1 {
 		t.Fatalf("loaded %+v", l)
 	}
 	w := l.waiting
@@ -123,16 +123,16 @@ func TestLoadAll(t *testing.T) {
 	}
 	s2.Unretain(topic)
 	s2.put(0, func(t *Turn) {
-		t.DropSubscription(1, "a")
-		t.DropSubscription(1, "b")
-		t.DropWill(9)
-		t.DropIncoming(1, 5, false)
-		t.DropIncoming(2, 6, true)
-		t.DropReceivers(Record{Key: k, Lists: true})
-		t.DropOutgoing(2, k)
-		t.DropOutgoing(1, message.NewKey(1, 0))
-		t.DropSession(1)
-		t.FinallyDropSession(2)
+		t.DeleteSubscription(1, "a")
+		t.DeleteSubscription(1, "b")
+		t.DeleteWill(9)
+		t.DeleteIncoming(1, 5, false)
+		t.DeleteIncoming(2, 6, true)
+		t.DeleteReceivers(Record{Key: k, Lists: true})
+		t.DeleteOutgoing(2, k)
+		t.DeleteOutgoing(1, message.NewKey(1, 0))
+		t.DeleteSession(1)
+		t.FinallyDeleteSession(2)
 	})
 	if left := d.all(); len(left) > 0 {
 		t.Errorf("left on disk: %q", left)
@@ -176,7 +176,7 @@ func TestLoadCounts(t *testing.T) {
 
 // TestLoadTidies proves that a start removes what belongs to nobody.
 func TestLoadTidies(t *testing.T) {
-	m, large := testMessage(), testMessage(func(m *message.Message) { m.Payload = make([]byte, Apart) })
+	m, large := testMessage(), testMessage(func(m *message.Message) { m.Payload = make([]byte, SeparateBytes) })
 	own, shards := message.NewKey(20, PartOwn), message.NewKey(20, PartOfShard(0))
 	for _, tt := range []struct {
 		name string
@@ -249,7 +249,7 @@ func TestTurnAwaits(t *testing.T) {
 	d := newTestDisk()
 	s := newTestStore(d, 2)
 	sessions(s, 2)
-	first := s.put(0, func(t *Turn) { t.Urgent, t.Awaits = true, 1; t.PutIncoming(1, 1, true); t.FinallyDropSession(2) })
+	first := s.put(0, func(t *Turn) { t.Urgent, t.Awaits = true, 1; t.PutIncoming(1, 1, true); t.FinallyDeleteSession(2) })
 	s.put(0, func(t *Turn) { t.PutIncoming(1, 2, false) })
 	if d.kinds() != "iss" || s.freed[0] != 1 {
 		t.Fatalf("records %q, %d turns released before the turn is complete", d.kinds(), s.freed[0])
@@ -269,7 +269,7 @@ func TestLoadReshards(t *testing.T) {
 	const n = 9
 	sessions(s, n)
 	m := testMessage()
-	large := testMessage(func(m *message.Message) { m.Payload = make([]byte, Apart) })
+	large := testMessage(func(m *message.Message) { m.Payload = make([]byte, SeparateBytes) })
 	part, _ := PartOfGroup(0)
 	s.put(0, func(t *Turn) {
 		t.Share(30, 2, &m)
@@ -317,9 +317,9 @@ func TestLoadReshards(t *testing.T) {
 	s, l := start(t, d, 4)
 	s.put(0, func(t *Turn) { // all are done
 		for _, w := range l.waiting {
-			t.DropReceivers(Record{Key: w.Key, Sole: w.Written == 1, Apart: w.Apart, Lists: w.Lists})
+			t.DeleteReceivers(Record{Key: w.Key, Sole: w.Written == 1, Separate: w.Separate, Lists: w.Lists})
 		}
-		t.DropOutgoing(4, message.NewKey(30, PartOwn))
+		t.DeleteOutgoing(4, message.NewKey(30, PartOwn))
 	})
 	if left := d.keys([]byte("a"), []byte("s")); len(left) > 0 {
 		t.Errorf("left on disk: %q", left)
@@ -331,7 +331,7 @@ func TestLoadReshards(t *testing.T) {
 // else is loaded.
 func TestLoadDamaged(t *testing.T) {
 	own := message.NewKey(20, PartOwn)
-	large := testMessage(func(m *message.Message) { m.Payload = make([]byte, Apart) })
+	large := testMessage(func(m *message.Message) { m.Payload = make([]byte, SeparateBytes) })
 	for _, tt := range []struct {
 		name string
 		key  []byte
@@ -421,7 +421,7 @@ func TestLoadFails(t *testing.T) {
 func TestFetch(t *testing.T) {
 	d := newTestDisk()
 	s := newTestStore(d, 1)
-	m, large := testMessage(), testMessage(func(m *message.Message) { m.Payload = make([]byte, Apart) })
+	m, large := testMessage(), testMessage(func(m *message.Message) { m.Payload = make([]byte, SeparateBytes) })
 	m.Expires = time.Minute
 	key := func(seq uint64) message.Key { return message.NewKey(seq, PartOwn) }
 	many := make([]uint64, manyReceivers+1)
@@ -494,7 +494,7 @@ func TestFetch(t *testing.T) {
 func TestFetchFails(t *testing.T) {
 	m := message.Message{Topic: []byte("a/b"), Payload: []byte("payload"), QoS: 1}
 	key := func(n uint64) message.Key { return message.NewKey(n, PartOwn) }
-	big := message.Stored{Key: key(2), Size: Apart, Sole: true}
+	big := message.Stored{Key: key(2), Size: SeparateBytes, Sole: true}
 	for _, test := range []struct {
 		name   string
 		at     int // the message that cannot be read
@@ -567,7 +567,7 @@ func TestFetchFails(t *testing.T) {
 // that lie apart. When the disk does not read one, the start fails and changes
 // nothing; one that is damaged is set aside.
 func TestMoveUnreadable(t *testing.T) {
-	m := message.Message{Topic: []byte("a/b"), Payload: make([]byte, Apart), QoS: 1}
+	m := message.Message{Topic: []byte("a/b"), Payload: make([]byte, SeparateBytes), QoS: 1}
 	k := message.NewKey(7, PartOwn)
 	prepare := func() *testDisk {
 		d := newTestDisk()

@@ -118,9 +118,9 @@ func TestPacer(t *testing.T) {
 			if test.reply == 0 {
 				test.reply = 1
 			}
-			long := 2 * time.Minute
+			long := time.Minute
 			if test.waiting == 100 {
-				long = 10 * time.Second // many messages
+				long = 4 * time.Second // many messages
 			}
 			without := simulate(seed, nil, test.load, 0, long)
 			with := simulate(seed, &pacer{}, test.load, 0, long)

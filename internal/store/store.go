@@ -34,10 +34,10 @@ import (
 type Store struct {
 	*Health
 
-	backend  Backend
-	interval time.Duration
-	log      *slog.Logger
-	released func(shard int, turns uint64)
+	backend   Backend
+	interval  time.Duration
+	log       *slog.Logger
+	committed func(shard int, turns uint64)
 
 	seq        atomic.Uint64 // of the last message
 	numbers    atomic.Uint64 // of the last session
@@ -99,7 +99,7 @@ func New(b Backend, cfg Config) *Store {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		Health: cmp.Or(cfg.Health, &Health{}), backend: b, interval: cfg.Interval, released: cfg.Committed, log: cfg.Log,
+		Health: cmp.Or(cfg.Health, &Health{}), backend: b, interval: cfg.Interval, committed: cfg.Committed, log: cfg.Log,
 		maxBacklog: cmp.Or(cfg.Backlog, defaultBacklog),
 		inbox:      inbox{counts: make([]uint64, cfg.Shards)},
 		wake:       make(chan struct{}, 1),
@@ -255,8 +255,8 @@ func (s *Store) Step() {
 	s.backlog.Add(-b.size)
 	s.sequence.apply(b.counts)
 	for shard := range b.counts {
-		if n := s.sequence.commit(shard, s.recycle); n > 0 && s.released != nil {
-			s.released(shard, n)
+		if n := s.sequence.commit(shard, s.recycle); n > 0 && s.committed != nil {
+			s.committed(shard, n)
 		}
 	}
 	s.reads.retry()

@@ -14,8 +14,8 @@ import (
 // other shards is complete when their turns are on disk as well (Awaits, After);
 // until then its last changes (Finally) wait.
 type Turn struct {
-	// Urgent tells that somebody waits for the turn: it is released only when
-	// it is on disk, with all that it awaits. Others are released as soon as
+	// Urgent says that somebody waits for the turn: it is committed only when it
+	// is on disk, with all that it awaits. Others count as committed as soon as
 	// they are applied, and a crash may undo them.
 	Urgent bool
 
@@ -29,7 +29,7 @@ type Turn struct {
 	// another shard, once for each: they await one turn more.
 	Passed []*Turn
 
-	// Behind tells that the turn is complete only after all that were submitted
+	// Behind says that the turn is complete only after all that were submitted
 	// before it, of any shard: it gives another key to a message that one of
 	// them may still take back.
 	Behind bool
@@ -43,13 +43,13 @@ type Turn struct {
 	applied, complete bool
 }
 
-// share tells that a message that lies apart has receivers on n shards.
+// share is a separate message that has receivers on n shards.
 type share struct {
 	seq uint64
 	n   int
 }
 
-// Empty tells that there is nothing to submit, and that nobody waits for it.
+// Empty reports whether there is nothing to submit, and nobody waits for it.
 func (t *Turn) Empty() bool {
 	return !t.Urgent && t.changes.n == 0 && t.finally.n == 0 && t.Awaits == 0 && len(t.After) == 0 && len(t.unshared) == 0
 }
@@ -84,16 +84,16 @@ func (t *Turn) PutSession(s *Session) {
 	t.changes.Set(t.key, t.val)
 }
 
-// DropSession forgets a session. Its subscriptions and exchanges have records
+// DeleteSession deletes a session. Its subscriptions and exchanges have records
 // of their own.
-func (t *Turn) DropSession(number uint64) {
+func (t *Turn) DeleteSession(number uint64) {
 	t.key = sessionKey(t.key[:0], number)
 	t.changes.Delete(t.key)
 }
 
-// FinallyDropSession forgets a session when the turn is complete: its messages
+// FinallyDeleteSession deletes a session when the turn is complete: its messages
 // are with other sessions then.
-func (t *Turn) FinallyDropSession(number uint64) {
+func (t *Turn) FinallyDeleteSession(number uint64) {
 	t.key = sessionKey(t.key[:0], number)
 	t.finally.Delete(t.key)
 }
@@ -104,15 +104,15 @@ func (t *Turn) PutSubscription(number uint64, s *Subscription) {
 	t.changes.Set(t.key, t.val)
 }
 
-// DropSubscription forgets a subscription.
-func (t *Turn) DropSubscription(number uint64, filter string) {
+// DeleteSubscription deletes a subscription.
+func (t *Turn) DeleteSubscription(number uint64, filter string) {
 	t.key = subscriptionKey(t.key[:0], number, filter)
 	t.changes.Delete(t.key)
 }
 
-// FinallyDropSubscription forgets one when the turn is complete, as
-// FinallyDropSession.
-func (t *Turn) FinallyDropSubscription(number uint64, filter string) {
+// FinallyDeleteSubscription deletes one when the turn is complete, as
+// FinallyDeleteSession.
+func (t *Turn) FinallyDeleteSubscription(number uint64, filter string) {
 	t.key = subscriptionKey(t.key[:0], number, filter)
 	t.finally.Delete(t.key)
 }
@@ -123,21 +123,21 @@ func (t *Turn) PutWill(w *Will) {
 	t.changes.Set(t.key, t.val)
 }
 
-// DropWill forgets a will.
-func (t *Turn) DropWill(number uint64) {
+// DeleteWill deletes a will.
+func (t *Turn) DeleteWill(number uint64) {
 	t.key = willKey(t.key[:0], number)
 	t.changes.Delete(t.key)
 }
 
-// FinallyDropWill forgets a will when the turn is complete: it has been
+// FinallyDeleteWill deletes a will when the turn is complete: it has been
 // published.
-func (t *Turn) FinallyDropWill(number uint64) {
+func (t *Turn) FinallyDeleteWill(number uint64) {
 	t.key = willKey(t.key[:0], number)
 	t.finally.Delete(t.key)
 }
 
-// PutIncoming writes that a QoS 2 message of a client was received and not
-// released: with the changes of this turn, or when it is complete.
+// PutIncoming writes that a QoS 2 message of a client was received and PUBREL
+// has not come: with the changes of this turn, or when it is complete.
 func (t *Turn) PutIncoming(number uint64, id packet.ID, finally bool) {
 	t.key = incomingKey(t.key[:0], number, id)
 	if finally {
@@ -147,9 +147,9 @@ func (t *Turn) PutIncoming(number uint64, id packet.ID, finally bool) {
 	}
 }
 
-// DropIncoming forgets that: with the changes of this turn, or when it is
+// DeleteIncoming deletes that record: with the changes of this turn, or when it is
 // complete, and then behind what PutIncoming has still to write.
-func (t *Turn) DropIncoming(number uint64, id packet.ID, finally bool) {
+func (t *Turn) DeleteIncoming(number uint64, id packet.ID, finally bool) {
 	t.key = incomingKey(t.key[:0], number, id)
 	if finally {
 		t.finally.Delete(t.key)
@@ -164,8 +164,8 @@ func (t *Turn) PutOutgoing(number uint64, k message.Key, o Outgoing) {
 	t.changes.Set(t.key, t.val)
 }
 
-// DropOutgoing forgets it.
-func (t *Turn) DropOutgoing(number uint64, k message.Key) {
+// DeleteOutgoing deletes that state.
+func (t *Turn) DeleteOutgoing(number uint64, k message.Key) {
 	t.key = outgoingKey(t.key[:0], number, k)
 	t.changes.Delete(t.key)
 }
@@ -192,39 +192,39 @@ func (t *Turn) Share(seq uint64, n int, m *message.Message) {
 	t.sharing = append(t.sharing, share{seq, n})
 }
 
-// Unshare tells that a shard does not need a shared message: it has no
-// receivers for it after all. DropReceivers says so by itself.
+// Unshare notes that a shard does not need a shared message: it has no
+// receivers for it after all. DeleteReceivers says so by itself.
 func (t *Turn) Unshare(k message.Key) {
 	if shared(k) {
 		t.unshared = append(t.unshared, k.Seq())
 	}
 }
 
-// manyReceivers is the number from which a message lies apart from them, so
+// manyReceivers is the number from which a message is separate from them, so
 // that reading it for one of them does not read them all.
 const manyReceivers = 64
 
-// LiesApart tells whether a message of some bytes that is not shared lies apart
-// from its n receivers.
-func LiesApart(n, size int) bool { return n > manyReceivers || size >= Apart }
+// IsSeparate reports whether a message of some bytes that is not shared is
+// separate from its n receivers.
+func IsSeparate(n, size int) bool { return n > manyReceivers || size >= SeparateBytes }
 
 // PutReceivers writes n receivers of one shard, encoded by AppendReceiver, and
 // the message unless it is shared.
 func (t *Turn) PutReceivers(k message.Key, n int, encoded []byte, m *message.Message) {
-	apart := shared(k) || LiesApart(n, m.Size())
-	if apart && !shared(k) {
+	separate := shared(k) || IsSeparate(n, m.Size())
+	if separate && !shared(k) {
 		t.key, t.val = messageKey(t.key[:0], k), appendMessage(t.val[:0], m, t.times)
 		t.changes.Set(t.key, t.val)
 	}
-	t.key, t.val = receiversKey(t.key[:0], k), appendReceivers(t.val[:0], n, encoded, m, apart, t.times)
+	t.key, t.val = receiversKey(t.key[:0], k), appendReceivers(t.val[:0], n, encoded, m, separate, t.times)
 	t.changes.Set(t.key, t.val)
 }
 
 // AppendReceiver encodes one of the receivers for PutReceivers.
 func AppendReceiver(dst []byte, rc *Receiver) []byte { return rc.append(dst) }
 
-// Done writes that some of several receivers have got a message. n tells this
-// list from others of the same key.
+// Done writes that some of several receivers have got a message. n distinguishes
+// this list from others of the same key.
 func (t *Turn) Done(k message.Key, n uint64, sessions []uint64) {
 	t.key, t.val = doneKey(t.key[:0], k, n), t.val[:0]
 	for _, s := range sessions {
@@ -233,22 +233,22 @@ func (t *Turn) Done(k message.Key, n uint64, sessions []uint64) {
 	t.changes.Set(t.key, t.val)
 }
 
-// DropReceivers forgets a message of which all receivers of a shard are done.
-func (t *Turn) DropReceivers(r Record) { t.dropReceivers(&t.changes, r) }
+// DeleteReceivers deletes a message of which all receivers of a shard are done.
+func (t *Turn) DeleteReceivers(r Record) { t.deleteReceivers(&t.changes, r) }
 
-// FinallyDropReceivers does so when the turn is complete: other sessions have
+// FinallyDeleteReceivers does so when the turn is complete: other sessions have
 // taken the message over.
-func (t *Turn) FinallyDropReceivers(r Record) { t.dropReceivers(&t.finally, r) }
+func (t *Turn) FinallyDeleteReceivers(r Record) { t.deleteReceivers(&t.finally, r) }
 
-// Record tells how a message and its receivers were written.
+// Record says how a message and its receivers were written.
 type Record struct {
-	Key   message.Key
-	Sole  bool // there was one receiver
-	Apart bool // the message lies apart (LiesApart)
-	Lists bool // Done was called for it
+	Key      message.Key
+	Sole     bool // there was one receiver
+	Separate bool // the message is separate (IsSeparate)
+	Lists    bool // Done was called for it
 }
 
-func (t *Turn) dropReceivers(c *Changes, r Record) {
+func (t *Turn) deleteReceivers(c *Changes, r Record) {
 	t.key = receiversKey(t.key[:0], r.Key)
 	if r.Sole && !shared(r.Key) {
 		c.DeleteOnce(t.key)
@@ -261,7 +261,7 @@ func (t *Turn) dropReceivers(c *Changes, r Record) {
 	}
 	if shared(r.Key) {
 		t.unshared = append(t.unshared, r.Key.Seq())
-	} else if r.Apart {
+	} else if r.Separate {
 		t.key = messageKey(t.key[:0], r.Key)
 		c.DeleteOnce(t.key)
 	}

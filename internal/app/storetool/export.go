@@ -157,7 +157,7 @@ func (e *exporter) Waiting(w store.Waiting) {
 
 // body is the message of a record, nil if it cannot be read.
 func (e *exporter) body(w *store.Waiting) (m *message.Message) {
-	if !w.Apart {
+	if !w.Separate {
 		return &w.Message
 	}
 	e.store.Fetch(&store.Fetch{Items: []message.Stored{{Key: w.Key, Size: w.Size}}, Done: func(r []store.Result) { m = r[0].Message }})

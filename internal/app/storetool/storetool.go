@@ -51,7 +51,7 @@ func read(o Options, loader func(v *pebblestore.View, st *store.Store) store.Loa
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
-	st := store.New(store.Idle(v), store.Config{Shards: 1})
+	st := store.New(store.ReadOnly(v), store.Config{Shards: 1})
 	lost, err = st.Load(loader(v, st))
 	return lost, hint(err)
 }

@@ -72,7 +72,7 @@ func goldenSessions(turn *store.Turn) {
 	turn.PutSession(&store.Session{Number: 3, ClientID: "worker/ä", Expiry: 60, Left: 1_700_000_001 * time.Second})
 	turn.PutSession(&store.Session{Number: 4, ClientID: store.QueueID("$share/workers/jobs/#"), Expiry: 0xffffffff})
 	turn.PutSession(&store.Session{Number: 300, ClientID: "", Expiry: 1})
-	turn.DropSession(300)
+	turn.DeleteSession(300)
 	turn.PutSubscription(1, &store.Subscription{Filter: "a/+", ID: 7, QoS: 1, NoLocal: true})
 	turn.PutSubscription(2, &store.Subscription{Filter: "#", ID: 268_435_455, QoS: 2, RetainAsPublished: true})
 	turn.PutSubscription(2, &store.Subscription{Filter: "a/b", QoS: 1})
@@ -106,7 +106,7 @@ func goldenMessages(turn, unfinished *store.Turn) {
 	turn.Done(message.NewKey(11, store.PartOwn), 12, []uint64{1})
 	turn.PutOutgoing(3, message.NewKey(11, store.PartOwn), store.Outgoing{ID: 5})
 
-	big := &message.Message{Topic: []byte("big"), Payload: []byte(strings.Repeat("0123456789abcdef", store.Apart/16)), QoS: 1}
+	big := &message.Message{Topic: []byte("big"), Payload: []byte(strings.Repeat("0123456789abcdef", store.SeparateBytes/16)), QoS: 1}
 	put(message.NewKey(13, store.PartOwn), big, store.Receiver{Session: 2, QoS: 1, Retain: true})
 
 	all := &message.Message{Topic: []byte("to/shards"), Payload: []byte("shared"), QoS: 1}
@@ -162,7 +162,7 @@ func (h *heard) Incoming(n uint64, id packet.ID) { h.say("received from %d: %d",
 
 func (h *heard) Waiting(w store.Waiting) {
 	m := "apart"
-	if !w.Apart {
+	if !w.Separate {
 		m = words(&w.Message)
 	}
 	h.say("message %d/%d of %d bytes until %v of %d for %+v of %d: %s", w.Key.Seq(), w.Key.Part(), w.Size, w.Expires, w.Interval, w.All, w.Written, m)
@@ -277,7 +277,7 @@ func openGolden(t *testing.T, format int, way string) {
 		if err != nil || len(files) < 3 || slices.ContainsFunc(files, func(f pebblestore.File) bool { return f.Err != nil }) {
 			t.Errorf("check: %+v, %v", files, err)
 		}
-		b = store.Idle(v)
+		b = store.ReadOnly(v)
 	}
 	want, err := os.ReadFile(goldenRecords(format))
 	if err != nil {

@@ -34,15 +34,15 @@ func (l *Late) Get(dst, key []byte) ([]byte, error) {
 	return l.Backend.Get(dst, key)
 }
 
-// Delays returns a pause of chance: up to most, mostly much shorter, and one time
+// Delays returns a pause of chance: up to limit, mostly much shorter, and one time
 // in four none at all. It sleeps, so that the time is a test's own within
 // testing/synctest. Safe for use by several goroutines.
-func Delays(seed uint64, most time.Duration) (pause func()) {
+func Delays(seed uint64, limit time.Duration) (pause func()) {
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(seed, 1))
 	return func() {
 		mu.Lock()
-		d := time.Duration(r.Int64N(int64(most)+1)) >> r.IntN(10)
+		d := time.Duration(r.Int64N(int64(limit)+1)) >> r.IntN(10)
 		if r.IntN(4) == 0 {
 			d = 0
 		}
