@@ -199,7 +199,7 @@ func (t *Tree[V]) Match(name []byte, yield func(V)) {
 	if t.Len() == 0 {
 		return
 	}
-	if name[0] == '$' { // no wildcard at the first level: MQTT-4.7.2-1
+	if len(name) > 0 && name[0] == '$' { // no wildcard at the first level: MQTT-4.7.2-1
 		level, _, _ := cut(name)
 		if id := t.nodes.find(root, level); id != 0 {
 			if n, ok := beginsWith(name, t.nodes.text(t.nodes.at(id))); ok {
