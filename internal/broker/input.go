@@ -71,8 +71,8 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 
 // runPackets runs the packets that b begins with.
 func (s *shard) runPackets(c *conn, b []byte) (used int) {
-	for limit := s.allowance(); used < len(b) && !c.closing && c.waits == 0; {
-		if s.work >= limit {
+	for allowed := s.allowance(); used < len(b) && !c.closing && c.waits == 0; {
+		if s.work >= allowed {
 			s.yield(c)
 			break
 		}
