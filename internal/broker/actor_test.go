@@ -389,6 +389,7 @@ func (a *actor) sendPublish(s *sending) {
 	if s.expiry > 0 {
 		p.Properties = wire.Properties{{ID: wire.MessageExpiry, Value: s.expiry}}
 	}
+	s.missed = s.missed || s.sends > 0 && (a.h.lacked(s.tried) && s.needsDisk() || s.retain && (a.h.budget.most > 0 || a.h.kind.retained > 0))
 	s.tried = a.h.step
 	if s.sends++; s.sends == 1 {
 		s.at = a.h.now()

@@ -38,6 +38,7 @@ type sending struct {
 	banned  int  // of a will: the life in which it was cancelled
 	never   bool // of a will: its CONNECT was refused
 	refused bool // at the first time
+	missed  bool // it was refused perhaps, by an answer that got lost, and sent again
 	tried   int  // step of the last PUBLISH
 
 	due       map[*actor]level
@@ -69,7 +70,7 @@ func (s *sending) onItsWay() bool {
 // Others may have lost theirs before it was sent again.
 func (s *sending) wanted() bool {
 	for a := range s.due {
-		if a.sessionSure() {
+		if a.sessionSure() && (a.line == nil || !a.line.closed) { // else it may have ended with the connection
 			return true
 		}
 	}
@@ -551,7 +552,7 @@ func (a *actor) checkOrder(s *sending, p *wire.Packet) {
 	if p.QoS == 0 && s.sends > 1 {
 		return // it may have been away when the first came
 	}
-	if s.sends > 1 && (a.h.counts().dropped > 0 || a.h.lack.ended+a.h.lack.since > 0 && s.from.v != wire.V5) {
+	if s.sends > 1 && (a.h.counts().dropped > 0 || s.missed) {
 		return // the first may have made room in a queue that was full
 	}
 	for _, t := range a.terms {
