@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"maps"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,6 +60,37 @@ func TestVocabulary(t *testing.T) {
 			fits(t, "names with private words", len(names[dir]), privateWords[in])
 			fits(t, `comments that "tell"`, len(comments[dir]), unclear[in])
 		})
+	}
+}
+
+// TestGlossaryHasNamesOfTheCode proves that the glossary's last columns, as far as
+// its words are in backquotes, have names that are declared, or files.
+func TestGlossaryHasNamesOfTheCode(t *testing.T) {
+	text, err := os.ReadFile("../../docs/design/glossary.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, s := range sources(t) {
+		known[path.Base(s.name)] = true
+		declared(s.file, func(name string) { known[name] = true })
+	}
+	terms, _, _ := strings.Cut(string(text), "## How names and comments are made")
+	name, checked := regexp.MustCompile("`([a-z]+\\.go|(?:[A-Za-z]+\\.)?[A-Za-z]+)`"), 0
+	for line := range strings.Lines(terms) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		for _, m := range name.FindAllStringSubmatch(cells[3], -1) {
+			checked++
+			if word := m[1]; !known[word] && !known[word[strings.Index(word, ".")+1:]] {
+				t.Errorf("the glossary has %s for %s, which nothing is called", m[0], strings.TrimSpace(cells[1]))
+			}
+		}
+	}
+	if checked < 60 {
+		t.Errorf("%d names found in the glossary, want 60 at least", checked)
 	}
 }
 
