@@ -166,7 +166,7 @@ func (h *history) begin() {
 	}
 	h.w.b.Start(h.w)
 	h.lack.of, h.lack.ended = nil, h.step
-	h.budget = budget{most: int64(h.kind.memory)}
+	h.budget = budget{most: int64(h.kind.memory), short: h.budget.short, shortUp: h.budget.shortUp}
 	h.log("life %d with %d shards, the wall says %v", h.life, shards, h.wall.UTC())
 }
 

@@ -487,9 +487,12 @@ const slack = 3 * time.Second
 // Message Expiry Interval is what was sent less the time since.
 func (a *actor) checkExpiry(s *sending, p *wire.Packet) {
 	h := a.h
-	// Else it may have waited behind CONNECT, until its publisher has read what it is owed, or for memory.
-	handled := s.line == nil || s.line.welcomed && !s.line.slow && !h.tight(s.tried)
-	if s.mortal && handled && s.life >= h.blind && a.got[s.n] == 0 && !p.Dup && !a.slow && h.up()-s.up > time.Duration(s.expiry)*time.Second+slack {
+	handled := s.line == nil || s.line.welcomed && !s.line.slow // else it may have waited behind CONNECT, or until its publisher has read what it is owed
+	since := s.up
+	if h.tight(s.tried) { // it may have waited for memory
+		since = max(since, h.budget.shortUp)
+	}
+	if s.mortal && handled && s.life >= h.blind && a.got[s.n] == 0 && !p.Dup && !a.slow && h.up()-since > time.Duration(s.expiry)*time.Second+slack {
 		h.fail("ENDED: %s got message %d, %v after it was sent with an interval of %d s", a.id, s.n, h.up()-s.up, s.expiry)
 	}
 	if a.v != wire.V5 {

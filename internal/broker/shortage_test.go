@@ -124,7 +124,8 @@ type budget struct {
 	other    int64 // bytes
 	until    int   // step at which that changes
 	pressure Pressure
-	short    int // last step at which it was short, 0: never
+	short    int           // last step at which it was short, in this life or before, 0: never
+	shortUp  time.Duration // when that was, as up says
 }
 
 // held is what the broker keeps in memory for clients, in bytes.
@@ -173,7 +174,7 @@ func (h *history) tight(since int) bool {
 	}
 	shut := slices.ContainsFunc(h.w.b.shards, func(s *shard) bool { return s.budget.shut || s.budget.pressure > NoPressure })
 	if shut || b.pressure > NoPressure || h.w.b.memory.short.Load() {
-		b.short = h.step
+		b.short, b.shortUp = h.step, h.up()
 	}
 	return b.short > 0 && b.short >= since
 }
