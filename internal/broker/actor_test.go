@@ -169,8 +169,10 @@ func (a *actor) disconnect() {
 	}
 	a.raising = raise && sure
 	a.leave(true)
+	if raise {
+		a.came.life = 0 // nobody knows yet what is in force; DISCONNECT may still come
+	}
 	if a.raising {
-		a.came.life = 0 // nobody knows yet what is in force
 		h.settle()
 		a.back = h.step + h.rand.IntN(300)
 	}

@@ -334,7 +334,7 @@ func (h *history) network() {
 	open := h.lines[:0]
 	for _, l := range h.lines {
 		l.move()
-		if !l.told || len(l.out) > 0 {
+		if !l.told || len(l.out) > 0 && l == l.of.line {
 			open = append(open, l)
 		}
 	}

@@ -131,7 +131,9 @@ type budget struct {
 // held is what the broker keeps in memory for clients, in bytes.
 func (h *history) held() (n int64) {
 	for _, l := range h.lines {
-		n += int64(len(l.pending) + len(l.in))
+		if !l.told { // else the engine has given back what it had read
+			n += int64(len(l.pending) + len(l.in))
+		}
 	}
 	for _, s := range h.w.b.shards {
 		n += s.inbox.bytes.Load()
