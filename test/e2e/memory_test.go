@@ -198,3 +198,36 @@ func sendLarge(conn net.Conn, b []byte, whole bool) {
 	}
 	conn.Read(make([]byte, 64))
 }
+
+// TestLittleAfterLarge lets many clients send a large packet and then a byte of the next:
+// what they hold is small again.
+func TestLittleAfterLarge(t *testing.T) {
+	const clients, size, enough = 300, 1 << 20, 160 << 20
+	m := packet.Publish{QoS: 1, ID: 1, Topic: []byte("t"), Payload: make([]byte, size-100)}
+	large := m.Append(nil, packet.V5)
+	eachEngine(t, func(t *testing.T, engine string) {
+		p := serve(t, "--memory", "--set", engine, "--set", "limits.memory=4GiB", "--set", "sys.interval=1s")
+		for i := range clients {
+			c := connect(t, p, packet.V5, fmt.Sprint("client", i), nil)
+			sendLarge(c.conn, large, true)
+			c.send([]byte{0x32})
+		}
+		watcher := connect(t, p, packet.V5, "watcher", nil)
+		watcher.subscribe("$SYS/broker/#", 0)
+		used := 0
+		for reports := 0; reports < 3 || used > enough; { // the first was made before
+			topic, text := watcher.receive()
+			switch topic {
+			case "$SYS/broker/uptime":
+				if reports++; reports == 60 {
+					t.Fatalf("%d MiB are in use", used>>20)
+				}
+			case "$SYS/broker/memory/used":
+				used, _ = strconv.Atoi(text)
+			}
+		}
+		if used == 0 {
+			t.Fatal("nobody said how much is in use")
+		}
+	})
+}

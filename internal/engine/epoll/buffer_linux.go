@@ -15,6 +15,11 @@ const (
 	// maxFreeBytes is the largest buffer of a connection's own that waits for the
 	// next user.
 	maxFreeBytes = 64 << 10
+
+	// maxWaste times as large as what is in it a large buffer may not be: a peer that
+	// stops after a byte of a packet, or reads all but a byte, would hold a megabyte.
+	// It is more than what buffers grow by at a time, or each byte would copy all.
+	maxWaste = 4
 )
 
 // buffer holds input of a connection that can't be without.
@@ -80,15 +85,13 @@ func (p *buffers) put(b *buffer) {
 // newLargeInput returns an empty buffer for so many bytes of input.
 func (p *buffers) newLargeInput(bytes int) *buffer {
 	mem := p.large.Get(bytes)
-	return &buffer{b: mem.Bytes()[:0], expected: bytes, mem: mem}
+	return &buffer{b: mem.Bytes()[:0], mem: mem}
 }
 
 // newInput returns an empty buffer for input that takes so many bytes soon.
 func (p *buffers) newInput(bytes int) *buffer {
 	if bytes >= largeBytes {
-		in := p.newLargeInput(bytes)
-		in.expected = 0
-		return in
+		return p.newLargeInput(bytes)
 	}
 	return p.get()
 }

@@ -56,11 +56,12 @@ func (c *conn) SendShared(head, body []byte, buffer *bufpool.Buffer) {
 		s.promote(c)
 		s.markDirty(c)
 	}
+	if c.has(blocked) && isSmall(body, buffer) {
+		c.out.add(s.engine.buffers.large, head, body)
+		return
+	}
 	c.out.share(s.engine.buffers.large, head, body, 0, buffer)
-	switch {
-	case c.has(blocked):
-		c.out.unshare(s.engine.buffers.large)
-	case c.out.size >= earlyBytes:
+	if c.out.size >= earlyBytes && !c.has(blocked) {
 		s.write(c)
 	}
 }

@@ -16,14 +16,17 @@ import (
 func (s *shard) receive(c *conn) int {
 	p := s.poller
 	own := c.in != nil && len(c.in.b) > p.frontBytes // read behind it instead of copying it
-	if c.in == nil && c.large > 0 && s.maxRead == s.engine.cfg.ReadBuffer {
+	again := c.in == nil && c.large > 0 && s.maxRead == s.engine.cfg.ReadBuffer
+	if again { // another packet as large as the last one is likely
 		c.in, own = s.engine.buffers.newLargeInput(int(c.large)), true
 	}
 	var b []byte
 	unread := 0 // bytes of b that Data left
 	if own {
 		unread = len(c.in.b)
-		b = c.in.grow(s.engine.buffers.large)
+		if b = c.in.grow(s.engine.buffers.large); again {
+			b = b[:c.large]
+		}
 	} else {
 		b = p.read.Bytes()[:s.engine.cfg.ReadBuffer]
 		limit := s.maxRead
@@ -80,10 +83,10 @@ func (s *shard) offer(c *conn, b []byte, mem *bufpool.Buffer) {
 		}
 		s.dropInput(c)
 	} else {
-		s.bufferInput(c, rest)
-		if used > 0 || s.expected > 0 {
-			c.in.expected = s.expected
+		if used == 0 && s.expected == 0 && c.in != nil {
+			s.expected = c.in.expected // as before
 		}
+		s.bufferInput(c, rest)
 	}
 	s.move()
 }
@@ -92,19 +95,23 @@ func (s *shard) offer(c *conn, b []byte, mem *bufpool.Buffer) {
 func (s *shard) bufferInput(c *conn, rest []byte) {
 	in := c.in
 	need := max(len(rest), s.expected)
+	waste := 0 // how many times larger than what it is needed for the buffer is
+	if in != nil && cap(in.b) > maxFreeBytes {
+		waste = cap(in.b) / need
+	}
 	switch {
 	case in == nil:
 		in = s.engine.buffers.newInput(need)
-	case len(rest) == len(in.b) && &rest[0] == &in.b[0]: // there they are
+	case waste < maxWaste && len(rest) == len(in.b) && &rest[0] == &in.b[0]: // there they are
+		in.expected = s.expected
 		return
 	case in.mem == nil && need >= largeBytes,
-		in.mem != nil && in.mem.Shared(),               // with messages that are still read
-		cap(in.b) > maxFreeBytes && need < cap(in.b)/2: // don't hold a large buffer for a small rest
+		in.mem != nil && in.mem.Shared(), // with messages that are still read
+		waste >= 2:                       // since they are copied anyhow
 		in = s.engine.buffers.newInput(need)
-		in.expected = c.in.expected
 		defer s.engine.buffers.put(c.in)
 	}
-	in.b = append(in.b[:0], rest...)
+	in.b, in.expected = append(in.b[:0], rest...), s.expected
 	c.in = in
 }
 

@@ -119,7 +119,7 @@ func (s *shard) tookPart(c *conn, n int, errno syscall.Errno) {
 		return
 	}
 	s.countSent(n)
-	c.out.unshare(s.engine.buffers.large)
+	c.out.compact(s.engine.buffers.large)
 	if !c.has(blocked) {
 		s.poller.tally.Blocked++
 		c.flags |= blocked

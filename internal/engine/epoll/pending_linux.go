@@ -24,7 +24,11 @@ type body struct {
 	at     int             // bytes of its own before it
 	bytes  []byte          // what is not written of it
 	buffer *bufpool.Buffer // that they lie in, retained
-	small  bool            // they were less than half of it
+}
+
+// isSmall reports whether bytes are less than half of the buffer that they lie in.
+func isSmall(bytes []byte, buffer *bufpool.Buffer) bool {
+	return len(bytes) < len(buffer.Bytes())/2
 }
 
 // maxFreePending is the largest memory that is kept for the next user, in bytes: as much as
@@ -89,20 +93,20 @@ func (o *pending) grow(pool *bufpool.Pool, need int) {
 func (o *pending) share(pool *bufpool.Pool, head, bytes []byte, sent int, buffer *bufpool.Buffer) {
 	o.add(pool, head, nil)
 	buffer.Retain()
-	o.bodies = append(o.bodies, body{len(o.b), bytes[sent:], buffer, len(bytes) < len(buffer.Bytes())/2})
+	o.bodies = append(o.bodies, body{len(o.b), bytes[sent:], buffer})
 	o.size += len(bytes) - sent
 }
 
-// unshare copies the bodies that are small in their buffers: those would hold much more
-// memory than anybody counts.
-func (o *pending) unshare(pool *bufpool.Pool) {
+// compact gives up buffers that hold much more memory than anybody counts: of bodies that
+// are small in theirs, or of which little is left, and its own. What is left is copied.
+func (o *pending) compact(pool *bufpool.Pool) {
 	small := 0
 	for i := range o.bodies {
-		if o.bodies[i].small {
-			small += len(o.bodies[i].bytes)
+		if d := &o.bodies[i]; isSmall(d.bytes, d.buffer) {
+			small += len(d.bytes)
 		}
 	}
-	if small == 0 {
+	if small == 0 && (o.mem == nil || cap(o.b) < maxWaste*len(o.b)) {
 		return
 	}
 	all := pending{size: o.size}
@@ -111,12 +115,12 @@ func (o *pending) unshare(pool *bufpool.Pool) {
 	for _, d := range o.bodies {
 		all.b = append(all.b, o.b[at:d.at]...)
 		at = d.at
-		if d.small {
+		if isSmall(d.bytes, d.buffer) {
 			all.b = append(all.b, d.bytes...)
 			d.buffer.Release()
 			continue
 		}
-		all.bodies = append(all.bodies, body{len(all.b), d.bytes, d.buffer, false})
+		all.bodies = append(all.bodies, body{len(all.b), d.bytes, d.buffer})
 	}
 	all.b = append(all.b, o.b[at:]...)
 	if o.mem != nil {

@@ -54,7 +54,15 @@ func TestPending(t *testing.T) {
 				buffer.Release()
 				want = append(append(want, head...), body[sent:]...)
 			case 4:
-				o.unshare(pool)
+				o.compact(pool)
+				for _, d := range o.bodies {
+					if 2*len(d.bytes) < len(d.buffer.Bytes()) {
+						t.Fatalf("a buffer of %d bytes is held for %d", len(d.buffer.Bytes()), len(d.bytes))
+					}
+				}
+				if cap(o.b) > max(maxFreePending, maxWaste*len(o.b)) {
+					t.Fatalf("a buffer of %d bytes is held for %d of its own", cap(o.b), len(o.b))
+				}
 			case 5:
 				if len(want) == 0 {
 					continue
