@@ -16,7 +16,13 @@ type goroutines struct {
 	*gonet.Threads
 	shards    []engine.Shard
 	cfg       gonet.Config
-	listeners []net.Listener
+	listeners []accepting
+}
+
+// accepting is a listener of goroutines.
+type accepting struct {
+	net.Listener
+	at engine.Listener
 }
 
 func newGoroutines(shards []engine.Shard, cfg gonet.Config) *goroutines {
@@ -24,12 +30,12 @@ func newGoroutines(shards []engine.Shard, cfg gonet.Config) *goroutines {
 }
 
 // Listen implements network.
-func (g *goroutines) Listen(network, addr string) (net.Addr, error) {
-	l, err := net.Listen(network, addr)
+func (g *goroutines) Listen(at engine.Listener) (net.Addr, error) {
+	l, err := net.Listen(at.Network, at.Address)
 	if err != nil {
 		return nil, err
 	}
-	g.listeners = append(g.listeners, l)
+	g.listeners = append(g.listeners, accepting{l, at})
 	return l.Addr(), nil
 }
 
@@ -53,6 +59,8 @@ func (g *goroutines) Run(ctx context.Context) error {
 	cfg := g.cfg
 	cfg.Lingering = max(cfg.Lingering/max(len(g.listeners), 1), 1)
 	for _, l := range g.listeners {
+		cfg := cfg
+		cfg.Listener, cfg.Name = l.at.Number, l.at.Name
 		wg.Go(func() {
 			if err := gonet.Serve(serving, g.Threads, g.shards, l, cfg); err != nil {
 				stop(err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"midge/internal/config"
+	"midge/internal/engine"
 )
 
 const (
@@ -107,7 +108,7 @@ func listen(n network, l *config.Listener) (net.Addr, error) {
 			return nil, fmt.Errorf("%w: %s", errNoInterface, ip.Zone())
 		}
 	}
-	return n.Listen(l.Network, l.Address())
+	return n.Listen(engine.Listener{Number: l.Number, Network: l.Network, Address: l.Address()})
 }
 
 // notThere reports whether an address may come later: the network of a machine is

@@ -15,6 +15,7 @@ import (
 
 	"midge/internal/broker"
 	"midge/internal/config"
+	"midge/internal/engine"
 	"midge/internal/settings"
 )
 
@@ -113,7 +114,7 @@ type slowNetwork struct {
 	start   time.Time
 }
 
-func (n *slowNetwork) Listen(string, string) (net.Addr, error) {
+func (n *slowNetwork) Listen(engine.Listener) (net.Addr, error) {
 	n.calls = append(n.calls, time.Since(n.start))
 	if len(n.calls) <= n.missing {
 		return nil, fmt.Errorf("bind: %w", n.err)
@@ -203,10 +204,10 @@ type v4Network struct {
 	second string
 }
 
-func (n *v4Network) Listen(_, addr string) (net.Addr, error) {
-	if addr == "127.0.0.1:0" {
+func (n *v4Network) Listen(at engine.Listener) (net.Addr, error) {
+	if at.Address == "127.0.0.1:0" {
 		return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4711}, nil
 	}
-	n.second = addr
+	n.second = at.Address
 	return nil, errors.Join(errors.New("bind"), syscall.EADDRNOTAVAIL)
 }

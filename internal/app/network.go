@@ -16,7 +16,7 @@ import (
 // network is an engine as the wiring sees it.
 type network interface {
 	engine.Runner
-	Listen(network, addr string) (net.Addr, error)
+	Listen(at engine.Listener) (net.Addr, error)
 	Describe() string
 }
 

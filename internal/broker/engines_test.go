@@ -47,7 +47,7 @@ func onEpoll(t *testing.T, shards []engine.Shard) (engine.Runner, string, func(c
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := e.Listen("tcp", "127.0.0.1:0")
+	a, err := e.Listen(engine.Listener{Network: "tcp", Address: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}

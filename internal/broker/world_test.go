@@ -198,6 +198,7 @@ func (p *peer) Exhaust(then func()) {
 }
 func (p *peer) Attach(state any)       { p.state = state }
 func (p *peer) Attached() any          { return p.state }
+func (p *peer) Listener() int          { return 0 }
 func (p *peer) Remote() netip.AddrPort { return netip.MustParseAddrPort("127.0.0.1:4711") }
 func (p *peer) Peer() engine.Peer {
 	return engine.Peer{Listener: "127.0.0.1:1883", Remote: p.Remote(), Local: netip.MustParseAddrPort("127.0.0.1:1883")}

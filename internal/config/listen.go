@@ -13,6 +13,7 @@ import (
 // Listener is one socket to listen on.
 type Listener struct {
 	Text    string // as the user wrote it
+	Number  int    // place in the list
 	Network string // tcp4 or tcp6 for one version of IP, or tcp
 	Host    string // "" means every address
 	Port    string
@@ -50,11 +51,12 @@ func (l *Loaded) Listeners() []Listener {
 // of both versions of IP. [::] leaves IPv4 alone if that is listed for itself:
 // two sockets can't have the same address and port.
 func listeners(texts []string) (all []Listener, err error) {
-	for _, text := range texts {
+	for i, text := range texts {
 		l, err := listener(text)
 		if err != nil {
 			return nil, err
 		}
+		l.Number = i
 		if l.Host != "localhost" {
 			all = append(all, l)
 			continue

@@ -19,7 +19,7 @@
 // it writes every connection that got output, once. A shard that is woken (see
 // Runner.Wake) gets a turn although no socket of it is ready.
 //
-// Files, from the bottom up: engine.go, acked_linux.go, acked_other.go.
+// Files, from the bottom up: engine.go, listener.go, acked_linux.go, acked_other.go.
 package engine
 
 import (
@@ -105,6 +105,10 @@ type Conn interface {
 	Attach(state any)
 	Attached() any
 
+	// Listener is the number of the listener that accepted the connection: see
+	// Listener.Number. It costs nothing, and does not change.
+	Listener() int
+
 	// Remote is the peer's address. The zero value stands for a peer without
 	// one (a Unix socket), or one that has gone. It may cost a system call.
 	Remote() netip.AddrPort
@@ -117,7 +121,7 @@ type Conn interface {
 
 // Peer is who is at the other end of a connection, and how it got here.
 type Peer struct {
-	Listener string               // the address of the listener that accepted it, as Addr of a net.Listener writes it
+	Listener string               // the name of the listener that accepted it; its address if it has none, as Addr of a net.Listener writes it
 	Remote   netip.AddrPort       // see Conn.Remote
 	Local    netip.AddrPort       // ours that it came to; the zero value as for Remote
 	TLS      *tls.ConnectionState // nil: without TLS

@@ -15,6 +15,7 @@ import (
 // Engine is an engine under test.
 type Engine struct {
 	Runner engine.Runner
+	At     engine.Listener             // as it was told to accept; has a number and a name
 	Addr   string                      // where it accepts connections
 	Run    func(context.Context) error // runs it with its listeners until the context is cancelled
 }

@@ -142,7 +142,7 @@ func testPeer(t *testing.T, newEngine New) {
 	c := w.dial(t)
 	send(t, c, []byte("x"))
 	want := engine.Peer{
-		Listener: w.Addr,
+		Listener: w.At.Name,
 		Remote:   c.LocalAddr().(*net.TCPAddr).AddrPort(),
 		Local:    c.RemoteAddr().(*net.TCPAddr).AddrPort(),
 	}

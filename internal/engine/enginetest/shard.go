@@ -41,10 +41,18 @@ func (s *shard) enter(name string) {
 
 func (s *shard) leave() { s.inside.Store(false) }
 
+// checkListener checks that c has the number of the listener.
+func (s *shard) checkListener(call string, c engine.Conn) {
+	if n := c.Listener(); n != s.world.At.Number {
+		s.fault("%s of a connection of listener %d, want %d", call, n, s.world.At.Number)
+	}
+}
+
 // Open implements engine.Shard.
 func (s *shard) Open(c engine.Conn) {
 	s.enter("Open")
 	defer s.leave()
+	s.checkListener("Open", c)
 	if s.conns[c] {
 		s.fault("Open twice")
 	}
@@ -58,6 +66,7 @@ func (s *shard) Open(c engine.Conn) {
 func (s *shard) Data(c engine.Conn, b []byte) int {
 	s.enter("Data")
 	defer s.leave()
+	s.checkListener("Data", c)
 	if !s.conns[c] {
 		s.fault("Data of an unknown connection")
 	}
@@ -90,6 +99,7 @@ func (s *shard) Drained(c engine.Conn) {
 func (s *shard) Closed(c engine.Conn, err error) {
 	s.enter("Closed")
 	defer s.leave()
+	s.checkListener("Closed", c)
 	if !s.conns[c] {
 		s.fault("Closed of an unknown connection")
 	}

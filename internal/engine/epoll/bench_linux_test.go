@@ -42,7 +42,7 @@ func connect(b *testing.B, clients, shards int, handler func() engine.Shard) []n
 	if err != nil {
 		b.Fatal(err)
 	}
-	addr, err := e.Listen("tcp", "127.0.0.1:0")
+	addr, err := e.Listen(engine.Listener{Network: "tcp", Address: "127.0.0.1:0"})
 	if err != nil {
 		b.Fatal(err)
 	}

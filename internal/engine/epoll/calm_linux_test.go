@@ -57,7 +57,7 @@ func (k *talker) Turn(now time.Duration) time.Duration {
 // run runs an engine until the end of the test, and returns its address.
 func run(t *testing.T, e *Engine) string {
 	t.Helper()
-	addr, err := e.Listen("tcp", "127.0.0.1:0")
+	addr, err := e.Listen(engine.Listener{Network: "tcp", Address: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,6 +123,9 @@ func (c *conn) Move(shard int) {
 	s.moving, s.moveTo = c, shard
 }
 
+// Listener implements engine.Conn.
+func (c *conn) Listener() int { return int(c.listener) }
+
 // Remote implements engine.Conn.
 func (c *conn) Remote() netip.AddrPort {
 	return socketName(syscall.SYS_GETPEERNAME, c.fd, &c.shard.poller.name)
@@ -131,7 +134,7 @@ func (c *conn) Remote() netip.AddrPort {
 // Peer implements engine.Conn.
 func (c *conn) Peer() engine.Peer {
 	return engine.Peer{
-		Listener: c.shard.engine.listeners[c.listener].addr.String(),
+		Listener: c.shard.engine.names[c.listener],
 		Remote:   c.Remote(),
 		Local:    socketName(syscall.SYS_GETSOCKNAME, c.fd, &c.shard.poller.name),
 	}

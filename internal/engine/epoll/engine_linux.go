@@ -23,6 +23,7 @@ type Engine struct {
 	shards    []*shard
 	pollers   []*poller // one for each thread
 	listeners []*listener
+	names     [engine.MaxListeners]string // of listeners, by number
 	slab      loop.Slab[conn]
 	pendings  pendings
 	buffers   buffers

@@ -22,8 +22,8 @@ func New([]engine.Shard, Config) (*Engine, error) {
 }
 
 // Listen reports that this system has no epoll.
-func (e *Engine) Listen(_, addr string) (net.Addr, error) {
-	return nil, fmt.Errorf("listen on %s: %w", addr, engine.ErrUnsupported)
+func (e *Engine) Listen(at engine.Listener) (net.Addr, error) {
+	return nil, fmt.Errorf("listen on %s: %w", at.Address, engine.ErrUnsupported)
 }
 
 // Run reports that this system has no epoll.

@@ -48,7 +48,8 @@ func TestEngine(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				addr, err := e.Listen("tcp", "127.0.0.1:0")
+				at := engine.Listener{Number: engine.MaxListeners - 1, Name: "last", Network: "tcp", Address: "127.0.0.1:0"}
+				addr, err := e.Listen(at)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -58,7 +59,7 @@ func TestEngine(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				engines = append(engines, e)
-				return enginetest.Engine{Runner: e, Addr: addr.String(), Run: e.Run}
+				return enginetest.Engine{Runner: e, At: at, Addr: addr.String(), Run: e.Run}
 			})
 			var handovers, batches uint64
 			for _, e := range engines {
@@ -99,7 +100,7 @@ func TestDescriptorsUsedUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr, err := e.Listen("tcp", "127.0.0.1:0")
+	addr, err := e.Listen(engine.Listener{Network: "tcp", Address: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +170,7 @@ func TestNothingLeaks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		addr, err := e.Listen("tcp", "127.0.0.1:0")
+		addr, err := e.Listen(engine.Listener{Network: "tcp", Address: "127.0.0.1:0"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,7 +225,7 @@ func TestListen(t *testing.T) {
 		{":0", "127.0.0.1"},
 		{":0", "::1"},
 	} {
-		a, err := e.Listen("tcp", tt.addr)
+		a, err := e.Listen(engine.Listener{Network: "tcp", Address: tt.addr})
 		if err != nil {
 			t.Errorf("Listen(%q): %v", tt.addr, err)
 			continue
@@ -234,13 +235,13 @@ func TestListen(t *testing.T) {
 			t.Errorf("dial %s of %q: %v", tt.dial, tt.addr, err)
 			continue
 		}
-		if _, err := e.Listen("tcp", c.RemoteAddr().String()); err == nil {
+		if _, err := e.Listen(engine.Listener{Network: "tcp", Address: c.RemoteAddr().String()}); err == nil {
 			t.Errorf("Listen(%q) twice succeeds", c.RemoteAddr())
 		}
 		c.Close()
 	}
 	for _, addr := range []string{"", "127.0.0.1", "127.0.0.1:70000", "256.1.1.1:1"} {
-		if a, err := e.Listen("tcp", addr); err == nil {
+		if a, err := e.Listen(engine.Listener{Network: "tcp", Address: addr}); err == nil {
 			t.Errorf("Listen(%q) = %v", addr, a)
 		}
 	}

@@ -3,6 +3,7 @@
 package epoll
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -15,9 +16,10 @@ import (
 
 // listener is a socket that accepts connections.
 type listener struct {
-	fd    int
-	index int
-	addr  net.Addr
+	fd     int
+	index  int // in Engine.listeners
+	number uint8
+	addr   net.Addr
 }
 
 // listening is a thread's part in accepting connections.
@@ -28,9 +30,6 @@ type listening struct {
 }
 
 const (
-	// maxListeners have numbers that fit a connection's record.
-	maxListeners = 256
-
 	// acceptsPerTurn keeps a crowd of new connections from starving the
 	// others.
 	acceptsPerTurn = 64
@@ -43,16 +42,15 @@ const (
 	complainEvery = time.Minute
 )
 
-// Listen opens a listener for plain TCP on addr, such as ":1883" (IPv4 and
-// IPv6), "127.0.0.1:0" or "[::1]:1883", and returns the address it got.
-// network is "tcp", or "tcp4" or "tcp6" for one version of IP. Call it before
+// Listen opens a listener and returns the address it got. Call it before
 // Run; the kernel keeps connections waiting until then.
-func (e *Engine) Listen(network, addr string) (net.Addr, error) {
+func (e *Engine) Listen(at engine.Listener) (net.Addr, error) {
+	network, addr := at.Network, at.Address
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", addr, err)
 	}
-	if len(e.listeners) == maxListeners {
-		return nil, fmt.Errorf("listen on %q: there are %d listeners, no engine takes more", addr, maxListeners)
+	if at.Number < 0 || at.Number >= engine.MaxListeners {
+		return nil, fmt.Errorf("listen on %q: number %d of a listener is not below %d", addr, at.Number, engine.MaxListeners)
 	}
 	a, err := net.ResolveTCPAddr(network, addr)
 	if err != nil {
@@ -67,13 +65,14 @@ func (e *Engine) Listen(network, addr string) (net.Addr, error) {
 		closeFD(fd)
 		return nil, fmt.Errorf("listen on %q: %w", addr, os.NewSyscallError("getsockname", err))
 	}
-	l := &listener{fd: fd, index: len(e.listeners)}
+	l := &listener{fd: fd, index: len(e.listeners), number: uint8(at.Number)}
 	switch sa := sa.(type) {
 	case *syscall.SockaddrInet4:
 		l.addr = &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
 	case *syscall.SockaddrInet6:
 		l.addr = &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port, Zone: a.Zone}
 	}
+	e.names[at.Number] = cmp.Or(e.names[at.Number], at.Name, l.addr.String())
 	e.listeners = append(e.listeners, l)
 	return l.addr, nil
 }
@@ -181,7 +180,7 @@ func (p *poller) accept(l *listener) {
 func (p *poller) welcome(fd int32, l *listener) {
 	e := p.engine
 	id, c := e.slab.Get()
-	c.id, c.fd, c.flags, c.listener = id, fd, 0, uint8(l.index)
+	c.id, c.fd, c.flags, c.listener = id, fd, 0, l.number
 	e.counters.Accepts.Add(1)
 	e.counters.Open.Add(1)
 	s := e.shards[int(e.nextConn.Add(1)-1)%len(e.shards)]

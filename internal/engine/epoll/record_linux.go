@@ -23,7 +23,7 @@ type conn struct {
 	large      uint32 // bytes of the last packet, if that was large
 	flags      flags
 	note       uint8 // broken: the errno; lingering: how often input was thrown away
-	listener   uint8 // number in engine.listeners of the one that accepted it
+	listener   uint8 // engine.Listener.Number of the one that accepted it
 }
 
 type flags uint16

@@ -169,6 +169,9 @@ func (c *conn) Attach(state any) { c.state = state }
 // Attached implements engine.Conn.
 func (c *conn) Attached() any { return c.state }
 
+// Listener implements engine.Conn.
+func (c *conn) Listener() int { return c.server.cfg.Listener }
+
 // Remote implements engine.Conn.
 func (c *conn) Remote() netip.AddrPort { return c.remote }
 

@@ -41,15 +41,16 @@ func serve(t *testing.T, r engine.Runner, shards []engine.Shard) enginetest.Engi
 	if err != nil {
 		t.Fatal(err)
 	}
+	at := engine.Listener{Number: engine.MaxListeners - 1, Name: "last"}
 	run := func(ctx context.Context) error {
 		running, stop := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
 		go func() { ended <- r.Run(running) }()
-		err := gonet.Serve(ctx, r, shards, ln, gonet.Config{ReadBuffer: 2 << 10})
+		err := gonet.Serve(ctx, r, shards, ln, gonet.Config{ReadBuffer: 2 << 10, Listener: at.Number, Name: at.Name})
 		stop()
 		return errors.Join(err, <-ended)
 	}
-	return enginetest.Engine{Runner: r, Addr: ln.Addr().String(), Run: run}
+	return enginetest.Engine{Runner: r, At: at, Addr: ln.Addr().String(), Run: run}
 }
 
 // curious is an engine.Shard that wants to know who its peers are.

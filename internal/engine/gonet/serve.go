@@ -1,6 +1,7 @@
 package gonet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ const acceptPause = 100 * time.Millisecond
 // Serve has returned. Serve returns an error if ln breaks.
 func Serve(ctx context.Context, runner engine.Runner, shards []engine.Shard, ln net.Listener, cfg Config) error {
 	s := &server{
-		name:   ln.Addr().String(),
+		name:   cmp.Or(cfg.Name, ln.Addr().String()),
 		cfg:    cfg.withDefaults(),
 		runner: runner,
 		shards: shards,

@@ -34,6 +34,11 @@ type Config struct {
 	// 0 means a quarter of engine.MaxLingering, for four listeners.
 	Lingering int
 
+	// Listener is the number of the listener that Serve gets, and Name its name; see
+	// engine.Listener.
+	Listener int
+	Name     string
+
 	// Log gets what an operator should know; nil means slog.Default().
 	Log *slog.Logger
 }

@@ -191,7 +191,7 @@ func listen(name string, shards []engine.Shard) (*network, error) {
 	if cmp.Or(name, os.Getenv("MQTT_ENGINE")) != "goroutine" {
 		e, err := epoll.New(shards, epoll.Config{Log: log})
 		if err == nil {
-			addr, err := e.Listen("tcp", anyPort)
+			addr, err := e.Listen(engine.Listener{Network: "tcp", Address: anyPort})
 			if err != nil {
 				return nil, err
 			}
