@@ -25,10 +25,10 @@
 // Files, from the bottom up. What is measured, and how it is told: quantity.go,
 // scenario.go, names.go, settings.go, toml.go, result.go, write.go, address.go,
 // latency.go, tracker.go, usage.go, plan.go, layout.go. A worker:
-// timers_linux.go, timers_other.go, worker.go, client.go, churn.go, violation.go,
-// publish.go, receive.go, turn.go, connect.go, phase.go, drain.go, work.go. The
-// coordinator: coordinator.go, gather.go, offline.go, merge.go, process.go,
-// run.go, bench.go.
+// timers_linux.go, timers_other.go, worker.go, client.go, churn.go, reading.go,
+// violation.go, publish.go, retained.go, receive.go, turn.go, connect.go, phase.go,
+// drain.go, work.go. The coordinator: coordinator.go, gather.go, offline.go,
+// merge.go, process.go, run.go, bench.go.
 package bench
 
 import (

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -32,11 +33,16 @@ type testBroker struct {
 	refuse bool
 	// sessions, if not nil, are kept for clients that don't ask for a clean one.
 	sessions map[string]*testSession
+	// retained, if not nil, are the retained messages by topic, and
+	// read decides what becomes of the nth that is sent upon SUBSCRIBE, from 1.
+	retained map[string]packet.Publish
+	read     func(n int, d *delivery)
 
 	mu       sync.Mutex
 	conns    map[*testConn]bool
 	received int
 	connects int
+	reads    int
 	groups   map[string]int // deliveries by shared filter
 	held     []func()       // what reorder keeps back
 	running  sync.WaitGroup
@@ -49,7 +55,8 @@ type delivery struct {
 	hold   bool // send after the next message
 	all    bool // to everybody who is connected, whatever they subscribed to
 	raw    []byte
-	hangUp bool // close the subscribers' connections
+	hangUp bool          // close the subscribers' connections
+	wait   time.Duration // before a retained message is sent
 }
 
 // testSession is what is kept for a client: messages only while it is away.
@@ -144,6 +151,7 @@ func (b *testBroker) packet(c *testConn, first byte, body []byte) bool {
 		}
 		b.mu.Unlock()
 		c.send(answer.Append(nil, v))
+		b.sendRetained(c, p.Subscriptions)
 	case packet.PUBLISH:
 		var p packet.Publish
 		if p.Decode(v, first, body) != nil {
@@ -220,6 +228,13 @@ func (b *testBroker) publish(c *testConn, p packet.Publish) {
 	b.mu.Lock()
 	b.received++
 	n := b.received
+	if b.retained != nil && p.Retain {
+		if len(p.Payload) > 0 {
+			b.retained[string(p.Topic)] = p
+		} else {
+			delete(b.retained, string(p.Topic))
+		}
+	}
 	b.mu.Unlock()
 	if p.QoS > 0 {
 		t := packet.PUBACK
@@ -246,6 +261,30 @@ func (b *testBroker) publish(c *testConn, p packet.Publish) {
 		time.Sleep(b.delay) // in the virtual time of a synctest bubble
 		b.route(n, d)
 	})
+}
+
+// sendRetained sends the retained messages that new subscriptions ask for.
+func (b *testBroker) sendRetained(c *testConn, subs []packet.Subscription) {
+	b.mu.Lock()
+	var all []delivery
+	for _, topic := range slices.Sorted(maps.Keys(b.retained)) {
+		for _, s := range subs {
+			if matches(string(s.Filter), topic) {
+				d := delivery{Publish: b.retained[topic], copies: 1}
+				d.QoS = min(d.QoS, s.QoS)
+				b.reads++
+				if b.read != nil {
+					b.read(b.reads, &d)
+				}
+				all = append(all, d)
+			}
+		}
+	}
+	b.mu.Unlock()
+	for _, d := range all {
+		time.Sleep(d.wait)
+		b.deliver(c, d.QoS, &d)
+	}
 }
 
 func (b *testBroker) route(n int, d *delivery) {

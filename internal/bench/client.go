@@ -15,8 +15,10 @@ const (
 	subscriber role = iota
 	publisher
 	idler
-	watcher // of wills
-	comer   // connects and leaves, again and again
+	watcher  // of wills
+	comer    // connects and leaves, again and again
+	retainer // lays retained messages down
+	reader   // asks for them
 )
 
 // stage is how far a client is.
@@ -41,7 +43,8 @@ type client struct {
 	suback int           // outstanding
 	due    time.Duration // when connecting began, or was due
 	lastID packet.ID
-	pub    *publishing // of a publisher
+	pub    *publishing // of a publisher, and of the one who lays retained messages down
+	read   *reading    // of a reader
 	back   bool        // has returned to its session
 }
 

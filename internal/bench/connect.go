@@ -55,6 +55,12 @@ func (w *worker) makeClients() {
 			add(client{role: comer, n: n})
 		}
 	}
+	if w.s.Retained > 0 {
+		add(client{role: retainer, pub: new(publishing)})
+		for n := range w.s.Readers {
+			add(client{role: reader, n: n, read: new(reading)})
+		}
+	}
 	w.clients = all // they have their place from here on
 	byPublisher := map[int]*client{}
 	for i := range w.clients {
@@ -63,6 +69,10 @@ func (w *worker) makeClients() {
 		switch {
 		case c.role == publisher:
 			byPublisher[c.n] = c
+		case c.role == retainer:
+			w.retained.by = c
+		case c.role == reader:
+			w.retained.readers = append(w.retained.readers, c)
 		case c.role == comer:
 			w.freeComers = append(w.freeComers, c)
 		case c.slow:
@@ -135,4 +145,25 @@ func (w *worker) connectRoom() int {
 		return 4 * connectBatch
 	}
 	return connectBatch
+}
+
+// layDown publishes all retained messages, or removes them, and waits for the
+// acknowledgements. They are sent at QoS 1 at least, so that the broker has them.
+func (w *worker) layDown(ctx context.Context, remove bool) error {
+	r := &w.retained
+	begun := w.now()
+	r.sent, r.acked, w.progressAt = 0, 0, begun
+	for r.acked < w.s.Retained && r.by.stage == ready && (w.interrupted == 0 || remove) {
+		w.layMore(remove)
+		if err := w.turn(ctx, never); err != nil {
+			return err
+		}
+		if w.stalled(connectLimit) {
+			return fmt.Errorf("%d of %d retained messages were not acknowledged: no answer for %v", w.s.Retained-r.acked, w.s.Retained, connectLimit)
+		}
+	}
+	if !remove {
+		w.out.LayTime = w.now() - begun
+	}
+	return nil
 }

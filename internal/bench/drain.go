@@ -30,7 +30,7 @@ func (w *worker) drain(ctx context.Context, sent []uint32) error {
 		}
 	}
 	due := w.expected(sent)
-	for w.received < due || w.inflight > 0 || w.out.Wills < w.out.WillsDue || w.busyComers() {
+	for w.received < due || w.inflight > 0 || w.out.Wills < w.out.WillsDue || w.retained.reading > 0 || w.busyComers() {
 		if w.stalled(time.Duration(w.s.Drain)) || w.interrupted > 0 && w.now() > w.interrupted+hurry {
 			break
 		}
@@ -129,6 +129,15 @@ func (w *worker) sum(sent []uint32) error {
 			w.missing(&w.clients[i], sent)
 		}
 	}
+	for _, c := range w.retained.readers {
+		missing := w.unread(c)
+		if w.interrupted > 0 {
+			w.out.UnderWay += missing
+		} else if missing > 0 {
+			w.out.Faulty.Lost += missing
+			w.detail("reader %d got %d of %d retained messages", c.n, c.read.got.unique, w.s.Retained)
+		}
+	}
 	if w.interrupted > 0 {
 		w.out.Unanswered = uint64(w.inflight)
 		w.forgetPartial()
@@ -149,7 +158,10 @@ func (w *worker) sum(sent []uint32) error {
 	for _, h := range []struct {
 		from histogram
 		to   *string
-	}{{w.latency, &w.out.Latency}, {w.ackTime, &w.out.Ack}, {w.lag, &w.out.Lag}, {w.connectTime, &w.out.Connect}, {w.churnTime, &w.out.Churn}} {
+	}{
+		{w.latency, &w.out.Latency}, {w.ackTime, &w.out.Ack}, {w.lag, &w.out.Lag}, {w.connectTime, &w.out.Connect}, {w.churnTime, &w.out.Churn},
+		{w.firstTime, &w.out.First}, {w.wholeTime, &w.out.Whole}, {w.meanwhile, &w.out.Meanwhile},
+	} {
 		var err error
 		if *h.to, err = h.from.encode(); err != nil {
 			return err
@@ -219,6 +231,14 @@ func (w *worker) leave(ctx context.Context) error {
 	}
 	if err := w.turn(ctx, w.now()); err != nil {
 		return err
+	}
+	if w.s.Retained > 0 && !w.Discard {
+		for _, c := range w.retained.readers {
+			w.disconnect(c)
+		}
+		if err := w.layDown(ctx, true); err != nil {
+			return err
+		}
 	}
 	someAway := w.interrupted > 0 || w.s.Offline && w.s.Returning < w.s.Subscribers // who can't say good-bye
 	clean := w.s.Keep && !w.Discard && (w.Version == packet.V311 || someAway)

@@ -166,7 +166,7 @@ func (l *layout) churnTopic(n int) string {
 
 // clientID names a client by its kind and number.
 func (l *layout) clientID(kind role, n int) string {
-	return fmt.Sprintf("bench-%s-%c%d-%d", l.Run, "spiwc"[kind], l.Proc, n)
+	return fmt.Sprintf("bench-%s-%c%d-%d", l.Run, "spiwclr"[kind], l.Proc, n)
 }
 
 // delivered is the QoS at which a message arrives.

@@ -12,15 +12,20 @@ import (
 func (c *coordinator) merge(finals []*partial, start time.Duration) error {
 	r, s := c.result, &c.plan.Scenario
 	latency, ack, lag, connect, churn := newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram()
+	first, whole, meanwhile := newHistogram(), newHistogram(), newHistogram()
 	var sum partial
 	var details []string
 	for _, p := range finals {
-		err := errors.Join(latency.merge(p.Latency), ack.merge(p.Ack), lag.merge(p.Lag), connect.merge(p.Connect), churn.merge(p.Churn))
+		err := errors.Join(latency.merge(p.Latency), ack.merge(p.Ack), lag.merge(p.Lag), connect.merge(p.Connect), churn.merge(p.Churn),
+			first.merge(p.First), whole.merge(p.Whole), meanwhile.merge(p.Meanwhile))
 		if err != nil {
 			return err
 		}
 		sum.add(p)
 		details = append(details, p.Details...)
+	}
+	if r.Retained == nil { // interrupted before that, or none
+		r.Retained = new(Retained)
 	}
 	lasts := newHistogram()
 	for _, d := range sum.Lasts {
@@ -31,7 +36,10 @@ func (c *coordinator) merge(finals []*partial, start time.Duration) error {
 	for _, h := range []struct {
 		from histogram
 		to   **Latency
-	}{{latency, &r.Latency}, {ack, &r.AckLatency}, {lag, &r.Lag}, {connect, &r.Connects.Time}, {lasts, &r.LastReceipt}} {
+	}{
+		{latency, &r.Latency}, {ack, &r.AckLatency}, {lag, &r.Lag}, {connect, &r.Connects.Time}, {lasts, &r.LastReceipt},
+		{first, &r.Retained.First}, {whole, &r.Retained.Whole}, {meanwhile, &r.Retained.Meanwhile},
+	} {
 		var err error
 		if *h.to, err = h.from.latency(); err != nil {
 			return err
@@ -81,6 +89,9 @@ func (p *partial) add(o *partial) {
 	p.Churned += o.Churned
 	p.WillsDue += o.WillsDue
 	p.Wills += o.Wills
+	p.LayTime = max(p.LayTime, o.LayTime)
+	p.ReadTime = max(p.ReadTime, o.ReadTime)
+	p.Read += o.Read
 	p.Resumed += o.Resumed
 	p.ResumeTime = max(p.ResumeTime, o.ResumeTime)
 	p.Returned += o.Returned
@@ -116,6 +127,11 @@ func (c *coordinator) others(sum *partial, churn histogram, published time.Durat
 		}
 		r.Churned.Time, _ = churn.latency() // what it holds was encoded before
 	}
+	if s.Retained > 0 {
+		r.Retained.told(sum)
+	} else {
+		r.Retained = nil
+	}
 	if s.SlowReaders > 0 {
 		r.SlowReads = &sum.Slow
 	}
@@ -127,6 +143,17 @@ func (c *coordinator) others(sum *partial, churn histogram, published time.Durat
 	}
 }
 
+// told fills in what workers counted.
+func (r *Retained) told(sum *partial) {
+	r.LaySeconds, r.Read = sum.LayTime.Seconds(), sum.Read
+	if r.LaySeconds > 0 {
+		r.LayPerSecond = float64(r.Messages) / r.LaySeconds
+	}
+	if r.Whole != nil && sum.ReadTime > 0 {
+		r.PerSecond = float64(r.Whole.Count) * float64(r.Messages) / sum.ReadTime.Seconds()
+	}
+}
+
 // use relates CPU time and memory to messages and connections.
 func (c *coordinator) use(sum *partial) {
 	r := c.result
@@ -135,7 +162,7 @@ func (c *coordinator) use(sum *partial) {
 		return
 	}
 	r.BenchUse = sum.Use
-	n := float64(max(sum.Received, sum.Published))
+	n := float64(max(sum.Received, sum.Published) + sum.Read)
 	if c.plan.Scenario.Offline {
 		n = float64(sum.Published)
 	}

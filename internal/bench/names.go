@@ -59,6 +59,9 @@ func families() []family {
 		{"idle", "CLIENTS", "clients with a subscription each that get nothing, five seconds to settle: memory of a connection", "idle-10K", 1, func(s *Scenario, n []int) {
 			s.Clients, s.Filters, s.Settle, s.Duration = n[0], n[0], Duration(5*time.Second), Duration(2*time.Second)
 		}},
+		{"retained", "MESSAGES-RATE", "clients ask for MESSAGES retained messages, again and again, while a pair exchanges RATE per second: what the others notice", "retained-100K-1K", 2, func(s *Scenario, n []int) {
+			s.Publishers, s.Subscribers, s.Topics, s.QoS, s.Retained, s.Rate = 1, 1, 1, 0, n[0], float64(n[1])
+		}},
 		{"churn", "RATE", "RATE clients per second connect, subscribe and leave", "churn-500", 1, func(s *Scenario, n []int) {
 			s.Churn = float64(n[0])
 		}},

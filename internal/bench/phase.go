@@ -36,7 +36,7 @@ func (w *worker) publishAll(ctx context.Context) error {
 	}
 	for w.sent < w.toSend || w.now() < w.end && w.s.Messages == 0 {
 		now := w.now()
-		next := w.comeAndGo(now)
+		next := min(w.comeAndGo(now), w.readAgain(now))
 		if w.s.Rate > 0 {
 			next = min(next, w.sendDue(now))
 		}

@@ -58,6 +58,7 @@ const allOrders = 3
 type report struct {
 	Error     string     `json:",omitempty"` // the worker has ended
 	Connected *connected `json:",omitempty"`
+	Laid      bool       `json:",omitempty"` // all retained messages are laid down
 	Progress  *tick      `json:",omitempty"`
 	Sent      []uint32   `json:",omitempty"` // by flow: publishing has ended
 	Final     *partial   `json:",omitempty"` // the worker has ended
@@ -93,6 +94,12 @@ type partial struct {
 	Lag          string
 	Connect      string
 	Churn        string
+	First        string        // from the request for retained messages to the first one
+	Whole        string        // and to the last one
+	Meanwhile    string        // Latency while somebody reads retained messages
+	LayTime      time.Duration // to lay retained messages down
+	ReadTime     time.Duration // in which somebody read them
+	Read         uint64        // retained messages that readers got while measuring
 	Faulty       Faulty
 	Details      []string
 	Slow         SlowReads

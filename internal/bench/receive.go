@@ -54,7 +54,11 @@ func (w *worker) packet(c *client, first byte, body []byte, now time.Duration) {
 	case packet.PUBLISH:
 		w.publish(c, first, body, now)
 	case packet.PUBACK, packet.PUBREC, packet.PUBCOMP:
-		w.acknowledged(c, first, body, now)
+		if c.role == retainer {
+			w.laid(c, first, body)
+		} else {
+			w.acknowledged(c, first, body, now)
+		}
 	case packet.PUBREL:
 		if err := w.ack.Decode(w.Version, first, body); err != nil {
 			w.violation(c, err)
@@ -142,6 +146,8 @@ func (w *worker) publish(c *client, first byte, body []byte, now time.Duration) 
 	case w.leaving:
 	case c.role == watcher && string(p.Payload) == "will":
 		w.out.Wills++
+	case c.role == reader:
+		w.read(c, p, now)
 	case c.role != subscriber:
 		w.misrouted("a message on %s to a client that subscribed to something else", p.Topic)
 	default:
@@ -185,7 +191,11 @@ func (w *worker) message(c *client, p *packet.Publish, now time.Duration) {
 		w.out.Received++
 	}
 	if due >= w.measureFrom && due < w.end && !w.s.Offline {
-		w.latency.record(int64(now - due))
+		h := w.latency
+		if w.whileReading(due) {
+			h = w.meanwhile
+		}
+		h.record(int64(now - due))
 	}
 	if fl.pub != nil && w.s.Rate == 0 {
 		fl.received += uint64(progress)
@@ -260,12 +270,14 @@ func (w *worker) greeted(c *client, p *packet.Connack) {
 			return
 		}
 		w.subscribe(c, w.filters(c.n), w.s.SubQoS)
-	case publisher:
+	case publisher, retainer:
 		c.pub.limit = w.s.Inflight
 		if p.Properties.Has(packet.PropReceiveMaximum) {
 			c.pub.limit = min(c.pub.limit, int(p.Properties.ReceiveMaximum))
 		}
 		c.stage = ready
+	case reader:
+		c.stage = ready // it subscribes later
 	case idler:
 		w.subscribe(c, w.idleFilters(c.n), 0)
 	case watcher:
@@ -285,8 +297,11 @@ func (w *worker) isReady(c *client) {
 		w.leaveAgain(c)
 		return
 	}
-	w.readyCount++
 	w.progress++
+	if c.role == reader && w.connectedAll {
+		return // it has asked for retained messages
+	}
+	w.readyCount++
 	if c.role == subscriber && w.s.Offline {
 		w.disconnect(c) // its session is all that was wanted
 	}

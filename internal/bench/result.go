@@ -31,6 +31,7 @@ type Result struct {
 	Churned   *Churned   `json:"churned,omitempty"`
 	SlowReads *SlowReads `json:"slow_readers,omitempty"`
 	Resumed   *Resumed   `json:"resumed,omitempty"`
+	Retained  *Retained  `json:"retained,omitempty"`
 	Restarted *Restarted `json:"restarted,omitempty"`
 
 	BrokerUse *Usage `json:"broker_use,omitempty"` // with Target.PID
@@ -121,6 +122,20 @@ type Resumed struct {
 	// by how much its memory grew meanwhile, at most.
 	MicrosPerMsg float64 `json:"cpu_us_per_message,omitempty"`
 	RSSGrowth    int64   `json:"rss_bytes_growth,omitempty"`
+}
+
+// Retained is how retained messages were laid down and read. Latency of the
+// result is then that of messages which nobody read retained ones beside.
+type Retained struct {
+	Messages     int      `json:"messages"` // laid down
+	LaySeconds   float64  `json:"lay_seconds"`
+	LayPerSecond float64  `json:"lay_per_second"`
+	RSSPerMsg    float64  `json:"rss_bytes_per_message,omitempty"` // of the broker
+	Read         uint64   `json:"read"`                            // by all readers, while measuring
+	PerSecond    float64  `json:"per_second"`                      // of all readers, while they read
+	First        *Latency `json:"first,omitempty"`                 // from SUBSCRIBE to the first message
+	Whole        *Latency `json:"whole,omitempty"`                 // and to the last
+	Meanwhile    *Latency `json:"meanwhile,omitempty"`             // latency of the others while somebody reads
 }
 
 // Restarted is how the broker was ended and started again while messages waited.

@@ -79,6 +79,9 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 	if p.Procs > 1 && len(o.Worker) == 0 {
 		return nil, fmt.Errorf("%d worker processes are needed, and there is no command for them", p.Procs)
 	}
+	if p.Procs > 1 && s.Retained > 0 {
+		return nil, errors.New("retained: one worker process only, which knows when messages are read; take fewer clients, or --procs 1")
+	}
 	if err := closedLoopFits(p); err != nil {
 		return nil, err
 	}
@@ -218,6 +221,11 @@ func (c *coordinator) steer(ctx context.Context) error {
 	if err := c.connected(ctx, time.Since(begun)); err != nil {
 		return err
 	}
+	if c.plan.Scenario.Retained > 0 {
+		if err := c.laid(ctx); err != nil {
+			return err
+		}
+	}
 	start := c.soon()
 	for _, m := range c.members {
 		m.orders <- order{Start: start}
@@ -289,6 +297,21 @@ func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 		r.BrokerUse.RSSPerConn = float64(max(0, rss-r.BrokerUse.EmptyRSS)) / float64(r.Connects.Clients)
 	}
 	return nil
+}
+
+// laid waits until retained messages are laid down, and notes what they take.
+func (c *coordinator) laid(ctx context.Context) error {
+	if err := c.each(ctx, func(_ int, r report) bool { return r.Laid }); err != nil {
+		return err
+	}
+	c.result.Retained = &Retained{Messages: c.plan.Scenario.Retained}
+	c.rest(ctx)
+	if c.broker == nil || c.interrupted > 0 {
+		return nil
+	}
+	rss, err := proc.RSS(c.target.PID)
+	c.result.Retained.RSSPerMsg = float64(max(0, rss-c.rss)) / float64(c.plan.Scenario.Retained)
+	return err
 }
 
 // meterBroker measures the broker while the workers measure: from the end of

@@ -32,6 +32,8 @@ type Scenario struct {
 	SubQoS      int      `json:"subscriber_qos"`
 	Size        int      `json:"size"`
 	Retain      bool     `json:"retain,omitempty"`
+	Retained    int      `json:"retained,omitempty"`
+	Readers     int      `json:"readers,omitempty"`
 	Rate        float64  `json:"rate,omitempty"`
 	Window      int      `json:"window,omitempty"`
 	Inflight    int      `json:"inflight"`
@@ -111,6 +113,9 @@ func (s Scenario) withDefaults() Scenario {
 	if s.Rate == 0 && s.Window == 0 && s.Publishers > 0 {
 		s.Window = 10
 	}
+	if s.Retained > 0 {
+		s.Readers = cmp.Or(s.Readers, 1)
+	}
 	if s.SlowReaders > 0 {
 		s.SlowRate = cmp.Or(s.SlowRate, 1000)
 	}
@@ -137,6 +142,9 @@ func (s *Scenario) connections() int {
 	}
 	if s.Churn > 0 {
 		n += churnRoom(s.Churn) + 1
+	}
+	if s.Retained > 0 {
+		n += s.Readers + 1
 	}
 	return n
 }
@@ -173,12 +181,14 @@ func (s Scenario) Validate() error {
 		{"inflight", s.Inflight, 1, 65535},
 		{"messages", s.Messages, 0, 1 << 30},
 		{"returning", s.Returning, 0, s.Subscribers},
+		{"retained", s.Retained, 0, 1 << 24},
+		{"readers", s.Readers, 0, 1 << 16},
 		{"slow_readers", s.SlowReaders, 0, s.Subscribers},
 		{"slow_rate", s.SlowRate, 0, 1 << 30},
 	} {
 		fault(n.n < n.lo || n.n > n.hi, "%s: %d is outside %d to %d", n.name, n.n, n.lo, n.hi)
 	}
-	fault(s.Publishers+s.Subscribers+s.Clients == 0 && s.Churn == 0, "no clients: set publishers, subscribers, clients or churn")
+	fault(s.Publishers+s.Subscribers+s.Clients+s.Retained == 0 && s.Churn == 0, "no clients: set publishers, subscribers, clients, retained or churn")
 	fault(s.Rate < 0 || s.ConnectRate < 0 || s.Churn < 0, "rate, connect_rate and churn can't be negative")
 	fault(s.Rate > 0 && s.Window > 0, "rate and window: choose one, an open loop or a closed one")
 	fault(s.Rate > 1e9, "rate: %g messages a second is more than the clock can tell apart", s.Rate)
@@ -192,6 +202,9 @@ func (s Scenario) Validate() error {
 	fault(s.Restart != RestartNone && s.Churn > 0, "restart: not with churn")
 	fault(s.Filters > 0 && s.Clients == 0, "filters: needs clients that subscribe to them")
 	fault(s.Wills && s.Churn == 0, "wills: needs churn")
+	fault(s.Readers > 0 && s.Retained == 0, "readers: needs retained messages to read")
+	fault(s.Retained > 0 && s.Offline, "retained: not with offline")
+	fault(s.Retained > 0 && s.Messages > 0, "retained: not with a number of messages; they are read as long as the run takes")
 	fault(s.KeepAlive < 0 || time.Duration(s.KeepAlive) > 65535*time.Second, "keep_alive: %v is outside 0s to 18h12m15s", s.KeepAlive)
 	fault(s.WarmUp < 0 || s.Duration <= 0 || s.Drain <= 0 || s.Settle < 0, "warm_up, duration, drain and settle must be positive")
 	switch s.Restart {

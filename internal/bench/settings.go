@@ -53,6 +53,8 @@ func settings() []setting {
 		number("subscriber_qos", "QoS `level` of subscriptions (that of publications)", func(s *Scenario) any { return &s.SubQoS }),
 		number("size", "`bytes` of payload, 16 or more", func(s *Scenario) any { return &s.Size }),
 		yes("retain", "publish retained messages", func(s *Scenario) any { return &s.Retain }),
+		number("retained", "`number` of retained messages that are laid down before, and that readers ask for a second after measuring has begun, and a second after they got them", func(s *Scenario) any { return &s.Retained }),
+		number("readers", "`number` of clients that ask for all retained messages, at the same time (1)", func(s *Scenario) any { return &s.Readers }),
 		number("rate", "`messages` per second published in all: an open loop, whatever the broker does", func(s *Scenario) any { return &s.Rate }),
 		number("window", "`messages` in flight for each flow: a closed loop, as fast as the broker goes (10 if there is no rate)", func(s *Scenario) any { return &s.Window }),
 		number("inflight", "unacknowledged `messages` of a publisher, at most, at QoS 1 and 2", func(s *Scenario) any { return &s.Inflight }),

@@ -64,6 +64,10 @@ func (w *worker) broken(c *client, err error) {
 		return
 	}
 	w.lostClients++
+	if missing := w.unread(c); missing > 0 {
+		w.out.Faulty.Lost += missing
+		w.hasRead(c, w.now())
+	}
 	if !w.connectedAll && w.fatal == nil {
 		w.fatal = fmt.Errorf("client %s: %w", w.clientID(c.role, c.n), err)
 	}

@@ -12,6 +12,7 @@ func newWorker(p *plan, orders <-chan order, reports chan<- report) (*worker, er
 	w := &worker{
 		layout: newLayout(p), orders: orders, reports: reports, started: time.Now(), phase: "connecting",
 		latency: newHistogram(), ackTime: newHistogram(), lag: newHistogram(), connectTime: newHistogram(), churnTime: newHistogram(),
+		firstTime: newHistogram(), wholeTime: newHistogram(), meanwhile: newHistogram(),
 	}
 	w.offset = w.started.Sub(p.Epoch)
 	if w.s.Messages > 0 {
@@ -54,6 +55,13 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	w.reports <- report{Connected: &connected{Clients: w.readyCount, Engine: w.loop.Engine()}}
+	if w.s.Retained > 0 {
+		w.phase = "laying down"
+		if err := w.layDown(ctx, false); err != nil {
+			return err
+		}
+		w.reports <- report{Laid: true}
+	}
 	start, err := w.await(ctx)
 	if err != nil {
 		return err

@@ -75,6 +75,7 @@ type worker struct {
 	lostClients        int
 	returnedCount      int
 	resumedAt          time.Duration
+	retained           retaining
 	pinged             int64
 	fatal              error
 
@@ -87,6 +88,7 @@ type worker struct {
 
 	lasts                                         []int64
 	latency, ackTime, lag, connectTime, churnTime histogram
+	firstTime, wholeTime, meanwhile               histogram // of retained messages, and of the others while they are read
 	out                                           partial
 }
 

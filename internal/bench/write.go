@@ -66,13 +66,16 @@ func (r *Result) units() []unit {
 	for _, l := range []struct {
 		prefix string
 		l      *Latency
-	}{{"", r.Latency}, {"last-", r.LastReceipt}, {"ack-", r.AckLatency}} {
+	}{{"", r.Latency}, {"last-", r.LastReceipt}, {"ack-", r.AckLatency}, {"first-", r.first()}, {"whole-", r.whole()}, {"meanwhile-", r.meanwhile()}} {
 		if l.l != nil {
 			add(l.prefix+"p50-ns", float64(l.l.P50))
 			add(l.prefix+"p99-ns", float64(l.l.P99))
 			add(l.prefix+"p99.9-ns", float64(l.l.P999))
 			add(l.prefix+"max-ns", float64(l.l.Max))
 		}
+	}
+	if r.Retained != nil {
+		add("retained-msgs/s", r.Retained.PerSecond)
 	}
 	if r.Connects.Clients > 0 {
 		add("connects/s", r.Connects.PerSecond)
@@ -119,6 +122,13 @@ func (r *Result) WriteTable(w io.Writer) error {
 			fmt.Fprintf(t, "wills\t%d of %d\n", c.WillsReceived, c.WillsDue)
 		}
 	}
+	if k := r.Retained; k != nil {
+		fmt.Fprintf(t, "retained\t%d messages laid down in %.2f s, %.0f/s", k.Messages, k.LaySeconds, k.LayPerSecond)
+		if k.RSSPerMsg > 0 {
+			fmt.Fprintf(t, ", %.0f B of the broker's memory each", k.RSSPerMsg)
+		}
+		fmt.Fprintf(t, "\nread\t%d of them, %.0f/s\n", k.Read, k.PerSecond)
+	}
 	if s := r.SlowReads; s != nil {
 		fmt.Fprintf(t, "slow readers\t%d received %d, lost %d, %d disconnected\n", s.Readers, s.Received, s.Lost, s.Disconnected)
 	}
@@ -159,18 +169,22 @@ func (r *Result) WriteTable(w io.Writer) error {
 }
 
 func (r *Result) writeLatencies(w io.Writer) error {
+	connecting := r.Connects.Time
+	if r.Churned != nil {
+		connecting = r.Churned.Time
+	}
 	rows := []struct {
 		name string
 		l    *Latency
 	}{
 		{"due to received", r.Latency},
+		{"… while retained are read", r.meanwhile()},
+		{"first retained message", r.first()},
+		{"all retained messages", r.whole()},
 		{"due to last receipt", r.LastReceipt},
 		{"written to acknowledged", r.AckLatency},
-		{"connecting", r.Connects.Time},
+		{"connecting", connecting},
 		{"bench's own lag", r.Lag},
-	}
-	if r.Churned != nil {
-		rows[3].l = r.Churned.Time
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "\nlatency\tmin\tp50\tp90\tp99\tp99.9\tmax\t\n")
@@ -190,6 +204,27 @@ func (r *Result) writeLatencies(w io.Writer) error {
 		return nil
 	}
 	return t.Flush()
+}
+
+func (r *Result) first() *Latency {
+	if r.Retained == nil {
+		return nil
+	}
+	return r.Retained.First
+}
+
+func (r *Result) whole() *Latency {
+	if r.Retained == nil {
+		return nil
+	}
+	return r.Retained.Whole
+}
+
+func (r *Result) meanwhile() *Latency {
+	if r.Retained == nil {
+		return nil
+	}
+	return r.Retained.Meanwhile
 }
 
 // short writes a time with three digits or so.
@@ -243,6 +278,9 @@ func (s Scenario) Describe() string {
 	}
 	if s.Restart != RestartNone {
 		add("a restart (%s) before that", s.Restart)
+	}
+	if s.Retained > 0 {
+		add("%d retained messages, read again and again by %s", s.Retained, count(s.Readers, "client", "s"))
 	}
 	if s.Clients > 0 {
 		if s.Publishers+s.Subscribers > 0 {

@@ -29,6 +29,7 @@ func figures() []Figure {
 	}
 	p50 := func(l *bench.Latency) int64 { return l.P50 }
 	p99 := func(l *bench.Latency) int64 { return l.P99 }
+	longest := func(l *bench.Latency) int64 { return l.Max }
 	return []Figure{
 		{"rate", "received", "msg/s", 1, func(r *bench.Result) (float64, bool) {
 			return r.Received.PerSecond, r.Received.Messages > 0 && !r.Scenario.Offline // see resumed
@@ -48,11 +49,19 @@ func figures() []Figure {
 			return latency(r.Latency, func(l *bench.Latency) int64 { return l.P999 })
 		}},
 		{"max", "latency max", "s", -1, func(r *bench.Result) (float64, bool) {
-			return latency(r.Latency, func(l *bench.Latency) int64 { return l.Max })
+			return latency(r.Latency, longest)
 		}},
+		{"meanwhile-p50", "latency while retained messages are read, p50", "s", -1, ofRetained(func(k *bench.Retained) *bench.Latency { return k.Meanwhile }, p50)},
+		{"meanwhile-p99", "latency while retained messages are read, p99", "s", -1, ofRetained(func(k *bench.Retained) *bench.Latency { return k.Meanwhile }, p99)},
+		{"meanwhile-max", "latency while retained messages are read, max", "s", -1, ofRetained(func(k *bench.Retained) *bench.Latency { return k.Meanwhile }, longest)},
+		{"retained-first", "SUBSCRIBE to first retained message, p50", "s", -1, ofRetained(func(k *bench.Retained) *bench.Latency { return k.First }, p50)},
+		{"retained-all", "SUBSCRIBE to last retained message, p50", "s", -1, ofRetained(func(k *bench.Retained) *bench.Latency { return k.Whole }, p50)},
+		{"retained-rate", "retained messages read", "msg/s", 1, ofPart(retained, func(k *bench.Retained) float64 { return k.PerSecond })},
+		{"retained-laid", "retained messages laid down", "msg/s", 1, ofPart(retained, func(k *bench.Retained) float64 { return k.LayPerSecond })},
+		{"memory-retained", "memory per retained message", "B", -1, ofPart(retained, func(k *bench.Retained) float64 { return k.RSSPerMsg })},
 		{"last", "until the last subscriber has it, p50", "s", -1, func(r *bench.Result) (float64, bool) { return latency(r.LastReceipt, p50) }},
 		{"last-max", "until the last subscriber has it, max", "s", -1, func(r *bench.Result) (float64, bool) {
-			return latency(r.LastReceipt, func(l *bench.Latency) int64 { return l.Max })
+			return latency(r.LastReceipt, longest)
 		}},
 		{"ack-p50", "written to acknowledged p50", "s", -1, func(r *bench.Result) (float64, bool) { return latency(r.AckLatency, p50) }},
 		{"ack-p99", "written to acknowledged p99", "s", -1, func(r *bench.Result) (float64, bool) { return latency(r.AckLatency, p99) }},
@@ -101,6 +110,18 @@ func ofBroker(pick func(*bench.Usage) float64) func(*bench.Result) (float64, boo
 // ofResumed picks from what sessions got that were resumed; 0 means not measured.
 func ofResumed(pick func(*bench.Resumed) float64) func(*bench.Result) (float64, bool) {
 	return ofPart(func(r *bench.Result) *bench.Resumed { return r.Resumed }, pick)
+}
+
+func retained(r *bench.Result) *bench.Retained { return r.Retained }
+
+// ofRetained picks a latency from the reading of retained messages.
+func ofRetained(of func(*bench.Retained) *bench.Latency, pick func(*bench.Latency) int64) func(*bench.Result) (float64, bool) {
+	return ofPart(func(r *bench.Result) *bench.Latency {
+		if r.Retained == nil {
+			return nil
+		}
+		return of(r.Retained)
+	}, func(l *bench.Latency) float64 { return float64(pick(l)) / 1e9 })
 }
 
 // ofRestart picks from the restart of the broker; 0 means not measured.
@@ -153,6 +174,10 @@ func headline(s bench.Scenario) string {
 		return "restart"
 	case s.Offline:
 		return "resumed"
+	case s.Retained > 0 && s.Publishers > 0:
+		return "meanwhile-p99"
+	case s.Retained > 0:
+		return "retained-all"
 	case s.Churn > 0:
 		return "connect-p99"
 	case s.Publishers == 0 && s.Filters > 0:
@@ -211,7 +236,7 @@ func (s Stats) noisy(o Stats, lag float64) bool {
 
 // fromDue are the figures that are measured from when a message was due, so that
 // they include how late the bench itself was.
-var fromDue = []string{"p50", "p99", "p99.9", "max", "last", "last-max"}
+var fromDue = []string{"p50", "p99", "p99.9", "max", "meanwhile-p50", "meanwhile-p99", "meanwhile-max", "last", "last-max"}
 
 // lag is how late the bench itself wrote in the rounds of a scenario, at worst of
 // both brokers, in seconds.

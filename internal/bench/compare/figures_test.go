@@ -102,7 +102,7 @@ func TestHeadlines(t *testing.T) {
 	for name, want := range map[string]string{
 		"conn-tcp-10-10": "connects", "fanout-1-10-1-10": "p99", "p2p-10-10-10-10": "p99", "sharedsub-10-5-10-10": "p99",
 		"fanin-10-1-10-10": "p99", "persistent-10-10": "resumed", "latency-1-10": "last", "throughput-10": "rate",
-		"cpu-1-10": "p99", "idle-10": "memory-connection", "churn-10": "connect-p99",
+		"cpu-1-10": "p99", "idle-10": "memory-connection", "churn-10": "connect-p99", "retained-10-10": "meanwhile-p99",
 	} {
 		s, err := bench.Parse(name)
 		if err != nil {
@@ -145,12 +145,18 @@ func TestFigures(t *testing.T) {
 		AckLatency: &bench.Latency{P50: 7e3, P99: 8e3}, Lag: &bench.Latency{P99: 9e3}, Resumed: &bench.Resumed{PerSecond: 11, MicrosPerMsg: 17, RSSGrowth: 18},
 		BrokerUse: &bench.Usage{MicrosPerMsg: 12, ConnectMicros: 13, RSS: 14, RSSPerConn: 15, WrittenPerMsg: 19, RSSPerMsg: 20, EmptyRSS: 21}, BenchUse: bench.Usage{MicrosPerMsg: 16},
 		Restarted: &bench.Restarted{StopSeconds: 22, StartSeconds: 23, RSSPerClient: 24}, Published: bench.Count{Messages: 1, PerSecond: 25},
+		Retained: &bench.Retained{
+			LayPerSecond: 26, RSSPerMsg: 27, PerSecond: 28, First: &bench.Latency{P50: 29e3}, Whole: &bench.Latency{P50: 30e3},
+			Meanwhile: &bench.Latency{P50: 31e3, P99: 32e3, Max: 33e3},
+		},
 	}
 	for key, want := range map[string]float64{
 		"rate": 3, "resumed": 11, "p50": 1e-6, "p99": 2e-6, "p99.9": 3e-6, "max": 4e-6, "last": 5e-6, "last-max": 6e-6, "ack-p50": 7e-6,
 		"ack-p99": 8e-6, "connects": 5, "connect-p99": 2e-3, "cpu": 12e-6, "cpu-connect": 13e-6, "memory": 14, "memory-connection": 15,
 		"bench-cpu": 16e-6, "lag": 9e-6, "cpu-resumed": 17e-6, "memory-growth": 18, "written": 19, "memory-message": 20, "memory-empty": 21,
 		"stop": 22, "restart": 23, "memory-restart": 24,
+		"retained-laid": 26, "memory-retained": 27, "retained-rate": 28, "retained-first": 29e-6, "retained-all": 30e-6,
+		"meanwhile-p50": 31e-6, "meanwhile-p99": 32e-6, "meanwhile-max": 33e-6,
 	} {
 		f, known := figureOf(key)
 		if got, ok := f.of(full); !known || !ok || math.Abs(got-want) > want*1e-9 {
