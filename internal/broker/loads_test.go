@@ -58,7 +58,7 @@ type bench struct {
 	turns   int // without an answer, until all is done: what waits for a store takes some
 }
 
-func newBench(b *testing.B, change ...func(*setup)) *bench {
+func newBench(b testing.TB, change ...func(*setup)) *bench {
 	w := newWorld(b, quietly(1, change...))
 	return &bench{world: w, s: w.b.shards[0], turns: 1}
 }
@@ -284,6 +284,32 @@ func BenchmarkRetained(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(messages), "ns/message")
 	b.ReportMetric(float64(maxTurn), "messages/turn")
+}
+
+// TestRetainedIsNotCopied proves that retained messages in flight to a client are those that
+// are retained: copies would be garbage, a collection for every million of them.
+func TestRetainedIsNotCopied(t *testing.T) {
+	const n = 5000
+	l := newBench(t)
+	pub := l.join("pub", "", 0, true)
+	for i := range n {
+		m := packet.Publish{Topic: fmt.Appendf(nil, "a/%d", i), Payload: make([]byte, 16), QoS: 1, ID: 1, Retain: true}
+		pub.says(m.Append(nil, packet.V311))
+		l.s.Turn(l.now)
+	}
+	l.clients = nil
+	for qos := range packet.QoS(2) {
+		sub := l.join(fmt.Sprint("sub", qos), "", 0, true)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		sub.says((&packet.Subscribe{ID: 7, Subscriptions: []packet.Subscription{{Filter: []byte("a/#"), QoS: qos}}}).Append(nil, packet.V311))
+		for len(l.s.walks.order) > 0 {
+			l.settle()
+		}
+		if runtime.ReadMemStats(&after); sub.got != n || after.Mallocs-before.Mallocs > n/2 {
+			t.Errorf("QoS %d: %d of %d messages, %d allocations", qos, sub.got, n, after.Mallocs-before.Mallocs)
+		}
+	}
 }
 
 // BenchmarkConnect is a client that connects, subscribes, and leaves.

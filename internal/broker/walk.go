@@ -237,6 +237,7 @@ func (s *shard) deliverRetained(m *message.Message, sub *subscription) {
 		ids = []uint32{sub.ID}
 	}
 	s.beginDelivery(m)
+	s.fanout.cloner = *session.Cloned(m) // it has memory of its own, which nobody changes
 	qos := min(m.QoS, sub.QoS)
 	if qos > 0 || ids != nil {
 		key := s.writeRetained(m, sub, qos, ids)
