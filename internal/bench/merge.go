@@ -128,7 +128,7 @@ func (c *coordinator) others(sum *partial, churn histogram, published time.Durat
 		r.Churned.Time, _ = churn.latency() // what it holds was encoded before
 	}
 	if s.Retained > 0 {
-		r.Retained.told(sum)
+		r.Retained.fill(sum)
 	} else {
 		r.Retained = nil
 	}
@@ -143,8 +143,8 @@ func (c *coordinator) others(sum *partial, churn histogram, published time.Durat
 	}
 }
 
-// told fills in what workers counted.
-func (r *Retained) told(sum *partial) {
+// fill takes what workers counted.
+func (r *Retained) fill(sum *partial) {
 	r.LaySeconds, r.Read = sum.LayTime.Seconds(), sum.Read
 	if r.LaySeconds > 0 {
 		r.LayPerSecond = float64(r.Messages) / r.LaySeconds
