@@ -159,8 +159,14 @@ func (w *worker) sum(sent []uint32) error {
 		from histogram
 		to   *string
 	}{
-		{w.latency, &w.out.Latency}, {w.ackTime, &w.out.Ack}, {w.lag, &w.out.Lag}, {w.connectTime, &w.out.Connect}, {w.churnTime, &w.out.Churn},
-		{w.firstTime, &w.out.First}, {w.wholeTime, &w.out.Whole}, {w.meanwhile, &w.out.Meanwhile},
+		{w.latency, &w.out.Latency},
+		{w.ackTime, &w.out.Ack},
+		{w.lag, &w.out.Lag},
+		{w.connectTime, &w.out.Connect},
+		{w.churnTime, &w.out.Churn},
+		{w.firstTime, &w.out.First},
+		{w.wholeTime, &w.out.Whole},
+		{w.meanwhile, &w.out.Meanwhile},
 	} {
 		var err error
 		if *h.to, err = h.from.encode(); err != nil {

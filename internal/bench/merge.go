@@ -37,8 +37,14 @@ func (c *coordinator) merge(finals []*partial, start time.Duration) error {
 		from histogram
 		to   **Latency
 	}{
-		{latency, &r.Latency}, {ack, &r.AckLatency}, {lag, &r.Lag}, {connect, &r.Connects.Time}, {lasts, &r.LastReceipt},
-		{first, &r.Retained.First}, {whole, &r.Retained.Whole}, {meanwhile, &r.Retained.Meanwhile},
+		{latency, &r.Latency},
+		{ack, &r.AckLatency},
+		{lag, &r.Lag},
+		{connect, &r.Connects.Time},
+		{lasts, &r.LastReceipt},
+		{first, &r.Retained.First},
+		{whole, &r.Retained.Whole},
+		{meanwhile, &r.Retained.Meanwhile},
 	} {
 		var err error
 		if *h.to, err = h.from.latency(); err != nil {
