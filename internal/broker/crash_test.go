@@ -168,3 +168,96 @@ func handOverAcrossCrash(t *testing.T, shared bool, steps int) {
 		t.Errorf("the other member got %v, want three messages", got)
 	}
 }
+
+// TestLateKeyAcrossCrash gives a QoS 2 message to a member of a shared subscription whose
+// session is in memory, and then to one that is stored, or to the group's queue,
+// while the turn of its publisher waits for another shard. The broker ends at each step of that. The
+// publisher sends it again, and it comes once.
+func TestLateKeyAcrossCrash(t *testing.T) {
+	for _, granted := range []packet.QoS{1, 2} { // at QoS 1 it has been sent, at QoS 2 it waits in the session
+		for _, away := range []bool{false, true} { // to the queue
+			for _, end := range []string{"hangs up", "unsubscribes"} {
+				if end == "unsubscribes" && granted == 1 {
+					continue // it keeps what was sent
+				}
+				for steps := range 6 { // turns and commits after the end
+					t.Run(fmt.Sprintf("QoS %d/away %v/%s/%d", granted, away, end, steps), func(t *testing.T) {
+						lateKeyAcrossCrash(t, granted, away, end, steps)
+					})
+				}
+			}
+		}
+	}
+}
+
+func lateKeyAcrossCrash(t *testing.T, granted packet.QoS, away bool, end string, steps int) {
+	const share = "$share/g/t"
+	home := shardOf([]byte(queueID(routing.GroupName{Share: "g", Filter: "t"})), 2)
+	cfg := quietly(2, func(c *setup) { c.Limits.PendingBytes = 1000 })
+	backend := memstore.New()
+	w, st := onShards(t, backend, cfg, true)
+	pub, _, _ := w.join(clientOn(home, 2, "pub"), expires(3600))
+	ear, _, _ := w.join(clientOn(1-home, 2, "ear"), expires(3600)) // for whom the publisher's turn waits
+	ear.subscribe("t", 2)
+	inMemory := w.connect(packet.V5, clientOn(home, 2, "memory"))
+	inMemory.subscribe(share, granted)
+	inMemory.subscribe("large", 0)
+	stored := clientOn(home, 2, "stored")
+	other, _, _ := w.join(stored, expires(3600))
+	other.subscribe(share, 2)
+	if away {
+		other.hang()
+	}
+	if granted == 2 {
+		inMemory.deaf = true
+		pub.publish("large", string(make([]byte, 2000)), 0, false)
+	}
+	for range 4 {
+		w.turn()
+		st.Step()
+	}
+
+	m := packet.Publish{Topic: []byte("t"), Payload: []byte("x"), QoS: 2, ID: 9}
+	pub.offerOnly(m.Append(nil, packet.V5))
+	w.b.shards[home].Turn(w.now)
+	st.Step()
+	if cl := w.b.shards[home].clients.Get(string(clientOn(home, 2, "memory"))); cl.session.Queued()+cl.session.Inflight() != 1 {
+		t.Fatal("the message is not with the member whose session is in memory")
+	}
+	if end == "hangs up" {
+		inMemory.closed, inMemory.told = true, true
+		w.b.shards[home].Closed(inMemory, nil)
+	} else {
+		inMemory.offerOnly((&packet.Unsubscribe{ID: 5, Filters: [][]byte{[]byte(share)}}).Append(nil, packet.V5))
+	}
+	for i := range steps {
+		w.b.shards[(home+max(0, i-2))%2].Turn(w.now) // the other shard comes last
+		st.Step()
+	}
+
+	w, st = onShards(t, backend, cfg, true) // after a crash
+	settle := func() {
+		for range 8 {
+			w.turn()
+			st.Step()
+			st.StepReads()
+		}
+	}
+	settle()
+	pub, _, _ = w.join(clientOn(home, 2, "pub"), expires(3600))
+	m.Dup = true
+	pub.bytes(m.Append(nil, packet.V5))
+	settle()
+	if pub.next(packet.PUBREC) == nil {
+		t.Error("no PUBREC")
+	}
+	other, _, _ = w.join(stored, expires(3600))
+	settle()
+	got := 0
+	for _, ok := other.silent(); ok; _, ok = other.silent() {
+		got++
+	}
+	if got != 1 {
+		t.Errorf("the member whose session is stored got it %d times", got)
+	}
+}

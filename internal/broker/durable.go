@@ -145,6 +145,19 @@ func (d *durable) putReceivers(n int, m *message.Message, key message.Key) messa
 	return key
 }
 
+// lateKey is the key of a message of a group that nobody has on disk: when it was published, or
+// by the member that had it, it went to a session in memory, and now to one that is stored.
+// The turn that writes down the publisher's packet identifier of QoS 2 would not take it back
+// under this key, so it must be complete before the key counts.
+func (d *durable) lateKey(m *message.Message) message.Key {
+	seq := d.store.NextSeq()
+	if m.QoS == 2 {
+		d.turn().Undecided(seq, true)
+		d.turn().Behind = true
+	}
+	return message.NewKey(seq, store.PartOwn)
+}
+
 // maxDeleted is how many messages of ended sessions are deleted in a turn.
 const maxDeleted = 2000
 

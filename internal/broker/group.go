@@ -78,6 +78,9 @@ func (s *shard) deliverShared(g *group, to member, m *message.Message, key messa
 	n := 0
 	if to.Persistent && qos > 0 {
 		n = 1
+		if key == 0 {
+			key = s.disk.lateKey(m)
+		}
 		s.disk.receivers = store.AppendReceiver(s.disk.receivers[:0], &store.Receiver{
 			Session: to.Client.session.Number, QoS: qos, Retain: m.Retain && to.RetainAsPublished, IDs: ids, Share: g.Name.String(),
 		})

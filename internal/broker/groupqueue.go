@@ -28,6 +28,9 @@ func (s *shard) deposit(g *group, m *message.Message, key message.Key) {
 	}
 	q := s.queueOf(g)
 	if s.b.cfg.Store != nil {
+		if key == 0 {
+			key = s.disk.lateKey(m)
+		}
 		s.disk.receivers = store.AppendReceiver(s.disk.receivers[:0], &store.Receiver{
 			Session: q.client.session.Number, QoS: m.QoS, Retain: m.Retain, Share: g.Name.String(),
 		})
