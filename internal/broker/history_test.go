@@ -449,7 +449,7 @@ type simLine struct {
 	slow     bool          // its client reads slowly at first
 	accepted bool          // the broker knows of it
 	over     bool          // there were more connections than may be
-	behind   bool          // more was pending than for a client that keeps up
+	behind   bool          // more was held for it than for a client that keeps up
 	open     time.Duration // the last time at which it was, see history.now
 }
 

@@ -450,6 +450,102 @@ func letsBack(t *testing.T, w *world, v packet.Version, pressure Pressure, qos p
 	}
 }
 
+// TestPressureLetsMembersBack takes a member of a group for which messages wait in
+// memory while memory is short: nobody else would take them. Where they wait on disk
+// it is refused, and so is a member of a group for which nothing waits.
+func TestPressureLetsMembersBack(t *testing.T) {
+	for _, v := range []packet.Version{packet.V31, packet.V311, packet.V5} {
+		for p := RefuseConnects; p <= CloseReaders; p++ {
+			for _, inMemory := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%v/pressure %d/in memory %v", v, p, inMemory), func(t *testing.T) {
+					w := newWorld(t, quietly(3))
+					if !inMemory {
+						w, _ = onShards(t, memstore.New(), quietly(3), true)
+					}
+					letsMembersBack(t, w, v, p, inMemory)
+				})
+			}
+		}
+	}
+}
+
+func letsMembersBack(t *testing.T, w *world, v packet.Version, pressure Pressure, inMemory bool) {
+	connect := func(id string) *peer {
+		c := packet.Connect{Version: v, ClientID: []byte(id)}
+		if v == packet.V5 {
+			expires(3600)(&c)
+		}
+		p := w.dial(v)
+		p.bytes(c.Append(nil))
+		return p
+	}
+	for _, id := range []string{"member", "idle"} {
+		p := connect(id)
+		p.next(packet.CONNACK)
+		p.subscribe("$share/g/"+id, 1)
+		p.hang()
+	}
+	w.connect(v, "publisher").publish("member", "x", 1, false)
+	w.press(pressure)
+	if body := connect("idle").next(packet.CONNACK); body[1] == 0 {
+		t.Error("a member for whose group nothing waits is let in")
+	}
+	p := connect("member")
+	if body := p.next(packet.CONNACK); (body[1] == 0) != inMemory {
+		t.Fatalf("CONNACK % x for the member", body)
+	}
+	if w.turn(); inMemory {
+		p.want("x")
+	}
+}
+
+// TestPressureClosesWhoDoesNotAcknowledge closes clients that read and don't
+// acknowledge, if the messages that are kept for it go with their connections. Of
+// those that stay in memory they get no more.
+func TestPressureClosesWhoDoesNotAcknowledge(t *testing.T) {
+	const size, messages = 8 << 10, 10
+	for _, expiry := range []uint32{0, 3600} {
+		for _, window := range []uint16{1, 100} { // waiting, or in flight
+			t.Run(fmt.Sprintf("expiry %d/window %d", expiry, window), func(t *testing.T) {
+				w := newWorld(t, quietly(2))
+				come := func(id string) *peer {
+					return w.connect(packet.V5, id, expires(expiry), func(c *packet.Connect) {
+						c.Properties.ReceiveMaximum = window
+						c.Properties.Set(packet.PropReceiveMaximum)
+					})
+				}
+				reader, silent := come("reader"), come("silent")
+				publisher := w.connect(packet.V5, "publisher")
+				publish := func() {
+					publisher.publish("t", string(make([]byte, size)), 1, false)
+					for _, ok := reader.message(); ok; _, ok = reader.message() {
+					}
+				}
+				reader.subscribe("t", 1)
+				silent.subscribe("t", 1)
+				for range messages {
+					publish()
+				}
+				w.press(CloseReaders)
+				cl := w.b.shards[shardOf([]byte("silent"), 2)].clients.Get("silent")
+				before := cl.session.ContentBytes()
+				publish()
+				if got := cl.session.ContentBytes(); got != before || before < messages*size {
+					t.Errorf("%d bytes are kept for it, and then %d", before, got)
+				}
+				w.b.Shed(1)
+				w.turn()
+				if ends := expiry == 0; silent.closed != ends || reader.closed {
+					t.Errorf("closed: %v, and the one that acknowledges: %v", silent.closed, reader.closed)
+				}
+				if c := w.b.Counters(); c.DroppedMemory != 1 {
+					t.Errorf("%d dropped, want 1", c.DroppedMemory)
+				}
+			})
+		}
+	}
+}
+
 // TestMemoryShare proves that shards draw from what may be taken on together, slow
 // publishers down and shut by themselves, and begin anew with a round.
 func TestMemoryShare(t *testing.T) {

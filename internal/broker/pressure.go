@@ -44,7 +44,7 @@ func (b *Broker) SetPressure(p Pressure, now Memory) {
 // be taken on has been.
 func (b *Broker) MemoryAsked() <-chan struct{} { return b.memory.ask }
 
-// Shed closes the clients that have the most output waiting until free bytes
+// Shed closes the clients whose connections hold the most until free bytes
 // are given up, or nobody is behind. It returns at once, and does nothing while
 // an earlier call is at work. Safe from any goroutine.
 func (b *Broker) Shed(free int64) {
@@ -67,15 +67,15 @@ func (b *Broker) Shedding() bool { return b.memory.shedding.Load() }
 type shedding struct {
 	b     *Broker
 	free  int64
-	total atomic.Int64 // bytes that wait in all shards
+	total atomic.Int64 // bytes that those hold which are behind, in all shards
 	left  atomic.Int32 // shards that have not said
 	at    atomic.Int32 // shards that have not given up their share
 }
 
-// weigh adds up what waits for clients of this shard that are behind.
+// weigh adds up what clients of this shard hold that are behind.
 func (s *shard) weigh(sh *shedding) {
 	for _, c := range s.laggards() {
-		sh.total.Add(int64(c.net.Pending()))
+		sh.total.Add(c.holds())
 	}
 	if sh.left.Add(-1) > 0 {
 		return
@@ -95,17 +95,17 @@ func (s *shard) shed(sh *shedding) {
 	}()
 	behind, own := s.laggards(), int64(0)
 	for _, c := range behind {
-		own += int64(c.net.Pending())
+		own += c.holds()
 	}
-	slices.SortFunc(behind, func(a, b *conn) int { return cmp.Compare(b.net.Pending(), a.net.Pending()) })
+	slices.SortFunc(behind, func(a, b *conn) int { return cmp.Compare(b.holds(), a.holds()) })
 	free := min(sh.free, sh.total.Load()) * own / max(sh.total.Load(), 1)
 	for _, c := range behind {
 		if free <= 0 {
 			break
 		}
-		free -= int64(c.net.Pending())
+		free -= c.holds()
 		s.count.ClosedMemory++
-		s.abort(c, packet.QuotaExceeded, "memory is used up, and much output is waiting for the client")
+		s.abort(c, packet.QuotaExceeded, "memory is used up, and much waits for the client, or for its acknowledgement")
 	}
 }
 
@@ -117,10 +117,21 @@ func (s *shard) abort(c *conn, code packet.ReasonCode, reason string) {
 	s.abandon(c, true, reason)
 }
 
+// holds is how many bytes the end of a client's connection gives back: the output that waits
+// for it, and what its session has of messages that wait or are not acknowledged,
+// unless that stays in memory.
+func (c *conn) holds() int64 {
+	n := int64(c.net.Pending())
+	if cl := c.client; cl.stored() || cl.expiry == 0 {
+		n += cl.session.ContentBytes()
+	}
+	return n
+}
+
 // laggards are the connections of clients that are behind.
 func (s *shard) laggards() (all []*conn) {
 	for cl := range s.clients.All {
-		if c := cl.conn; c != nil && !c.closing && c.net.Pending() > pendingUnderPressure {
+		if c := cl.conn; c != nil && !c.closing && c.holds() > pendingUnderPressure {
 			all = append(all, c)
 		}
 	}
@@ -143,11 +154,30 @@ func (s *shard) refuseForMemory(c *conn, id string) bool {
 }
 
 // givesBack reports whether a CONNECT takes no more memory than it gives back: it
-// comes in the place of another connection, or for messages that wait in memory.
-// If who is away were refused, what waits for him would keep everybody away for ever.
+// comes in the place of another connection, or for messages that wait in memory, for
+// itself or for a group that it is in. If who is away were refused, what waits for
+// him would keep everybody away for ever.
 func (s *shard) givesBack(id string) bool {
 	cl := s.clients.Get(id)
-	return cl != nil && (cl.conn != nil || !cl.stored() && cl.session.Queued()+cl.session.Inflight() > 0)
+	switch {
+	case cl == nil:
+		return false
+	case cl.conn != nil:
+		return true
+	case cl.stored(): // and so are the queues of groups
+		return false
+	}
+	return cl.session.Queued()+cl.session.Inflight() > 0 || s.groupsWait(cl)
+}
+
+// groupsWait reports whether messages wait in a group that the client is in.
+func (s *shard) groupsWait(cl *client) bool {
+	for sub := range cl.subs.All {
+		if sub.Group != nil && sub.Group.Busy() {
+			return true
+		}
+	}
+	return false
 }
 
 // serveArrivals gives room after memory was measured, and has stalled packets

@@ -138,8 +138,12 @@ func (h *history) held() (n int64) {
 	for _, s := range h.w.b.shards {
 		n += s.inbox.bytes.Load()
 		for cl := range s.clients.All {
-			if !cl.stored() {
-				n += cl.session.QueuedBytes()
+			n += cl.session.ContentBytes()
+		}
+		for _, q := range s.queues.byGroup {
+			n += q.client.session.ContentBytes()
+			for _, t := range q.ahead {
+				n += int64(t.Stored.Size)
 			}
 		}
 	}
@@ -203,11 +207,21 @@ func (h *history) boundMemory() {
 // markBehind takes note of who may be closed to get memory back, and when one was.
 func (h *history) markBehind() {
 	for _, l := range h.lines {
-		l.behind = l.behind || len(l.pending) > pendingUnderPressure
+		l.behind = l.behind || l.holds() > pendingUnderPressure
 		if !l.closed {
 			l.open = h.now()
 		}
 	}
+}
+
+// holds is how many bytes the end of a connection gives back: what is pending, and
+// what its session has in memory, unless that outlives it there.
+func (l *simLine) holds() int {
+	n := len(l.pending)
+	if c, ok := l.state.(*conn); ok && c.client != nil && (c.client.stored() || c.client.expiry == 0) {
+		n += int(c.client.session.ContentBytes())
+	}
+	return n
 }
 
 // counts are what the broker has counted in all lives.

@@ -81,6 +81,19 @@ func (s *Session) QueuedBytes() int64 {
 	return s.queue.bytes
 }
 
+// ContentBytes is the size of the messages whose content is in memory: in flight, and
+// queued.
+func (s *Session) ContentBytes() int64 {
+	if s.flow == nil {
+		return 0
+	}
+	queued := s.queue.bytes
+	if s.Number != 0 {
+		queued = int64(s.queue.loadedBytes)
+	}
+	return int64(s.inflight.content) + queued
+}
+
 // Inflight is the number of messages that are in flight to the client.
 func (s *Session) Inflight() int {
 	if s.flow == nil {
