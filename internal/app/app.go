@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"runtime"
 	"sync"
 	"time"
@@ -46,7 +45,7 @@ type Broker struct {
 	core      *broker.Broker
 	network   network
 	disk      *disk
-	addresses []net.Addr
+	listening []listening
 	files     descriptors
 	buffers   *bufpool.Pool // for large packets
 }

@@ -76,7 +76,7 @@ func TestListenCause(t *testing.T) {
 		{syscall.EACCES, "not allowed"},
 		{fmt.Errorf("something else"), "something else"},
 	} {
-		got := listenCause(&config.Listener{Port: "1883"}, fmt.Errorf("bind: %w", tt.err))
+		got := listenCause(&config.Address{Port: "1883"}, fmt.Errorf("bind: %w", tt.err))
 		if !strings.Contains(got, tt.want) {
 			t.Errorf("cause of %v: %q, want %q in it", tt.err, got, tt.want)
 		}

@@ -35,7 +35,7 @@ func TestApplyUnderLoad(t *testing.T) {
 				}
 			}()
 			dial := func(id string) net.Conn {
-				c, err := net.Dial("tcp", b.addresses[0].String())
+				c, err := net.Dial("tcp", b.listening[0].addr.String())
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -16,10 +16,10 @@ func (b *Broker) Banner(build string) string {
 		fmt.Fprintf(&rows, "  %-11s  %s\n", name, fmt.Sprintf(format, args...))
 	}
 	rows.WriteString(build + "\n")
-	for _, a := range b.addresses {
-		row("listening", "tcp://%s", a)
+	for _, l := range b.listening {
+		row("listening", "%s", l)
 	}
-	if b.open() {
+	if open := b.open(); len(open) > 0 {
 		row("open to", "EVERYBODY who reaches these addresses: allow_anonymous is true, and nobody is asked for a password")
 	}
 	row("engine", "%s", b.network.Describe())
@@ -53,8 +53,8 @@ func (b *Broker) Banner(build string) string {
 // Record is what the log says of the start, as slog takes it: names and values.
 func (b *Broker) Record(version string) []any {
 	var listen []string
-	for _, a := range b.addresses {
-		listen = append(listen, "tcp://"+a.String())
+	for _, l := range b.listening {
+		listen = append(listen, l.String())
 	}
 	record := []any{
 		"version", version, "listen", strings.Join(listen, " "), "engine", b.network.Describe(), "shards", b.shards(),

@@ -8,8 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,40 +28,77 @@ const (
 // as long as the configuration says, or until ctx is cancelled.
 func (b *Broker) listenAll(ctx context.Context) error {
 	w := waiter{until: time.Now().Add(b.cfg.ListenWait), log: b.log}
-	for _, l := range b.cfg.Listeners() {
-		if l.SamePort {
-			l.Port = portOf(b.addresses[len(b.addresses)-1])
+	for number := range b.cfg.Listeners {
+		l := &b.cfg.Listeners[number]
+		if err := b.addLayers(number, l); err != nil {
+			return fmt.Errorf("listen on %s: %w", l.Listener.Address, err)
 		}
-		open := func() (err error) {
-			a, err := listen(b.network, &l)
-			if err == nil {
-				b.addresses = append(b.addresses, a)
+		for _, a := range l.Addresses {
+			if err := b.listen(ctx, &w, engine.Listener{Number: number, Name: l.Name()}, a); err != nil {
+				return err
 			}
-			return err
-		}
-		err := open()
-		switch {
-		case err == nil:
-			continue
-		case l.SamePort && notThere(err):
-			b.log.Debug("this machine has no IPv6", "address", "tcp://"+l.Address())
-			continue
-		case notThere(err):
-			err = w.wait(ctx, &l, err, open)
-		}
-		if err != nil {
-			return fmt.Errorf("listen on tcp://%s: %s", l.Address(), listenCause(&l, err))
 		}
 	}
-	if b.open() {
-		b.log.Warn("everybody who reaches the broker is let in: allow_anonymous is true, and nobody is asked for a password", "addresses", fmt.Sprint(b.addresses))
+	if open := b.open(); len(open) > 0 {
+		b.log.Warn("everybody who reaches the broker is let in: allow_anonymous is true, and nobody is asked for a password", "addresses", strings.Join(open, " "))
 	}
 	return nil
 }
 
-// open reports whether machines that nobody has let in may connect.
-func (b *Broker) open() bool {
-	return slices.ContainsFunc(b.addresses, func(a net.Addr) bool { return !a.(*net.TCPAddr).IP.IsLoopback() })
+// addLayers puts what the scheme of a listener asks for between its connections,
+// which have its number, and the broker.
+func (b *Broker) addLayers(_ int, l *config.Listener) error {
+	if scheme := l.Addresses[0].Scheme; scheme != "tcp" {
+		return fmt.Errorf("%s listeners are not built yet; tcp is", scheme)
+	}
+	return nil
+}
+
+// listen opens one address of a listener.
+func (b *Broker) listen(ctx context.Context, w *waiter, at engine.Listener, a config.Address) error {
+	if a.SamePort {
+		a.Port = portOf(b.listening[len(b.listening)-1].addr)
+	}
+	open := func() error {
+		addr, err := listen(b.network, at, &a)
+		if err == nil {
+			b.listening = append(b.listening, listening{a.Scheme, addr})
+		}
+		return err
+	}
+	err := open()
+	switch {
+	case err == nil:
+		return nil
+	case a.SamePort && notThere(err):
+		b.log.Debug("this machine has no IPv6", "address", a.String())
+		return nil
+	case notThere(err):
+		err = w.wait(ctx, &a, err, open)
+	}
+	if err != nil {
+		return fmt.Errorf("listen on %s: %s", a.String(), listenCause(&a, err))
+	}
+	return nil
+}
+
+// listening is an address that is listened on.
+type listening struct {
+	scheme string
+	addr   net.Addr
+}
+
+// String is the address with its scheme.
+func (l listening) String() string { return l.scheme + "://" + l.addr.String() }
+
+// open returns the addresses by which machines that nobody has let in may connect.
+func (b *Broker) open() (open []string) {
+	for _, l := range b.listening {
+		if tcp, ok := l.addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+			open = append(open, l.String())
+		}
+	}
+	return open
 }
 
 func portOf(a net.Addr) string { return strconv.Itoa(a.(*net.TCPAddr).Port) }
@@ -75,10 +112,10 @@ type waiter struct {
 // wait calls open until it has opened the listener, its error is another one
 // than that the address is not there, or the time is over. err is the first
 // one.
-func (w *waiter) wait(ctx context.Context, l *config.Listener, err error, open func() error) error {
+func (w *waiter) wait(ctx context.Context, a *config.Address, err error, open func() error) error {
 	began := time.Now()
 	if left := w.until.Sub(began); left > 0 {
-		w.log.Warn("waiting for an address to listen on", "address", "tcp://"+l.Address(), "error", err, "within", left.Round(time.Millisecond))
+		w.log.Warn("waiting for an address to listen on", "address", a.String(), "error", err, "within", left.Round(time.Millisecond))
 	}
 	for pause := firstListenPause; err != nil && notThere(err); pause = min(2*pause, maxListenPause) {
 		left := time.Until(w.until)
@@ -93,7 +130,7 @@ func (w *waiter) wait(ctx context.Context, l *config.Listener, err error, open f
 		err = open()
 	}
 	if err == nil {
-		w.log.Info("the address is there", "address", "tcp://"+l.Address(), "after", time.Since(began).Round(time.Millisecond))
+		w.log.Info("the address is there", "address", a.String(), "after", time.Since(began).Round(time.Millisecond))
 	}
 	return err
 }
@@ -101,14 +138,15 @@ func (w *waiter) wait(ctx context.Context, l *config.Listener, err error, open f
 // errNoInterface is the error of an address of an interface that is not there.
 var errNoInterface = errors.New("this machine has no such network interface")
 
-// listen opens a listener.
-func listen(n network, l *config.Listener) (net.Addr, error) {
-	if ip, err := netip.ParseAddr(l.Host); err == nil && ip.Zone() != "" {
+// listen opens an address of a listener.
+func listen(n network, at engine.Listener, a *config.Address) (net.Addr, error) {
+	if ip, err := netip.ParseAddr(a.Host); err == nil && ip.Zone() != "" {
 		if _, err := net.InterfaceByName(ip.Zone()); err != nil {
 			return nil, fmt.Errorf("%w: %s", errNoInterface, ip.Zone())
 		}
 	}
-	return n.Listen(engine.Listener{Number: l.Number, Network: l.Network, Address: l.Address()})
+	at.Network, at.Address = a.Network, a.Target()
+	return n.Listen(at)
 }
 
 // notThere reports whether an address may come later: the network of a machine is
@@ -119,10 +157,10 @@ func notThere(err error) bool {
 }
 
 // listenCause turns the error of a listener into what to do about it.
-func listenCause(l *config.Listener, err error) string {
+func listenCause(a *config.Address, err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Sprintf("another process, perhaps another broker, uses port %s already ('ss -ltnp sport = :%s' shows which); stop it, or choose another port with --listen", l.Port, l.Port)
+		return fmt.Sprintf("another process, perhaps another broker, uses port %s already ('ss -ltnp sport = :%s' shows which); stop it, or choose another port with --listen", a.Port, a.Port)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "this machine has no such address ('ip address' shows those that it has); listen_wait says how long to wait for one"
 	case errors.Is(err, syscall.EACCES), errors.Is(err, fs.ErrPermission):

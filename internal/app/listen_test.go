@@ -77,11 +77,11 @@ func TestListenTogether(t *testing.T) {
 				if err := b.listenAll(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if len(b.addresses) != tt.listeners {
-					t.Errorf("listens on %v, want %d", b.addresses, tt.listeners)
+				if len(b.listening) != tt.listeners {
+					t.Errorf("listens on %v, want %d", b.listening, tt.listeners)
 				}
 				for host, want := range map[string]bool{"127.0.0.1": tt.v4, "::1": tt.v6} {
-					c, err := net.Dial("tcp", net.JoinHostPort(host, portOf(b.addresses[0])))
+					c, err := net.Dial("tcp", net.JoinHostPort(host, portOf(b.listening[0].addr)))
 					if (err == nil) != want {
 						t.Errorf("dial %s: %v, want success: %v", host, err, want)
 					}
@@ -191,8 +191,8 @@ func TestListenWaitEnds(t *testing.T) {
 func TestNoIPv6(t *testing.T) {
 	n := &v4Network{}
 	b := &Broker{cfg: loadedWith(t, "localhost:0"), network: n, log: slog.New(slog.DiscardHandler)}
-	if err := b.listenAll(t.Context()); err != nil || len(b.addresses) != 1 {
-		t.Errorf("listens on %v, %v", b.addresses, err)
+	if err := b.listenAll(t.Context()); err != nil || len(b.listening) != 1 {
+		t.Errorf("listens on %v, %v", b.listening, err)
 	}
 	if n.second != "[::1]:4711" {
 		t.Errorf("the second address was %s, want the port of the first", n.second)

@@ -81,6 +81,32 @@ func TestConfigShow(t *testing.T) {
 	}
 }
 
+// TestConfigShowListeners proves the same of listeners with settings of their own.
+func TestConfigShowListeners(t *testing.T) {
+	file := "[[listener]]\nname = \"plant\"\naddress = \":1884\"\n[limits]\nconnections = 7\n"
+	env := []string{"MIDGE_LISTENER_PLANT_ALLOW_ANONYMOUS=true", "MIDGE_LISTENER_OFFICE_ADDRESS=[::1]:1885"}
+	_, out, stderr := run(t, map[string]string{"midge.toml": file}, env, "config", "show")
+	const want = `
+[[listener]]
+name = "plant"  # midge.toml:2
+address = ":1884"  # midge.toml:3
+allow_anonymous = true  # MIDGE_LISTENER_PLANT_ALLOW_ANONYMOUS
+
+[[listener]]
+name = "office"  # MIDGE_LISTENER_OFFICE_ADDRESS
+address = "[::1]:1885"  # MIDGE_LISTENER_OFFICE_ADDRESS
+`
+	if !strings.HasSuffix(out, want) || !strings.Contains(out, "\nlisten = []  # midge.toml:1\n") && !strings.HasPrefix(out, "listen = []  # midge.toml:1\n") {
+		t.Errorf("%s%s\nwant at its end\n%s", out, stderr, want)
+	}
+	_, again, stderr := run(t, map[string]string{"midge.toml": out}, nil, "config", "check")
+	for _, want := range []string{"listener.plant.allow_anonymous = true  # ", "listener.office.address = \"[::1]:1885\"  # "} {
+		if stderr != "" || !strings.Contains(again, want) {
+			t.Errorf("the output as a file: %s%s\nwant %s", again, stderr, want)
+		}
+	}
+}
+
 func TestConfigReference(t *testing.T) {
 	if status, out, _ := run(t, nil, nil, "config", "reference"); status != command.Done || out != config.Reference() {
 		t.Errorf("status %d, %d bytes", status, len(out))

@@ -114,6 +114,12 @@ func printCheck(w io.Writer, l *config.Loaded) error {
 			fmt.Fprintf(&b, "%s = %s  # %s\n", v.Key, v.TOML, v.Origin)
 		}
 	}
+	for i := range l.Listeners {
+		for _, v := range l.Listeners[i].Own() {
+			same = false
+			fmt.Fprintf(&b, "listener.%s.%s = %s  # %s\n", l.Listeners[i].Name(), v.Key, v.TOML, v.Origin)
+		}
+	}
 	if same {
 		b.WriteString("all settings have their defaults\n")
 	}
@@ -132,12 +138,25 @@ func printAll(w io.Writer, l *config.Loaded) error {
 			}
 			section, name = s, rest
 		}
-		fmt.Fprintf(&b, "%s = %s", name, v.TOML)
-		if v.Origin.Kind != config.FromDefault {
-			fmt.Fprintf(&b, "  # %s", v.Origin)
+		printValue(&b, name, &v)
+	}
+	for i := range l.Listeners {
+		own := l.Listeners[i].Own()
+		if len(own) > 0 {
+			b.WriteString("\n[[listener]]\n")
 		}
-		b.WriteByte('\n')
+		for _, v := range own {
+			printValue(&b, v.Key, &v)
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func printValue(b *strings.Builder, name string, v *config.Value) {
+	fmt.Fprintf(b, "%s = %s", name, v.TOML)
+	if v.Origin.Kind != config.FromDefault {
+		fmt.Fprintf(b, "  # %s", v.Origin)
+	}
+	b.WriteByte('\n')
 }

@@ -6,6 +6,6 @@
 // once. The settings themselves, with their defaults and ranges, are those of
 // package settings.
 //
-// Files, from the bottom up: config.go, fault.go, suggest.go, file.go,
-// listen.go, value.go, reference.go, load.go.
+// Files, from the bottom up: config.go, fault.go, suggest.go, value.go,
+// file.go, address.go, listener.go, reference.go, load.go.
 package config

@@ -8,13 +8,6 @@ import (
 	"midge/internal/settings"
 )
 
-// Prefix begins the names of environment variables: limits.packet_size is
-// MIDGE_LIMITS_PACKET_SIZE.
-const Prefix = "MIDGE_"
-
-// FileVariable is the environment variable that names the file.
-const FileVariable = Prefix + "CONFIG"
-
 // Given is a value from the command line.
 type Given struct {
 	Flag   string // as the user wrote it, with dashes
@@ -37,15 +30,13 @@ type Loaded struct {
 	// FileName is the file that was read, "" for none.
 	FileName string
 
+	// Listeners are those of Listen, then those that have settings of their own.
+	Listeners []Listener
+
 	// Warnings are things that look like mistakes and need not be.
 	Warnings []string
 
 	origins map[string]Origin
-}
-
-// Variable is the name of the environment variable of a setting.
-func Variable(key string) string {
-	return Prefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
 // Load reads the sources. The error is a Faults with everything that is wrong.
@@ -54,27 +45,35 @@ func Load(src Sources) (*Loaded, error) {
 	var faults Faults
 	byKey := map[string]*setting{}
 	for _, s := range all() {
-		byKey[s.Key] = &s
+		if !s.ofListener() {
+			byKey[s.Key] = &s
+		}
 	}
-	entries, fileFaults := readFile(src.FileName, src.File, keys())
+	entries, lines, fileFaults := readFile(src.FileName, src.File)
 	faults = append(faults, fileFaults...)
+	own := newTables(&faults)
+	own.read(src.FileName, entries, lines)
 	for _, e := range entries {
+		if e.listener > 0 {
+			continue
+		}
 		o := Origin{Kind: FromFile, Name: src.FileName, Line: e.line}
 		l.store(&faults, o, e.key, byKey[e.key].setEntry(&l.Settings, &e))
 	}
-	l.environment(src.Environment, byKey, &faults)
+	l.environment(src.Environment, byKey, own, &faults)
 	for _, g := range src.Flags {
 		o := Origin{Kind: FromFlag, Name: g.Flag}
 		s, ok := byKey[g.Key]
 		switch {
+		case strings.HasPrefix(g.Key, settings.ListenerSection+"."):
+			own.flag(&g)
 		case !ok:
 			faults.add(o, g.Key, "unknown key%s", didYouMean(g.Key, keys()))
-		case len(g.Values) == 1:
-			l.store(&faults, o, g.Key, s.set(&l.Settings, g.Values[0]))
 		default:
-			l.store(&faults, o, g.Key, s.setList(&l.Settings, g.Values))
+			l.store(&faults, o, g.Key, s.setTexts(&l.Settings, g.Values))
 		}
 	}
+	l.makeListeners(own)
 	l.validate(&faults)
 	if err := faults.err(); err != nil {
 		return nil, err
@@ -92,7 +91,7 @@ func (l *Loaded) store(faults *Faults, o Origin, key string, err error) {
 // environment reads the variables with our prefix. One that names no setting
 // is a warning and not a fault: Kubernetes sets MIDGE_PORT and others for a
 // service that is called midge.
-func (l *Loaded) environment(env []string, byKey map[string]*setting, faults *Faults) {
+func (l *Loaded) environment(env []string, byKey map[string]*setting, own *tables, faults *Faults) {
 	names := []string{FileVariable}
 	byName := map[string]*setting{}
 	for key, s := range byKey {
@@ -107,6 +106,9 @@ func (l *Loaded) environment(env []string, byKey map[string]*setting, faults *Fa
 			continue
 		}
 		s, ok := byName[name]
+		if !ok && own.variable(name, text) {
+			continue
+		}
 		if !ok {
 			l.Warnings = append(l.Warnings, fmt.Sprintf("environment variable %s sets nothing%s", name, didYouMean(name, names)))
 			continue
@@ -121,17 +123,20 @@ func (l *Loaded) Origin(key string) Origin { return l.origins[key] }
 // Value is one setting as it is in force.
 type Value struct {
 	Key    string
-	TOML   string // the value as in a file
+	TOML   string // the value as in a file, unless it is a secret
 	Origin Origin
 	Same   bool // as the default
 }
 
-// Values returns all settings in the order of the reference page.
+// Values returns all settings outside of listeners, in the order of the reference page.
 func (l *Loaded) Values() (values []Value) {
 	def := settings.Default()
 	for _, s := range all() {
-		v := Value{Key: s.Key, TOML: s.toml(&l.Settings), Origin: l.origins[s.Key]}
-		v.Same = v.TOML == s.toml(&def)
+		if s.ofListener() {
+			continue
+		}
+		v := Value{Key: s.Key, TOML: s.shown(&l.Settings), Origin: l.origins[s.Key]}
+		v.Same = s.toml(&l.Settings) == s.toml(&def)
 		values = append(values, v)
 	}
 	return values
@@ -145,4 +150,17 @@ func FlagOf(flag string) (key string) {
 		}
 	}
 	return ""
+}
+
+// validate checks what the table can't say.
+func (l *Loaded) validate(faults *Faults) {
+	if l.DataDir == "" {
+		faults.add(l.origins["data_dir"], "data_dir", "the name is empty")
+	}
+	if k := l.Session.KeepAlive; k%1e9 != 0 {
+		faults.add(l.origins["session.keep_alive"], "session.keep_alive", "%v is not a whole number of seconds", k)
+	}
+	if l.Strict.KeepAlive && l.Session.KeepAlive == 0 {
+		l.Warnings = append(l.Warnings, "strict.keep_alive does nothing as long as session.keep_alive is 0")
+	}
 }

@@ -24,8 +24,11 @@ without a restart will go by that.
 	def := settings.Default()
 	for _, sec := range settings.Table() {
 		title := "[" + sec.Name + "]"
-		if sec.Name == "" {
+		switch sec.Name {
+		case "":
 			title = "Top of the file"
+		case settings.ListenerSection:
+			title = "[[" + sec.Name + "]]"
 		}
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n", title, sec.Doc)
 		for _, s := range sec.Settings {
@@ -43,6 +46,8 @@ func (s *setting) describe(b *strings.Builder, def *settings.Settings) {
 		b.WriteString("- `true` or `false`.\n")
 	case s.Words != nil:
 		fmt.Fprintf(b, "- One of: `%s`.\n", strings.Join(s.Words, "`, `"))
+	case s.Zero != "" && s.Max == 0:
+		fmt.Fprintf(b, "- A %s; `%s` means %s.\n", kind, empty(kind), s.Zero)
 	case s.Max > 0:
 		fmt.Fprintf(b, "- A %s from %s", kind, s.limits())
 		if s.Zero != "" {
@@ -55,9 +60,23 @@ func (s *setting) describe(b *strings.Builder, def *settings.Settings) {
 	if s.Flag != "" {
 		fmt.Fprintf(b, "- Flag: `--%s`.\n", s.Flag)
 	}
+	if s.PerListener {
+		b.WriteString("- A `[[listener]]` may have its own.\n")
+	}
+	if s.Secret {
+		b.WriteString("- A secret: logs and `midge config show` don't have it.\n")
+	}
 	if s.Change != "" {
 		fmt.Fprintf(b, "- A change at run time holds %s.\n", s.Change)
 	} else {
 		b.WriteString("- A change needs a restart.\n")
 	}
+}
+
+// empty is how nothing is written of a kind of value.
+func empty(kind string) string {
+	if kind == "list of texts" {
+		return "[]"
+	}
+	return `""`
 }

@@ -12,6 +12,18 @@ import (
 	"midge/internal/settings"
 )
 
+// Prefix begins the names of environment variables: limits.packet_size is
+// MIDGE_LIMITS_PACKET_SIZE.
+const Prefix = "MIDGE_"
+
+// FileVariable is the environment variable that names the file.
+const FileVariable = Prefix + "CONFIG"
+
+// Variable is the name of the environment variable of a setting.
+func Variable(key string) string {
+	return Prefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
 // setting is a setting that can be read and written as text.
 type setting struct{ settings.Setting }
 
@@ -22,12 +34,28 @@ func all() (rows []setting) {
 	return rows
 }
 
+// keys are those outside of listeners.
 func keys() (names []string) {
 	for _, s := range all() {
-		names = append(names, s.Key)
+		if !s.ofListener() {
+			names = append(names, s.Key)
+		}
 	}
 	return names
 }
+
+// listenerKeys are those of a listener.
+func listenerKeys() (names []string) {
+	for _, s := range all() {
+		if key := s.ListenerKey(); key != "" {
+			names = append(names, key)
+		}
+	}
+	return names
+}
+
+// ofListener reports whether only listeners have the setting.
+func (s *setting) ofListener() bool { return strings.HasPrefix(s.Key, settings.ListenerSection+".") }
 
 // kindName is what the reference page calls the kind of value.
 func (s *setting) kindName() string {
@@ -83,6 +111,9 @@ func (s *setting) set(c *settings.Settings, text string) error {
 		if s.Words != nil && !slices.Contains(s.Words, text) {
 			return fmt.Errorf("%q is none of %s%s", text, strings.Join(s.Words, ", "), didYouMean(text, s.Words))
 		}
+		if err := s.check(text); err != nil {
+			return err
+		}
 		*p = text
 	case *[]string:
 		return s.setList(c, strings.Split(text, ","))
@@ -99,19 +130,39 @@ func (s *setting) set(c *settings.Settings, text string) error {
 	return nil
 }
 
+// setTexts parses what a flag or a variable has. Several are for a list only.
+func (s *setting) setTexts(c *settings.Settings, texts []string) error {
+	if len(texts) == 1 {
+		return s.set(c, texts[0])
+	}
+	return s.setList(c, texts)
+}
+
 // setList stores a list; its entries are trimmed and empty ones are left out.
 func (s *setting) setList(c *settings.Settings, texts []string) error {
 	var list []string
 	for _, t := range texts {
-		if t = strings.TrimSpace(t); t != "" {
-			list = append(list, t)
+		if t = strings.TrimSpace(t); t == "" {
+			continue
 		}
+		if err := s.check(t); err != nil {
+			return err
+		}
+		list = append(list, t)
 	}
-	if len(list) == 0 {
+	if len(list) == 0 && s.Zero == "" {
 		return fmt.Errorf("the list is empty")
 	}
 	*s.At(c).(*[]string) = list
 	return nil
+}
+
+// check is nil for a text that the setting takes.
+func (s *setting) check(text string) error {
+	if s.Check == nil || text == "" && s.Zero != "" {
+		return nil
+	}
+	return s.Check(text)
 }
 
 func (s *setting) inRange(n int64) error {
@@ -133,6 +184,21 @@ func (s *setting) format(n int64) string {
 		return time.Duration(n).String()
 	}
 	return strconv.FormatInt(n, 10)
+}
+
+// hidden is written for a secret.
+const hidden = "(hidden)"
+
+// shown writes the value that c has as in a file, unless it is a secret.
+func (s *setting) shown(c *settings.Settings) string {
+	text := s.toml(c)
+	switch {
+	case !s.Secret, text == `""`, text == "[]":
+		return text
+	case text[0] == '[':
+		return "[" + strconv.Quote(hidden) + "]"
+	}
+	return strconv.Quote(hidden)
 }
 
 // toml writes the value that c has as in a file.

@@ -18,6 +18,8 @@ type Settings struct {
 	ListenWait     time.Duration
 	AllowAnonymous bool
 
+	Listener Listener // in the settings of one listener: see Section.Listener
+
 	Threads    int
 	Shards     int
 	Engine     string
@@ -27,6 +29,12 @@ type Settings struct {
 	DurabilityInterval time.Duration
 
 	Core
+}
+
+// Listener is what only one listener has.
+type Listener struct {
+	Name    string
+	Address string
 }
 
 // Core are the sections that package broker goes by.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -16,13 +17,35 @@ type Setting struct {
 	Min     int64               // of a number: in bytes or nanoseconds where those are meant
 	Max     int64
 	Words   []string // what a word may be; nil for any text
-	Zero    string   // what 0 or "" means; "" if it is nothing special
+	Zero    string   // what 0, "" or an empty list means; "" if it is nothing special
 	Doc     string   // what it does, a sentence or two in Markdown
 	Reason  string   // why the default is what it is
 
 	// Change says for whom a change of the setting holds while the broker runs, ""
 	// if it needs a restart. broker.Broker.Apply carries it out.
 	Change string
+
+	// PerListener: a [[listener]] may have a value of its own, which holds for the
+	// connections that it accepts.
+	PerListener bool
+
+	// Secret: nobody is shown the value.
+	Secret bool
+
+	// Check is what a text, or each text of a list, must pass; nil: any will do.
+	Check func(text string) error
+}
+
+// ListenerKey is the key of the setting in a [[listener]], "" if it can't stand
+// there.
+func (s *Setting) ListenerKey() string {
+	if key, ok := strings.CutPrefix(s.Key, ListenerSection+"."); ok {
+		return key
+	}
+	if s.PerListener {
+		return s.Key
+	}
+	return ""
 }
 
 // What Change says most often.
@@ -36,16 +59,21 @@ const (
 
 // Section is a table of the file.
 type Section struct {
-	Name     string // "" for the top of the file
+	Name     string // "" for the top of the file; ListenerSection: for those of which there may be several
 	Doc      string
 	Settings []Setting
 }
+
+// ListenerSection is the name of the section that a file writes in double brackets,
+// since there may be several, and whose settings only one listener has. The fields
+// of Settings.Listener are theirs.
+const ListenerSection = "listener"
 
 const year = int64(365 * 24 * time.Hour)
 
 // Table returns all settings in the order of the reference page.
 func Table() []Section {
-	return []Section{top(), limits(), session(), strict(), sys(), logging()}
+	return []Section{top(), listener(), limits(), session(), strict(), sys(), logging()}
 }
 
 // All returns the settings of all sections.
@@ -80,9 +108,9 @@ func top() Section {
 	return Section{Doc: "These stand at the top of the file, before the first section.", Settings: []Setting{
 		{
 			Key: "listen", Flag: "listen", At: func(c *Settings) any { return &c.Listen },
-			Default: []string{"tcp://127.0.0.1:1883"},
-			Doc:     "The addresses to accept clients on, as `tcp://host:port`; `tcp://` may be left out. `localhost` is 127.0.0.1 and [::1]. Without a host (`:1883`) it is every address of the machine, IPv4 and IPv6; so is `[::]:1883`, unless an IPv4 address with the same port is listed too. What other machines can reach needs `allow_anonymous`. TLS and WebSocket are not built yet.",
-			Reason:  "A broker that asks nobody for a password serves its own machine only, until somebody decides otherwise.",
+			Default: []string{"tcp://127.0.0.1:1883"}, Zero: "none but those that have a `[[listener]]`",
+			Doc:    "The addresses to accept clients on, as `tcp://host:port`; `tcp://` may be left out. `localhost` is 127.0.0.1 and [::1]. Without a host (`:1883`) it is every address of the machine, IPv4 and IPv6; so is `[::]:1883`, unless an IPv4 address with the same port is listed too. What other machines can reach needs `allow_anonymous`. A listener with settings of its own has a `[[listener]]` instead; as soon as there is one, the default is no address. TLS and WebSocket are not built yet.",
+			Reason: "A broker that asks nobody for a password serves its own machine only, until somebody decides otherwise.",
 		}, {
 			Key: "listen_wait", At: func(c *Settings) any { return &c.ListenWait },
 			Default: 30 * time.Second, Max: 10 * year, Zero: "not at all",
@@ -90,9 +118,9 @@ func top() Section {
 			Reason: "At boot, an address comes some seconds after the programs that want it. Whoever mistypes one doesn't wait for ever.",
 		}, {
 			Key: "allow_anonymous", At: func(c *Settings) any { return &c.AllowAnonymous },
-			Default: false,
-			Doc:     "Lets clients that nobody asks who they are in on addresses that other machines can reach. Without it the broker starts on loopback addresses (127.0.0.1, [::1], `localhost`) only, since passwords are not built yet.",
-			Reason:  "Whoever reaches an open broker reads and writes everything in it, and such brokers are found within hours.",
+			Default: false, PerListener: true,
+			Doc:    "Lets clients that nobody asks who they are in on addresses that other machines can reach. Without it the broker starts on loopback addresses (127.0.0.1, [::1], `localhost`) only, since passwords are not built yet.",
+			Reason: "Whoever reaches an open broker reads and writes everything in it, and such brokers are found within hours.",
 		}, {
 			Key: "engine", At: func(c *Settings) any { return &c.Engine },
 			Default: "auto", Words: []string{"auto", "epoll", "goroutine"},
@@ -125,6 +153,39 @@ func top() Section {
 			Reason:  "Beside the place where the broker was started, easy to find and to delete.",
 		},
 	}}
+}
+
+func listener() Section {
+	return Section{Name: ListenerSection, Doc: "A listener with settings of its own. There may be several such tables, in double brackets. Beside these keys each takes those for which this page says so; they hold for the connections that the listener accepts. See [listeners](../listeners.md).", Settings: []Setting{
+		{
+			Key: "listener.name", At: func(c *Settings) any { return &c.Listener.Name },
+			Default: "", Zero: "its address, as it is written", Check: checkListenerName,
+			Doc:    "What it is called in the log, on the command line (`--set listener.NAME.key=value`) and by rules. Letters, digits, `-` and `_`.",
+			Reason: "The address says which one it is as long as nobody refers to it.",
+		}, {
+			Key: "listener.address", At: func(c *Settings) any { return &c.Listener.Address },
+			Default: "",
+			Doc:     "Where it accepts connections: one address, as in `listen`. A listener must have one.",
+			Reason:  "No two listeners can have the same.",
+		},
+	}}
+}
+
+// maxListenerName is the longest name of a listener, in bytes. Guess: it stands in
+// each line of the log.
+const maxListenerName = 64
+
+func checkListenerName(name string) error {
+	odd := func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_'
+	}
+	switch {
+	case strings.ContainsFunc(name, odd):
+		return fmt.Errorf("%q has other characters than letters, digits, - and _", name)
+	case len(name) > maxListenerName:
+		return fmt.Errorf("%q is longer than %d characters", name, maxListenerName)
+	}
+	return nil
 }
 
 func limits() Section {
