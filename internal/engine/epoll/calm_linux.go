@@ -44,12 +44,12 @@ const (
 // calm is a thread's part in waiting calmly. Only the first one has a gate.
 type calm struct {
 	on    bool
+	ended bool     // the loop has
 	gate  *os.File // nil: never calm
 	raw   syscall.RawConn
-	fd    int                // of gate
-	poll  func(uintptr) bool // for raw.Read
-	found int                // events that poll has put into topEvents
-	armed time.Duration      // the deadline of gate, which is not later than anything is due
+	fd    int                       // of gate
+	step  func(uintptr) (done bool) // for raw.Read
+	armed time.Duration             // the deadline of gate, which is not later than anything is due
 
 	since     time.Duration // when it became calm or busy
 	lastCause time.Duration // to be busy
@@ -71,17 +71,14 @@ func (p *poller) openGate() error {
 		return err
 	}
 	c := &p.calm
-	c.fd, c.gate, c.armed, c.term = fd, os.NewFile(uintptr(fd), "epoll"), engine.Never, minBusy
+	c.fd, c.gate, c.term = fd, os.NewFile(uintptr(fd), "epoll"), minBusy
 	c.raw, err = c.gate.SyscallConn()
-	if err = errors.Join(err, c.gate.SetReadDeadline(time.Time{})); err != nil { // Go's poller has not taken it
+	if err = errors.Join(err, c.disarm()); err != nil { // Go's poller has not taken it
 		c.gate.Close()
 		c.gate = nil
 		return err
 	}
-	c.poll = func(uintptr) bool {
-		c.found = pollEvents(p.top, p.topEvents)
-		return c.found > 0
-	}
+	c.step = func(uintptr) bool { return p.turnsUntilIdle() }
 	return nil
 }
 
@@ -136,20 +133,53 @@ func (p *poller) adapt(end, working, elapsed time.Duration) {
 	}
 }
 
-// waitCalmly waits in Go's poller until there are events in top, or due.
+// turnsCalmly gives the thread its turns while it is calm. It reports false if the loop
+// has ended.
 //
-// No event is lost. Read prepares Go's poller first, and then calls poll, which
-// finds nothing: so nothing in top is ready. What becomes ready from then on goes through
-// the gate to the poller, and ends the wait also if it has not begun yet.
-func (p *poller) waitCalmly(due time.Duration) int {
+// Read calls step, and again when Go's poller has seen an event since step was called
+// last. So no event is lost: what becomes ready during a step ends the wait that
+// follows. Mostly nothing else is ready then, and step need not look before it returns: a
+// socket from which less was read than there was room for is empty, and whatever
+// comes makes a new event. In all other cases left is set.
+func (p *poller) turnsCalmly() (ok bool) {
 	c := &p.calm
-	if due = min(due, p.thread.End()+time.Hour); due < c.armed {
-		c.armed = due
-		c.gate.SetReadDeadline(p.engine.loop.Time(due))
+	for c.on && !c.ended {
+		if c.raw.Read(c.step) != nil { // the deadline has passed
+			c.disarm()
+		}
 	}
-	if c.raw.Read(c.poll) == nil {
-		return c.found
+	return !c.ended
+}
+
+// disarm takes the deadline away.
+func (c *calm) disarm() error {
+	c.armed = engine.Never
+	return c.gate.SetReadDeadline(time.Time{})
+}
+
+// turnsUntilIdle gives the thread its turns until there is nothing to do. It reports true if the
+// thread is to be calm no longer.
+func (p *poller) turnsUntilIdle() (done bool) {
+	c := &p.calm
+	for {
+		p.left = false
+		p.found = pollEvents(p.top, p.topEvents)
+		p.thread.Turn()
+		if !c.on {
+			return true
+		}
+		until, ok := p.thread.Due()
+		if !ok {
+			c.ended = true
+			return true
+		}
+		if until <= p.thread.End() || p.left {
+			continue
+		}
+		if until = min(until, p.thread.End()+time.Hour); until < c.armed {
+			c.armed = until
+			c.gate.SetReadDeadline(p.engine.loop.Time(until))
+		}
+		return false
 	}
-	c.armed = engine.Never // the deadline has passed: the next wait sets another one
-	return pollEvents(p.top, p.topEvents)
 }

@@ -330,3 +330,88 @@ func TestCalmAndBusy(t *testing.T) {
 		t.Log("no io_uring here: no batches were expected")
 	}
 }
+
+// TestCalmLeavesNothing lets more be ready than a turn takes, and nothing come after it: a
+// calm engine must not wait before it has taken the rest.
+func TestCalmLeavesNothing(t *testing.T) {
+	const many = 300 // more than are accepted, and than are found ready, at once
+	write := func(n, bytes int) func(t *testing.T, conns []net.Conn) {
+		return func(t *testing.T, conns []net.Conn) {
+			for _, c := range conns[:n] {
+				if _, err := c.Write(make([]byte, bytes)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		conns int                                  // that are open before
+		cause func(t *testing.T, conns []net.Conn) // what becomes ready at once
+		bytes int                                  // that must have been received then,
+		ended int                                  // connections that must have ended,
+		opens int                                  // and have been opened
+	}{
+		{"more than a buffer", 1, write(1, 3*minReadBuffer), 3 * minReadBuffer, 0, 1},
+		{"bytes and the end", 1, func(t *testing.T, conns []net.Conn) {
+			write(1, 10)(t, conns)
+			conns[0].Close()
+		}, 10, 1, 1},
+		{"many sockets", many, write(many, 1), many, 0, many},
+		{"many connections", 0, func(t *testing.T, conns []net.Conn) {}, 0, 0, many},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &counting{}
+			e, err := New([]engine.Shard{c}, Config{Threads: 1, ReadBuffer: minReadBuffer})
+			if err != nil {
+				t.Fatal(err)
+			}
+			addr := run(t, e)
+			var conns []net.Conn
+			dial := func(n int) {
+				for range n {
+					conn, err := net.Dial("tcp", addr)
+					if err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() { conn.Close() })
+					conns = append(conns, conn)
+				}
+			}
+			dial(tt.conns)
+			c.await(t, 0, 0, int64(tt.conns))
+			stopped, goOn := make(chan bool), make(chan bool)
+			e.Post(0, func() { close(stopped); <-goOn })
+			<-stopped
+			dial(tt.opens - tt.conns)
+			tt.cause(t, conns)
+			close(goOn)
+			c.await(t, int64(tt.bytes), int64(tt.ended), int64(tt.opens))
+		})
+	}
+}
+
+// counting is an engine.Shard that counts what comes.
+type counting struct{ bytes, ended, opens atomic.Int64 }
+
+func (c *counting) Open(engine.Conn) { c.opens.Add(1) }
+
+func (c *counting) Data(_ engine.Conn, b []byte) int {
+	c.bytes.Add(int64(len(b)))
+	return len(b)
+}
+
+func (*counting) Drained(engine.Conn)                     {}
+func (c *counting) Closed(engine.Conn, error)             { c.ended.Add(1) }
+func (*counting) Turn(time.Duration) (next time.Duration) { return engine.Never }
+
+// await waits until so much has come. It doesn't wake the engine.
+func (c *counting) await(t *testing.T, bytes, ended, opens int64) {
+	t.Helper()
+	for end := time.Now().Add(guard); c.bytes.Load() < bytes || c.ended.Load() < ended || c.opens.Load() < opens; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d bytes, %d ends and %d connections have come, not %d, %d and %d",
+				c.bytes.Load(), c.ended.Load(), c.opens.Load(), bytes, ended, opens)
+		}
+	}
+}

@@ -53,6 +53,7 @@ func (s *shard) receive(c *conn) int {
 	}
 	p.tally.Receives++
 	p.tally.BytesIn += uint64(n)
+	p.left = p.left || unread+n == len(b)
 	b = b[:unread+n]
 	if own {
 		c.in.b = b

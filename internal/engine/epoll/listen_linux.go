@@ -160,6 +160,7 @@ func (l *listening) due() time.Duration {
 
 // accept takes new connections and spreads them over the shards.
 func (p *poller) accept(l *listener) {
+	p.left = true
 	for range acceptsPerTurn {
 		fd, errno := accept(l.fd)
 		switch errno {
@@ -219,7 +220,7 @@ func (p *poller) resumeAccepts() {
 	if p.resumeAt == 0 || p.thread.Now() < p.resumeAt {
 		return
 	}
-	p.resumeAt = 0
+	p.resumeAt, p.left = 0, true
 	for _, l := range p.watched {
 		control(p.top, syscall.EPOLL_CTL_MOD, l.fd, epollIn, int32(l.index), kindListen)
 	}

@@ -28,6 +28,7 @@ type poller struct {
 
 	shards   []*shard      // whose tokens the thread holds
 	found    int           // events in topEvents
+	left     bool          // something may be ready of which there will be no new event; see turnsCalmly
 	yielded  time.Duration // when yield last did something
 	longWait time.Duration // when a wait of more than schedulerTurn last ended
 	cpu      time.Duration // processor time of the thread at the end of the last window
@@ -88,7 +89,7 @@ func (p *poller) close() {
 }
 
 // Run implements loop.Poller.
-func (p *poller) Run(turns func()) {
+func (p *poller) Run() {
 	runtime.LockOSThread() // and unlocked only by goCalm: the thread ends with the goroutine
 	defer func() {
 		if p.ring != nil {
@@ -99,7 +100,22 @@ func (p *poller) Run(turns func()) {
 	if p.calm.gate != nil {
 		p.goCalm(0)
 	}
-	turns()
+	for p.turnsCalmly() && p.turnsBusy() {
+	}
+}
+
+// turnsBusy gives the thread its turns while it is busy. It reports false if the loop
+// has ended.
+func (p *poller) turnsBusy() (ok bool) {
+	for !p.calm.on {
+		until, ok := p.thread.Due()
+		if !ok {
+			return false
+		}
+		p.wait(until)
+		p.thread.Turn()
+	}
+	return true
 }
 
 // Hold implements loop.Poller.
@@ -129,14 +145,11 @@ func (p *poller) Idle() (due time.Duration) {
 	return p.listening.due()
 }
 
-// Wait implements loop.Poller.
-func (p *poller) Wait(until time.Duration) {
-	end := p.thread.End()
-	switch {
+// wait waits for events of top, and only looks for them if that time has come.
+func (p *poller) wait(until time.Duration) {
+	switch end := p.thread.End(); {
 	case until <= end:
 		p.found = pollEvents(p.top, p.topEvents)
-	case p.calm.on:
-		p.found = p.waitCalmly(until)
 	case until == engine.Never:
 		p.found = awaitEvents(p.top, p.topEvents, -1)
 	default:
@@ -154,6 +167,7 @@ func (p *poller) Receive() {
 		p.longWait = now
 	}
 	p.resumeAccepts()
+	p.left = p.left || p.found == len(p.topEvents)
 	for i := range p.found {
 		ev := &p.topEvents[i]
 		switch ev.Pad {

@@ -97,7 +97,7 @@ func (c *conn) wants() flags {
 func (f flags) events() uint32 {
 	var ev uint32
 	if f&armedIn != 0 {
-		ev |= epollIn
+		ev |= epollIn | epollEnd
 	}
 	if f&armedOut != 0 {
 		ev |= epollOut
@@ -120,6 +120,7 @@ func (c *conn) arm() {
 		return
 	}
 	c.flags = c.flags&^(armedIn|armedOut|detached) | want
+	c.shard.poller.left = true
 }
 
 // detach takes a paused connection that is broken out of the epoll set, which

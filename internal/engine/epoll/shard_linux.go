@@ -41,9 +41,13 @@ type shard struct {
 func (s *shard) ready() {
 	p := s.poller
 	n := pollEvents(s.ep, p.connEvents)
+	p.left = p.left || n == len(p.connEvents)
 	for i := range n {
 		ev := &p.connEvents[i]
 		c := s.engine.slab.At(ev.Fd)
+		if ev.Events != epollIn || c.has(lingering|closing|paused|dead) {
+			p.left = true
+		}
 		switch {
 		case c.has(lingering):
 			s.continueLinger(c, ev.Events)

@@ -17,6 +17,7 @@ import (
 const (
 	epollIn  = syscall.EPOLLIN
 	epollOut = syscall.EPOLLOUT
+	epollEnd = syscall.EPOLLRDHUP // the peer sends no more: with epollIn, until that is turned off
 	epollBad = syscall.EPOLLERR | syscall.EPOLLHUP
 	epollET  = 1 << 31
 

@@ -102,7 +102,7 @@ func (l *Loop) Run(ctx context.Context, finish func()) {
 	l.counters.ThreadsBusy.Store(1)
 	for i, t := range l.threads {
 		t.idle.Store(i > 0)
-		l.running.Go(func() { t.poller.Run(t.turns) })
+		l.running.Go(func() { t.poller.Run() })
 	}
 	<-ctx.Done()
 	l.stopping.Store(true)

@@ -104,7 +104,16 @@ func (w *network) arrive(shard, n int) {
 	s.poller.Wake()
 }
 
-func (p *memoryPoller) Run(turns func()) { turns() }
+func (p *memoryPoller) Run() {
+	for {
+		until, ok := p.thread.Due()
+		if !ok {
+			return
+		}
+		p.wait(until)
+		p.thread.Turn()
+	}
+}
 
 func (p *memoryPoller) Hold(shard int) {
 	p.network.mu.Lock()
@@ -133,7 +142,7 @@ func (p *memoryPoller) Idle() time.Duration {
 	return engine.Never
 }
 
-func (p *memoryPoller) Wait(until time.Duration) {
+func (p *memoryPoller) wait(until time.Duration) {
 	if until <= p.thread.End() {
 		return
 	}

@@ -5,29 +5,24 @@ import "time"
 // Poller is a thread's way to the network. Its loop calls it a few times in a
 // turn, on the goroutine of its thread; Wake may come from any other.
 type Poller interface {
-	// Run calls turns, which returns when the loop ends, on the goroutine that is
-	// to be the thread.
-	Run(turns func())
+	// Run makes the goroutine that calls it the thread: Thread.Due, a wait for input
+	// or Wake, Thread.Turn, and so on until Due reports the end. The wait may be shorter.
+	Run()
 
 	// Hold gives the poller the connections of a shard, Release takes them away.
 	// The first thread's gets all of them before Run.
 	Hold(shard int)
 	Release(shard int)
 
-	// Idle is called before a Wait that may last. It returns when the poller itself
+	// Idle is called before a wait that may last. It returns when the poller itself
 	// wants to be called at the latest, engine.Never if there is no such time.
 	Idle() (due time.Duration)
 
-	// Wait returns when there is input, after Wake, or when the clock shows until.
-	// It only looks for input if until is not later than Thread.End. It may return
-	// earlier.
-	Wait(until time.Duration)
-
-	// Wake ends the Wait that is on, or else the next one.
+	// Wake ends the wait that is on, or else the next one.
 	Wake()
 
-	// Receive follows on Wait: it reads each connection of the
-	// thread's shards that is ready, offers the bytes to the shard, and schedules it.
+	// Receive reads each connection of the thread's shards that was found ready, offers the
+	// bytes to the shard, and schedules it.
 	Receive()
 
 	// Flush writes the output of all connections of the thread's shards, each once.

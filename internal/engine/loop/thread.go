@@ -60,16 +60,35 @@ func (t *Thread) push(n note) {
 	}
 }
 
-// turns runs the thread until the loop stops.
-func (t *Thread) turns() {
-	for !t.loop.stopping.Load() {
-		t.turn()
+// Due returns until when the poller is to wait for input before the next Turn, and false if
+// there is none because the loop ends. The poller only looks for input if that time is not
+// later than End.
+//
+// From here on a note that is left calls Poller.Wake.
+func (t *Thread) Due() (until time.Duration, ok bool) {
+	if t.loop.stopping.Load() {
+		return 0, false
 	}
+	if len(t.run) > 0 || !t.inbox.empty() {
+		return 0, true
+	}
+	until = t.poller.Idle()
+	if t.index > 0 && len(t.shards) > 0 {
+		until = min(until, t.end+fanOutLoan)
+	}
+	for _, s := range t.shards {
+		until = min(until, s.next)
+	}
+	t.inbox.asleep.Store(true)
+	if !t.inbox.empty() || t.loop.stopping.Load() {
+		until = 0
+	}
+	return until, true
 }
 
-// turn is one turn of the thread, from the wait for input to the output.
-func (t *Thread) turn() {
-	t.wait()
+// Turn is one turn of the thread, from what came while it waited to the output.
+func (t *Thread) Turn() {
+	t.inbox.asleep.Store(false)
 	t.now = t.loop.clock.now()
 	t.takeNotes()
 	t.poller.Receive()
@@ -83,27 +102,6 @@ func (t *Thread) turn() {
 	t.loop.counters.add(&t.tally)
 	t.end = t.loop.clock.now()
 	t.adjust()
-}
-
-// wait waits until there is something to do.
-func (t *Thread) wait() {
-	if len(t.run) > 0 || !t.inbox.empty() {
-		t.poller.Wait(0)
-		return
-	}
-	due := t.poller.Idle()
-	if t.index > 0 && len(t.shards) > 0 {
-		due = min(due, t.end+fanOutLoan)
-	}
-	for _, s := range t.shards {
-		due = min(due, s.next)
-	}
-	t.inbox.asleep.Store(true)
-	if !t.inbox.empty() || t.loop.stopping.Load() {
-		due = 0
-	}
-	t.poller.Wait(due)
-	t.inbox.asleep.Store(false)
 }
 
 // takeNotes carries out the notes of the inbox.

@@ -148,8 +148,13 @@ func TestBeforeSleep(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newNetwork(1, 1, nil)
 		thread := w.pollers[0].thread
-		w.loop.stopping.Store(true) // and the wake-up is gone
-		thread.wait()               // would wait for ever
+		w.pollers[0].idle = func() { w.loop.stopping.Store(true) } // and the wake-up is gone
+		if until, ok := thread.Due(); !ok || until > thread.End() {
+			t.Errorf("Due returns %v, %v: the thread would wait for ever", until, ok)
+		}
+		if _, ok := thread.Due(); ok {
+			t.Error("the thread goes on after the end")
+		}
 	})
 }
 
@@ -446,11 +451,10 @@ func TestStop(t *testing.T) {
 // bare is a poller and a shard that do nothing, so that what remains is the loop.
 type bare struct{ shard *Shard }
 
-func (*bare) Run(func())                                      {}
+func (*bare) Run()                                            {}
 func (*bare) Hold(int)                                        {}
 func (*bare) Release(int)                                     {}
 func (*bare) Idle() time.Duration                             { return engine.Never }
-func (*bare) Wait(time.Duration)                              {}
 func (*bare) Wake()                                           {}
 func (b *bare) Receive()                                      { b.shard.Schedule() }
 func (*bare) Flush()                                          {}
@@ -468,7 +472,8 @@ func BenchmarkTurn(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		t.turn()
+		t.Due()
+		t.Turn()
 	}
 }
 
