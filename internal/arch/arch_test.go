@@ -38,6 +38,10 @@ var allowed = map[string]string{
 	"engine/gonet":      "bufpool engine",
 	"engine/enginetest": "bufpool engine",
 
+	// Protocols between an engine and its shards.
+	"engine/layer":    "bufpool engine",
+	"engine/tlslayer": "bufpool engine engine/layer",
+
 	// Adapters to what keeps data.
 	"store/memstore":    "store",
 	"store/pebblestore": "store",

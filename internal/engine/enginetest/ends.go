@@ -2,7 +2,6 @@ package enginetest
 
 import (
 	"io"
-	"net"
 	"testing"
 	"time"
 
@@ -123,7 +122,7 @@ func (w *world) turns(t *testing.T, index int, d time.Duration) int {
 // level-triggered events of them come without end if they are not masked.
 func testIdleEnds(t *testing.T, newEngine New) {
 	const conns, during = 10, 100 * time.Millisecond
-	flood := func(t *testing.T, c *net.TCPConn) {
+	flood := func(t *testing.T, c Client) {
 		c.SetDeadline(time.Now().Add(50 * time.Millisecond))
 		for {
 			if _, err := c.Write(make([]byte, 64<<10)); err != nil {
@@ -134,23 +133,23 @@ func testIdleEnds(t *testing.T, newEngine New) {
 	for _, tt := range []struct {
 		name string
 		data func(c engine.Conn)
-		peer func(t *testing.T, c *net.TCPConn)
+		peer func(t *testing.T, c Client)
 	}{
 		{"paused, unread input", engine.Conn.Pause, flood},
-		{"paused, peer half-closed", engine.Conn.Pause, func(_ *testing.T, c *net.TCPConn) { c.CloseWrite() }},
-		{"paused, peer closed", engine.Conn.Pause, func(_ *testing.T, c *net.TCPConn) { c.Close() }},
-		{"paused, peer reset", engine.Conn.Pause, func(_ *testing.T, c *net.TCPConn) { c.SetLinger(0); c.Close() }},
+		{"paused, peer half-closed", engine.Conn.Pause, func(_ *testing.T, c Client) { c.CloseWrite() }},
+		{"paused, peer closed", engine.Conn.Pause, func(_ *testing.T, c Client) { c.Close() }},
+		{"paused, peer reset", engine.Conn.Pause, func(_ *testing.T, c Client) { c.SetLinger(0); c.Close() }},
 		{"paused with output, peer reset", func(c engine.Conn) {
 			c.Pause()
 			c.Send(much, nil)
-		}, func(_ *testing.T, c *net.TCPConn) { c.SetLinger(0); c.Close() }},
+		}, func(_ *testing.T, c Client) { c.SetLinger(0); c.Close() }},
 		{"output stuck", func(c engine.Conn) { c.Send(much, nil) }, nil},
 		{"paused and output stuck, unread input", func(c engine.Conn) {
 			c.Pause()
 			c.Send(much, nil)
 		}, flood},
 		{"lingering, peer open", engine.Conn.Close, nil},
-		{"lingering, peer closed", engine.Conn.Close, func(_ *testing.T, c *net.TCPConn) { c.Close() }},
+		{"lingering, peer closed", engine.Conn.Close, func(_ *testing.T, c Client) { c.Close() }},
 		{"lingering, output stuck", func(c engine.Conn) {
 			stick(c)
 			c.Close()
@@ -158,11 +157,11 @@ func testIdleEnds(t *testing.T, newEngine New) {
 		{"lingering, output stuck, unread input", func(c engine.Conn) {
 			stick(c)
 			c.Close()
-		}, func(t *testing.T, c *net.TCPConn) { send(t, c, pattern(10_000, 0)) }},
+		}, func(t *testing.T, c Client) { send(t, c, pattern(10_000, 0)) }},
 		{"lingering, output stuck, peer half-closed", func(c engine.Conn) {
 			stick(c)
 			c.Close()
-		}, func(_ *testing.T, c *net.TCPConn) { c.CloseWrite() }},
+		}, func(_ *testing.T, c Client) { c.CloseWrite() }},
 		{"lingering, peer sends on and on", engine.Conn.Close, flood},
 		{"lingering, output stuck, peer sends on and on", func(c engine.Conn) {
 			stick(c)
@@ -210,7 +209,7 @@ func testManyLinger(t *testing.T, newEngine New) {
 		}
 		s.closed = func(engine.Conn, error) { closed <- struct{}{} }
 	})
-	var all []*net.TCPConn
+	var all []Client
 	for range conns {
 		c := w.dial(t)
 		send(t, c, []byte("x"))
@@ -245,16 +244,16 @@ func testExhaust(t *testing.T, newEngine New) {
 	for _, tt := range []struct {
 		name  string
 		size  int
-		end   func(c *net.TCPConn)
+		end   func(c Client)
 		pause bool // the first one is paused when it is asked, and goes on later
 	}{
-		{"open", 3000, func(*net.TCPConn) {}, false},
-		{"open, large", 50_000, func(*net.TCPConn) {}, false},
-		{"half-closed", 3000, func(c *net.TCPConn) { c.CloseWrite() }, false},
-		{"closed", 3000, func(c *net.TCPConn) { c.Close() }, false},
-		{"closed, large", 50_000, func(c *net.TCPConn) { c.Close() }, false},
-		{"paused, closed", 50_000, func(c *net.TCPConn) { c.Close() }, true},
-		{"nothing sent, closed", 1, func(c *net.TCPConn) { c.Close() }, false},
+		{"open", 3000, func(Client) {}, false},
+		{"open, large", 50_000, func(Client) {}, false},
+		{"half-closed", 3000, func(c Client) { c.CloseWrite() }, false},
+		{"closed", 3000, func(c Client) { c.Close() }, false},
+		{"closed, large", 50_000, func(c Client) { c.Close() }, false},
+		{"paused, closed", 50_000, func(c Client) { c.Close() }, true},
+		{"nothing sent, closed", 1, func(c Client) { c.Close() }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var first engine.Conn

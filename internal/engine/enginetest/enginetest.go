@@ -18,6 +18,15 @@ type Engine struct {
 	At     engine.Listener             // as it was told to accept; has a number and a name
 	Addr   string                      // where it accepts connections
 	Run    func(context.Context) error // runs it with its listeners until the context is cancelled
+
+	// Dial connects to it with the protocol that it speaks; nil means plain TCP.
+	Dial func(addr string) (Client, error)
+
+	// Least is how much it reads at once at the least, in bytes; 0 means 4 KiB.
+	Least int
+
+	// TLS: Conn.Peer tells of TLS.
+	TLS bool
 }
 
 // New makes an engine for shards. It is called once for each test.

@@ -146,7 +146,11 @@ func testPeer(t *testing.T, newEngine New) {
 		Remote:   c.LocalAddr().(*net.TCPAddr).AddrPort(),
 		Local:    c.RemoteAddr().(*net.TCPAddr).AddrPort(),
 	}
-	if p := await(t, "Data", peers); p != want {
+	p := await(t, "Data", peers)
+	if secure := p.TLS != nil && p.TLS.HandshakeComplete; secure != w.TLS {
+		t.Errorf("of TLS the peer says %+v, want %t", p.TLS, w.TLS)
+	}
+	if p.TLS = nil; p != want {
 		t.Errorf("the peer is %+v, want %+v", p, want)
 	}
 }

@@ -40,7 +40,7 @@ func testKeepAlive(t *testing.T, newEngine New) {
 }
 
 // acceptedFrom finds the descriptor of this process at the other end of c.
-func acceptedFrom(t *testing.T, c *net.TCPConn) int {
+func acceptedFrom(t *testing.T, c Client) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

@@ -151,7 +151,7 @@ func testCrowd(t *testing.T, newEngine New) {
 	for g := range 8 {
 		wg.Go(func() {
 			for i := range 100 {
-				c, err := net.Dial("tcp", w.Addr)
+				c, err := w.connect()
 				if err != nil {
 					t.Error(err)
 					return

@@ -14,6 +14,14 @@ import (
 // patience bounds every wait for something that should happen.
 const patience = 5 * time.Minute
 
+// Client is the other end of a connection. A *net.TCPConn is one.
+type Client interface {
+	net.Conn
+	CloseWrite() error           // the end of its output
+	SetLinger(seconds int) error // of the socket
+	SetReadBuffer(bytes int) error
+}
+
 // world is a running engine with its shards.
 type world struct {
 	Engine
@@ -64,15 +72,27 @@ func start(t *testing.T, newEngine New, n int, behave func(*shard)) *world {
 }
 
 // dial connects to the engine.
-func (w *world) dial(t *testing.T) *net.TCPConn {
+func (w *world) dial(t *testing.T) Client {
 	t.Helper()
-	c, err := net.Dial("tcp", w.Addr)
+	c, err := w.connect()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(patience))
-	return c.(*net.TCPConn)
+	return c
+}
+
+// connect connects to the engine.
+func (w *world) connect() (Client, error) {
+	if w.Dial != nil {
+		return w.Dial(w.Addr)
+	}
+	c, err := net.Dial("tcp", w.Addr)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
 }
 
 // send writes b, and fails the test if that fails.

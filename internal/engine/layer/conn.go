@@ -1,0 +1,94 @@
+package layer
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"midge/internal/bufpool"
+	"midge/internal/engine"
+)
+
+// Conn is a connection that speaks the protocol, as the inner shard sees it. It
+// implements engine.Conn. Only the thread that holds the token of its shard uses it,
+// but for Post.
+type Conn struct {
+	raw   engine.Conn // the engine's, or that of the layer below
+	codec Codec
+	home  atomic.Pointer[shard] // nil while it moves
+	state any                   // what the inner shard attached
+	in    *input                // what the inner shard left unused
+	out   *output               // of this turn
+	end   *error                // why it ends, nil: see engine.Shard.Closed
+	flags flags
+}
+
+type flags uint8
+
+const (
+	established flags = 1 << iota // the peer has begun as the protocol asks
+	paused                        // the inner shard wants no Data
+	resuming                      // resume is posted
+	more                          // the codec may have decoded more than was taken
+	ended                         // the peer has ended its output
+	closing                       // the raw connection ends; no Data, no Send
+	dirty                         // is in shard.dirty
+	draining                      // drainLater is posted
+)
+
+func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
+
+// Raw is the connection that carries c.
+func (c *Conn) Raw() engine.Conn { return c.raw }
+
+// Post makes the thread of the shard that owns c call f before its next turn, unless c
+// moves meanwhile: then the codec gets Moved. Safe from any goroutine.
+func (c *Conn) Post(f func()) {
+	if s := c.home.Load(); s != nil {
+		s.layer.runner.Post(s.index, func() {
+			if c.home.Load() == s {
+				f()
+			}
+		})
+	}
+}
+
+// Attach implements engine.Conn.
+func (c *Conn) Attach(state any) { c.state = state }
+
+// Attached implements engine.Conn.
+func (c *Conn) Attached() any { return c.state }
+
+// Listener implements engine.Conn.
+func (c *Conn) Listener() int { return c.raw.Listener() }
+
+// Remote implements engine.Conn.
+func (c *Conn) Remote() netip.AddrPort { return c.codec.Remote() }
+
+// Peer implements engine.Conn.
+func (c *Conn) Peer() engine.Peer { return c.codec.Peer() }
+
+// Acked implements engine.Conn. It counts encoded bytes.
+func (c *Conn) Acked() uint64 { return c.raw.Acked() }
+
+// Pending implements engine.Conn. It counts encoded bytes, and those that are not encoded yet.
+func (c *Conn) Pending() int {
+	n := c.raw.Pending()
+	if c.out != nil {
+		n += len(c.out.b)
+	}
+	return n
+}
+
+// InputBuffer implements engine.Conn.
+func (c *Conn) InputBuffer() *bufpool.Buffer { return c.home.Load().inputBuffer }
+
+// Expect implements engine.Conn.
+func (c *Conn) Expect(bytes int) {
+	c.home.Load().expected = bytes
+	if c.in != nil {
+		c.in.expected = bytes
+	}
+}
+
+// Exhaust implements engine.Conn.
+func (c *Conn) Exhaust(then func()) { c.raw.Exhaust(then) }

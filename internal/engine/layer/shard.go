@@ -1,0 +1,145 @@
+package layer
+
+import (
+	"time"
+
+	"midge/internal/bufpool"
+	"midge/internal/engine"
+)
+
+// shard decorates an engine.Shard. It implements it.
+type shard struct {
+	layer *Layer
+	index int
+	inner engine.Shard
+
+	dirty []*Conn   // have output of this turn
+	free  []*output // for the next that send
+
+	read        *bufpool.Buffer // that this turn decodes into, nil: nothing was decoded yet
+	offering    *Conn           // whose Data call is on
+	expected    int             // what that has passed to Conn.Expect
+	inputBuffer *bufpool.Buffer // that its bytes lie in
+	moveTo      int             // the shard that it named to Conn.Move, plus 1
+}
+
+// Open implements engine.Shard.
+func (s *shard) Open(raw engine.Conn) {
+	if c, ok := raw.Attached().(*Conn); ok { // another shard has moved it here
+		c.home.Store(s)
+		if c.out != nil && c.has(established) {
+			s.markDirty(c)
+		}
+		c.codec.Moved()
+		wait := c.has(established) && !c.has(paused) && (c.in != nil || c.has(more|ended))
+		if wait {
+			raw.Pause() // until that was offered
+		}
+		s.inner.Open(c)
+		if wait && !c.has(paused|closing) {
+			c.resumeLater()
+		}
+		return
+	}
+	if !s.layer.protocol.Speaks(raw.Listener()) {
+		s.inner.Open(raw)
+		return
+	}
+	c := &Conn{raw: raw}
+	c.home.Store(s)
+	c.codec = s.layer.protocol.NewCodec(c)
+	raw.Attach(c)
+	s.inner.Open(c)
+}
+
+// Data implements engine.Shard.
+func (s *shard) Data(raw engine.Conn, b []byte) int {
+	c, ok := raw.Attached().(*Conn)
+	switch {
+	case !ok:
+		return s.inner.Data(raw, b)
+	case c.has(closing):
+		return len(b)
+	case !c.has(established):
+		return s.begin(c, b)
+	}
+	used, _ := s.decode(c, b)
+	return used
+}
+
+// begin gives b to the codec until that is established, and decodes the rest.
+func (s *shard) begin(c *Conn, b []byte) int {
+	used := c.codec.Begin(b)
+	if c.has(closing) {
+		return len(b)
+	}
+	if c.home.Load() == s && c.has(established) && used < len(b) && !c.has(paused) {
+		n, _ := s.decode(c, b[used:])
+		used += n
+	}
+	return used
+}
+
+// Drained implements engine.Shard.
+func (s *shard) Drained(raw engine.Conn) {
+	c, ok := raw.Attached().(*Conn)
+	switch {
+	case !ok:
+		s.inner.Drained(raw)
+	case !c.has(established | closing):
+	case c.Pending() == 0:
+		s.inner.Drained(c)
+	default:
+		s.drainLater(c)
+	}
+}
+
+// drainLater calls Drained when what was sent in this turn is with the system. If it does
+// not take all of it, the engine will call Drained again.
+func (s *shard) drainLater(c *Conn) {
+	if c.has(draining | closing) {
+		return
+	}
+	c.flags |= draining
+	c.Post(func() {
+		c.flags &^= draining
+		switch {
+		case c.has(closing):
+		case c.Pending() == 0:
+			s.inner.Drained(c)
+		case c.raw.Pending() == 0:
+			s.drainLater(c)
+		}
+	})
+}
+
+// Closed implements engine.Shard.
+func (s *shard) Closed(raw engine.Conn, err error) {
+	c, ok := raw.Attached().(*Conn)
+	if !ok {
+		s.inner.Closed(raw, err)
+		return
+	}
+	if !c.has(closing) {
+		c.flags |= closing
+		c.codec.End(err)
+	}
+	if c.end != nil {
+		err = *c.end
+	}
+	c.dropOutput()
+	c.dropInput()
+	s.inner.Closed(c, err)
+	c.state = nil
+}
+
+// Turn implements engine.Shard.
+func (s *shard) Turn(now time.Duration) time.Duration {
+	next := s.inner.Turn(now)
+	s.flush()
+	if s.read != nil {
+		s.read.Release()
+		s.read = nil
+	}
+	return next
+}
