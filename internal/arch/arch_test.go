@@ -72,6 +72,9 @@ var allowed = map[string]string{
 	"client": "packet websocket",
 	"pubsub": "client packet topic",
 
+	// What Mosquitto's users bring along.
+	"mosquitto/conf": "settings",
+
 	// The wiring and the command line.
 	"app":           "broker bufpool config engine engine/epoll engine/gonet settings store store/pebblestore",
 	"app/apptest":   "app config",

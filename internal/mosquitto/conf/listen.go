@@ -1,0 +1,160 @@
+package conf
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// begin takes "listener port [host or path]".
+func (c *converter) begin(l *Line) {
+	port, at, _ := strings.Cut(l.Value, " ")
+	at = strings.Trim(at, " \t")
+	if strings.HasPrefix(at, "#") {
+		at = "" // Mosquitto takes it for a comment here
+	}
+	n := atoi(port)
+	switch {
+	case n < 0 || n > 65_535:
+		c.find(l, Fault, "the port is outside 0 to 65535")
+		return
+	case n == 0 && at == "":
+		c.find(l, Fault, "a listener on port 0 is a Unix socket and needs a path")
+		return
+	}
+	c.current = &listener{scheme: "tcp", lines: []Line{*l}}
+	if n == 0 {
+		c.current.scheme, c.current.path = "unix", at
+	} else {
+		c.current.port, c.current.host = fmt.Sprint(n), at
+	}
+	c.listeners = append(c.listeners, c.current)
+	c.local = false
+}
+
+// port takes "port number" of the default listener.
+func (c *converter) port(l *Line) {
+	n := atoi(l.Value)
+	if n < 1 || n > 65_535 {
+		c.find(l, Fault, "the port is outside 1 to 65535")
+		return
+	}
+	d := c.listeners[0]
+	d.lines = append(without(d.lines, l.Option), *l) // the last one counts
+	d.port, c.local = fmt.Sprint(n), false
+}
+
+// bindAddress takes "bind_address host" of the default listener.
+func (c *converter) bindAddress(l *Line) {
+	d := c.listeners[0]
+	d.lines = append(without(d.lines, l.Option), *l)
+	d.host, c.local = l.Value, false
+}
+
+// without returns the lines but for those of an option.
+func without(lines []Line, option string) (rest []Line) {
+	for _, l := range lines {
+		if l.Option != option {
+			rest = append(rest, l)
+		}
+	}
+	return rest
+}
+
+func (c *converter) protocol(l *Line) {
+	switch l.Value {
+	case "mqtt":
+	case "websockets":
+		if c.current.scheme == "tcp" {
+			c.current.scheme = "ws"
+		}
+	default:
+		c.find(l, Fault, "the protocol is mqtt or websockets")
+		return
+	}
+	c.current.lines = append(c.current.lines, *l)
+}
+
+func (c *converter) socketDomain(l *Line) {
+	d := c.current
+	d.lines = append(d.lines, *l)
+	switch {
+	case l.Value == "ipv4" && d.host == "":
+		d.host = "0.0.0.0"
+	case l.Value == "ipv6" && d.host == "":
+		d.host = "::"
+		c.find(l, Missing, "[::] takes IPv4 as well, unless a listener of its own has that; name an IPv6 address to have IPv6 only")
+	case l.Value != "ipv4" && l.Value != "ipv6":
+		c.find(l, Fault, "the domain is ipv4 or ipv6")
+	}
+}
+
+// admit decides which listeners can be opened, and who may come in.
+func (c *converter) admit() {
+	used := c.used()
+	open := 0 // to everybody
+	for _, l := range used {
+		if !slices.Contains(served, l.scheme) {
+			at := l.lines[max(slices.IndexFunc(l.lines, func(l Line) bool { return l.Option == "protocol" }), 0)]
+			l.access.closed = append(l.access.closed, at)
+			c.find(&at, Blocking, notServed[l.scheme])
+		}
+		a := &c.general
+		if c.perListener {
+			a = &l.access
+		}
+		l.access.closed = append(l.access.closed, c.general.closed...)
+		allowed := c.local
+		if a.anonymous != nil {
+			allowed = isTrue(a.anonymous)
+		}
+		if !allowed && len(l.access.closed) == 0 {
+			c.closeToAll(l, a)
+		}
+		l.access.anonymous = a.anonymous
+		if !allowed {
+			l.access.anonymous = nil
+		}
+		if allowed && len(l.access.closed) == 0 {
+			open++
+		}
+	}
+	for _, l := range used {
+		switch line := l.access.anonymous; {
+		case line == nil:
+		case open == len(used):
+			c.set(line, "allow_anonymous", "true")
+		default:
+			l.own = append(l.own, entry{"allow_anonymous", "true", []Line{*line}, ""})
+		}
+	}
+	c.generalize(used)
+}
+
+// closeToAll closes a listener through which nobody can connect to Mosquitto.
+func (c *converter) closeToAll(l *listener, a *access) {
+	at := a.anonymous
+	if at == nil {
+		at = &l.lines[0] // there is one, or the file would be local
+	}
+	l.access.closed = append(l.access.closed, *at)
+	c.find(at, Blocking, "nobody can connect to "+l.address(false)+" in Mosquitto 2 without allow_anonymous true or a password_file; write allow_anonymous true if everybody may")
+}
+
+// generalize moves what listeners have for themselves, and no listener of this
+// broker can have, to the settings of all.
+func (c *converter) generalize(used []*listener) {
+	for _, l := range used {
+		l.own = slices.DeleteFunc(l.own, func(e entry) bool {
+			switch {
+			case c.table[e.key].PerListener:
+				return false
+			case len(used) == 1:
+				c.add(e)
+			default:
+				c.find(&e.from[0], Missing, e.key+" is the same for all listeners; set it for all, if that will do")
+			}
+			return true
+		})
+	}
+}

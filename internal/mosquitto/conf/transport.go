@@ -1,0 +1,88 @@
+package conf
+
+func listening() map[string]option {
+	return map[string]option{
+		"listener":                 {read: anything, take: (*converter).begin},
+		"port":                     {read: anything, take: (*converter).port},
+		"bind_address":             {read: anything, take: (*converter).bindAddress},
+		"bind_interface":           blocking(ofListener, anything, "", "a listener can't be bound to an interface; name the address that it has"),
+		"http_dir":                 missing(anything, "", "the broker serves no files; a web server does"),
+		"max_connections":          {read: anything, take: func(c *converter, l *Line) { c.connections(l, ofListener) }, scope: ofListener},
+		"max_qos":                  missing(between(0, 2), "2", "every QoS is there on every listener"),
+		"maximum_qos":              missing(between(0, 2), "2", "every QoS is there on every listener"),
+		"max_topic_alias":          {read: between(0, 65_535), take: func(c *converter, l *Line) { c.ofListener(l, "limits.topic_aliases", atoi(l.Value)) }, scope: ofListener},
+		"max_topic_alias_broker":   missing(between(0, 65_535), "", "limits.topic_aliases is for both directions"),
+		"mount_point":              blocking(ofListener, anything, "", "mount points are not built yet"),
+		"protocol":                 {read: anything, take: (*converter).protocol, scope: ofListener},
+		"socket_domain":            {read: anything, take: (*converter).socketDomain, scope: ofListener},
+		"use_username_as_clientid": blocking(ofListener, truth, "false", "client ids don't come from user names yet"),
+		"websockets_origin":        blocking(ofListener, anything, "", "WebSocket is not built yet"),
+
+		// Of 2.1:
+		"accept_protocol_versions": blocking(ofListener, anything, "", "a listener takes every version of MQTT"),
+		"enable_proxy_protocol":    blocking(ofListener, anything, "", "the PROXY protocol is not built yet"),
+	}
+}
+
+func transport() map[string]option {
+	all := map[string]option{
+		"tls_engine":            blocking(ofListener, anything, "", "engines of OpenSSL can't be used; the key must be a file"),
+		"tls_engine_kpass_sha1": blocking(ofListener, anything, "", "engines of OpenSSL can't be used; the key must be a file"),
+		"tls_keyform":           blocking(ofListener, anything, "pem", "engines of OpenSSL can't be used; the key must be a file"),
+		"psk_hint":              blocking(ofListener, anything, "", "TLS with pre-shared keys can't be had in Go; give the clients certificates"),
+		"dhparamfile":           same(anything, "keys are agreed on with elliptic curves"),
+		"ciphers":               missing(anything, "", "Go's choice of ciphers is in force, which has none that is known to be weak"),
+		"ciphers_tls1.3":        missing(anything, "", "all ciphers of TLS 1.3 are on; none is known to be weak"),
+
+		// Of 2.1:
+		"disable_client_cert_date_checks": blocking(ofListener, truth, "false", "the dates of a certificate count"),
+		"proxy_protocol_v2_require_tls":   blocking(ofListener, truth, "false", "the PROXY protocol is not built yet"),
+	}
+	for _, name := range []string{"cafile", "capath", "certfile", "keyfile", "crlfile", "tls_version"} {
+		all[name] = option{read: anything, take: (*converter).tls, scope: ofListener}
+	}
+	for _, name := range []string{"require_certificate", "use_identity_as_username", "use_subject_as_username"} {
+		all[name] = option{read: truth, take: (*converter).tls, scope: ofListener}
+	}
+	return all
+}
+
+// tls takes a line about TLS.
+func (c *converter) tls(l *Line) {
+	if asksFor(l, "false") {
+		c.find(l, Same, "that is so anyway")
+		return
+	}
+	c.current.access.closed = append(c.current.access.closed, *l)
+	c.find(l, Blocking, "TLS is not built yet")
+}
+
+func bridges() map[string]option {
+	all := map[string]option{
+		"connection": {read: anything, take: func(c *converter, l *Line) {
+			c.find(l, Missing, "bridges are not built yet; Mosquitto can be the bridge, as a client of both brokers: leave only this connection in its file, and a second one to this broker")
+			c.bridge = len(c.found)
+		}},
+	}
+	inBridge := func(c *converter, l *Line) {
+		if c.bridge == 0 {
+			c.find(l, Fault, "it belongs to a bridge, and there is no connection above it")
+			return
+		}
+		f := &c.found[c.bridge-1]
+		f.With = append(f.With, *l)
+	}
+	for _, name := range []string{
+		"address", "addresses", "bridge_alpn", "bridge_attempt_unsubscribe", "bridge_bind_address", "bridge_cafile", "bridge_capath",
+		"bridge_certfile", "bridge_ciphers", "bridge_ciphers_tls1.3", "bridge_clean_start_local", "bridge_identity", "bridge_insecure",
+		"bridge_keyfile", "bridge_max_packet_size", "bridge_max_topic_alias", "bridge_outgoing_retain", "bridge_protocol_version",
+		"bridge_psk", "bridge_receive_maximum", "bridge_reload_type", "bridge_require_ocsp", "bridge_session_expiry_interval",
+		"bridge_tcp_keepalive", "bridge_tcp_user_timeout", "bridge_tls_use_os_certs", "bridge_tls_version", "cleansession", "clientid",
+		"idle_timeout", "keepalive_interval", "local_cleansession", "local_clientid", "local_password", "local_username",
+		"notification_topic", "notifications", "notifications_local_only", "password", "remote_clientid", "remote_password",
+		"remote_username", "restart_timeout", "round_robin", "start_type", "threshold", "topic", "try_private", "username",
+	} {
+		all[name] = option{read: anything, take: inBridge, scope: ofBridge}
+	}
+	return all
+}
