@@ -49,6 +49,7 @@ const (
 	forWalk                        // retained messages are due to it; see walker
 	forEnvelopes                   // UNSUBSCRIBE, for what was routed before it; see afterEnvelopes
 	forMemory                      // the rest of a packet; see arrivals
+	forDisk                        // what it is promised takes too much; see maxPromised
 )
 
 // pause stops reading from a connection, for a reason.

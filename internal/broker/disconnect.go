@@ -124,6 +124,7 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 	s.b.gate.leave(c) // what still lingers counts no more
 	s.timers.stop(&c.timer)
 	s.handshakes.forget(c)
+	s.disk.promises.forget(c)
 	delete(s.slow.lagging, c)
 	cl := c.client
 	if cl == nil {

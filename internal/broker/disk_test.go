@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -82,6 +84,116 @@ func TestManyPromises(t *testing.T) {
 	disk.Step()
 	publish(0, 0)
 	wants(20_000)
+}
+
+// TestPromisesAreBounded floods a broker whose disk is slow, or full, with cheap packets whose
+// answers wait for it. Who does is not read before some are answered, so that little
+// is kept for him; he gets all answers in the end. What is kept for those that hang up is
+// given up.
+func TestPromisesAreBounded(t *testing.T) {
+	const n = 20_000
+	storms := map[string]func(out []byte, v packet.Version, id packet.ID) []byte{
+		"PUBREL": func(out []byte, v packet.Version, id packet.ID) []byte {
+			return (&packet.Ack{Type: packet.PUBREL, ID: id}).Append(out, v)
+		},
+		"UNSUBSCRIBE": func(out []byte, v packet.Version, id packet.ID) []byte {
+			return (&packet.Unsubscribe{ID: id, Filters: [][]byte{[]byte("none")}}).Append(out, v)
+		},
+		"SUBSCRIBE": func(out []byte, v packet.Version, id packet.ID) []byte {
+			return (&packet.Subscribe{ID: id, Subscriptions: []packet.Subscription{{Filter: []byte("f")}}}).Append(out, v)
+		},
+		"PUBLISH": func(out []byte, v packet.Version, id packet.ID) []byte {
+			return (&packet.Publish{Topic: []byte("nobody"), QoS: 1, ID: id}).Append(out, v)
+		},
+	}
+	for name, storm := range storms {
+		for _, v := range []packet.Version{packet.V311, packet.V5} {
+			if v == packet.V5 && name == "PUBLISH" {
+				continue // its Receive Maximum is enough
+			}
+			for _, full := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%v/full %v", name, v, full), func(t *testing.T) {
+					floodSlowDisk(t, v, full, n, storm)
+				})
+			}
+		}
+	}
+}
+
+func floodSlowDisk(t *testing.T, v packet.Version, full bool, n int, storm func([]byte, packet.Version, packet.ID) []byte) {
+	w, disk := onStore(t, memstore.New(), time.Now(), false)
+	settle := func() {
+		for range 3 {
+			w.turn()
+			disk.Step()
+		}
+		w.turn()
+	}
+	come := func(id string, also []byte) *peer {
+		c := packet.Connect{Version: v, ClientID: []byte(id)}
+		if v == packet.V5 {
+			expires(3600)(&c)
+		}
+		p := w.dial(v)
+		p.bytes(append(c.Append(nil), also...))
+		return p
+	}
+	retained := (&packet.Publish{Topic: []byte("r"), Payload: []byte("x"), QoS: 1, ID: 1, Retain: true}).Append(nil, v)
+	p := come("flood", nil)
+	settle()
+	p.next(packet.CONNACK)
+	p.bytes(retained)
+	w.turn() // its PUBACK waits
+	if full {
+		disk.Report(errors.New("full"))
+		w.b.StoreChanged()
+	}
+	var b []byte
+	for i := range n {
+		b = storm(b, v, packet.ID(i+2))
+	}
+	p.bytes(b)
+	promises := &w.b.shards[0].disk.promises
+	kept := func() (bytes int) {
+		for _, p := range promises.all[promises.next:] {
+			bytes += p.bytes()
+		}
+		return bytes
+	}
+	if got := kept(); got > maxPromised+2*thenBytes || !p.paused {
+		t.Errorf("%d answers with %d bytes wait for the disk, and the client is read on", len(promises.all)-promises.next, got)
+	}
+	if c := w.b.Counters(); c.PausedDisk != 1 {
+		t.Errorf("%d counted, want 1", c.PausedDisk)
+	}
+	if full {
+		for i := range 8 { // hangs up and comes back
+			p.hang()
+			p = come("flood", b)
+			if got := kept(); got > 4*maxPromised {
+				t.Fatalf("%d bytes are kept after the client has come back %d times", got, i+1)
+			}
+		}
+		disk.Report(nil)
+		w.b.StoreChanged()
+		settle()
+	}
+	for range 200 {
+		settle()
+	}
+	answers := 0
+	for first, _, size, _ := packet.Split(p.out, packet.MaxSize); size > 0; first, _, size, _ = packet.Split(p.out, packet.MaxSize) {
+		if packet.TypeOf(first) != packet.CONNACK {
+			answers++
+		}
+		p.out = p.out[size:]
+	}
+	if answers < n || len(p.in) > 0 || p.paused || p.closed {
+		t.Errorf("%d answers to %d packets, closed %v", answers, n, p.closed)
+	}
+	if len(promises.all) > 0 || len(promises.promised) > 0 || promises.closed != 0 {
+		t.Errorf("%d promises are left, to %d connections", len(promises.all), len(promises.promised))
+	}
 }
 
 // TestPublishersWaitForTheDisk fills what may wait for the disk. Publishers of

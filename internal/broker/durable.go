@@ -43,7 +43,7 @@ const (
 func (d *durable) init(st Store, shard int, count *Counters, log *slog.Logger) {
 	d.store, d.shard, d.count, d.log = st, shard, count, log
 	d.remaining, d.done = map[message.Key]remaining{}, map[message.Key][]uint64{}
-	d.promises.unacknowledged = map[*conn]int{}
+	d.promises.init()
 }
 
 // turn is what is filled in this turn of the shard, and submitted at its end.
@@ -77,16 +77,16 @@ func (d *durable) busy() bool {
 }
 
 // promise has p kept once all that was written so far is committed. It reports
-// whether that is so already: then the caller keeps it.
-func (d *durable) promise(p promise) (now bool) {
+// whether that is so already: then the caller keeps it. Or else bytes are what the
+// promises to the same connection take.
+func (d *durable) promise(p promise) (now bool, bytes int) {
 	p.turn = d.lastTurn()
 	if d.filling != nil {
 		d.filling.Urgent = true
 	} else if p.turn <= d.committed.Load() && d.promises.empty() {
-		return true
+		return true, 0
 	}
-	d.promises.add(p)
-	return false
+	return false, d.promises.add(p)
 }
 
 // submit hands what this turn wants on disk to the store. Batches for other

@@ -35,18 +35,18 @@ func TestDurableTurns(t *testing.T) {
 	var d durable
 	n := newNotebook(t)
 	d.init(n, 0, &Counters{}, slog.New(slog.DiscardHandler))
-	if now := d.promise(promise{then: func() {}}); !now {
+	if now, _ := d.promise(promise{then: func() {}}); !now {
 		t.Error("nothing was written, and a promise waits")
 	}
 	d.turn().DeleteSession(1)
-	if now := d.promise(promise{then: func() {}}); now || !d.filling.Urgent || d.lastTurn() != 1 {
+	if now, _ := d.promise(promise{then: func() {}}); now || !d.filling.Urgent || d.lastTurn() != 1 {
 		t.Error("a promise does not wait for what was written, or the turn is not urgent")
 	}
 	d.submit(nil)
 	if d.filling != nil || n.turns != 1 || d.promises.due(d.committed.Load()) {
 		t.Error("the turn was not submitted, or its promise is due before it is committed")
 	}
-	if now := d.promise(promise{then: func() {}}); now {
+	if now, _ := d.promise(promise{then: func() {}}); now {
 		t.Error("a promise does not wait for a turn that was submitted")
 	}
 	d.committed.Store(1)
@@ -54,7 +54,7 @@ func TestDurableTurns(t *testing.T) {
 		if !d.promises.due(d.committed.Load()) {
 			t.Fatal("a promise is not due")
 		}
-		if now := d.promise(promise{then: func() {}}); now {
+		if now, _ := d.promise(promise{then: func() {}}); now {
 			t.Error("a promise is kept before an earlier one")
 		}
 		d.promises.take()

@@ -9,7 +9,8 @@ import (
 // TestPromises keeps promises in their order, each when its turn is committed, and
 // counts acknowledgements by connection.
 func TestPromises(t *testing.T) {
-	q := promises{unacknowledged: map[*conn]int{}}
+	var q promises
+	q.init()
 	a, b := &conn{}, &conn{}
 	const n = 5000
 	for i := range n {
@@ -29,14 +30,14 @@ func TestPromises(t *testing.T) {
 		if !q.due(uint64(i/2 + 1)) {
 			t.Fatalf("%d is not due", i)
 		}
-		if p := q.take(); p.id != packet.ID(i) {
+		if p, _ := q.take(); p.id != packet.ID(i) {
 			t.Fatalf("got %d, want %d", p.id, i)
 		}
 		if len(q.all)-q.next != n-1-i || q.next > len(q.all)/2+1025 {
 			t.Fatalf("after %d: %d places, %d of them free", i, len(q.all), q.next)
 		}
 	}
-	if !q.empty() || q.acknowledges(a) || len(q.unacknowledged) != 0 {
+	if !q.empty() || q.acknowledges(a) || len(q.promised) != 0 {
 		t.Error("something is left")
 	}
 	q.add(promise{c: a})

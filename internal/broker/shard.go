@@ -137,8 +137,11 @@ func (s *shard) keepPromises() (more bool) {
 			return true
 		}
 		s.work++
-		p := s.disk.promises.take()
+		p, relieved := s.disk.promises.take()
 		s.keep(&p)
+		if relieved {
+			s.resume(p.c, forDisk)
+		}
 	}
 	return false
 }

@@ -60,7 +60,8 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 		return nil
 	}
 	answer := slices.Clone(out)
-	s.promise(promise{c: c, then: func() { s.subscribed(c, answer, wanted) }})
+	size := uint32(len(answer) + 16*len(wanted))
+	s.promise(promise{c: c, size: size, then: func() { s.subscribed(c, answer, wanted) }})
 	return nil
 }
 
