@@ -191,6 +191,9 @@ func (s *Store) Run(ctx context.Context) {
 	clocks := time.NewTicker(clockEvery)
 	defer clocks.Stop()
 	for {
+		if wait := s.pacer.wait(time.Now()); wait > 0 {
+			time.Sleep(wait) // before it waits for turns: they wake it but once
+		}
 		select {
 		case <-s.wake:
 		case <-timer.C:
@@ -202,13 +205,6 @@ func (s *Store) Run(ctx context.Context) {
 			s.writeAnchor(0)
 			s.Sync()
 			return
-		}
-		if wait := s.pacer.wait(time.Now()); wait > 0 {
-			time.Sleep(wait)
-			select {
-			case <-s.wake: // for what is taken now
-			default:
-			}
 		}
 		before := s.unsynced
 		s.Step()

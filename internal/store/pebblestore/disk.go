@@ -31,19 +31,27 @@ import (
 //     next start expects it;
 //   - Pebble never gets such an error, since it ends the process by a panic,
 //     calls Fatalf or tries again for ever. The goroutine that would get it
-//     never goes on instead. guard calls Pebble and knows about that.
+//     never goes on instead. guard calls Pebble and knows about that;
+//   - logs of Pebble's are written in a way of their own (logFile).
 type disk struct {
 	vfs.FS
 	forPebble bool // errors of changes are not returned
+	direct    *directWriter
 	*condition
 }
 
 func newDisk(fs vfs.FS, retry time.Duration, log *slog.Logger, report func(error)) *disk {
-	return &disk{FS: fs, condition: newCondition(retry, log, report)}
+	d := &disk{FS: fs, condition: newCondition(retry, log, report)}
+	if isOS(fs) { // tests give others, which want to see what is written
+		d.direct = &directWriter{}
+	}
+	return d
 }
 
 // asForPebble is the disk as Pebble gets it.
-func (d *disk) asForPebble() *disk { return &disk{FS: d.FS, forPebble: true, condition: d.condition} }
+func (d *disk) asForPebble() *disk {
+	return &disk{FS: d.FS, forPebble: true, direct: d.direct, condition: d.condition}
+}
 
 // guard calls Pebble. When the disk fails it returns that error, and leaves
 // the call alone, which may never end.
@@ -238,7 +246,13 @@ func (d *disk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if c == compactionOutput {
 		change = d.changeForCompaction
 	}
-	f, err := d.create(change, "create", name, func() (vfs.File, error) { return d.FS.Create(name, c) })
+	f, err := d.create(change, "create", name, func() (vfs.File, error) {
+		f, err := d.FS.Create(name, c)
+		if err != nil || c != logCategory {
+			return f, err
+		}
+		return newLogFile(f, 0, d.direct), nil
+	})
 	if err == nil && c == compactionOutput {
 		f.(*file).compactionOutput = true
 	}
@@ -252,7 +266,17 @@ func (d *disk) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.O
 
 // ReuseForWrite makes a file of an old one. It waits for space.
 func (d *disk) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return d.create(d.change, "reuse", to, func() (vfs.File, error) { return d.FS.ReuseForWrite(from, to, c) })
+	info, err := d.Stat(from)
+	if err != nil {
+		return nil, err
+	}
+	return d.create(d.change, "reuse", to, func() (vfs.File, error) {
+		f, err := d.FS.ReuseForWrite(from, to, c)
+		if err != nil || c != logCategory {
+			return f, err
+		}
+		return newLogFile(f, info.Size(), d.direct), nil
+	})
 }
 
 // syncDir makes what was created, renamed and removed in a directory last.

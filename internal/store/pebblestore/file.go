@@ -60,6 +60,11 @@ func (f *file) Preallocate(off, length int64) error {
 // sync is that of the disk. Some file systems find out here that there is no
 // space; a compaction loses nothing by that.
 func (f *file) sync(do func() error) error {
+	if l, ok := f.File.(*logFile); ok { // has still to write, and waits for space
+		if err := f.change("write", func() error { return l.flush(true) }); err != nil {
+			return err
+		}
+	}
 	var full error
 	err := f.d.sync(f.name, func() error {
 		err := do()

@@ -19,7 +19,8 @@
 //     private.go (files for their owner only), lock_unix.go, lock_windows.go,
 //     lock.go;
 //   - the disk below Pebble: ballast.go, condition.go (healthy, full, failed),
-//     stack.go, disk.go, file.go;
+//     stack.go, direct_linux.go, direct_other.go, logfile.go (logs that are
+//     overwritten), disk.go, file.go;
 //   - Pebble: scheduler.go (when it compacts), pebble.go (its options),
 //     compactor.go and reclaimer.go (space on a full disk), read.go;
 //   - reading its files without it: wal.go, manifest.go, leftovers.go,

@@ -251,7 +251,9 @@ func (s *Store) closePebble() error {
 				}
 			}
 		}
-		return errors.Join(s.batch.Close(), s.db.Close())
+		err := errors.Join(s.batch.Close(), s.db.Close())
+		s.disk.direct.close()
+		return err
 	})
 }
 

@@ -93,6 +93,9 @@ func (v *View) copy(o Options) (report Report, err error) {
 		return err
 	})
 	damaged.close(&report)
+	if d.failure() == nil { // or something of Pebble's may still be writing
+		d.direct.close()
+	}
 	if err != nil {
 		return report, fmt.Errorf("copy to %s: %w", v.scratch, err)
 	}
