@@ -4,9 +4,9 @@
 //
 // Files, from the bottom up: budget.go, connections.go, datadir.go,
 // clock_linux.go, clock.go, clock_other.go, core.go, disk.go,
-// filelimit_unix.go, filelimit_other.go, goroutines.go, measure.go,
-// program_linux.go, program_other.go, memory.go, network.go, listen.go, app.go,
-// banner.go.
+// filelimit_unix.go, filelimit_other.go, narrow_linux.go, narrow_other.go,
+// goroutines.go, measure.go, program_linux.go, program_other.go, memory.go,
+// network.go, socketfile.go, activation.go, listen.go, app.go, banner.go.
 package app
 
 import (
@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -46,8 +47,11 @@ type Broker struct {
 	network   network
 	disk      *disk
 	listening []listening
-	files     descriptors
-	buffers   *bufpool.Pool // for large packets
+	passed    []*passed // by systemd
+
+	socketFiles []socketFile
+	files       descriptors
+	buffers     *bufpool.Pool // for large packets
 }
 
 // New builds a broker and opens its listeners. The kernel keeps clients
@@ -84,7 +88,14 @@ func (b *Broker) build(ctx context.Context, core broker.Config) error {
 	if err != nil {
 		return err
 	}
-	return b.listenAll(ctx)
+	if b.passed, err = passedSockets(os.Getenv, firstPassed); err != nil {
+		return err
+	}
+	err = errors.Join(b.listenAll(ctx), closePassed(b.passed))
+	if err != nil {
+		b.removeSockets()
+	}
+	return err
 }
 
 // assemble makes the broker and its network, and loads what is on disk.
@@ -143,7 +154,11 @@ func (b *Broker) Run(ctx context.Context) error {
 		}
 	}()
 	ended := make(chan error, 1)
-	go func() { ended <- b.network.Run(running) }()
+	go func() {
+		err := b.network.Run(running)
+		b.removeSockets()
+		ended <- err
+	}()
 	select {
 	case err := <-ended:
 		return errors.Join(errors.New("the engine ended by itself"), err)

@@ -4,6 +4,7 @@ import (
 	"runtime"
 
 	"midge/internal/broker"
+	"midge/internal/config"
 	"midge/internal/settings"
 )
 
@@ -17,7 +18,25 @@ func (b *Broker) coreConfig(version string) broker.Config {
 func (b *Broker) coreSettings() settings.Core {
 	core := b.cfg.Core
 	core.Limits.Connections = b.files.connections
+	core.Listeners = map[int]settings.ListenerLimits{}
+	for number := range b.cfg.Listeners {
+		if l := &b.cfg.Listeners[number]; l.Sets("limits.") {
+			core.Listeners[number] = limitsOf(l)
+		}
+	}
 	return core
+}
+
+// limitsOf are those of a listener that has some of its own.
+func limitsOf(l *config.Listener) settings.ListenerLimits {
+	limits := settings.ListenerLimits{Limits: l.Limits}
+	if l.Sets("limits.connections") {
+		limits.Own = &l.Limits.Connections
+	}
+	if l.Sets("limits.connections_per_ip") {
+		limits.OwnPerIP = &l.Limits.ConnectionsPerIP
+	}
+	return limits
 }
 
 // shards is the number of shards in force.

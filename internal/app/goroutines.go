@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 
 	"midge/internal/engine"
 	"midge/internal/engine/gonet"
@@ -31,12 +33,37 @@ func newGoroutines(shards []engine.Shard, cfg gonet.Config) *goroutines {
 
 // Listen implements network.
 func (g *goroutines) Listen(at engine.Listener) (net.Addr, error) {
-	l, err := net.Listen(at.Network, at.Address)
+	l, err := openListener(at)
 	if err != nil {
 		return nil, err
 	}
 	g.listeners = append(g.listeners, accepting{l, at})
 	return l.Addr(), nil
+}
+
+// openListener opens a listener, or copies one that is open.
+func openListener(at engine.Listener) (net.Listener, error) {
+	if at.Socket != nil {
+		return net.FileListener(at.Socket)
+	}
+	if at.Network != "unix" {
+		return net.Listen(at.Network, at.Address)
+	}
+	cfg := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { narrow(fd, at.Mode) })
+	}}
+	l, err := cfg.Listen(context.Background(), at.Network, at.Address)
+	if err != nil {
+		return nil, err
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if at.Address[0] != '@' {
+		err = os.Chmod(at.Address, at.Mode.Perm())
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 // Describe implements network.

@@ -34,10 +34,14 @@ func (b *Broker) listenAll(ctx context.Context) error {
 			return fmt.Errorf("listen on %s: %w", l.Listener.Address, err)
 		}
 		for _, a := range l.Addresses {
-			if err := b.listen(ctx, &w, engine.Listener{Number: number, Name: l.Name()}, a); err != nil {
+			at := engine.Listener{Number: number, Name: l.Name(), Mode: l.Listener.FileMode()}
+			if err := b.listen(ctx, &w, l, at, a); err != nil {
 				return err
 			}
 		}
+	}
+	if err := b.checkPassed(); err != nil {
+		return err
 	}
 	if open := b.open(); len(open) > 0 {
 		b.log.Warn("everybody who reaches the broker is let in: allow_anonymous is true, and nobody is asked for a password", "addresses", strings.Join(open, " "))
@@ -48,14 +52,17 @@ func (b *Broker) listenAll(ctx context.Context) error {
 // addLayers puts what the scheme of a listener asks for between its connections,
 // which have its number, and the broker.
 func (b *Broker) addLayers(_ int, l *config.Listener) error {
-	if scheme := l.Addresses[0].Scheme; scheme != "tcp" {
-		return fmt.Errorf("%s listeners are not built yet; tcp is", scheme)
+	if scheme := l.Addresses[0].Scheme; scheme != "tcp" && scheme != "unix" {
+		return fmt.Errorf("%s listeners are not built yet; tcp and unix are", scheme)
 	}
 	return nil
 }
 
 // listen opens one address of a listener.
-func (b *Broker) listen(ctx context.Context, w *waiter, at engine.Listener, a config.Address) error {
+func (b *Broker) listen(ctx context.Context, w *waiter, l *config.Listener, at engine.Listener, a config.Address) error {
+	if p := b.takePassed(l, &a); p != nil {
+		return b.listenPassed(l, at, a, p)
+	}
 	if a.SamePort {
 		a.Port = portOf(b.listening[len(b.listening)-1].addr)
 	}
@@ -63,6 +70,11 @@ func (b *Broker) listen(ctx context.Context, w *waiter, at engine.Listener, a co
 		addr, err := listen(b.network, at, &a)
 		if err == nil {
 			b.listening = append(b.listening, listening{a.Scheme, addr})
+		}
+		if err == nil && a.Scheme == "unix" {
+			var file socketFile
+			file, err = claimSocket(a.Path)
+			b.socketFiles = append(b.socketFiles, file)
 		}
 		return err
 	}
@@ -80,6 +92,30 @@ func (b *Broker) listen(ctx context.Context, w *waiter, at engine.Listener, a co
 		return fmt.Errorf("listen on %s: %s", a.String(), listenCause(&a, err))
 	}
 	return nil
+}
+
+// listenPassed goes on with a socket that systemd has opened. It may be another one than
+// the configuration has, and so be open to more.
+func (b *Broker) listenPassed(l *config.Listener, at engine.Listener, a config.Address, p *passed) error {
+	if tcp, ok := p.addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !l.AllowAnonymous {
+		return fmt.Errorf("listen on %v, which systemd has passed: other machines could connect, and nobody is asked for a password; if that is meant, write allow_anonymous = true in the file", p)
+	}
+	at.Network, at.Address, at.Socket = a.Network, a.Target(), p.file
+	addr, err := b.network.Listen(at)
+	if err != nil {
+		return fmt.Errorf("listen on %v, which systemd has passed: %w", p, err)
+	}
+	b.listening = append(b.listening, listening{a.Scheme, addr})
+	return nil
+}
+
+// removeSockets removes the files of Unix sockets, when nobody listens any more.
+func (b *Broker) removeSockets() {
+	for _, f := range b.socketFiles {
+		if err := f.remove(); err != nil {
+			b.log.Warn("the file of a socket is left", "error", err)
+		}
+	}
 }
 
 // listening is an address that is listened on.
@@ -146,6 +182,11 @@ func listen(n network, at engine.Listener, a *config.Address) (net.Addr, error) 
 		}
 	}
 	at.Network, at.Address = a.Network, a.Target()
+	if a.Scheme == "unix" {
+		if err := clearSocket(a.Path); err != nil {
+			return nil, err
+		}
+	}
 	return n.Listen(at)
 }
 
@@ -159,6 +200,10 @@ func notThere(err error) bool {
 // listenCause turns the error of a listener into what to do about it.
 func listenCause(a *config.Address, err error) string {
 	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && a.Scheme == "unix":
+		return "another process, perhaps another broker, listens there already ('ss -lxp' shows which); stop it, or choose another path"
+	case errors.Is(err, fs.ErrPermission) && a.Scheme == "unix":
+		return "not allowed to make a socket in that directory"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Sprintf("another process, perhaps another broker, uses port %s already ('ss -ltnp sport = :%s' shows which); stop it, or choose another port with --listen", a.Port, a.Port)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

@@ -35,6 +35,19 @@ func (s curious) Turn(time.Duration) time.Duration { return engine.Never }
 func runNetwork(t *testing.T, name string, listeners ...engine.Listener) (n network, addresses []net.Addr, seen chan found) {
 	t.Helper()
 	s := curious{make(chan found, 1)}
+	n, addresses = startShard(t, name, s, listeners)
+	return n, addresses, s.found
+}
+
+// runShard runs a shard on an engine, with one listener, until the test ends.
+func runShard(t *testing.T, name string, s engine.Shard, at engine.Listener) network {
+	t.Helper()
+	n, _ := startShard(t, name, s, []engine.Listener{at})
+	return n
+}
+
+func startShard(t *testing.T, name string, s engine.Shard, listeners []engine.Listener) (n network, addresses []net.Addr) {
+	t.Helper()
 	cfg := &config.Loaded{Settings: settings.Settings{Engine: name}}
 	n, err := newNetwork(cfg, []engine.Shard{s}, 1, bufpool.New(bufpool.MaxIdle), slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -56,7 +69,7 @@ func runNetwork(t *testing.T, name string, listeners ...engine.Listener) (n netw
 			t.Error(err)
 		}
 	})
-	return n, addresses, s.found
+	return n, addresses
 }
 
 // TestListenerOfConnection proves that both engines tell by which of several

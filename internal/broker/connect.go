@@ -99,11 +99,11 @@ func (s *shard) numberFor(p *packet.Connect) uint64 {
 // connack appends the CONNACK that accepts a CONNECT, and returns the Keep Alive
 // in force. It appends nothing if the client takes no packet as large as that
 // (MQTT-3.1.2-24).
-func (s *shard) connack(out []byte, p *packet.Connect, assigned string, present bool) (_ []byte, keepAlive time.Duration) {
+func (s *shard) connack(out []byte, c *conn, p *packet.Connect, assigned string, present bool) (_ []byte, keepAlive time.Duration) {
 	ack := &s.packets.accepted
 	*ack = packet.Connack{SessionPresent: present}
 	keepAlive = s.keepAlive(p, ack)
-	s.connackProperties(p, assigned, ack)
+	s.connackProperties(p, assigned, s.settings.admit(c.net).packetSize, ack)
 	limit := uint32(packet.MaxSize)
 	if p.Version == packet.V5 {
 		limit = cmp.Or(p.Properties.MaximumPacketSize, limit)
@@ -113,17 +113,17 @@ func (s *shard) connack(out []byte, p *packet.Connect, assigned string, present 
 
 // cantAnswer reports whether the client takes no packet as large as the CONNACK that
 // accepts it.
-func (s *shard) cantAnswer(p *packet.Connect, assigned string) bool {
+func (s *shard) cantAnswer(c *conn, p *packet.Connect, assigned string) bool {
 	if p.Version != packet.V5 || p.Properties.MaximumPacketSize == 0 {
 		return false
 	}
-	answer, _ := s.connack(s.out[:0], p, assigned, false)
+	answer, _ := s.connack(s.out[:0], c, p, assigned, false)
 	return len(answer) == 0
 }
 
 // connackProperties has for a 5.0 client where the broker differs from what an
 // absent property means (MQTT-3.1.3-7, MQTT-3.1.2-28).
-func (s *shard) connackProperties(p *packet.Connect, assigned string, ack *packet.Connack) {
+func (s *shard) connackProperties(p *packet.Connect, assigned string, packetSize int, ack *packet.Connack) {
 	if p.Version != packet.V5 {
 		return
 	}
@@ -132,8 +132,8 @@ func (s *shard) connackProperties(p *packet.Connect, assigned string, ack *packe
 		a.ReceiveMaximum = uint16(limit)
 		a.Set(packet.PropReceiveMaximum)
 	}
-	if f.packetSize < packet.MaxSize {
-		a.MaximumPacketSize = uint32(f.packetSize)
+	if packetSize < packet.MaxSize {
+		a.MaximumPacketSize = uint32(packetSize)
 		a.Set(packet.PropMaximumPacketSize)
 	}
 	if limit := f.Limits.TopicAliases; limit > 0 {

@@ -257,7 +257,7 @@ func (s *shard) authorise(j *connecting) progress {
 		s.fault(c, fault(p.Version, packet.NotAuthorized, "3.1.3.3", "3.1.3.2", "will topic is not for this client"))
 		return refused
 	}
-	if s.cantAnswer(p, j.assignedID()) {
+	if s.cantAnswer(c, p, j.assignedID()) {
 		s.refuseSilently(j)
 		return refused
 	}
@@ -342,14 +342,14 @@ func (s *shard) admit(j *connecting) {
 	cl.setBridge(p.Bridge && p.Version != packet.V5)
 	s.identify(cl, j.who)
 	cl.conn, c.client = c, cl
-	j.link = session.NewLink(p, &s.session)
+	j.link = session.NewLink(p, s.linkConfig(s.settings.admit(c.net)))
 	c.ownEncoding = j.link.OwnEncoding()
 	s.handshakes.accepted(c)
 	s.count.Connects++
 	s.count.Connected++
 	s.timers.stop(&c.timer)
 
-	answer, keepAlive := s.connack(s.out[:0], p, j.assignedID(), present)
+	answer, keepAlive := s.connack(s.out[:0], c, p, j.assignedID(), present)
 	j.answer, j.body = answer, nil
 	c.keepAlive = uint16(keepAlive / time.Second)
 	if s.logsConnections() {
@@ -416,7 +416,7 @@ func (s *shard) expireUnconnected(c *conn) {
 func (s *shard) endWait(j *connecting) {
 	c := j.c
 	j.queued, j.had = false, true
-	s.timers.start(&c.timer, s.now+s.settings.Limits.ConnectTimeout)
+	s.timers.start(&c.timer, s.now+s.settings.admit(c.net).connectTimeout)
 	s.pause(c, forAnswer)
 	s.b.runner.Post(s.index, func() {
 		s.readClock()

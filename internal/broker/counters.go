@@ -48,6 +48,7 @@ type Counters struct {
 	DroppedMemory  uint64
 
 	RefusedConnections   uint64
+	RefusedListener      uint64
 	RefusedPerIP         uint64
 	RefusedAccess        uint64
 	RefusedSubscriptions uint64
@@ -135,6 +136,7 @@ var counterTable = []counter{
 	{"publish/messages/away", "QoS 0 messages for clients that were away: nobody promised them", total, func(c *Counters) *uint64 { return &c.DroppedAway }},
 
 	{"refused/connections", "connections over the limit in all: `limits.connections`", total, func(c *Counters) *uint64 { return &c.RefusedConnections }},
+	{"refused/listener", "connections over the limit of a listener: `limits.connections` in its table", total, func(c *Counters) *uint64 { return &c.RefusedListener }},
 	{"refused/per_ip", "connections over the limit of an address: `limits.connections_per_ip`", total, func(c *Counters) *uint64 { return &c.RefusedPerIP }},
 	{"refused/access", "CONNECT, PUBLISH and subscriptions that the client has no right to", total, func(c *Counters) *uint64 { return &c.RefusedAccess }},
 	{"refused/subscriptions", "subscriptions over the limit of a client: `limits.subscriptions`", total, func(c *Counters) *uint64 { return &c.RefusedSubscriptions }},

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"midge/internal/settings"
+	"midge/internal/engine"
 )
 
 // gate counts the network connections of all shards, against the limits.
@@ -15,50 +15,76 @@ type gate struct {
 	refusing atomic.Int64 // connections over the limits that wait for their refusal
 	known    atomic.Int64 // how many are in from
 
+	listeners [engine.MaxListeners]atomic.Int64 // connections that came by each
+
 	mu    sync.Mutex
-	perIP map[netip.Addr]int   // of connections that came while there was a limit of an address, and so is
-	from  map[*conn]netip.Addr // where they come from
+	perIP map[origin]int   // of connections that came while there was a limit of an address, and so is
+	from  map[*conn]origin // where they come from
+}
+
+// origin is what the limit of an address counts by.
+type origin struct {
+	address  netip.Addr
+	listener int // that counts by itself; -1 for all others together
 }
 
 func (g *gate) init() {
-	g.perIP, g.from = map[netip.Addr]int{}, map[*conn]netip.Addr{}
+	g.perIP, g.from = map[origin]int{}, map[*conn]origin{}
 }
 
 // passage is how a connection came through the gate.
 type passage uint8
 
 const (
-	entered   passage = iota // it is counted
-	overAll                  // there are too many, and it waits for its refusal
-	overPerIP                // there are too many from its address, and it waits for its refusal
+	entered      passage = iota // it is counted
+	overAll                     // there are too many, and it waits for its refusal
+	overListener                // there are too many of its listener, and it waits for its refusal
+	overPerIP                   // there are too many from its address, and it waits for its refusal
 )
 
 // refusalTime is how long they have for CONNECT: several round trips.
 const refusalTime = time.Second
 
 // enter lets a connection in, or returns which limit it is over.
-func (g *gate) enter(c *conn, l *settings.Limits) passage {
-	if n := g.n.Add(1); l.Connections > 0 && n > int64(l.Connections) {
+func (g *gate) enter(c *conn, f *inForce) passage {
+	if n := g.n.Add(1); f.Limits.Connections > 0 && n > int64(f.Limits.Connections) {
 		g.n.Add(-1)
 		return overAll
 	}
-	if l.ConnectionsPerIP == 0 {
-		return entered
+	l := c.net.Listener()
+	a := f.admit(c.net)
+	p := entered
+	if n := g.listeners[l].Add(1); a.connections > 0 && n > int64(a.connections) {
+		p = overListener
+	} else if a.perIP > 0 && !g.enterFrom(c, a, l) {
+		p = overPerIP
 	}
-	a := c.net.Remote().Addr()
-	if !a.IsValid() {
-		return entered
+	if p != entered {
+		g.n.Add(-1)
+		g.listeners[l].Add(-1)
+	}
+	return p
+}
+
+// enterFrom counts a connection by its address, and reports false if there are too
+// many from there. One without an address is not counted.
+func (g *gate) enterFrom(c *conn, a *admission, listener int) bool {
+	o := origin{c.net.Remote().Addr(), -1}
+	if !o.address.IsValid() {
+		return true
+	}
+	if a.ownPerIP {
+		o.listener = listener
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.perIP[a] >= l.ConnectionsPerIP {
-		g.n.Add(-1)
-		return overPerIP
+	if g.perIP[o] >= a.perIP {
+		return false
 	}
-	g.perIP[a]++
-	g.from[c] = a
+	g.perIP[o]++
+	g.from[c] = o
 	g.known.Add(1)
-	return entered
+	return true
 }
 
 // leave lets a connection out.
@@ -68,26 +94,30 @@ func (g *gate) leave(c *conn) {
 		return
 	}
 	g.n.Add(-1)
+	g.listeners[c.net.Listener()].Add(-1)
 	if g.known.Load() == 0 {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	a, ok := g.from[c]
+	o, ok := g.from[c]
 	if !ok {
 		return
 	}
 	delete(g.from, c)
 	g.known.Add(-1)
-	if g.perIP[a]--; g.perIP[a] == 0 {
-		delete(g.perIP, a)
+	if g.perIP[o]--; g.perIP[o] == 0 {
+		delete(g.perIP, o)
 	}
 }
 
 // reason is why a connection is not let in.
 func (p passage) reason() string {
-	if p == overAll {
+	switch p {
+	case overAll:
 		return "more connections than limits.connections allows"
+	case overListener:
+		return "more connections than limits.connections of the listener allows"
 	}
 	return "more connections of this address than limits.connections_per_ip allows"
 }

@@ -23,7 +23,7 @@ func (s *shard) Open(n engine.Conn) {
 	if !moved {
 		c = &conn{}
 		c.timer.owner = c
-		s.timers.start(&c.timer, s.now+s.settings.Limits.ConnectTimeout)
+		s.timers.start(&c.timer, s.now+s.settings.admit(n).connectTimeout)
 		n.Attach(c)
 		s.count.Accepted++
 	} else {
@@ -40,7 +40,7 @@ func (s *shard) Open(n engine.Conn) {
 	if moved {
 		return
 	}
-	c.passage = s.b.gate.enter(c, &s.settings.Limits)
+	c.passage = s.b.gate.enter(c, s.settings)
 	switch {
 	case c.passage != entered:
 		s.turnAway(c)
@@ -71,13 +71,14 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 
 // runPackets runs the packets that b begins with.
 func (s *shard) runPackets(c *conn, b []byte) (used int) {
+	at := s.settings.admit(c.net)
 	for allowed := s.allowance(); used < len(b) && !c.closing && c.waits == 0; {
 		if s.work >= allowed {
 			s.yield(c)
 			break
 		}
 		s.intact, s.first = true, b[used]
-		limit := s.settings.packetSize
+		limit := at.packetSize
 		if c.client == nil {
 			if s.handshakes.waiting[c] != nil { // it has sent more, which we don't pile up
 				s.pause(c, forAnswer)
@@ -87,7 +88,7 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 				s.fault(c, &packet.Fault{Code: packet.ProtocolError, Clause: "v5/MQTT-3.1.0-1", Detail: "the first packet is not CONNECT"})
 				return len(b)
 			}
-			limit = s.settings.connectSize
+			limit = at.connectSize
 		}
 		first, body, size, err := packet.Split(b[used:], limit)
 		if err != nil && c.client != nil { // it may have been offered more than clients are now

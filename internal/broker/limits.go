@@ -9,13 +9,16 @@ import (
 // turnAway refuses a connection that is over a limit: with an answer to its
 // CONNECT, unless too many others wait for theirs.
 func (s *shard) turnAway(c *conn) {
-	if c.passage == overAll {
+	switch c.passage {
+	case overAll:
 		s.count.RefusedConnections++
-	} else {
+	case overListener:
+		s.count.RefusedListener++
+	default:
 		s.count.RefusedPerIP++
 	}
 	if s.b.gate.refusing.Add(1) <= int64(s.b.cfg.Refusing) {
-		s.timers.start(&c.timer, s.now+min(refusalTime, s.settings.Limits.ConnectTimeout))
+		s.timers.start(&c.timer, s.now+min(refusalTime, s.settings.admit(c.net).connectTimeout))
 		return
 	}
 	s.closeUnanswered(c)

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,4 +148,136 @@ func TestRetainedOff(t *testing.T) {
 		t.Errorf("DISCONNECT %x", body)
 	}
 	sub.quiet()
+}
+
+// TestListenerLimits proves that what a listener has of its own holds for its connections,
+// for no others, and from the next connection on when it changes.
+func TestListenerLimits(t *testing.T) {
+	const own = 3 // listener
+	two, one, none := 2, 1, 0
+	limitsOf := func(change func(*settings.ListenerLimits)) func(*settings.Core) {
+		return func(c *settings.Core) {
+			l := settings.ListenerLimits{Limits: c.Limits}
+			change(&l)
+			c.Listeners = map[int]settings.ListenerLimits{own: l}
+		}
+	}
+	for name, tt := range map[string]struct {
+		general func(*settings.Core)
+		own     func(*settings.ListenerLimits)
+		test    func(c *changing)
+	}{
+		"packet size": {own: func(l *settings.ListenerLimits) { l.PacketSize = 1000 }, test: func(c *changing) {
+			for listener, size := range map[int]uint32{0: 1 << 20, own: 1000} {
+				p, ack := c.askBy(listener, packet.V5, fmt.Sprint(listener))
+				c.equal("Maximum Packet Size", ack.Properties.MaximumPacketSize, size)
+				p.publish("t", strings.Repeat("x", 2000), 0, false)
+				if c.lost(p) != (listener == own) {
+					c.Errorf("listener %d: closed %v after 2,000 bytes", listener, p.closed)
+				}
+				old, _ := c.askBy(listener, packet.V311, fmt.Sprint("old", listener))
+				old.publish("t", strings.Repeat("x", 2000), 1, false)
+				c.equal("3.1.1 closed", old.closed, listener == own)
+			}
+		}},
+		"CONNECT size": {own: func(l *settings.ListenerLimits) { l.ConnectSize = 60 }, test: func(c *changing) {
+			for _, listener := range []int{0, own} {
+				p := c.dialBy(packet.V311, listener)
+				p.bytes((&packet.Connect{Version: packet.V311, ClientID: []byte(strings.Repeat("i", 100)), CleanStart: true}).Append(nil))
+				c.equal("closed", p.closed, listener == own)
+			}
+		}},
+		"CONNECT time": {own: func(l *settings.ListenerLimits) { l.ConnectTimeout = time.Second }, test: func(c *changing) {
+			general, quick := c.dialBy(packet.V5, 0), c.dialBy(packet.V5, own)
+			c.pass(2 * time.Second)
+			c.equal("general, closed", general.closed, false)
+			c.equal("own, closed", quick.closed, true)
+		}},
+		"connections": {own: func(l *settings.ListenerLimits) { l.Own = &two }, test: func(c *changing) {
+			first, _ := c.askBy(own, packet.V5, "a")
+			c.askBy(own, packet.V5, "b")
+			_, ack := c.askBy(own, packet.V5, "c")
+			c.equal("one more", ack.Code, packet.QuotaExceeded)
+			_, ack = c.askBy(0, packet.V5, "d")
+			c.equal("of the other", ack.Code, packet.Success)
+			first.hang()
+			_, ack = c.askBy(own, packet.V5, "e")
+			c.equal("after one has gone", ack.Code, packet.Success)
+			n := c.b.Counters()
+			c.equal("counted", n.RefusedListener, uint64(1))
+			c.equal("counted otherwise", n.RefusedConnections+n.RefusedPerIP, uint64(0))
+		}},
+		"connections count in all": {general: func(g *settings.Core) { g.Limits.Connections = 1 }, own: func(l *settings.ListenerLimits) { l.Own = &two }, test: func(c *changing) {
+			c.askBy(own, packet.V5, "a")
+			_, ack := c.askBy(own, packet.V5, "b")
+			c.equal("one more", ack.Code, packet.QuotaExceeded)
+			c.equal("counted", c.b.Counters().RefusedConnections, uint64(1))
+		}},
+		"connections of an address": {general: func(g *settings.Core) { g.Limits.ConnectionsPerIP = 2 }, own: func(l *settings.ListenerLimits) { l.OwnPerIP = &one }, test: func(c *changing) {
+			first, _ := c.askBy(own, packet.V5, "a")
+			_, ack := c.askBy(own, packet.V5, "b")
+			c.equal("one more", ack.Code, packet.QuotaExceeded)
+			for i := range 3 { // what the listener has counts by itself
+				_, ack = c.askBy(0, packet.V5, fmt.Sprint("g", i))
+				c.equal("general", ack.Code == packet.Success, i < 2)
+			}
+			first.hang()
+			_, ack = c.askBy(own, packet.V5, "c")
+			c.equal("after one has gone", ack.Code, packet.Success)
+		}},
+		"no limit of an address": {general: func(g *settings.Core) { g.Limits.ConnectionsPerIP = 1 }, own: func(l *settings.ListenerLimits) { l.OwnPerIP = &none }, test: func(c *changing) {
+			for i := range 5 {
+				_, ack := c.askBy(own, packet.V5, fmt.Sprint(i))
+				c.equal("code", ack.Code, packet.Success)
+			}
+			_, ack := c.askBy(0, packet.V5, "g")
+			c.equal("general", ack.Code, packet.Success)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, late := range []bool{false, true} {
+				cfg := quietly(2)
+				if tt.general != nil {
+					tt.general(&cfg.Core)
+				}
+				set := limitsOf(tt.own)
+				if !late {
+					set(&cfg.Core)
+				}
+				c := &changing{T: t, world: newWorld(t, cfg), core: cfg.Core}
+				if late { // they come at run time
+					c.set(set)
+				}
+				tt.test(c)
+				if late {
+					continue
+				}
+				c.set(func(s *settings.Core) { s.Listeners, s.Limits.ConnectionsPerIP, s.Limits.Connections = nil, 0, 0 })
+				if _, ack := c.askBy(own, packet.V5, "last"); ack.Code != packet.Success || ack.Properties.MaximumPacketSize != 1<<20 {
+					t.Errorf("without limits of its own: code 0x%02x, Maximum Packet Size %d", uint8(ack.Code), ack.Properties.MaximumPacketSize)
+				}
+			}
+		})
+	}
+}
+
+// askBy is ask by a listener.
+func (c *changing) askBy(listener int, v packet.Version, id string) (p *peer, ack packet.Connack) {
+	c.Helper()
+	p = c.dialBy(v, listener)
+	p.bytes((&packet.Connect{Version: v, ClientID: []byte(id), CleanStart: true}).Append(nil))
+	if err := ack.Decode(v, 0x20, p.next(packet.CONNACK)); err != nil {
+		c.Fatal(err)
+	}
+	return p, ack
+}
+
+// lost reports whether the broker has ended a 5.0 connection for a packet that is too
+// large.
+func (c *changing) lost(p *peer) bool {
+	c.Helper()
+	if p.closed {
+		c.closedWith(p, packet.PacketTooLarge)
+	}
+	return p.closed
 }

@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"time"
+
+	"midge/internal/engine"
 	"midge/internal/retained"
 	"midge/internal/routing"
 	"midge/internal/session"
@@ -13,14 +16,50 @@ import (
 type inForce struct {
 	settings.Core
 
-	topics      topic.Limits   // of topic names and filters
-	session     session.Config // without a Journal
-	sharing     routing.Sharing
-	packetSize  int // the largest packet from a client, in bytes,
-	connectSize int // and the largest CONNECT
-	pending     int // bytes that may wait for a client that reads too slowly
-	mailbox     int64
-	retains     bool // whether there are retained messages at all
+	topics  topic.Limits   // of topic names and filters
+	session session.Config // without a Journal
+	sharing routing.Sharing
+	pending int // bytes that may wait for a client that reads too slowly
+	mailbox int64
+	retains bool // whether there are retained messages at all
+
+	admission                    // of connections whose listener has nothing of its own
+	listeners map[int]*admission // of others, by listener
+}
+
+// admission is what holds for the connections of a listener.
+type admission struct {
+	packetSize     int // the largest packet from a client, in bytes,
+	connectSize    int // and the largest CONNECT
+	connectTimeout time.Duration
+	offer          *session.Offer
+	connections    int // that it may have; 0: no limit of its own
+	perIP          int // that may come from one address; 0: no limit
+	ownPerIP       bool
+}
+
+// admit returns what holds for a network connection.
+func (f *inForce) admit(n engine.Conn) *admission {
+	if len(f.listeners) > 0 {
+		if a := f.listeners[n.Listener()]; a != nil {
+			return a
+		}
+	}
+	return &f.admission
+}
+
+// newAdmission works out what holds for connections with such limits.
+func newAdmission(c *settings.Core, l *settings.Limits, retains bool) admission {
+	return admission{
+		packetSize:     int(l.PacketSize),
+		connectSize:    int(min(l.ConnectSize, l.PacketSize)),
+		connectTimeout: l.ConnectTimeout,
+		perIP:          c.Limits.ConnectionsPerIP,
+		offer: &session.Offer{
+			ReceiveMaximum: uint16(c.Session.ReceiveMaximum), TopicAliasMaximum: uint16(l.TopicAliases),
+			MaximumPacketSize: int(l.PacketSize), RetainAvailable: retains,
+		},
+	}
 }
 
 // follow works out what follows from settings, which are within the ranges that
@@ -28,14 +67,12 @@ type inForce struct {
 func follow(c settings.Core) *inForce {
 	l := &c.Limits
 	f := &inForce{
-		Core:        c,
-		topics:      topic.Limits{Levels: l.TopicLevels, Bytes: l.TopicLength, NoControl: c.Strict.TopicCharacters},
-		packetSize:  int(l.PacketSize),
-		connectSize: int(min(l.ConnectSize, l.PacketSize)),
-		pending:     int(l.PendingBytes),
-		mailbox:     int64(l.MailboxBytes),
-		retains:     l.RetainedMessages > 0 && l.RetainedBytes > 0,
-		sharing:     routing.Sharing{Window: int32(c.Session.Inflight)},
+		Core:    c,
+		topics:  topic.Limits{Levels: l.TopicLevels, Bytes: l.TopicLength, NoControl: c.Strict.TopicCharacters},
+		pending: int(l.PendingBytes),
+		mailbox: int64(l.MailboxBytes),
+		retains: l.RetainedMessages > 0 && l.RetainedBytes > 0,
+		sharing: routing.Sharing{Window: int32(c.Session.Inflight)},
 		session: session.Config{
 			MaxInflight: uint16(c.Session.Inflight), AliasesOut: uint16(l.TopicAliases),
 			QueueMessages: c.Session.QueuedMessages, QueueBytes: int64(c.Session.QueuedBytes),
@@ -43,9 +80,20 @@ func follow(c settings.Core) *inForce {
 			QueuePolicy: session.DropOldest, PendingBytes: int(l.PendingBytes),
 		},
 	}
-	f.session.Offer = &session.Offer{
-		ReceiveMaximum: uint16(c.Session.ReceiveMaximum), TopicAliasMaximum: uint16(l.TopicAliases),
-		MaximumPacketSize: f.packetSize, RetainAvailable: f.retains,
+	f.admission = newAdmission(&c, l, f.retains)
+	f.session.Offer = f.offer
+	if len(c.Listeners) > 0 {
+		f.listeners = map[int]*admission{}
+	}
+	for number, own := range c.Listeners {
+		a := newAdmission(&c, &own.Limits, f.retains)
+		if own.Own != nil {
+			a.connections = *own.Own
+		}
+		if own.OwnPerIP != nil {
+			a.perIP, a.ownPerIP = *own.OwnPerIP, true
+		}
+		f.listeners[number] = &a
 	}
 	if c.Session.QueueFull == settings.RefuseNew {
 		f.session.QueuePolicy = session.RefuseNew
@@ -69,4 +117,17 @@ func (f *inForce) limitRetained(r *retained.Messages) {
 func (s *shard) follow() {
 	s.session = s.settings.session
 	s.session.Journal = &s.disk
+	s.links = map[*admission]*session.Config{&s.settings.admission: &s.session}
+}
+
+// linkConfig is what the link of a connection is made from.
+func (s *shard) linkConfig(a *admission) *session.Config {
+	cfg := s.links[a]
+	if cfg == nil {
+		own := s.settings.session
+		own.Offer = a.offer
+		cfg = &own
+		s.links[a] = cfg
+	}
+	return cfg
 }

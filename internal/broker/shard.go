@@ -21,7 +21,8 @@ type shard struct {
 	log   *slog.Logger
 
 	settings *inForce
-	session  session.Config // settings.session, with this shard as its Journal
+	session  session.Config                 // settings.session, with this shard as its Journal
+	links    map[*admission]*session.Config // what links are made from
 
 	now   time.Duration // of this turn
 	fresh bool          // now has been read in this turn

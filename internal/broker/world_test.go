@@ -146,6 +146,7 @@ type peer struct {
 	w       *world
 	version packet.Version
 	shard   int
+	by      int // listener
 	state   any
 	in      []byte // not used by the shard
 	kept    int    // of these, bytes that the engine has read
@@ -198,7 +199,7 @@ func (p *peer) Exhaust(then func()) {
 }
 func (p *peer) Attach(state any)       { p.state = state }
 func (p *peer) Attached() any          { return p.state }
-func (p *peer) Listener() int          { return 0 }
+func (p *peer) Listener() int          { return p.by }
 func (p *peer) Remote() netip.AddrPort { return netip.MustParseAddrPort("127.0.0.1:4711") }
 func (p *peer) Peer() engine.Peer {
 	return engine.Peer{Listener: "127.0.0.1:1883", Remote: p.Remote(), Local: netip.MustParseAddrPort("127.0.0.1:1883")}
@@ -289,8 +290,11 @@ func (p *peer) move() {
 }
 
 // dial opens a connection on shard 0.
-func (w *world) dial(v packet.Version) *peer {
-	p := &peer{w: w, version: v, moveTo: -1}
+func (w *world) dial(v packet.Version) *peer { return w.dialBy(v, 0) }
+
+// dialBy opens a connection that a listener has accepted.
+func (w *world) dialBy(v packet.Version, listener int) *peer {
+	p := &peer{w: w, version: v, by: listener, moveTo: -1}
 	w.conns = append(w.conns, p)
 	w.b.shards[0].Open(p)
 	return p

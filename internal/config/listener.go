@@ -45,6 +45,21 @@ func (l *Listener) Own() (values []Value) {
 	return values
 }
 
+// Sets reports whether a setting was set for the listener alone. A key with a dot at its
+// end stands for all in a section.
+func (l *Listener) Sets(key string) bool {
+	if !strings.HasSuffix(key, ".") {
+		_, ok := l.origins[key]
+		return ok
+	}
+	for k := range l.origins {
+		if strings.HasPrefix(k, key) {
+			return true
+		}
+	}
+	return false
+}
+
 // origin is where the address of the listener is from, and what that is called.
 func (l *Listener) origin(of *Loaded) (o Origin, key string) {
 	if l.listed {
@@ -234,7 +249,7 @@ func (l *Loaded) makeListeners(t *tables) {
 	}
 	for _, text := range l.Listen {
 		one := Listener{Settings: l.Settings, listed: true}
-		one.Listener = settings.Listener{Name: text, Address: text}
+		one.Listener.Name, one.Listener.Address = text, text
 		l.Listeners = append(l.Listeners, one)
 	}
 	for _, from := range t.list {

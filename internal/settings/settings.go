@@ -9,7 +9,11 @@
 // Files, from the bottom up: size.go, table.go, settings.go.
 package settings
 
-import "time"
+import (
+	"io/fs"
+	"strconv"
+	"time"
+)
 
 // Settings are the settings of one broker. The table in table.go says what each
 // means, its unit and its range.
@@ -33,8 +37,15 @@ type Settings struct {
 
 // Listener is what only one listener has.
 type Listener struct {
-	Name    string
-	Address string
+	Name       string
+	Address    string
+	SocketMode string
+}
+
+// FileMode is SocketMode as a number.
+func (l *Listener) FileMode() fs.FileMode {
+	n, _ := strconv.ParseUint(l.SocketMode, 8, 9) // which the table checks
+	return fs.FileMode(n)
 }
 
 // Core are the sections that package broker goes by.
@@ -44,6 +55,21 @@ type Core struct {
 	Strict  Strict
 	Sys     Sys
 	Log     Log
+
+	// Listeners has what differs for the connections of listeners, by their number.
+	Listeners map[int]ListenerLimits
+}
+
+// ListenerLimits are limits of a listener that has some of its own.
+type ListenerLimits struct {
+	// Limits are those in force for its connections. Those that may not stand in a
+	// listener, and Connections and ConnectionsPerIP, are not looked at.
+	Limits
+
+	// Own and OwnPerIP are its own limits of connections, and of those from one address;
+	// nil: it has none. Its connections count in all, too, but not for the general
+	// limit of an address if it has one.
+	Own, OwnPerIP *int
 }
 
 // Default returns the settings of a broker of which nothing is set.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -167,8 +168,20 @@ func listener() Section {
 			Default: "",
 			Doc:     "Where it accepts connections: one address, as in `listen`. A listener must have one.",
 			Reason:  "No two listeners can have the same.",
+		}, {
+			Key: "listener.socket_mode", At: func(c *Settings) any { return &c.Listener.SocketMode },
+			Default: "0660", Check: checkMode,
+			Doc:    "The mode of the file of a Unix socket, as chmod takes it: whoever may write to the file may connect.",
+			Reason: "The broker's user and group; `0666` lets every user of the machine connect.",
 		},
 	}}
+}
+
+func checkMode(text string) error {
+	if _, err := strconv.ParseUint(text, 8, 9); err != nil || len(text) < 3 {
+		return fmt.Errorf("%q is not a mode of a file; write three or four digits from 0 to 7, such as \"0660\"", text)
+	}
+	return nil
 }
 
 // maxListenerName is the longest name of a listener, in bytes. Guess: it stands in
@@ -192,19 +205,19 @@ func limits() Section {
 	return Section{Name: "limits", Doc: "What one client, or all of them, can make the broker hold. Each limit has a counter of what it refused: see [operations](../operations.md).", Settings: []Setting{
 		{
 			Key: "limits.connections", At: func(c *Settings) any { return &c.Limits.Connections },
-			Default: 0, Max: 10_000_000, Zero: "as many as the limit of open files allows, 1,000,000 at most",
-			Doc:    fmt.Sprintf("Network connections at one time. One more has a second to send CONNECT, and is told 0x97 (3.1 and 3.1.1: return code 3). %d connections are kept for that, and what comes beyond them is closed at once. More than the limit of open files has room for is lowered to that, with a warning.", MaxRefusing),
+			Default: 0, Max: 10_000_000, PerListener: true, Zero: "as many as the limit of open files allows, 1,000,000 at most",
+			Doc:    fmt.Sprintf("Network connections at one time. One more has a second to send CONNECT, and is told 0x97 (3.1 and 3.1.1: return code 3). %d connections are kept for that, and what comes beyond them is closed at once. More than the limit of open files has room for is lowered to that, with a warning. In a `[[listener]]` it is the number of its connections, which count in all, too.", MaxRefusing),
 			Reason: "The operating system's limit is a decision that somebody has made already; staying below it keeps the descriptors that the broker needs itself.",
 			Change: "for connections from then on; nobody is closed for it",
 		}, {
 			Key: "limits.connections_per_ip", At: func(c *Settings) any { return &c.Limits.ConnectionsPerIP },
-			Default: 0, Max: 10_000_000, Zero: "no limit",
-			Doc:    "Network connections at one time from one IP address. One more is told 0x97, as with `limits.connections`.",
+			Default: 0, Max: 10_000_000, PerListener: true, Zero: "no limit",
+			Doc:    "Network connections at one time from one IP address. One more is told 0x97, as with `limits.connections`. A `[[listener]]` with its own counts its connections by themselves.",
 			Reason: "A gateway or a load balancer puts all its clients behind one address. Set it where clients connect directly.",
 			Change: "for connections from then on; those that came while there was no limit don't count",
 		}, {
 			Key: "limits.connect_timeout", At: func(c *Settings) any { return &c.Limits.ConnectTimeout },
-			Default: 5 * time.Second, Min: int64(100 * time.Millisecond), Max: int64(5 * time.Minute),
+			Default: 5 * time.Second, Min: int64(100 * time.Millisecond), Max: int64(5 * time.Minute), PerListener: true,
 			Doc:    "The time from accepting a connection until its CONNECT packet is complete.",
 			Reason: "Ten round trips over a poor mobile link; a connection that says nothing costs a descriptor for no longer.",
 			Change: "for connections from then on",
@@ -215,13 +228,13 @@ func limits() Section {
 			Reason: "The limits of single clients bound what one can do, not what all do together. The other half is for the system's buffers, the cache of the files, and other programs.",
 		}, {
 			Key: "limits.packet_size", At: func(c *Settings) any { return &c.Limits.PacketSize },
-			Default: Size(1 << 20), Min: 50, Max: 268_435_460,
+			Default: Size(1 << 20), Min: 50, Max: 268_435_460, PerListener: true,
 			Doc:    "The largest control packet that the broker takes, header included; 5.0 clients are told (Maximum Packet Size), and a larger one ends the connection with 0x95.",
 			Reason: "Far above sensor data, and small against a tenth of `limits.memory`, which is the room for packets that have not arrived as a whole.",
 			Change: "for clients that connect from then on, and a larger one for everybody at once",
 		}, {
 			Key: "limits.connect_size", At: func(c *Settings) any { return &c.Limits.ConnectSize },
-			Default: Size(128 << 10), Min: 50, Max: 268_435_460,
+			Default: Size(128 << 10), Min: 50, Max: 268_435_460, PerListener: true,
 			Doc:    "The largest CONNECT packet; `limits.packet_size` counts where it is smaller.",
 			Reason: "A will of the largest size and as much again for everything else. It bounds what a peer can make the broker hold that has not said who it is.",
 			Change: forNew,

@@ -143,6 +143,8 @@ func (c *conn) Peer() engine.Peer {
 // Acked implements engine.Conn. Sockets that are not of TCP, and kernels that
 // don't say, count what they took themselves.
 func (c *conn) Acked() uint64 {
-	n, _ := engine.AckedBytes(uintptr(c.fd))
-	return n
+	if n, ok := engine.AckedBytes(uintptr(c.fd)); ok {
+		return n
+	}
+	return c.shard.taken[c]
 }

@@ -24,6 +24,7 @@ type Engine struct {
 	pollers   []*poller // one for each thread
 	listeners []*listener
 	names     [engine.MaxListeners]string // of listeners, by number
+	local     [engine.MaxListeners]bool   // they have Unix sockets
 	slab      loop.Slab[conn]
 	pendings  pendings
 	buffers   buffers
@@ -68,7 +69,7 @@ func New(shards []engine.Shard, cfg Config) (*Engine, error) {
 			e.closeDescriptors()
 			return nil, fmt.Errorf("create epoll descriptor of shard %d: %w", i, err)
 		}
-		s := &shard{engine: e, handler: h, ep: ep, maxRead: e.cfg.ReadBuffer}
+		s := &shard{engine: e, handler: h, ep: ep, maxRead: e.cfg.ReadBuffer, taken: map[*conn]uint64{}}
 		s.lingers.max = e.cfg.Lingering / len(shards)
 		s.Shard = e.loop.AddShard(s)
 		e.shards = append(e.shards, s)

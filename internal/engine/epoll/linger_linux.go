@@ -155,6 +155,9 @@ func (s *shard) free(c *conn) {
 // a list refers to them any more.
 func (s *shard) release() {
 	for i, c := range s.freed {
+		if len(s.taken) > 0 {
+			delete(s.taken, c)
+		}
 		*c = conn{id: c.id, generation: c.generation + 1, flags: dead}
 		s.engine.slab.Put(c.id)
 		s.freed[i] = nil

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"syscall"
@@ -45,18 +46,11 @@ const (
 // Listen opens a listener and returns the address it got. Call it before
 // Run; the kernel keeps connections waiting until then.
 func (e *Engine) Listen(at engine.Listener) (net.Addr, error) {
-	network, addr := at.Network, at.Address
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		return nil, fmt.Errorf("listen on %q: %w", addr, err)
-	}
+	addr := at.Address
 	if at.Number < 0 || at.Number >= engine.MaxListeners {
 		return nil, fmt.Errorf("listen on %q: number %d of a listener is not below %d", addr, at.Number, engine.MaxListeners)
 	}
-	a, err := net.ResolveTCPAddr(network, addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %q: %w", addr, err)
-	}
-	fd, err := e.listenSocket(network, a)
+	fd, zone, err := e.openSocket(at)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", addr, err)
 	}
@@ -70,11 +64,88 @@ func (e *Engine) Listen(at engine.Listener) (net.Addr, error) {
 	case *syscall.SockaddrInet4:
 		l.addr = &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
 	case *syscall.SockaddrInet6:
-		l.addr = &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port, Zone: a.Zone}
+		l.addr = &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port, Zone: zone}
+	case *syscall.SockaddrUnix:
+		l.addr = &net.UnixAddr{Name: sa.Name, Net: "unix"}
+		e.local[at.Number] = true
 	}
 	e.names[at.Number] = cmp.Or(e.names[at.Number], at.Name, l.addr.String())
 	e.listeners = append(e.listeners, l)
 	return l.addr, nil
+}
+
+// openSocket opens a socket that listens. zone is that of its address.
+func (e *Engine) openSocket(at engine.Listener) (fd int, zone string, err error) {
+	switch {
+	case at.Socket != nil:
+		fd, err = adoptSocket(at.Socket)
+		return fd, "", err
+	case at.Network == "unix":
+		fd, err = e.listenUnix(at.Address, at.Mode)
+		return fd, "", err
+	}
+	if _, _, err := net.SplitHostPort(at.Address); err != nil {
+		return -1, "", err
+	}
+	a, err := net.ResolveTCPAddr(at.Network, at.Address)
+	if err != nil {
+		return -1, "", err
+	}
+	fd, err = e.listenSocket(at.Network, a)
+	return fd, a.Zone, err
+}
+
+// adoptSocket takes over a socket that listens already.
+func adoptSocket(f *os.File) (int, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd := -1
+	failed := raw.Control(func(of uintptr) { fd, err = dupSocket(int(of)) })
+	if err := errors.Join(failed, err); err != nil {
+		return -1, err
+	}
+	sa, err := syscall.Getsockname(fd)
+	if err == nil {
+		if _, local := sa.(*syscall.SockaddrUnix); !local {
+			err = setOptions(fd, tcpOptions)
+		}
+		if errors.Is(err, syscall.ENOPROTOOPT) { // one of Multipath TCP doesn't have all of them
+			err = nil
+		}
+	}
+	if err == nil {
+		err = syscall.SetNonblock(fd, true)
+	}
+	if err != nil {
+		closeFD(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// listenUnix opens a Unix socket. A name that begins with @ has no file.
+func (e *Engine) listenUnix(path string, mode fs.FileMode) (int, error) {
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	err = os.NewSyscallError("fchmod", syscall.Fchmod(fd, uint32(mode.Perm()))) // which the file gets, less what umask takes away
+	if err == nil {
+		err = os.NewSyscallError("bind", syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}))
+	}
+	if err == nil && path[0] != '@' {
+		err = os.Chmod(path, mode.Perm())
+	}
+	if err == nil {
+		err = os.NewSyscallError("listen", syscall.Listen(fd, e.cfg.Backlog))
+	}
+	if err != nil {
+		closeFD(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // listenSocket opens a socket that listens on a: on both IP versions if network
@@ -104,6 +175,28 @@ func (e *Engine) listenSocket(network string, a *net.TCPAddr) (int, error) {
 	return fd, err
 }
 
+// option is an option of a socket.
+type option struct{ level, name, value int }
+
+// tcpOptions are those that accepted sockets inherit.
+var tcpOptions = []option{
+	{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
+	{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, int(engine.KeepAliveIdle / time.Second)},
+	{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, int(engine.KeepAliveInterval / time.Second)},
+	{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, engine.KeepAliveProbes},
+	{syscall.IPPROTO_TCP, tcpUserTimeout, int(engine.UserTimeout / time.Millisecond)},
+	{syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1},
+}
+
+func setOptions(fd int, options []option) error {
+	for _, o := range options {
+		if err := syscall.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
+	return nil
+}
+
 // bindSocket opens a listening socket. only makes one of IPv6 leave IPv4
 // alone. Accepted sockets inherit its options.
 func (e *Engine) bindSocket(family int, only bool, sa syscall.Sockaddr) (int, error) {
@@ -111,27 +204,17 @@ func (e *Engine) bindSocket(family int, only bool, sa syscall.Sockaddr) (int, er
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	options := []struct{ level, name, value int }{
-		{syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1},
-		{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
-		{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, int(engine.KeepAliveIdle / time.Second)},
-		{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, int(engine.KeepAliveInterval / time.Second)},
-		{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, engine.KeepAliveProbes},
-		{syscall.IPPROTO_TCP, tcpUserTimeout, int(engine.UserTimeout / time.Millisecond)},
-		{syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1},
-	}
+	options := append([]option{{syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1}}, tcpOptions...)
 	if family == syscall.AF_INET6 {
 		value := 0
 		if only {
 			value = 1
 		}
-		options = append(options, struct{ level, name, value int }{syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, value})
+		options = append(options, option{syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, value})
 	}
-	for _, o := range options {
-		if err := syscall.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
-			closeFD(fd)
-			return -1, os.NewSyscallError("setsockopt", err)
-		}
+	if err := setOptions(fd, options); err != nil {
+		closeFD(fd)
+		return -1, err
 	}
 	if err := syscall.Bind(fd, sa); err != nil {
 		closeFD(fd)

@@ -33,6 +33,10 @@ type shard struct {
 
 	arena loop.Arena // messages of this turn
 
+	// taken is how many bytes of pending output the kernel took later, of connections whose
+	// peers' acknowledgements it does not count: they have Unix sockets.
+	taken map[*conn]uint64
+
 	lingers lingers
 	freed   []*conn // records to give back at the end of the turn
 }
@@ -64,7 +68,11 @@ func (s *shard) ready() {
 // event handles the events of one socket.
 func (s *shard) event(c *conn, events uint32) {
 	if events&epollOut != 0 && c.has(blocked) {
+		before := c.Pending()
 		s.write(c)
+		if s.engine.local[c.listener] {
+			s.taken[c] += uint64(before - c.Pending())
+		}
 		if c.Pending() == 0 && !c.has(closing|broken) {
 			s.handler.Drained(c)
 		}

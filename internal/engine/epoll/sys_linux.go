@@ -5,6 +5,7 @@ package epoll
 import (
 	"encoding/binary"
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 	"unsafe"
@@ -101,6 +102,15 @@ func getname(which uintptr, fd int32, sa *syscall.RawSockaddrAny) syscall.Errno 
 	size := uint32(unsafe.Sizeof(*sa))
 	_, _, errno := syscall.RawSyscall(which, uintptr(fd), uintptr(unsafe.Pointer(sa)), uintptr(unsafe.Pointer(&size)))
 	return errno
+}
+
+// dupSocket returns another descriptor of a socket.
+func dupSocket(fd int) (int, error) {
+	n, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
+	if errno != 0 {
+		return -1, os.NewSyscallError("dup", errno)
+	}
+	return int(n), nil
 }
 
 func closeFD(fd int) {
