@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"midge/internal/proc"
 )
 
 // coordinator runs workers and gathers what they report.
@@ -13,6 +15,7 @@ type coordinator struct {
 	plan    *plan
 	members []*member
 	broker  *meter // nil without a process id
+	empty   int64  // private memory of the broker before the first client
 	rss     int64  // of the broker when all clients were connected
 	resume  resumption
 	result  *Result
@@ -75,6 +78,23 @@ func (c *coordinator) interrupt() {
 	for _, m := range c.members {
 		m.orders <- order{Interrupt: c.interrupted}
 	}
+}
+
+// awaitRest waits, where the scenario gives time to settle, until the broker without clients
+// holds no more memory than it needs: one that has just been started may give some back, and what
+// clients add must not vanish in that.
+func (c *coordinator) awaitRest(ctx context.Context) (err error) {
+	if c.broker == nil {
+		return nil
+	}
+	read := func() (int64, error) { return privateMemory(c.target.PID) }
+	if c.empty, err = leastMemory(ctx, read, time.Duration(c.plan.Scenario.Settle)); err != nil {
+		return err
+	}
+	if c.result.BrokerUse.EmptyRSS, err = proc.RSS(c.target.PID); err != nil {
+		return err
+	}
+	return c.broker.restart()
 }
 
 // rest gives the broker time to come to rest.

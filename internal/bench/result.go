@@ -172,7 +172,7 @@ type Usage struct {
 	MicrosPerMsg  float64 `json:"cpu_us_per_message"`
 	RSS           int64   `json:"rss_bytes"`
 	EmptyRSS      int64   `json:"rss_bytes_before,omitempty"`         // before the first client connected
-	RSSPerConn    float64 `json:"rss_bytes_per_connection,omitempty"` // above EmptyRSS, when all were connected and had settled
+	RSSPerConn    float64 `json:"rss_bytes_per_connection,omitempty"` // by how much what is no file grew, when all were connected and had settled
 	Threads       int     `json:"threads"`
 	WrittenBytes  int64   `json:"written_bytes,omitempty"` // to files
 	WrittenPerMsg float64 `json:"written_bytes_per_message,omitempty"`

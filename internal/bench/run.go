@@ -21,6 +21,9 @@ func run(ctx context.Context, target Target, s Scenario, o Options) (*Result, er
 	}
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx)) // an interrupted worker still has its result to tell
 	defer cancel()
+	if err := c.awaitRest(ctx); err != nil {
+		return nil, fmt.Errorf("bench %s: %w", target.Address, err)
+	}
 	err = c.start(ctx, working)
 	if err == nil {
 		err = c.steer(ctx)
@@ -123,9 +126,6 @@ func (c *coordinator) openBroker(connections int) error {
 		return err
 	}
 	c.result.BrokerUse = &Usage{}
-	if c.result.BrokerUse.EmptyRSS, err = proc.RSS(c.target.PID); err != nil {
-		return err
-	}
 	return checkBroker(c.target.PID, connections)
 }
 
@@ -293,8 +293,12 @@ func (c *coordinator) connected(ctx context.Context, took time.Duration) error {
 		if err != nil {
 			return err
 		}
+		private, err := privateMemory(c.target.PID)
+		if err != nil {
+			return err
+		}
 		c.rss = rss
-		r.BrokerUse.RSSPerConn = float64(max(0, rss-r.BrokerUse.EmptyRSS)) / float64(r.Connects.Clients)
+		r.BrokerUse.RSSPerConn = float64(max(0, private-c.empty)) / float64(r.Connects.Clients)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"os"
 	"time"
@@ -54,6 +55,44 @@ func (m *meter) read() Usage {
 		u.WrittenBytes = written - m.written
 	}
 	return u
+}
+
+// privateMemory is a process's resident memory without the pages of files, such as its
+// program: those come and go with what it does, not with its clients. Where the system
+// doesn't tell, it is all resident memory.
+func privateMemory(pid int) (int64, error) {
+	if n, err := proc.Memory(pid, "RssAnon"); err == nil && n > 0 {
+		return n, nil
+	}
+	return proc.RSS(pid)
+}
+
+const (
+	// memoryRest is how long memory must not have fallen for it to be at rest: longer than
+	// a runtime takes to find out that there is nothing to do.
+	memoryRest = 2 * time.Second
+
+	// memoryEvery is how often it is looked at.
+	memoryEvery = 100 * time.Millisecond
+)
+
+// leastMemory returns what read does when that has not fallen for memoryRest, or when the limit
+// is over.
+func leastMemory(ctx context.Context, read func() (int64, error), limit time.Duration) (int64, error) {
+	least, err := read()
+	begun := time.Now()
+	for fell := begun; err == nil && time.Since(fell) < memoryRest && time.Since(begun) < limit; {
+		select {
+		case <-ctx.Done():
+			return least, nil // the interruption is dealt with by who follows
+		case <-time.After(memoryEvery):
+		}
+		var now int64
+		if now, err = read(); err == nil && now < least {
+			least, fell = now, time.Now()
+		}
+	}
+	return least, err
 }
 
 // openMeter begins to measure a broker; the error says why it can't.
