@@ -84,7 +84,7 @@ var allowed = map[string]string{
 	"cli/command":   "",
 	"cli/bench":     "bench bench/compare cli/command packet",
 	"cli/clients":   "cli/command client packet pubsub shell top topic",
-	"cli":           "app app/storetool cli/bench cli/clients cli/command config settings",
+	"cli":           "app app/storetool cli/bench cli/clients cli/command config mosquitto/conf settings",
 
 	// Tests of the whole.
 	"arch":        "",

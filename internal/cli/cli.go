@@ -7,7 +7,7 @@
 //
 // Files, from the bottom up: part.go, part_bench.go, part_bench_left_out.go,
 // part_clients.go, part_clients_left_out.go, parts.go, log.go, version.go,
-// config.go, store.go, serve.go, completion.go, cli.go.
+// mosquitto.go, config.go, store.go, serve.go, completion.go, cli.go.
 package cli
 
 import (

@@ -21,7 +21,7 @@ func configCommand(w command.World) *cobra.Command {
 		Short: "Check and show the configuration",
 		Long: `The configuration of a broker comes from flags, from the environment (MIDGE_...), from a file and from the
 defaults, in this order. The file is the one that --config or MIDGE_CONFIG names, or midge.toml in the current
-directory if there is one.`,
+directory if there is one. A mosquitto.conf is understood, too.`,
 		Example: "  midge config check\n  midge config reference",
 		Args:    cobra.ArbitraryArgs,
 		RunE:    command.NeedSubcommand,
@@ -34,7 +34,7 @@ lines and exits with status 1, or prints the settings that differ from the defau
 		Example: "  midge config check\n  midge config check /etc/midge/midge.toml",
 		Args:    command.MaxArgs(1),
 		RunE: command.Work(func(cmd *cobra.Command, args []string) error {
-			l, err := load(w, strings.Join(args, ""), nil)
+			l, err := load(w, file{name: strings.Join(args, "")}, nil)
 			if err != nil {
 				return err
 			}
@@ -48,7 +48,7 @@ lines and exits with status 1, or prints the settings that differ from the defau
 		Example: "  midge config show\n  midge config show > midge.toml",
 		Args:    command.MaxArgs(1),
 		RunE: command.Work(func(cmd *cobra.Command, args []string) error {
-			l, err := load(w, strings.Join(args, ""), nil)
+			l, err := load(w, file{name: strings.Join(args, "")}, nil)
 			if err != nil {
 				return err
 			}
@@ -66,14 +66,19 @@ lines and exits with status 1, or prints the settings that differ from the defau
 			return err
 		}),
 	}
-	cmd.AddCommand(check, show, reference)
+	cmd.AddCommand(check, show, reference, convertCommand(w))
 	return cmd
 }
 
-// load reads the configuration. An empty name stands for the file of the
-// environment or the default one.
-func load(w command.World, name string, flags []config.Given) (*config.Loaded, error) {
-	must := true
+// file is the file of a configuration.
+type file struct {
+	name string // "" stands for that of the environment, or the default one
+	all  bool   // of Mosquitto's, every line must have its counterpart
+}
+
+// load reads the configuration.
+func load(w command.World, f file, flags []config.Given) (*config.Loaded, error) {
+	name, must := f.name, true
 	if name == "" {
 		name = w.Variable(config.FileVariable)
 	}
@@ -90,7 +95,17 @@ func load(w command.World, name string, flags []config.Given) (*config.Loaded, e
 	default:
 		src.FileName = ""
 	}
-	return config.Load(src)
+	var warnings []string
+	if isMosquitto(src.FileName, src.File) {
+		if warnings, err = readMosquitto(&src, f.all); err != nil {
+			return nil, err
+		}
+	}
+	l, err := config.Load(src)
+	if err == nil {
+		l.Warnings = append(warnings, l.Warnings...)
+	}
+	return l, err
 }
 
 // read names the file that was read.

@@ -23,17 +23,23 @@ func serveCommand(w command.World) *cobra.Command {
 		Long: `Runs the broker until SIGINT or SIGTERM. It then stops accepting, tells 5.0 clients (DISCONNECT 0x8B), and ends
 with status 0 within 5 seconds; a second signal ends it at once.
 
+A file of Mosquitto is told from one of this broker by its first line, or by its name if that ends in .toml. What the
+broker does without is warned of, line by line, or refused with --require-all. It does not start where it would be open
+to more than Mosquitto is, or lack one of its listeners.
+
 Each setting can also be given in a file and in the environment: see 'midge config --help', and
 'midge config reference' for all of them.`,
 		Example: `  midge serve
   midge serve --listen 127.0.0.1:1883 --listen tcp://[::1]:1883
   midge serve --config /etc/midge/midge.toml --log-level debug
+  midge serve -c /etc/mosquitto/mosquitto.conf
   midge serve --memory --set limits.packet_size=16MiB --set sys.interval=0s`,
 		Args: command.MaxArgs(0),
 	}
 	f := cmd.Flags()
 	f.StringArray("listen", nil, "accept clients on `address`, as tcp://host:port; repeatable")
-	file := f.String("config", "", "read the configuration from `file`")
+	from := f.StringP("config", "c", "", "read the configuration from `file`: one of this broker, or a mosquitto.conf")
+	all := requireAllFlag(cmd)
 	f.String("data-dir", "", "keep durable state in `directory`")
 	f.Bool("memory", false, "keep all state in memory: nothing survives a restart")
 	f.String("threads", "", "run shards on at most this `number` of threads (default: one per core)")
@@ -45,7 +51,7 @@ Each setting can also be given in a file and in the environment: see 'midge conf
 			return err
 		}
 		return command.Work(func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd, w, *file, flags)
+			return serve(cmd, w, file{*from, *all}, flags)
 		})(cmd, nil)
 	}
 	return cmd
@@ -92,8 +98,8 @@ func given(flags *pflag.FlagSet) (all []config.Given, err error) {
 	return all, nil
 }
 
-func serve(cmd *cobra.Command, w command.World, file string, flags []config.Given) error {
-	loaded, err := load(w, file, flags)
+func serve(cmd *cobra.Command, w command.World, from file, flags []config.Given) error {
+	loaded, err := load(w, from, flags)
 	if err != nil {
 		return err
 	}

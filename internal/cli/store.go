@@ -106,9 +106,9 @@ func salvageFlag(cmd *cobra.Command) *bool {
 func storeWork(cmd *cobra.Command, w command.World, do func(out io.Writer, dir string) error) {
 	cmd.Args = command.MaxArgs(0)
 	dir := cmd.Flags().String("data-dir", "", "look into `directory`")
-	file := cmd.Flags().String("config", "", "read the configuration that names the directory from `file`")
+	from := cmd.Flags().String("config", "", "read the configuration that names the directory from `file`")
 	cmd.RunE = command.Work(func(cmd *cobra.Command, _ []string) error {
-		at, err := dataDir(w, *dir, *file)
+		at, err := dataDir(w, *dir, file{name: *from})
 		if err != nil {
 			return err
 		}
@@ -118,12 +118,12 @@ func storeWork(cmd *cobra.Command, w command.World, do func(out io.Writer, dir s
 }
 
 // dataDir is the directory that a flag names, or the one that serve would use.
-func dataDir(w command.World, dir, file string) (string, error) {
+func dataDir(w command.World, dir string, from file) (string, error) {
 	var flags []config.Given
 	if dir != "" {
 		flags = append(flags, config.Given{Flag: "--data-dir", Key: config.FlagOf("data-dir"), Values: []string{dir}})
 	}
-	loaded, err := load(w, file, flags)
+	loaded, err := load(w, from, flags)
 	if err != nil {
 		return "", err
 	}

@@ -274,3 +274,27 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// TestFrom proves that faults and values of a file that was made from others are
+// told with the places that they are from.
+func TestFrom(t *testing.T) {
+	from := func(line int) (string, int) {
+		if line == 2 {
+			return "other.conf", 12
+		}
+		return "", 0
+	}
+	src := Sources{FileName: "main.conf", File: []byte("threads = 1\nshards = 2\n"), From: from}
+	l, err := Load(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := l.Origin("threads").String(), l.Origin("shards").String(); a != "main.conf" || b != "other.conf:12" {
+		t.Errorf("%s and %s", a, b)
+	}
+	src.File = []byte("threads = 1\nshards = 1000\n[[listener]]\n")
+	_, err = Load(src)
+	if want := "main.conf: listener: the listener has no address\nother.conf:12: shards: 1000 is outside 0 to 64"; err == nil || err.Error() != want {
+		t.Errorf("%v; want %s", err, want)
+	}
+}

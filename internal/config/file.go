@@ -31,7 +31,7 @@ type place struct {
 // used because it doesn't tell the lines of the keys that it accepted.
 type reader struct {
 	parser    unstable.Parser
-	name      string
+	origin    func(line int) Origin
 	known     []string // keys
 	inside    []string // keys of listeners
 	listeners []int    // the lines of [[listener]]
@@ -43,8 +43,8 @@ type reader struct {
 // readFile returns the entries of a document, the lines where its listeners
 // begin, and the faults of keys that are not known. After a fault of syntax it reads no
 // further.
-func readFile(name string, doc []byte) ([]entry, []int, Faults) {
-	r := &reader{name: name, known: keys(), inside: listenerKeys(), seen: map[place]int{}}
+func readFile(origin func(line int) Origin, doc []byte) ([]entry, []int, Faults) {
+	r := &reader{origin: origin, known: keys(), inside: listenerKeys(), seen: map[place]int{}}
 	r.parser.Reset(doc)
 	var at place
 	skip := false
@@ -71,7 +71,7 @@ func readFile(name string, doc []byte) ([]entry, []int, Faults) {
 }
 
 func (r *reader) fault(line int, key, format string, args ...any) {
-	r.faults.add(Origin{Kind: FromFile, Name: r.name, Line: line}, key, format, args...)
+	r.faults.add(r.origin(line), key, format, args...)
 }
 
 func (r *reader) lineOf(n *unstable.Node) int { return r.parser.Shape(n.Raw).Start.Line }

@@ -105,17 +105,17 @@ func newTables(faults *Faults) *tables {
 }
 
 // read takes the listeners of a file, which begin at the lines.
-func (t *tables) read(name string, entries []entry, lines []int) {
+func (t *tables) read(origin func(line int) Origin, entries []entry, lines []int) {
 	first := len(t.list)
 	for _, line := range lines {
-		t.list = append(t.list, &table{begin: Origin{Kind: FromFile, Name: name, Line: line}})
+		t.list = append(t.list, &table{begin: origin(line)})
 	}
 	for _, e := range entries {
 		if e.listener == 0 {
 			continue
 		}
 		to, s := t.list[first+e.listener-1], t.rows[e.key]
-		o, shown := Origin{Kind: FromFile, Name: name, Line: e.line}, shownIn(e.listener, e.key)
+		o, shown := origin(e.line), shownIn(e.listener, e.key)
 		to.given = append(to.given, assignment{e.key, o, shown, func(c *settings.Settings) error { return s.setEntry(c, &e) }})
 		if e.key != "name" || len(e.texts) != 1 {
 			continue

@@ -17,10 +17,28 @@ type Given struct {
 
 // Sources is where values come from. The zero value stands for none.
 type Sources struct {
-	FileName    string // for messages
-	File        []byte // the text of the file
+	FileName string // for messages
+	File     []byte // the text of the file
+
+	// From is where a line of File is from, if that was made from other files: the
+	// name of one, and the line in it, or 0 for none. nil: from FileName.
+	From func(line int) (name string, from int)
+
 	Environment []string
 	Flags       []Given
+}
+
+// origin is where a line of the file is from.
+func (s *Sources) origin(line int) Origin {
+	o := Origin{Kind: FromFile, Name: s.FileName, Line: line}
+	if s.From == nil {
+		return o
+	}
+	o.Line = 0
+	if name, from := s.From(line); from > 0 {
+		o.Name, o.Line = name, from
+	}
+	return o
 }
 
 // Loaded are settings that are free of faults, with the origins of its values.
@@ -49,15 +67,15 @@ func Load(src Sources) (*Loaded, error) {
 			byKey[s.Key] = &s
 		}
 	}
-	entries, lines, fileFaults := readFile(src.FileName, src.File)
+	entries, lines, fileFaults := readFile(src.origin, src.File)
 	faults = append(faults, fileFaults...)
 	own := newTables(&faults)
-	own.read(src.FileName, entries, lines)
+	own.read(src.origin, entries, lines)
 	for _, e := range entries {
 		if e.listener > 0 {
 			continue
 		}
-		o := Origin{Kind: FromFile, Name: src.FileName, Line: e.line}
+		o := src.origin(e.line)
 		l.store(&faults, o, e.key, byKey[e.key].setEntry(&l.Settings, &e))
 	}
 	l.environment(src.Environment, byKey, own, &faults)
