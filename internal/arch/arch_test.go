@@ -41,6 +41,7 @@ var allowed = map[string]string{
 	// Protocols between an engine and its shards.
 	"engine/layer":    "bufpool engine",
 	"engine/tlslayer": "bufpool engine engine/layer",
+	"engine/wslayer":  "bufpool engine engine/layer",
 
 	// Adapters to what keeps data.
 	"store/memstore":    "store",
@@ -97,6 +98,7 @@ var outside = map[string]string{
 	"github.com/HdrHistogram/hdrhistogram-go": "internal/bench",
 	"github.com/cockroachdb/pebble/v2":        "internal/store/pebblestore",
 	"github.com/gdamore/tcell/v2":             "internal/top",
+	"github.com/gobwas/ws":                    "internal/engine/wslayer",
 	"github.com/gorilla/websocket":            "internal/websocket",
 	"github.com/eclipse/paho.golang":          "internal/client",
 	"github.com/eclipse/paho.mqtt.golang":     "internal/client",

@@ -12,6 +12,7 @@ import (
 // implements engine.Conn. Only the thread that holds the token of its shard uses it,
 // but for Post.
 type Conn struct {
+	layer *Layer
 	raw   engine.Conn // the engine's, or that of the layer below
 	codec Codec
 	home  atomic.Pointer[shard] // nil while it moves

@@ -23,9 +23,16 @@ type shard struct {
 	moveTo      int             // the shard that it named to Conn.Move, plus 1
 }
 
+// conn is the connection that raw carries, false if raw passes untouched. What is attached
+// to it may belong to the layer above.
+func (s *shard) conn(raw engine.Conn) (*Conn, bool) {
+	c, ok := raw.Attached().(*Conn)
+	return c, ok && c.layer == s.layer
+}
+
 // Open implements engine.Shard.
 func (s *shard) Open(raw engine.Conn) {
-	if c, ok := raw.Attached().(*Conn); ok { // another shard has moved it here
+	if c, ok := s.conn(raw); ok { // another shard has moved it here
 		c.home.Store(s)
 		if c.out != nil && c.has(established) {
 			s.markDirty(c)
@@ -45,7 +52,7 @@ func (s *shard) Open(raw engine.Conn) {
 		s.inner.Open(raw)
 		return
 	}
-	c := &Conn{raw: raw}
+	c := &Conn{layer: s.layer, raw: raw}
 	c.home.Store(s)
 	c.codec = s.layer.protocol.NewCodec(c)
 	raw.Attach(c)
@@ -54,7 +61,7 @@ func (s *shard) Open(raw engine.Conn) {
 
 // Data implements engine.Shard.
 func (s *shard) Data(raw engine.Conn, b []byte) int {
-	c, ok := raw.Attached().(*Conn)
+	c, ok := s.conn(raw)
 	switch {
 	case !ok:
 		return s.inner.Data(raw, b)
@@ -82,7 +89,7 @@ func (s *shard) begin(c *Conn, b []byte) int {
 
 // Drained implements engine.Shard.
 func (s *shard) Drained(raw engine.Conn) {
-	c, ok := raw.Attached().(*Conn)
+	c, ok := s.conn(raw)
 	switch {
 	case !ok:
 		s.inner.Drained(raw)
@@ -115,7 +122,7 @@ func (s *shard) drainLater(c *Conn) {
 
 // Closed implements engine.Shard.
 func (s *shard) Closed(raw engine.Conn, err error) {
-	c, ok := raw.Attached().(*Conn)
+	c, ok := s.conn(raw)
 	if !ok {
 		s.inner.Closed(raw, err)
 		return

@@ -15,10 +15,9 @@ import (
 
 	"midge/internal/bufpool"
 	"midge/internal/engine"
-	"midge/internal/engine/epoll"
-	"midge/internal/engine/gonet"
 	"midge/internal/engine/tlslayer"
 	"midge/test/certificate"
+	"midge/test/engines"
 )
 
 // patience bounds every wait for something that should happen.
@@ -79,9 +78,6 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// kinds are the engines.
-var kinds = []string{"epoll", "goroutine"}
-
 func serve(t *testing.T, kind string, shards []*echo, cfg tlslayer.Config) *server {
 	t.Helper()
 	s := &server{log: &lockedBuffer{}}
@@ -92,14 +88,15 @@ func serve(t *testing.T, kind string, shards []*echo, cfg tlslayer.Config) *serv
 		all = append(all, x)
 	}
 	s.layer = tlslayer.New(all, bufpool.New(bufpool.MaxIdle), cfg)
-	run := s.listen(t, kind)
+	e := engines.New(t, kind, engine.Listener{Name: "secure"}, s.layer.Shards())
+	s.runner, s.addr = e.Runner, e.Addr
 	s.layer.Start(s.runner)
 	for _, x := range shards {
 		x.runner = s.runner
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
+	go func() { ended <- e.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -110,40 +107,6 @@ func serve(t *testing.T, kind string, shards []*echo, cfg tlslayer.Config) *serv
 		}
 	})
 	return s
-}
-
-// listen makes the engine, and returns what runs it.
-func (s *server) listen(t *testing.T, kind string) func(context.Context) error {
-	t.Helper()
-	if kind == "goroutine" {
-		r := gonet.New(s.layer.Shards(), gonet.Config{})
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.runner, s.addr = r, ln.Addr().String()
-		return func(ctx context.Context) error {
-			running, stop := context.WithCancel(context.Background())
-			ended := make(chan error, 1)
-			go func() { ended <- r.Run(running) }()
-			err := gonet.Serve(ctx, r, s.layer.Shards(), ln, gonet.Config{Name: "secure"})
-			stop()
-			return errors.Join(err, <-ended)
-		}
-	}
-	e, err := epoll.New(s.layer.Shards(), epoll.Config{})
-	if errors.Is(err, engine.ErrUnsupported) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr, err := e.Listen(engine.Listener{Name: "secure", Network: "tcp", Address: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.runner, s.addr = e, addr.String()
-	return e.Run
 }
 
 // fixed is a configuration that has TLS on all listeners.
@@ -235,7 +198,7 @@ func (h *hoard) Write(b []byte) (int, error) {
 // TestHandshakes shakes hands in all ways in which bytes can arrive.
 func TestHandshakes(t *testing.T) {
 	pair := certificate.New(t, "broker.test")
-	for _, kind := range kinds {
+	for _, kind := range engines.Kinds {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			ours := &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test", MaxVersion: version, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 			t.Run(kind+"/"+tls.VersionName(version), func(t *testing.T) {
@@ -275,7 +238,7 @@ func TestHandshakes(t *testing.T) {
 func TestMoveInHandshake(t *testing.T) {
 	pair := certificate.New(t, "broker.test")
 	ours := &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test"}
-	for _, kind := range kinds {
+	for _, kind := range engines.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			const shards, hops = 3, 40
 			var all []*echo
@@ -347,7 +310,7 @@ func TestFailedHandshakes(t *testing.T) {
 		{"gone after the first record", tlslayer.Gone, "", func(t *testing.T, addr string) { hello(t, addr).Close() }},
 		{"half-closed after it", tlslayer.Gone, "", func(t *testing.T, addr string) { hello(t, addr).CloseWrite() }},
 	} {
-		for _, kind := range kinds {
+		for _, kind := range engines.Kinds {
 			t.Run(tt.name+"/"+kind, func(t *testing.T) {
 				closed := make(chan error, 1)
 				cfg := &tls.Config{
@@ -397,7 +360,7 @@ func (f *firstOnly) Read([]byte) (int, error) { return 0, io.EOF }
 // part of a record, and a record sent.
 func TestLate(t *testing.T) {
 	pair := certificate.New(t, "broker.test")
-	for _, kind := range kinds {
+	for _, kind := range engines.Kinds {
 		for name, begin := range map[string]func(t *testing.T, addr string) net.Conn{
 			"nothing": func(t *testing.T, addr string) net.Conn { return dialTCP(t, addr) },
 			"a part": func(t *testing.T, addr string) net.Conn {
@@ -433,7 +396,7 @@ func TestLate(t *testing.T) {
 // last gets in all the same.
 func TestDisplaced(t *testing.T) {
 	pair := certificate.New(t, "broker.test")
-	for _, kind := range kinds {
+	for _, kind := range engines.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			cfg := fixed(&tls.Config{Certificates: []tls.Certificate{pair.TLS}})
 			cfg.Waiting, cfg.Running = 3, 1
@@ -458,7 +421,7 @@ func TestDisplaced(t *testing.T) {
 // the client, after what was sent before.
 func TestViolation(t *testing.T) {
 	pair := certificate.New(t, "broker.test")
-	for _, kind := range kinds {
+	for _, kind := range engines.Kinds {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			t.Run(kind+"/"+tls.VersionName(version), func(t *testing.T) {
 				closed := make(chan error, 1)
@@ -481,7 +444,7 @@ func TestViolation(t *testing.T) {
 // TestRecords counts the records of what a shard sends in one turn.
 func TestRecords(t *testing.T) {
 	pair := certificate.New(t, "broker.test")
-	for _, kind := range kinds {
+	for _, kind := range engines.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			shard := &echo{data: func(c engine.Conn, _ []byte) {
 				for range 99 {

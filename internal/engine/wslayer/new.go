@@ -1,0 +1,34 @@
+package wslayer
+
+import (
+	"cmp"
+	"log/slog"
+
+	"midge/internal/bufpool"
+	"midge/internal/engine"
+	"midge/internal/engine/layer"
+)
+
+// Layer is the WebSocket of an engine's shards.
+type Layer struct {
+	*layer.Layer
+	cfg      Config
+	counters Counters
+}
+
+// New decorates shards. Large buffers come from a pool.
+func New(shards []engine.Shard, buffers *bufpool.Pool, cfg Config) *Layer {
+	cfg.Log = cmp.Or(cfg.Log, slog.Default())
+	l := &Layer{cfg: cfg}
+	l.Layer = layer.New(l, shards, buffers)
+	return l
+}
+
+// Counters are those of the layer's requests.
+func (l *Layer) Counters() *Counters { return &l.counters }
+
+// Speaks implements layer.Protocol.
+func (l *Layer) Speaks(listener int) bool { return l.cfg.Listener(listener) != nil }
+
+// NewCodec implements layer.Protocol.
+func (l *Layer) NewCodec(c *layer.Conn) layer.Codec { return &codec{layer: l, conn: c} }
