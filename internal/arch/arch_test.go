@@ -24,7 +24,7 @@ var allowed = map[string]string{
 	"engine":   "bufpool",
 	"settings": "",
 	"config":   "settings",
-	"message":  "packet",
+	"message":  "bufpool packet",
 
 	// The protocol: pure, packets and time in, bytes and effects out.
 	"session": "message packet topic",

@@ -110,7 +110,7 @@ func (s *shard) dealAfter(shard int) dealt {
 // the member is on disk. It reports false if the member's shard has no room for
 // more.
 func (s *shard) hand(g *group, to member, c routing.Choice, t session.Taken) bool {
-	var packed *parcel
+	var packed *message.Parcel
 	return s.give(g, to, c, t.Message, &packed, s.renumber(t.Stored, t.Message.QoS))
 }
 

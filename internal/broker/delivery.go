@@ -27,7 +27,17 @@ func (s *shard) enqueue(cl *client, d session.Delivery) {
 	if d.QoS == 0 || !cl.stored() {
 		d.Key, d.Sole = 0, false
 	}
-	out, outcome, dropped := cl.session.Deliver(s.outFor(m), d, s.now)
+	shared := s.shared(m)
+	var out []byte
+	if d.HeadOnly = shared != nil; shared == nil {
+		out = s.outFor(m)
+	} else {
+		out = s.out[:0]
+		if (d.QoS == 2 || d.QoS == 1 && d.Key == 0) && s.fanout.cloner.Parcel == nil && mostOf(shared, m) {
+			s.fanout.cloner.Parcel = message.NewParcel(m, shared)
+		}
+	}
+	out, outcome, dropped := cl.session.Deliver(out, d, s.now)
 	s.count.DroppedQueue += uint64(dropped)
 	switch outcome {
 	case session.Away:
@@ -41,7 +51,11 @@ func (s *shard) enqueue(cl *client, d session.Delivery) {
 	case session.Queued:
 		s.budget.charge(entryBytes)
 	}
-	if c != nil {
+	switch {
+	case c == nil:
+	case shared != nil:
+		s.putShared(c, out, m.Payload, shared)
+	default:
 		s.put(c, out)
 	}
 	s.releaseOut()

@@ -137,8 +137,8 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 	}
 	head := s.frame(m, to.version, retain)
 	size := len(head) + len(m.Payload)
-	if s.payloadBuffer != nil && s.payloadBuffer.Holds(m.Payload) {
-		to.net.SendShared(head, m.Payload, s.payloadBuffer)
+	if buffer := s.shared(m); buffer != nil {
+		to.net.SendShared(head, m.Payload, buffer)
 	} else {
 		to.net.Send(head, m.Payload)
 	}

@@ -9,7 +9,7 @@ import (
 
 // routeGroup gives a message to a member of g, or to its queue. It reports
 // false if the publisher must wait.
-func (s *shard) routeGroup(g *group, m *message.Message, packed **parcel, from routing.Origin, key message.Key) bool {
+func (s *shard) routeGroup(g *group, m *message.Message, packed **message.Parcel, from routing.Origin, key message.Key) bool {
 	to, choice := g.Pick(m, from, s.settings.sharing)
 	switch choice {
 	case routing.ToMember, routing.ToAway:
@@ -31,7 +31,7 @@ func (s *shard) routeGroup(g *group, m *message.Message, packed **parcel, from r
 
 // give gives a message to the member that was picked. It reports false if the
 // publisher must wait.
-func (s *shard) give(g *group, to member, c routing.Choice, m *message.Message, packed **parcel, key message.Key) bool {
+func (s *shard) give(g *group, to member, c routing.Choice, m *message.Message, packed **message.Parcel, key message.Key) bool {
 	counted := min(m.QoS, to.QoS) > 0
 	if to.Shard != s.index {
 		return s.mail(to.Shard, m, packed, envelope{group: g, member: to.Client, away: c == routing.ToAway, counted: counted, key: key})

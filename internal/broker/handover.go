@@ -91,7 +91,7 @@ func (s *shard) passMissing(missing []session.Taken, e *ending) {
 // until the new one is on disk.
 func (s *shard) passOn(g *group, m *message.Message, old message.Stored, e *ending) {
 	key := s.renumber(old, m.QoS)
-	var packed *parcel
+	var packed *message.Parcel
 	s.routeGroup(g, m, &packed, routing.FromMember, key)
 	e.end(s)
 }

@@ -65,7 +65,7 @@ func (s *shard) readBatch(b *batch, limit int) (done bool) {
 		l := &b.envelopes[s.reading.envelope]
 		b.open(l, &s.unpacked)
 		if s.payloadBuffer = nil; l.parcel != nil {
-			s.payloadBuffer = l.parcel.buffer
+			s.payloadBuffer = l.parcel.Buffer()
 		}
 		s.budget.charge(s.unpacked.Size())
 		s.input.large = s.input.large || l.parcel != nil

@@ -20,8 +20,8 @@ const copyBelow = 16 << 10
 
 // envelope is a message on its way to another shard.
 type envelope struct {
-	parcel    *parcel     // or, for a small one, where it lies in the arena:
-	key       message.Key // for receivers that are on disk; 0: none were known
+	parcel    *message.Parcel // or, for a small one, where it lies in the arena:
+	key       message.Key     // for receivers that are on disk; 0: none were known
 	at        uint32
 	topic     uint16
 	props     uint16
@@ -37,36 +37,13 @@ type envelope struct {
 	member    *client // of group; not to be looked into before it arrives. nil: for its queue
 }
 
-// parcel is a large message on its way to other shards. Its payload lies in a
-// publisher's buffer, if that can be shared: then it is good while the envelope retains
-// that. All else is memory of its own.
-type parcel struct {
-	message.Message
-	buffer *bufpool.Buffer
-}
-
-// newParcel makes a parcel of a message, whose payload may lie in a buffer that can be
-// shared.
-func newParcel(m *message.Message, buffer *bufpool.Buffer) *parcel {
-	if buffer == nil || !buffer.Holds(m.Payload) {
-		p := &parcel{}
-		m.CloneInto(&p.Message)
-		return p
-	}
-	p := &parcel{*m, buffer}
-	p.Payload = nil
-	p.CloneInto(&p.Message)
-	p.Payload = m.Payload
-	return p
-}
-
 // batch holds the envelopes of one turn from one shard to another.
 type batch struct {
 	envelopes []envelope
 	arena     []byte
 	size      int           // bytes, for the limit of the mailbox
 	durable   bool          // an envelope has a key
-	shares    bool          // an envelope retains the buffer of its parcel
+	parcels   bool          // an envelope retains one
 	turns     []*store.Turn // that are complete only when these envelopes are on disk
 	then      func()        // what a shard has put off until it has read all before; see afterEnvelopes
 }
@@ -74,19 +51,17 @@ type batch struct {
 // put adds a message. *packed is the message as a parcel for other shards, if there is one;
 // put makes it if it must. buffer is what its payload lies in, if that can
 // be shared.
-func (b *batch) put(m *message.Message, buffer *bufpool.Buffer, packed **parcel, l envelope) {
+func (b *batch) put(m *message.Message, buffer *bufpool.Buffer, packed **message.Parcel, l envelope) {
 	l.qos, l.retain, l.interval, l.expires, l.publisher = m.QoS, m.Retain, m.Interval, m.Expires, m.Publisher
 	size := m.Size()
 	b.size += size + 64 // and about as much for the envelope
 	b.durable = b.durable || l.key != 0
 	if size >= copyBelow {
 		if *packed == nil {
-			*packed = newParcel(m, buffer)
+			*packed = message.NewParcel(m, buffer)
 		}
-		if l.parcel = *packed; l.parcel.buffer != nil {
-			l.parcel.buffer.Retain()
-			b.shares = true
-		}
+		l.parcel, b.parcels = *packed, true
+		l.parcel.Retain()
 		b.envelopes = append(b.envelopes, l)
 		return
 	}
@@ -123,10 +98,10 @@ func (p *batchPool) get() *batch {
 }
 
 func (p *batchPool) put(b *batch) {
-	if b.shares {
+	if b.parcels {
 		for i := range b.envelopes {
-			if packed := b.envelopes[i].parcel; packed != nil && packed.buffer != nil {
-				packed.buffer.Release()
+			if packed := b.envelopes[i].parcel; packed != nil {
+				packed.Release()
 			}
 		}
 	}
@@ -180,7 +155,7 @@ func (s *shard) flush() {
 
 // mail puts a message into the batch for another shard. It reports false if
 // that shard is over its limit: the publisher must wait.
-func (s *shard) mail(to int, m *message.Message, packed **parcel, l envelope) bool {
+func (s *shard) mail(to int, m *message.Message, packed **message.Parcel, l envelope) bool {
 	b := s.outgoing[to]
 	box := &s.b.shards[to].inbox
 	waiting := box.bytes.Load()

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"midge/internal/bufpool"
 	"midge/internal/message"
 	"midge/internal/packet"
 )
@@ -16,6 +17,21 @@ func (s *shard) send(c *conn, out []byte) {
 // headRoom is what the packet of a message may have beyond what the message is accounted
 // with, but for many subscription identifiers, in bytes.
 const headRoom = 256
+
+// shared is the buffer of the publisher's input, if connections can share it for the
+// payload of a message instead of getting copies; nil: they can't.
+func (s *shard) shared(m *message.Message) *bufpool.Buffer {
+	if s.payloadBuffer == nil || !s.payloadBuffer.Holds(m.Payload) {
+		return nil
+	}
+	return s.payloadBuffer
+}
+
+// mostOf reports whether at least half of a buffer is a message's: it may be held until the
+// message is acknowledged, so that what is held stays near what is counted.
+func mostOf(buffer *bufpool.Buffer, m *message.Message) bool {
+	return 2*len(m.Payload) >= len(buffer.Bytes())
+}
 
 // outFor returns memory to encode a message in, for put: for a large one in a buffer that
 // connections may share.
@@ -54,6 +70,23 @@ func (s *shard) put(c *conn, out []byte) {
 		s.out = out[:0]
 	default:
 		s.out = nil
+	}
+}
+
+// putShared sends the head of an encoded PUBLISH, if there is one, and its payload, which lies in a
+// buffer that the connection may share. It takes the memory of the head back.
+func (s *shard) putShared(c *conn, head, payload []byte, buffer *bufpool.Buffer) {
+	if len(head) > 0 {
+		size := len(head) + len(payload)
+		c.net.SendShared(head, payload, buffer)
+		s.count.PacketsSent++
+		s.count.PublishSent++
+		s.count.BytesSent += uint64(size)
+		s.count.PublishBytesSent += uint64(len(payload))
+		s.budget.charge(size)
+	}
+	if s.out = nil; cap(head) <= 64<<10 {
+		s.out = head[:0]
 	}
 }
 

@@ -22,7 +22,7 @@ func (s *shard) route(m *message.Message, r *route, from *client) (ok bool) {
 	if r.Shards == 0 && len(r.Groups) == 0 {
 		return true
 	}
-	var packed *parcel
+	var packed *message.Parcel
 	for set, i := r.Shards, 0; set != 0; set, i = set>>1, i+1 {
 		if set&1 != 0 && !s.mail(i, m, &packed, envelope{key: p.key(i)}) {
 			ok = false

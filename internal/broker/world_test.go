@@ -26,7 +26,9 @@ type world struct {
 	sips  map[int]bool // shards of which little is read at once
 
 	exhausts []exhaust
-	buffers  bufpool.Pool // for input
+	buffers  bufpool.Pool      // for input
+	lent     []*bufpool.Buffer // of those, all that were used, retained
+	lends    bool              // lent is kept
 }
 
 // setup is what the broker of a test is made from.
@@ -244,6 +246,11 @@ func (p *peer) data(b []byte) (used int) {
 	p.input = p.w.buffers.Get(len(b))
 	defer func() { p.input = nil }()
 	lent := p.input.Bytes()[:copy(p.input.Bytes(), b)]
+	if p.w.lends {
+		p.input.Retain()
+		p.w.lent = append(p.w.lent, p.input)
+		defer func() { p.w.scribble() }()
+	}
 	used = min(p.w.b.shards[p.shard].Data(p, lent), len(b))
 	if !p.input.Shared() {
 		for i := range lent {
@@ -251,6 +258,21 @@ func (p *peer) data(b []byte) (used int) {
 		}
 	}
 	p.input.Release()
+	return used
+}
+
+// scribble changes all input that nobody uses any more, and returns how many buffers are
+// still used.
+func (w *world) scribble() (used int) {
+	for _, b := range w.lent {
+		if b.Shared() {
+			used++
+			continue
+		}
+		for i := range b.Bytes() {
+			b.Bytes()[i] = 0xee
+		}
+	}
 	return used
 }
 

@@ -4,7 +4,7 @@
 // A Message does not change once it is built, so threads may share it; the
 // garbage collector ends its life. It knows no sessions and does no I/O.
 //
-// Files, from the bottom up: key.go, message.go.
+// Files, from the bottom up: key.go, message.go, parcel.go.
 package message
 
 import (

@@ -17,12 +17,14 @@ type Delivery struct {
 	Group           any         // the shared subscription it came by, nil if none
 	Key             message.Key // in the store; set if the session is stored and QoS above 0
 	Sole            bool        // see message.Stored
+	HeadOnly        bool        // a PUBLISH that is sent is appended without its payload: the caller adds that
 }
 
 // Cloner has a borrowed message for many sessions, and clones it for those that
 // need it later: once, whatever their number.
 type Cloner struct {
 	Borrowed *message.Message
+	Parcel   *message.Parcel  // likewise, for those to which it is in flight; nil: they get a clone
 	clone    *message.Message // nil before the first Clone
 }
 
@@ -133,24 +135,29 @@ func (s *Session) sendNow(out []byte, d Delivery, now time.Duration) ([]byte, Ou
 		id = s.inflight.nextID()
 	}
 	if d.QoS == 2 && d.Key != 0 {
-		e := s.entryOf(&d)
-		e.m = d.Message.Clone()
-		s.commit(e, id)
+		e := exchange{entry: s.entryOf(&d), id: id}
+		e.keep(d.Message)
+		s.commit(&e)
 		return out, Sent, 0
 	}
 	p := packet.Publish{QoS: d.QoS, Retain: d.Retain, ID: id}
 	p.Properties.SubscriptionIDs = d.SubscriptionIDs // MQTT-3.3.4-3, -4
-	out, ok := s.Link.publish(out, &p, m, now)
-	if !ok {
+	l := s.Link
+	if !l.address(&p, m, now) {
 		s.finish(message.Stored{Key: d.Key, Size: m.Size(), Sole: d.Sole})
 		return out, TooLarge, 0
 	}
+	if d.HeadOnly {
+		out, _ = p.AppendHead(out, l.Version)
+	} else {
+		out = p.Append(out, l.Version)
+	}
 	if d.QoS > 0 {
-		e := s.entryOf(&d)
+		e := exchange{entry: s.entryOf(&d), id: id, state: awaitAck}
 		if d.Key == 0 {
-			e.m = d.Message.Clone()
+			e.keep(d.Message)
 		}
-		s.begin(&exchange{entry: e, id: id, state: awaitAck})
+		s.begin(&e)
 	}
 	return out, Sent, 0
 }
@@ -168,9 +175,10 @@ func (s *Session) begin(e *exchange) {
 // commit begins the exchange of a stored QoS 2 message: if its identifier were
 // not on disk before the client sees it, a crash would make the client take
 // the message for another one (MQTT-4.3.3-10).
-func (s *Session) commit(e entry, id packet.ID) {
-	turn := s.cfg.Journal.Begin(s.Number, e.key, id)
-	s.begin(&exchange{entry: e, id: id, state: committing, turn: turn, neverSent: true})
+func (s *Session) commit(e *exchange) {
+	e.turn = s.cfg.Journal.Begin(s.Number, e.key, e.id)
+	e.state, e.neverSent = committing, true
+	s.begin(e)
 }
 
 // Committed takes note that what the journal wrote up to a turn is on disk. Pump
@@ -278,7 +286,7 @@ func (s *Session) Pump(out []byte, room int, now time.Duration) (_ []byte, d Dro
 		}
 		id := s.inflight.nextID()
 		if e.key != 0 && e.qos() == 2 {
-			s.commit(e, id)
+			s.commit(&exchange{entry: e, id: id})
 			continue
 		}
 		p := e.publish(id, e.bits&bitSent != 0)

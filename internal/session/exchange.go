@@ -12,7 +12,8 @@ import (
 // for the disk before it, until PUBACK or PUBCOMP (MQTT 5.0 section 4.3).
 type exchange struct {
 	entry
-	turn      uint64 // of the journal, while committing
+	parcel    *message.Parcel // that m is of, retained; nil: m is memory of its own
+	turn      uint64          // of the journal, while committing
 	id        packet.ID
 	issued    uint32 // exchanges.issued when it began
 	state     state
@@ -53,11 +54,30 @@ func (x *exchanges) begin(e *exchange) {
 		x.list, x.head = x.list[:n], 0
 	}
 	e.issued = x.issued
-	if e.m != nil {
-		x.content += int32(e.size())
-	}
+	x.content += e.held()
 	x.list = append(x.list, *e)
 	x.open++
+}
+
+// keep gives an exchange that has not begun the content of a message.
+func (e *exchange) keep(m *Cloner) {
+	if e.parcel = m.Parcel; e.parcel == nil {
+		e.m = m.Clone()
+		return
+	}
+	e.parcel.Retain()
+	e.m = &e.parcel.Message
+}
+
+// held is how much memory the content takes, in bytes.
+func (e *exchange) held() int32 {
+	switch {
+	case e.m == nil:
+		return 0
+	case e.parcel != nil:
+		return int32(e.parcel.Held())
+	}
+	return int32(e.size())
 }
 
 // restore adds an exchange that began before a start of the broker, unsent or
@@ -74,12 +94,13 @@ func (x *exchanges) restore(e exchange) {
 
 // setContent gives an exchange its content, or takes it away.
 func (x *exchanges) setContent(e *exchange, m *message.Message) {
-	if e.m != nil {
-		x.content -= int32(e.size())
+	x.content -= e.held()
+	if e.parcel != nil {
+		e.parcel.Release()
+		e.parcel = nil
 	}
-	if e.m = m; m != nil {
-		x.content += int32(e.size())
-	}
+	e.m = m
+	x.content += e.held()
 }
 
 // toSend reports whether something is to be sent on this connection.

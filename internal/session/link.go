@@ -132,11 +132,19 @@ func (a *aliases) learn(topic []byte, alias uint16) {
 }
 
 // publish appends a PUBLISH, or nothing and false if it is larger than the
-// client allows (MQTT-3.1.2-24). p has what the delivery says of it; topic, payload
-// and what is forwarded unaltered (MQTT-3.3.2-4) are the message's. What is left
-// of the Message Expiry Interval (MQTT-3.3.2-6) and a topic alias that the
-// client allows (MQTT-3.1.2-26) are added.
+// client allows (MQTT-3.1.2-24). p has what the delivery says of it; see address.
 func (l *Link) publish(out []byte, p *packet.Publish, m *message.Message, now time.Duration) ([]byte, bool) {
+	if !l.address(p, m, now) {
+		return out, false
+	}
+	return p.Append(out, l.Version), true
+}
+
+// address fills in a PUBLISH for the client, or reports false if it is too large for it.
+// Topic, payload and what is forwarded unaltered (MQTT-3.3.2-4) are the message's. What
+// is left of the Message Expiry Interval (MQTT-3.3.2-6) and a topic alias that the
+// client allows (MQTT-3.1.2-26) are added.
+func (l *Link) address(p *packet.Publish, m *message.Message, now time.Duration) (ok bool) {
 	p.Topic, p.Payload = m.Topic, m.Payload
 	var learn uint16
 	if l.Version == packet.V5 {
@@ -154,17 +162,17 @@ func (l *Link) publish(out []byte, p *packet.Publish, m *message.Message, now ti
 	}
 	if maximum := int(l.MaxPacket()); maximum != 0 && p.Size(l.Version) > maximum {
 		if learn == 0 {
-			return out, false
+			return false
 		}
 		p.Properties.TopicAlias, learn = 0, 0 // it takes three bytes itself at first
 		if p.Size(l.Version) > maximum {
-			return out, false
+			return false
 		}
 	}
 	if learn != 0 {
 		l.terms.learn(m.Topic, learn)
 	}
-	return p.Append(out, l.Version), true
+	return true
 }
 
 // ack appends PUBACK, PUBREC, PUBREL or PUBCOMP with the identifier of its

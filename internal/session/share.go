@@ -65,6 +65,7 @@ func (s *Session) takeShared(of func(*entry) bool, sent bool, yield func(Taken))
 // give ends an exchange whose message goes to somebody else. compact follows.
 func (s *Session) give(e *exchange) Taken {
 	t := e.taken()
+	e.parcel = nil // whoever has the message may need it for longer: it is not released
 	s.endExchange(e)
 	return t
 }
