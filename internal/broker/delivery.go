@@ -33,7 +33,7 @@ func (s *shard) enqueue(cl *client, d session.Delivery) {
 		out = s.outFor(m)
 	} else {
 		out = s.out[:0]
-		if (d.QoS == 2 || d.QoS == 1 && d.Key == 0) && s.fanout.cloner.Parcel == nil && mostOf(shared, m) {
+		if (d.QoS == 2 || d.QoS == 1 && d.Key == 0) && s.fanout.cloner.Parcel == nil && fills(shared, m) {
 			s.fanout.cloner.Parcel = message.NewParcel(m, shared)
 		}
 	}

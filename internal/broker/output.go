@@ -27,9 +27,9 @@ func (s *shard) shared(m *message.Message) *bufpool.Buffer {
 	return s.payloadBuffer
 }
 
-// mostOf reports whether at least half of a buffer is a message's: it may be held until the
+// fills reports whether at least half of a buffer is a message's: it may be held until the
 // message is acknowledged, so that what is held stays near what is counted.
-func mostOf(buffer *bufpool.Buffer, m *message.Message) bool {
+func fills(buffer *bufpool.Buffer, m *message.Message) bool {
 	return 2*len(m.Payload) >= len(buffer.Bytes())
 }
 
