@@ -20,25 +20,6 @@ type Delivery struct {
 	HeadOnly        bool        // a PUBLISH that is sent is appended without its payload: the caller adds that
 }
 
-// Cloner has a borrowed message for many sessions, and clones it for those that
-// need it later: once, whatever their number.
-type Cloner struct {
-	Borrowed *message.Message
-	Parcel   *message.Parcel  // likewise, for those to which it is in flight; nil: they get a clone
-	clone    *message.Message // nil before the first Clone
-}
-
-// Clone returns the message with memory of its own.
-func (c *Cloner) Clone() *message.Message {
-	if c.clone == nil {
-		c.clone = c.Borrowed.Clone()
-	}
-	return c.clone
-}
-
-// Cloned returns a Cloner for a message that has memory of its own already.
-func Cloned(m *message.Message) *Cloner { return &Cloner{Borrowed: m, clone: m} }
-
 // Outcome says what became of a delivery.
 type Outcome uint8
 
