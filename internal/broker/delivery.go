@@ -12,11 +12,12 @@ func (s *shard) enqueue(cl *client, d session.Delivery) {
 	d.Message = &s.fanout.cloner
 	c, m := cl.online(), d.Message.Borrowed
 	if c != nil {
-		if n := c.net.Pending(); n > s.budget.pending && !passes(n, m) {
-			if d.QoS == 0 {
-				s.dropPending(n)
-				return
-			}
+		switch n := c.net.Pending(); {
+		case n <= s.budget.pending:
+		case d.QoS == 0 && !s.budget.takes(n, m):
+			s.dropPending(n)
+			return
+		case d.QoS > 0 && !passes(n, m):
 			s.hold(c)
 		}
 	}

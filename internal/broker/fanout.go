@@ -131,7 +131,7 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 		s.enqueue(c, session.Delivery{Retain: retain})
 		return
 	}
-	if n := to.net.Pending(); n > s.budget.pending && !passes(n, m) {
+	if n := to.net.Pending(); n > s.budget.pending && !s.budget.takes(n, m) {
 		s.dropPending(n)
 		return
 	}

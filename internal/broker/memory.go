@@ -86,10 +86,12 @@ type memoryShare struct {
 	credit     int      // bytes that may be taken on; see draw
 	maxPending int      // bytes that may wait for a client while there is enough memory,
 	pending    int      // and now; -1: nothing may be sent that stays
+	behind     int      // messages of the same size that may wait, if that is more; see behindMessages
 }
 
 func (b *memoryShare) init(m *memory, maxPending int) {
-	*b = memoryShare{memory: m, maxPending: maxPending, pending: maxPending}
+	*b = memoryShare{memory: m, maxPending: maxPending}
+	b.press(NoPressure)
 }
 
 // charge counts bytes that may stay in memory, where they take up to a quarter
@@ -133,13 +135,14 @@ func (b *memoryShare) begin(p Pressure, credit int) {
 // press does what a level of pressure asks for.
 func (b *memoryShare) press(p Pressure) {
 	b.pressure = p
+	b.behind = 0
 	switch {
 	case b.shut:
 		b.pending = -1
 	case p >= SlowPublishers:
 		b.pending = min(b.maxPending, pendingUnderPressure)
 	default:
-		b.pending = b.maxPending
+		b.pending, b.behind = b.maxPending, behindMessages
 	}
 }
 
@@ -147,6 +150,17 @@ func (b *memoryShare) press(p Pressure) {
 func (b *memoryShare) setMaxPending(bytes int) {
 	b.maxPending = bytes
 	b.press(b.pressure)
+}
+
+// behindMessages is how many messages of the same size a client may be behind by, if that is more
+// than limits.pending_bytes: one of the largest would fill that. Other brokers count
+// messages, a thousand by default, and not bytes. Guess.
+const behindMessages = 8
+
+// takes reports whether a QoS 0 message may be sent to a client that has more pending than
+// may be.
+func (b *memoryShare) takes(pending int, m *message.Message) bool {
+	return pending < b.behind*m.Size() || passes(pending, m)
 }
 
 // passes reports whether a message may be sent although nothing is to be taken on: it

@@ -302,3 +302,50 @@ func TestSlowReaderStates(t *testing.T) {
 		t.Error("it does not go on")
 	}
 }
+
+// TestBehindByLargeMessages proves that a reader may be behind by eight messages of QoS 0, however
+// large they are, but not by more than limits.pending_bytes of small ones, and by none
+// while memory is short.
+func TestBehindByLargeMessages(t *testing.T) {
+	for _, v := range []packet.Version{packet.V311, packet.V5} {
+		for _, shards := range []int{1, 3} {
+			for _, own := range []bool{false, true} { // encoded for the client alone
+				for _, tt := range []struct {
+					size, n, want int
+					pressure      Pressure
+				}{
+					{1000 << 10, 20, 8, NoPressure},
+					{300 << 10, 20, 8, NoPressure},
+					{100 << 10, 40, 11, NoPressure}, // 1 MiB and one more
+					{1 << 10, 4000, 1018, NoPressure},
+					{1000 << 10, 20, 1, SlowPublishers},
+				} {
+					w := newWorld(t, quietly(shards))
+					sub := w.connect(v, clientOn(shards-1, shards, "sub"), func(c *packet.Connect) {
+						if own {
+							c.Properties.MaximumPacketSize = 2 << 20
+							c.Properties.Set(packet.PropMaximumPacketSize)
+						}
+					})
+					sub.subscribe("t", 0)
+					pub := w.connect(v, clientOn(0, shards, "pub"))
+					w.b.SetPressure(tt.pressure, Memory{Slow: 1 << 40, Full: 1 << 40})
+					w.turn()
+					sub.deaf = true
+					for range tt.n {
+						pub.publish("t", string(make([]byte, tt.size)), 0, false)
+						if tt.pressure != NoPressure { // a publisher has one packet in a round
+							w.b.SetPressure(tt.pressure, Memory{Slow: 1 << 40, Full: 1 << 40})
+							w.turn()
+						}
+					}
+					c := w.b.Counters()
+					got := tt.n - int(c.DroppedSlow+c.DroppedMemory)
+					if got < tt.want || got > tt.want+tt.want/100 || sub.Pending() < got*tt.size || sub.Pending() > got*(tt.size+16) {
+						t.Errorf("%v, %d shards, own %v: %d of %d messages of %d bytes wait in %d bytes, want %d", v, shards, own, got, tt.n, tt.size, sub.Pending(), tt.want)
+					}
+				}
+			}
+		}
+	}
+}

@@ -241,8 +241,8 @@ func limits() Section {
 		}, {
 			Key: "limits.pending_bytes", At: func(c *Settings) any { return &c.Limits.PendingBytes },
 			Default: Size(1 << 20), Min: 4 << 10, Max: 1 << 30,
-			Doc:    "Bytes that wait for a client which reads too slowly. Past it QoS 0 messages for that client are dropped and counted, and those of QoS 1 and 2 wait in the session's queue. A client that takes nothing for two minutes, or that asks for as many bytes of answers and does not read them, is disconnected (0x97).",
-			Reason: "A second of a 10 Mbit/s link. 1,000 clients that stop reading at once cost 1 GiB at most.",
+			Doc:    "Bytes that wait for a client which reads too slowly. Past it QoS 0 messages for that client are dropped and counted, unless fewer bytes wait than eight messages like the next one have; and those of QoS 1 and 2 wait in the session's queue. A client that takes nothing for two minutes, or that asks for as many bytes of answers and does not read them, is disconnected (0x97).",
+			Reason: "A second of a 10 Mbit/s link. 1,000 clients that stop reading at once cost 1 GiB at most; of messages of 1 MiB, which the eight are for, 8 GiB or what `limits.memory` leaves.",
 			Change: atOnce,
 		}, {
 			Key: "limits.mailbox_bytes", At: func(c *Settings) any { return &c.Limits.MailboxBytes },
