@@ -186,13 +186,13 @@ var changesAtRunTime = map[string]func(*changing){
 		old.deaf = true
 		pub := c.connect(packet.V5, "pub")
 		c.set(func(s *settings.Core) { s.Limits.PendingBytes = 4096 })
-		for range 10 {
-			pub.publish("t", strings.Repeat("x", 1000), 0, false)
+		for range 50 { // 39 of 106 bytes are more than the limit
+			pub.publish("t", strings.Repeat("x", 100), 0, false)
 		}
-		c.equal("dropped", c.b.Counters().DroppedSlow, uint64(5))
+		c.equal("dropped", c.b.Counters().DroppedSlow, uint64(11))
 		c.set(func(s *settings.Core) { s.Limits.PendingBytes = 1 << 20 })
-		pub.publish("t", strings.Repeat("x", 1000), 0, false)
-		c.equal("dropped later", c.b.Counters().DroppedSlow, uint64(5))
+		pub.publish("t", strings.Repeat("x", 100), 0, false)
+		c.equal("dropped later", c.b.Counters().DroppedSlow, uint64(11))
 	},
 	"limits.mailbox_bytes": func(c *changing) {
 		c.connect(packet.V5, clientOn(1, 2, "sub")).subscribe("t", 0)

@@ -578,7 +578,7 @@ func (h *history) up() time.Duration { return h.upBefore + h.w.now }
 
 // bounds proves that what waits for clients is bounded.
 func (h *history) bounds() {
-	most := h.kind.pending + h.largest + 4096
+	most := max(h.kind.pending, behindMessages*h.largest) + h.largest + 4096
 	for _, l := range h.lines {
 		if n := len(l.pending); n > most && !l.closed {
 			h.fail("MEMORY: %d bytes are pending for a client, the limit is %d and the largest packet has %d", n, h.kind.pending, h.largest)
