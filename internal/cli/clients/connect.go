@@ -168,7 +168,7 @@ func (c *connectFlags) expiry(o *client.Options) error {
 		o.SessionExpiry = math.MaxUint32
 		return nil
 	}
-	if err := number32(c.sessionExpiry, &o.SessionExpiry); err != nil {
+	if err := whole(c.sessionExpiry, &o.SessionExpiry); err != nil {
 		return fmt.Errorf("-x %s: %w, or -1", c.sessionExpiry, err)
 	}
 	return nil

@@ -67,7 +67,7 @@ func (s stage) apply(id string, value []string) error {
 	case s.subscription != nil && id == "subscription-identifier":
 		return positive32(value[0], s.subscription)
 	case s.delay != nil && id == "will-delay-interval":
-		return number32(value[0], s.delay)
+		return whole(value[0], s.delay)
 	case s.message != nil:
 		return s.messageProperty(id, value[0])
 	}
@@ -83,15 +83,15 @@ func connectProperty(o *client.Options, id, value string) error {
 	case "maximum-packet-size":
 		return positive32(value, &o.MaximumPacketSize)
 	case "receive-maximum":
-		err := number16(value, &o.ReceiveMaximum)
+		err := whole(value, &o.ReceiveMaximum)
 		if err == nil && o.ReceiveMaximum == 0 {
 			err = errZero
 		}
 		return err
 	case "topic-alias-maximum":
-		return number16(value, &o.TopicAliasMaximum)
+		return whole(value, &o.TopicAliasMaximum)
 	case "session-expiry-interval":
-		return number32(value, &o.SessionExpiry)
+		return whole(value, &o.SessionExpiry)
 	case "request-problem-information":
 		on, err := strconv.ParseBool(value)
 		o.WithoutProblemInformation = !on
@@ -127,7 +127,7 @@ func (s stage) messageProperty(id, value string) error {
 		if s.delay != nil {
 			return errNoProperty
 		}
-		return number16(value, &m.TopicAlias)
+		return whole(value, &m.TopicAlias)
 	default:
 		return errNoProperty
 	}
@@ -136,37 +136,29 @@ func (s stage) messageProperty(id, value string) error {
 
 func number(text string, to **uint32) error {
 	var n uint32
-	err := number32(text, &n)
+	err := whole(text, &n)
 	*to = &n
 	return err
 }
 
-func number32(text string, to *uint32) error {
-	n, err := strconv.ParseUint(text, 10, 32)
-	if err != nil {
-		return errors.New("it is a whole number of up to 4294967295")
+// whole reads a whole number that fits in its type.
+func whole[T uint16 | uint32](text string, to *T) error {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if largest := uint64(^T(0)); err != nil || n > largest {
+		return fmt.Errorf("it is a whole number of up to %d", largest)
 	}
-	*to = uint32(n)
+	*to = T(n)
 	return nil
 }
 
 // errZero reports a value that the standard calls a Protocol Error.
 var errZero = errors.New("it is 1 or more")
 
-// positive32 is number32 without 0.
+// positive32 is whole without 0.
 func positive32(text string, to *uint32) error {
-	err := number32(text, to)
+	err := whole(text, to)
 	if err == nil && *to == 0 {
 		err = errZero
 	}
 	return err
-}
-
-func number16(text string, to *uint16) error {
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		return errors.New("it is a whole number of up to 65535")
-	}
-	*to = uint16(n)
-	return nil
 }

@@ -462,14 +462,20 @@ func (*bare) Measured(_, _ time.Duration) (cpu time.Duration) { return 0 }
 func (*bare) Turn(time.Duration) (next time.Duration)         { return engine.Never }
 func (*bare) Output() int                                     { return 0 }
 
-// BenchmarkTurn is what a loop adds to a turn with input for one of eight shards.
-func BenchmarkTurn(b *testing.B) {
+// newBare returns a loop, and a thread of it that holds eight shards.
+func newBare() (*Loop, *Thread) {
 	l, p := New(), &bare{}
 	t := l.AddThread(p)
 	for range 8 {
 		p.shard = l.AddShard(p)
 		t.hold(p.shard)
 	}
+	return l, t
+}
+
+// BenchmarkTurn is what a loop adds to a turn with input for one of eight shards.
+func BenchmarkTurn(b *testing.B) {
+	_, t := newBare()
 	b.ReportAllocs()
 	for b.Loop() {
 		t.Due()
@@ -479,12 +485,7 @@ func BenchmarkTurn(b *testing.B) {
 
 // BenchmarkWake is a wake-up by another shard of the same thread, and the turn.
 func BenchmarkWake(b *testing.B) {
-	l, p := New(), &bare{}
-	t := l.AddThread(p)
-	for range 8 {
-		p.shard = l.AddShard(p)
-		t.hold(p.shard)
-	}
+	l, t := newBare()
 	b.ReportAllocs()
 	for b.Loop() {
 		l.Wake(0)
