@@ -53,6 +53,10 @@ var allowed = map[string]string{
 	"retained": "message topic",
 	"broker":   "bufpool engine message named packet retained routing session settings store topic",
 
+	// Who may connect: a chain, and its links.
+	"auth":              "broker packet",
+	"auth/passwordfile": "auth",
+
 	// Transports that clients and listeners share.
 	"websocket": "",
 
@@ -106,6 +110,7 @@ var outside = map[string]string{
 	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench internal/bench/compare",
 	"github.com/spf13/cobra":                  "internal/cli internal/cli/bench internal/cli/clients internal/cli/command",
 	"github.com/spf13/pflag":                  "internal/cli internal/cli/bench internal/cli/clients internal/cli/command",
+	"golang.org/x/crypto":                     "internal/auth/passwordfile",
 	"golang.org/x/net":                        "internal/client",
 	"golang.org/x/sys":                        "internal/shell",
 	"golang.org/x/term":                       "internal/shell internal/top",

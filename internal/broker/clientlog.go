@@ -116,6 +116,7 @@ type line struct {
 	level  slog.Level
 	what   string // the message
 	id     string // the client's, as far as it is known
+	user   string // the name in a CONNECT that is refused
 	code   packet.ReasonCode
 	reason string
 	clause string // of the standard, "" if there is none
@@ -137,6 +138,9 @@ func (s *shard) note(c *conn, n line) {
 		return
 	}
 	attrs := append(make([]slog.Attr, 0, 8), slog.String("client", n.id), slog.String("remote", remoteText(remote)), slog.String("reason", n.reason), slog.String("code", codeText(n.code)))
+	if n.user != "" {
+		attrs = append(attrs, slog.String("user", n.user))
+	}
 	if n.clause != "" {
 		attrs = append(attrs, slog.String("clause", n.clause))
 	}

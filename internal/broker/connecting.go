@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"log/slog"
 	"slices"
 	"strings"
@@ -208,7 +209,7 @@ func (s *shard) authenticate(j *connecting) progress {
 	c, q := j.c, j.question
 	if q == nil {
 		q = &question{}
-		r := Request{Peer: c.net.Peer(), ClientID: j.id, UserName: s.packets.connect.UserName, Password: s.packets.connect.Password}
+		r := Request{Peer: c.net.Peer(), ClientID: j.id, Assigned: j.assigned, UserName: s.packets.connect.UserName, Password: s.packets.connect.Password}
 		now := q.ask(s, a, r, func() {
 			s.readClock()
 			s.proceed(c)
@@ -225,8 +226,8 @@ func (s *shard) authenticate(j *connecting) progress {
 // judge does what a verdict says.
 func (s *shard) judge(j *connecting, v *Verdict) progress {
 	if v.Code.Failed() {
-		s.count.RefusedAccess++
-		s.refuse(j.c, v.Code, "access was denied")
+		*v.Refusal.of(&s.count)++
+		s.refuse(j.c, v.Code, cmp.Or(v.Reason, "access was denied"))
 		return refused
 	}
 	j.judged, j.question, j.who = true, nil, v.identity()
@@ -269,7 +270,7 @@ func (s *shard) authorise(j *connecting) progress {
 func (s *shard) refuseSilently(j *connecting) {
 	const reason = "its Maximum Packet Size is too small for CONNACK"
 	s.count.RefusedSize++
-	s.note(j.c, line{slog.LevelWarn, clientRefused, j.id, packet.PacketTooLarge, reason, "v5/MQTT-3.1.2-24"})
+	s.note(j.c, line{slog.LevelWarn, clientRefused, j.id, "", packet.PacketTooLarge, reason, "v5/MQTT-3.1.2-24"})
 	j.c.net.Close()
 	s.abandon(j.c, false, reason)
 }
@@ -434,7 +435,7 @@ func (s *shard) holdBack(j *connecting, wait time.Duration) {
 	if ct := s.contests.byID[j.id]; !ct.logged {
 		ct.logged = true
 		s.note(j.c, line{
-			slog.LevelWarn, clientDelayed, j.id, packet.SessionTakenOver,
+			slog.LevelWarn, clientDelayed, j.id, "", packet.SessionTakenOver,
 			"several connections take the client id from each other; who comes back at once waits", "MQTT-3.1.4-3",
 		})
 	}

@@ -51,6 +51,11 @@ type Counters struct {
 	RefusedListener      uint64
 	RefusedPerIP         uint64
 	RefusedAccess        uint64
+	RefusedCredentials   uint64
+	RefusedAnonymous     uint64
+	RefusedAttempts      uint64
+	RefusedNotChecked    uint64
+	RefusedIdentifier    uint64
 	RefusedSubscriptions uint64
 	RefusedTopics        uint64
 	RefusedRetained      uint64
@@ -139,6 +144,11 @@ var counterTable = []counter{
 	{"refused/listener", "connections over the limit of a listener: `limits.connections` in its table", total, func(c *Counters) *uint64 { return &c.RefusedListener }},
 	{"refused/per_ip", "connections over the limit of an address: `limits.connections_per_ip`", total, func(c *Counters) *uint64 { return &c.RefusedPerIP }},
 	{"refused/access", "CONNECT, PUBLISH and subscriptions that the client has no right to", total, func(c *Counters) *uint64 { return &c.RefusedAccess }},
+	{"refused/credentials", "CONNECT packets with a wrong user name or password, or another proof of who it is that is not right", total, func(c *Counters) *uint64 { return &c.RefusedCredentials }},
+	{"refused/anonymous", "CONNECT packets without a user name, where that is asked for", total, func(c *Counters) *uint64 { return &c.RefusedAnonymous }},
+	{"refused/attempts", "CONNECT packets whose password nobody looked at, after too many wrong ones: `auth.attempts`", total, func(c *Counters) *uint64 { return &c.RefusedAttempts }},
+	{"refused/not_checked", "CONNECT packets whose password could not be checked: too many waited for that (`auth.queue`), or what is asked did not answer", total, func(c *Counters) *uint64 { return &c.RefusedNotChecked }},
+	{"refused/identifier", "CONNECT packets with a client identifier that is for other users: `auth.client_id`", total, func(c *Counters) *uint64 { return &c.RefusedIdentifier }},
 	{"refused/subscriptions", "subscriptions over the limit of a client: `limits.subscriptions`", total, func(c *Counters) *uint64 { return &c.RefusedSubscriptions }},
 	{"refused/topics", "topic names and filters over the limits: `limits.topic_levels`, `limits.topic_length`", total, func(c *Counters) *uint64 { return &c.RefusedTopics }},
 	{"refused/retained", "retained messages over the limits: `limits.retained_messages`, `limits.retained_bytes`, a third of `limits.memory`", total, func(c *Counters) *uint64 { return &c.RefusedRetained }},

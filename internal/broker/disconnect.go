@@ -64,7 +64,7 @@ func (s *shard) endFor(c *conn, code packet.ReasonCode, reason, clause string) {
 	if usual {
 		level = slog.LevelInfo
 	}
-	s.note(c, line{level, clientClosed, c.client.id, code, reason, clause})
+	s.note(c, line{level, clientClosed, c.client.id, "", code, reason, clause})
 	switch {
 	case c.waits&forAnswer != 0:
 		s.answerEnd(c, code, reason)
@@ -179,11 +179,11 @@ func (s *shard) refuse(c *conn, code packet.ReasonCode, reason string) {
 // refuseFor is refuse with the clause of the standard that asks for it, "" for
 // none.
 func (s *shard) refuseFor(c *conn, code packet.ReasonCode, reason, clause string) {
-	id := ""
+	id, user := "", ""
 	if c.version != 0 {
-		id = string(s.packets.connect.ClientID)
+		id, user = string(s.packets.connect.ClientID), string(s.packets.connect.UserName)
 	}
-	s.note(c, line{slog.LevelWarn, clientRefused, id, code, reason, clause})
+	s.note(c, line{slog.LevelWarn, clientRefused, id, user, code, reason, clause})
 	if c.version != 0 {
 		ack := packet.Connack{Code: code}
 		if reason != "" && c.version == packet.V5 {

@@ -24,17 +24,49 @@ type Authenticator interface {
 // Request is what an Authenticator decides about.
 type Request struct {
 	engine.Peer
-	ClientID string // that CONNECT asks for, or one of ours if it leaves that to us
+	ClientID string // that CONNECT asks for, or one of ours if it leaves that to us:
+	Assigned bool
 	UserName []byte // nil if there is none
 	Password []byte // nil if there is none
 }
 
 // Verdict is what an Authenticator decides.
 type Verdict struct {
-	Code        packet.ReasonCode // Success, or why the connection is refused
+	Code        packet.ReasonCode // Success, or why the connection is refused:
+	Refusal     Refusal           // what it counts as, and
+	Reason      string            // in words, for the log and the client; "" for no more than that access was denied
 	Principal   string            // who the client is, for the log; "" if that is nobody in particular
 	Permissions Permissions       // nil: the client may do everything
 	ClientID    string            // what counts instead of Request.ClientID; "" leaves that
+}
+
+// Refusal is what the refusal of a connection is counted as.
+type Refusal uint8
+
+const (
+	NoRight           Refusal = iota // nothing of the following
+	WrongCredentials                 // nobody knows such a user with such a password, or the like
+	NoCredentials                    // there were none, and they are asked for
+	TooManyAttempts                  // with wrong ones, so that nobody looked at these
+	NotChecked                       // nobody could look at them: there were too many at a time, or what is asked did not answer
+	ForeignIdentifier                // the client identifier is for somebody else
+)
+
+// of is the counter of a refusal.
+func (r Refusal) of(c *Counters) *uint64 {
+	switch r {
+	case WrongCredentials:
+		return &c.RefusedCredentials
+	case NoCredentials:
+		return &c.RefusedAnonymous
+	case TooManyAttempts:
+		return &c.RefusedAttempts
+	case NotChecked:
+		return &c.RefusedNotChecked
+	case ForeignIdentifier:
+		return &c.RefusedIdentifier
+	}
+	return &c.RefusedAccess
 }
 
 // Permissions are what a client may do.

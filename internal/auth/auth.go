@@ -1,0 +1,82 @@
+// Package auth decides who may connect. A Chain asks its links, one after the
+// other, until one of them allows the connection or denies it. Each kind of link
+// is a package below this one: auth/passwordfile, and so on.
+//
+// Nothing here blocks a shard: what takes long runs in a Pool, which bounds how
+// much of it goes on and waits. Passwords that were wrong too often are not looked
+// at for a while (Throttle).
+//
+// Files, from the bottom up: auth.go, identifier.go, pool.go, throttle.go,
+// anonymous.go, chain.go, listeners.go.
+package auth
+
+import (
+	"midge/internal/broker"
+	"midge/internal/packet"
+)
+
+// Request is what a Link decides about. Its slices are copies that don't change.
+type Request = broker.Request
+
+// Link decides about connections, or leaves them to the next link of a Chain.
+type Link interface {
+	// Check calls done with what it thinks of r, once: before it returns, or later
+	// from any goroutine. It runs on the threads of the shards, several at a time,
+	// and must not block.
+	Check(r *Request, done func(Answer))
+}
+
+// Answer is what a Link thinks of a connection. The zero value is Next.
+type Answer struct {
+	Decision Decision
+
+	// Of one that is allowed:
+	User     string   // who it is, "" for nobody in particular
+	Groups   []string // that the user is in
+	ClientID string   // what counts instead of the client identifier of CONNECT; "" leaves that
+
+	// Of one that is denied:
+	Code    packet.ReasonCode
+	Refusal broker.Refusal
+	Reason  string // in words, for the log and the client
+}
+
+// Decision is what a Link decides.
+type Decision uint8
+
+const (
+	Next  Decision = iota // the next link shall decide
+	Allow                 // the client is who it says
+	Deny                  // it is not, or may not connect
+)
+
+// Wrong denies a connection whose user name or password is wrong. It does not
+// tell which.
+func Wrong() Answer {
+	return Answer{
+		Decision: Deny, Code: packet.BadUserNameOrPassword, Refusal: broker.WrongCredentials,
+		Reason: "wrong user name or password",
+	}
+}
+
+// TooMany denies a connection at whose password nobody looks: see Throttle.
+func TooMany() Answer {
+	return Answer{
+		Decision: Deny, Code: packet.ConnectionRateExceeded, Refusal: broker.TooManyAttempts,
+		Reason: "too many wrong passwords for this user name from this address, or from the address; try later",
+	}
+}
+
+// Busy denies a connection because nobody can look at its password now.
+func Busy(reason string) Answer {
+	return Answer{Decision: Deny, Code: packet.ServerBusy, Refusal: broker.NotChecked, Reason: reason}
+}
+
+// Identity is who a client is and where it came in, for whoever says what it may
+// do.
+type Identity struct {
+	User     string // "" for nobody in particular
+	Groups   []string
+	ClientID string
+	Listener string // the name of the listener
+}

@@ -1,0 +1,79 @@
+package auth
+
+import (
+	"slices"
+
+	"midge/internal/broker"
+	"midge/internal/packet"
+)
+
+// Chain asks its links in turn. It is a broker.Authenticator. Its fields don't
+// change once it is in use.
+type Chain struct {
+	Links       []Link
+	Throttle    *Throttle   // nil: none
+	Identifiers Identifiers // the client identifiers that users may have
+
+	// Permissions says what a client may do; nil: everything.
+	Permissions func(Identity) broker.Permissions
+}
+
+// Connect implements broker.Authenticator. A connection that all links leave to
+// the next one is denied.
+func (c *Chain) Connect(r broker.Request, done func(broker.Verdict)) {
+	r.UserName, r.Password = slices.Clone(r.UserName), slices.Clone(r.Password)
+	if r.Password != nil && c.Throttle.Holds(r.UserName, r.Remote.Addr()) {
+		c.conclude(&r, TooMany(), done)
+		return
+	}
+	c.ask(0, &r, done)
+}
+
+// ask asks the links from number at on.
+func (c *Chain) ask(at int, r *Request, done func(broker.Verdict)) {
+	if at == len(c.Links) {
+		c.conclude(r, c.last(r), done)
+		return
+	}
+	c.Links[at].Check(r, func(a Answer) {
+		if a.Decision == Next {
+			c.ask(at+1, r, done)
+			return
+		}
+		c.conclude(r, a, done)
+	})
+}
+
+// last is the answer if no link has one.
+func (c *Chain) last(r *Request) Answer {
+	if r.UserName == nil && r.Password == nil {
+		return Answer{Decision: Deny, Code: packet.NotAuthorized, Refusal: broker.NoCredentials, Reason: "a user name and a password are asked for"}
+	}
+	return Wrong()
+}
+
+// conclude turns the answer of a link into a verdict.
+func (c *Chain) conclude(r *Request, a Answer, done func(broker.Verdict)) {
+	if a.Decision == Deny {
+		if a.Refusal == broker.WrongCredentials && r.Password != nil {
+			c.Throttle.Failed(r.UserName, r.Remote.Addr())
+		}
+		done(broker.Verdict{Code: a.Code, Refusal: a.Refusal, Reason: a.Reason})
+		return
+	}
+	id := r.ClientID
+	if a.ClientID != "" {
+		id = a.ClientID
+	} else if !r.Assigned && !c.Identifiers.Allow(a.User, id) {
+		done(broker.Verdict{
+			Code: packet.ClientIdentifierNotValid, Refusal: broker.ForeignIdentifier,
+			Reason: "the client identifier is not one of this user: auth.client_id",
+		})
+		return
+	}
+	v := broker.Verdict{Principal: a.User, ClientID: a.ClientID}
+	if c.Permissions != nil {
+		v.Permissions = c.Permissions(Identity{User: a.User, Groups: a.Groups, ClientID: id, Listener: r.Listener})
+	}
+	done(v)
+}

@@ -1,0 +1,91 @@
+package auth
+
+import (
+	"net/netip"
+	"sync"
+)
+
+// Pool runs what would block a shard. How much runs at a time, the memory that it
+// takes and how much waits are bounded; what is over is refused. It has
+// goroutines only while there is work.
+type Pool struct {
+	workers int   // that run at a time,
+	memory  int64 // bytes that these may take together; one that takes more runs alone
+	queue   int   // that wait for it, and of these
+	share   int   // from one address
+
+	mu      sync.Mutex
+	waiting []work
+	from    map[netip.Addr]int // how many of them wait, by address
+	running int
+	used    int64
+}
+
+type work struct {
+	from   netip.Addr
+	memory int64
+	do     func()
+}
+
+// NewPool returns a Pool that runs workers at a time, with memory bytes of memory
+// in all, and has queue wait: half of them from one address at most.
+func NewPool(workers int, memory int64, queue int) *Pool {
+	return &Pool{workers: workers, memory: memory, queue: queue, share: max(1, queue/2), from: map[netip.Addr]int{}}
+}
+
+// Do runs do on another goroutine, at once or when its turn comes. memory is what
+// it takes. Do reports false, and does nothing, if too many wait already.
+func (p *Pool) Do(from netip.Addr, memory int64, do func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	from = network(from)
+	if len(p.waiting) >= p.queue || p.from[from] >= p.share {
+		return false
+	}
+	p.waiting = append(p.waiting, work{from, memory, do})
+	p.from[from]++
+	p.start()
+	return true
+}
+
+// start starts what may run now.
+func (p *Pool) start() {
+	for len(p.waiting) > 0 && p.running < p.workers {
+		w := p.waiting[0]
+		if p.running > 0 && p.used+w.memory > p.memory {
+			return
+		}
+		p.waiting[0] = work{}
+		p.waiting = p.waiting[1:]
+		if p.from[w.from]--; p.from[w.from] == 0 {
+			delete(p.from, w.from)
+		}
+		p.running++
+		p.used += w.memory
+		go p.run(w)
+	}
+}
+
+func (p *Pool) run(w work) {
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.running--
+		p.used -= w.memory
+		p.start()
+	}()
+	w.do()
+}
+
+// network is what counts as one address: of IPv6 a network of 64 bits, which a
+// single peer has.
+func network(a netip.Addr) netip.Addr {
+	if a = a.Unmap().WithZone(""); a.Is4() || !a.IsValid() {
+		return a
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return a
+	}
+	return p.Addr()
+}
