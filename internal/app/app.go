@@ -3,7 +3,7 @@
 // package that knows every concrete type.
 //
 // Files, from the bottom up: budget.go, connections.go, datadir.go,
-// clock_linux.go, clock.go, clock_other.go, core.go, disk.go,
+// clock_linux.go, clock.go, clock_other.go, auth.go, core.go, disk.go,
 // filelimit_unix.go, filelimit_other.go, narrow_linux.go, narrow_other.go,
 // goroutines.go, measure.go, program_linux.go, program_other.go, memory.go,
 // network.go, socketfile.go, activation.go, listen.go, app.go, banner.go.
@@ -18,6 +18,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"midge/internal/broker"
@@ -44,6 +45,8 @@ type Broker struct {
 	cfg       *config.Loaded
 	log       *slog.Logger
 	core      *broker.Broker
+	access    *access
+	started   atomic.Bool // core can be called from anywhere
 	network   network
 	disk      *disk
 	listening []listening
@@ -64,8 +67,11 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 	if b.files.warning != "" {
 		log.Warn(b.files.warning)
 	}
-	core := b.coreConfig(version)
 	var err error
+	if b.access, err = openAccess(cfg, log); err != nil {
+		return nil, err
+	}
+	core := b.coreConfig(version)
 	if b.disk, err = openDisk(ctx, cfg, core.Shards, b.files.tables, log); err != nil {
 		return nil, err
 	}
@@ -126,6 +132,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		go b.disk.measure(running) // not waited for: a disk may hang
 	}
 	b.core.Start(b.network)
+	b.started.Store(true)
 	if b.disk != nil {
 		b.disk.core.Store(b.core)
 		b.core.StoreChanged() // what the store told before

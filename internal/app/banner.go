@@ -20,8 +20,9 @@ func (b *Broker) Banner(build string) string {
 		row("listening", "%s", l)
 	}
 	if open := b.open(); len(open) > 0 {
-		row("open to", "EVERYBODY who reaches these addresses: allow_anonymous is true, and nobody is asked for a password")
+		row("open to", "EVERYBODY who reaches these addresses: allow_anonymous is true, and nobody has to say who he is")
 	}
+	row("clients", "%s", b.access.describe())
 	row("engine", "%s", b.network.Describe())
 	switch b.cfg.Durability {
 	case "commit":

@@ -44,7 +44,7 @@ func (b *Broker) listenAll(ctx context.Context) error {
 		return err
 	}
 	if open := b.open(); len(open) > 0 {
-		b.log.Warn("everybody who reaches the broker is let in: allow_anonymous is true, and nobody is asked for a password", "addresses", strings.Join(open, " "))
+		b.log.Warn("everybody who reaches the broker is let in: allow_anonymous is true, and nobody has to say who he is", "addresses", strings.Join(open, " "))
 	}
 	return nil
 }
@@ -69,7 +69,7 @@ func (b *Broker) listen(ctx context.Context, w *waiter, l *config.Listener, at e
 	open := func() error {
 		addr, err := listen(b.network, at, &a)
 		if err == nil {
-			b.listening = append(b.listening, listening{a.Scheme, addr})
+			b.listening = append(b.listening, listening{a.Scheme, addr, l.LetsAnybodyIn()})
 		}
 		if err == nil && a.Scheme == "unix" {
 			var file socketFile
@@ -97,15 +97,15 @@ func (b *Broker) listen(ctx context.Context, w *waiter, l *config.Listener, at e
 // listenPassed goes on with a socket that systemd has opened. It may be another one than
 // the configuration has, and so be open to more.
 func (b *Broker) listenPassed(l *config.Listener, at engine.Listener, a config.Address, p *passed) error {
-	if tcp, ok := p.addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !l.AllowAnonymous {
-		return fmt.Errorf("listen on %v, which systemd has passed: other machines could connect, and nobody is asked for a password; if that is meant, write allow_anonymous = true in the file", p)
+	if tcp, ok := p.addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !l.AllowAnonymous && !l.Asks() {
+		return fmt.Errorf("listen on %v, which systemd has passed: other machines could connect, and nobody is asked for a password; set auth.password_file or, if that is meant, write allow_anonymous = true in the file", p)
 	}
 	at.Network, at.Address, at.Socket = a.Network, a.Target(), p.file
 	addr, err := b.network.Listen(at)
 	if err != nil {
 		return fmt.Errorf("listen on %v, which systemd has passed: %w", p, err)
 	}
-	b.listening = append(b.listening, listening{a.Scheme, addr})
+	b.listening = append(b.listening, listening{a.Scheme, addr, l.LetsAnybodyIn()})
 	return nil
 }
 
@@ -120,8 +120,9 @@ func (b *Broker) removeSockets() {
 
 // listening is an address that is listened on.
 type listening struct {
-	scheme string
-	addr   net.Addr
+	scheme  string
+	addr    net.Addr
+	anybody bool // is let in
 }
 
 // String is the address with its scheme.
@@ -130,7 +131,7 @@ func (l listening) String() string { return l.scheme + "://" + l.addr.String() }
 // open returns the addresses by which machines that nobody has let in may connect.
 func (b *Broker) open() (open []string) {
 	for _, l := range b.listening {
-		if tcp, ok := l.addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		if tcp, ok := l.addr.(*net.TCPAddr); ok && l.anybody && !tcp.IP.IsLoopback() {
 			open = append(open, l.String())
 		}
 	}

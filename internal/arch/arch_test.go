@@ -57,6 +57,9 @@ var allowed = map[string]string{
 	"auth":              "broker packet",
 	"auth/passwordfile": "auth",
 
+	// What clients may do.
+	"acl": "packet routing topic",
+
 	// Transports that clients and listeners share.
 	"websocket": "",
 
@@ -81,7 +84,7 @@ var allowed = map[string]string{
 	"mosquitto/conf": "settings",
 
 	// The wiring and the command line.
-	"app":           "broker bufpool config engine engine/epoll engine/gonet settings store store/pebblestore",
+	"app":           "acl auth auth/passwordfile broker bufpool config engine engine/epoll engine/gonet settings store store/pebblestore",
 	"app/apptest":   "app config",
 	"app/storetool": "message packet store store/pebblestore",
 	"shell":         "client packet topic",
@@ -89,7 +92,7 @@ var allowed = map[string]string{
 	"cli/command":   "",
 	"cli/bench":     "bench bench/compare cli/command packet",
 	"cli/clients":   "cli/command client packet pubsub shell top topic",
-	"cli":           "app app/storetool cli/bench cli/clients cli/command config mosquitto/conf settings",
+	"cli":           "app app/storetool auth/passwordfile cli/bench cli/clients cli/command config mosquitto/conf settings",
 
 	// Tests of the whole.
 	"arch":        "",
@@ -113,7 +116,7 @@ var outside = map[string]string{
 	"golang.org/x/crypto":                     "internal/auth/passwordfile",
 	"golang.org/x/net":                        "internal/client",
 	"golang.org/x/sys":                        "internal/shell",
-	"golang.org/x/term":                       "internal/shell internal/top",
+	"golang.org/x/term":                       "internal/cli internal/shell internal/top",
 }
 
 // source is a Go file of this module, production code only.

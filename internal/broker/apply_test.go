@@ -449,6 +449,15 @@ var changesAtRunTime = map[string]func(*changing){
 			c.Error("the topics don't come back")
 		}
 	},
+	"acl.refused_publish": func(c *changing) {
+		p := c.connect(packet.V311, "p")
+		c.equal("acknowledged", c.answered(p, "$SYS/x", "y", false), packet.Success)
+		c.set(func(s *settings.Core) { s.ACL.RefusedPublish = settings.Disconnect })
+		p.publish("$SYS/x", "y", 1, false)
+		if p.quiet(); !p.closed {
+			c.Error("the connection is open")
+		}
+	},
 	"log.connections": func(c *changing) {
 		lines := func() int { return strings.Count(c.log.String(), clientConnects) }
 		c.connect(packet.V5, "a")

@@ -86,6 +86,44 @@ func TestMayPublish(t *testing.T) {
 	}
 }
 
+// TestRefusedPublish answers what a client may not publish as the setting says, in
+// all versions. Nobody gets it.
+func TestRefusedPublish(t *testing.T) {
+	for _, policy := range []string{settings.Acknowledge, settings.Disconnect} {
+		for _, v := range versions {
+			for qos := range packet.QoS(3) {
+				t.Run(fmt.Sprintf("%s/%v/QoS %d", policy, v, qos), func(t *testing.T) {
+					d := &doorman{publish: func(topic string, _ packet.QoS, _ bool) bool { return topic != "secret" }}
+					w := newWorld(t, quietly(2, func(c *setup) { c.Authenticator, c.ACL.RefusedPublish = d, policy }))
+					watcher := w.connect(packet.V5, "watcher")
+					watcher.subscribe("#", 0)
+					p := w.connect(v, "p")
+					m := packet.Publish{Topic: []byte("secret"), Payload: []byte("x"), QoS: qos}
+					if qos > 0 {
+						m.ID = 7
+					}
+					p.bytes(m.Append(nil, v))
+					closes := policy == settings.Disconnect && v != packet.V5
+					if qos > 0 && !closes {
+						ack := p.next([]packet.Type{0, packet.PUBACK, packet.PUBREC}[qos])
+						if len(ack) < 2 || (v == packet.V5) != (len(ack) > 2 && ack[2] == byte(packet.NotAuthorized)) {
+							t.Errorf("the answer is % x", ack)
+						}
+					}
+					if p.quiet(); p.closed != closes {
+						t.Errorf("closed: %t", p.closed)
+					}
+					watcher.quiet()
+					w.turn()
+					if n := w.b.Counters().RefusedAccess; n != 1 {
+						t.Errorf("%d refusals are counted", n)
+					}
+				})
+			}
+		}
+	}
+}
+
 // TestMayPublishSome lets a client publish to a topic with some QoS and RETAIN and
 // not with others, in turn.
 func TestMayPublishSome(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"midge/internal/message"
 	"midge/internal/packet"
 	"midge/internal/routing"
+	"midge/internal/settings"
 	"midge/internal/store"
 )
 
@@ -136,6 +137,9 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 		if p.QoS == 2 {
 			c.client.session.Forget(p.ID)
 		}
+	}
+	if code == packet.NotAuthorized && c.version != packet.V5 && s.settings.ACL.RefusedPublish == settings.Disconnect {
+		return fault(c.version, code, "", "3.3.5", "PUBLISH that the client has no right to: acl.refused_publish")
 	}
 	if code == packet.QuotaExceeded && c.version != packet.V5 {
 		return nil // it can't be refused, and must not think that we have it

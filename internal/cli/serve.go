@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -57,15 +59,23 @@ Each setting can also be given in a file and in the environment: see 'midge conf
 	return cmd
 }
 
-// outlive takes note of signals that mean nothing to a broker, until ctx is
-// cancelled.
-func outlive(ctx context.Context, signals <-chan os.Signal, log *slog.Logger) {
+// outlive has reload read again what SIGHUP is for, and takes note of signals that
+// mean nothing to a broker, until ctx is cancelled.
+func outlive(ctx context.Context, signals <-chan os.Signal, reload func() error, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case s := <-signals:
-			log.Info("signal ignored: settings are read at the start only, and nothing is to be opened again", "signal", s.String())
+			if s != syscall.SIGHUP {
+				log.Info("signal ignored", "signal", s.String())
+				continue
+			}
+			if err := reload(); err != nil {
+				log.Error("reload: what is wrong stays as it was", "error", err)
+				continue
+			}
+			log.Info("reloaded: password files and access lists; settings are read at the start only")
 		}
 	}
 }
@@ -107,16 +117,23 @@ func serve(cmd *cobra.Command, w command.World, from file, flags []config.Given)
 	defer lines.Close()
 	log := logger(lines, loaded.Log)
 	lines.Lost(func(n int) { log.Warn("log lines were lost: standard error took no more", "count", n) })
-	if w.Outlived != nil {
-		go outlive(cmd.Context(), w.Outlived(), log)
-	}
 	for _, warning := range loaded.Warnings {
 		log.Warn("configuration", "detail", warning)
+	}
+	var running atomic.Pointer[app.Broker]
+	if w.Outlived != nil {
+		go outlive(cmd.Context(), w.Outlived(), func() error {
+			if b := running.Load(); b != nil {
+				return b.ReloadAccess()
+			}
+			return nil // it starts, and reads all of it
+		}, log)
 	}
 	broker, err := app.New(cmd.Context(), loaded, "midge "+command.Version, log)
 	if err != nil {
 		return err
 	}
+	running.Store(broker)
 	log.Info("started", broker.Record(command.Version)...)
 	if loaded.Log.Banner == "always" || loaded.Log.Banner == "auto" && command.IsTerminal(w.Stdout) {
 		if _, err := io.WriteString(w.Stdout, broker.Banner(command.Build())); err != nil {

@@ -222,7 +222,7 @@ func TestOpenListener(t *testing.T) {
 		given := Given{Flag: "--listen", Key: "listen", Values: strings.Fields(listen)}
 		_, err := Load(Sources{Flags: []Given{given}})
 		want := "--listen: listen: " + given.Values[len(given.Values)-1] + ": other machines could connect, and nobody is asked for a password; " +
-			"if that is meant, write allow_anonymous = true in the file, or --set allow_anonymous=true"
+			"set auth.password_file or, if that is meant, write allow_anonymous = true in the file, or --set allow_anonymous=true"
 		if err == nil || err.Error() != want {
 			t.Errorf("%s without allow_anonymous: got\n%v\nwant\n%s", listen, err, want)
 		}

@@ -301,12 +301,12 @@ func (l *Loaded) checkListeners(faults *Faults) {
 
 // checkOpen refuses to let everybody in whom nobody has asked for.
 func (l *Loaded) checkOpen(faults *Faults) {
-	const open = "%s: other machines could connect, and nobody is asked for a password; if that is meant, write allow_anonymous = true in the file, or --set %s=true"
+	const open = "%s: other machines could connect, and nobody is asked for a password; set auth.password_file or, if that is meant, write allow_anonymous = true in the file, or --set %s=true"
 	var listed []string
 	for i := range l.Listeners {
 		one := &l.Listeners[i]
 		switch {
-		case one.AllowAnonymous || !slices.ContainsFunc(one.Addresses, func(a Address) bool { return !a.Loopback() }):
+		case one.AllowAnonymous || one.Asks() || !slices.ContainsFunc(one.Addresses, func(a Address) bool { return !a.Loopback() }):
 		case one.listed:
 			listed = append(listed, one.Listener.Address)
 		default:

@@ -126,13 +126,14 @@ func TestListenerFaults(t *testing.T) {
 		{name: "an address twice", file: "listen = [\"127.0.0.1:1884\"]\n" + plant, want: "f:4: [[listener]] address: 127.0.0.1:1884 is listed twice"},
 		{name: "a socket twice", file: "listen = [\"unix:///a\", \"unix:///a\"]", want: "f:1: listen: unix:///a is listed twice"},
 		{name: "no path", file: "listen = [\"unix://\"]", want: "f:1: listen: unix://: write unix://path, such as unix:///run/midge/midge.sock"},
+		{name: "an identifier of nobody", file: "[auth]\nclient_id = \"%u\"", want: "f:2: auth.client_id: listener tcp://127.0.0.1:1883 asks nobody who he is, so that nobody could connect; set auth.password_file"},
 		{
 			name: "open", file: strings.Replace(plant, "127.0.0.1", "", 1),
-			want: "f:3: [[listener]] address: :1884: other machines could connect, and nobody is asked for a password; if that is meant, write allow_anonymous = true in the file, or --set listener.plant.allow_anonymous=true",
+			want: "f:3: [[listener]] address: :1884: other machines could connect, and nobody is asked for a password; set auth.password_file or, if that is meant, write allow_anonymous = true in the file, or --set listener.plant.allow_anonymous=true",
 		},
 		{
 			name: "open although the others are", file: "allow_anonymous = true\n" + strings.Replace(plant, "127.0.0.1", "", 1) + "allow_anonymous = false",
-			want: "f:4: [[listener]] address: :1884: other machines could connect, and nobody is asked for a password; if that is meant, write allow_anonymous = true in the file, or --set listener.plant.allow_anonymous=true",
+			want: "f:4: [[listener]] address: :1884: other machines could connect, and nobody is asked for a password; set auth.password_file or, if that is meant, write allow_anonymous = true in the file, or --set listener.plant.allow_anonymous=true",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -164,5 +165,26 @@ func TestSecretIsHidden(t *testing.T) {
 	list := &setting{settings.Setting{Key: "x", At: func(c *settings.Settings) any { return &c.Listen }, Secret: true}}
 	if got := list.shown(&settings.Settings{Listen: []string{"a", "b"}}); got != `["(hidden)"]` {
 		t.Errorf("a list is shown as %s", got)
+	}
+}
+
+// TestPasswordsOpenListeners takes addresses that other machines can reach where
+// passwords are asked for: in general, or of the listener alone.
+func TestPasswordsOpenListeners(t *testing.T) {
+	const open = "listen = []\n[[listener]]\nname = \"a\"\naddress = \":1884\"\n"
+	for _, file := range []string{
+		open + "auth.password_file = \"passwords\"",
+		open + "[auth]\npassword_file = \"passwords\"",
+		"listen = [\":1884\"]\n[auth]\npassword_file = \"passwords\"",
+	} {
+		l, err := Load(Sources{File: []byte(file)})
+		if err != nil {
+			t.Errorf("%v of\n%s", err, file)
+		} else if one := &l.Listeners[0]; !one.Asks() || one.LetsAnybodyIn() {
+			t.Errorf("%+v of\n%s", one.Auth, file)
+		}
+	}
+	if _, err := Load(Sources{File: []byte(open + "auth.password_file = \"\"\n[auth]\npassword_file = \"passwords\"")}); err == nil {
+		t.Error("a listener without passwords is open because others have them")
 	}
 }

@@ -172,6 +172,11 @@ func FlagOf(flag string) (key string) {
 
 // validate checks what the table can't say.
 func (l *Loaded) validate(faults *Faults) {
+	for i := range l.Listeners {
+		if one := &l.Listeners[i]; one.Auth.ClientID != "" && !one.Asks() {
+			faults.add(l.origins["auth.client_id"], "auth.client_id", "listener %s asks nobody who he is, so that nobody could connect; set auth.password_file", one.Name())
+		}
+	}
 	if l.DataDir == "" {
 		faults.add(l.origins["data_dir"], "data_dir", "the name is empty")
 	}

@@ -6,7 +6,8 @@
 // package app gives those that are its business to the engine and the store, and
 // the Core to package broker.
 //
-// Files, from the bottom up: size.go, table.go, settings.go.
+// Files, from the bottom up: size.go, auth.go, acl.go, table.go,
+// settings.go.
 package settings
 
 import (
@@ -32,6 +33,7 @@ type Settings struct {
 
 	DurabilityInterval time.Duration
 
+	Auth Auth
 	Core
 }
 
@@ -55,6 +57,7 @@ type Core struct {
 	Strict  Strict
 	Sys     Sys
 	Log     Log
+	ACL     ACL
 
 	// Listeners has what differs for the connections of listeners, by their number.
 	Listeners map[int]ListenerLimits

@@ -74,7 +74,7 @@ const year = int64(365 * 24 * time.Hour)
 
 // Table returns all settings in the order of the reference page.
 func Table() []Section {
-	return []Section{top(), listener(), limits(), session(), strict(), sys(), logging()}
+	return []Section{top(), listener(), authentication(), accessList(), limits(), session(), strict(), sys(), logging()}
 }
 
 // All returns the settings of all sections.
@@ -110,7 +110,7 @@ func top() Section {
 		{
 			Key: "listen", Flag: "listen", At: func(c *Settings) any { return &c.Listen },
 			Default: []string{"tcp://127.0.0.1:1883"}, Zero: "none but those that have a `[[listener]]`",
-			Doc:    "The addresses to accept clients on, as `tcp://host:port`; `tcp://` may be left out. `localhost` is 127.0.0.1 and [::1]. Without a host (`:1883`) it is every address of the machine, IPv4 and IPv6; so is `[::]:1883`, unless an IPv4 address with the same port is listed too. What other machines can reach needs `allow_anonymous`. A listener with settings of its own has a `[[listener]]` instead; as soon as there is one, the default is no address. TLS and WebSocket are not built yet.",
+			Doc:    "The addresses to accept clients on, as `tcp://host:port`; `tcp://` may be left out. `localhost` is 127.0.0.1 and [::1]. Without a host (`:1883`) it is every address of the machine, IPv4 and IPv6; so is `[::]:1883`, unless an IPv4 address with the same port is listed too. What other machines can reach needs authentication, such as `auth.password_file`, or `allow_anonymous`. A listener with settings of its own has a `[[listener]]` instead; as soon as there is one, the default is no address. TLS and WebSocket are not built yet.",
 			Reason: "A broker that asks nobody for a password serves its own machine only, until somebody decides otherwise.",
 		}, {
 			Key: "listen_wait", At: func(c *Settings) any { return &c.ListenWait },
@@ -120,7 +120,7 @@ func top() Section {
 		}, {
 			Key: "allow_anonymous", At: func(c *Settings) any { return &c.AllowAnonymous },
 			Default: false, PerListener: true,
-			Doc:    "Lets clients that nobody asks who they are in on addresses that other machines can reach. Without it the broker starts on loopback addresses (127.0.0.1, [::1], `localhost`) only, since passwords are not built yet.",
+			Doc:    "Lets clients in that do not say who they are: beside those with a password, where passwords are asked for (`auth.password_file`), else everybody. Without it, and without passwords, the broker starts on loopback addresses (127.0.0.1, [::1], `localhost`) only, where everybody is let in.",
 			Reason: "Whoever reaches an open broker reads and writes everything in it, and such brokers are found within hours.",
 		}, {
 			Key: "engine", At: func(c *Settings) any { return &c.Engine },

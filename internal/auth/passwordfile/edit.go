@@ -62,7 +62,7 @@ func is(line []byte, user string) bool {
 	return ok && string(name) == user
 }
 
-// Set gives a user a hash. added tells that it was not there.
+// Set gives a user a hash. added: it was not there.
 func (e *Editor) Set(user, hash string) (added bool, err error) {
 	if err := CheckName(user); err != nil {
 		return false, err

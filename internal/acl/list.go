@@ -1,0 +1,121 @@
+package acl
+
+import (
+	"strings"
+
+	"midge/internal/packet"
+)
+
+// list is the rules of a file. It does not change.
+type list struct {
+	rules     int
+	everybody tree
+	nobody    tree             // rules for clients without a user name only
+	users     map[string]*tree // rules that name who they are for, by that
+	groups    map[string]*tree
+	clients   map[string]*tree
+	members   map[string][]string // the groups of a user
+
+	// mosquitto: the rules of Mosquitto hold. A subscription is always accepted, and
+	// what comes of it is checked; a variable may be several levels; and with
+	// patterns, who has a wildcard in a name may do nothing that these are asked for.
+	mosquitto bool
+	patterns  bool
+
+	warnings []string
+}
+
+func newList() *list {
+	return &list{users: map[string]*tree{}, groups: map[string]*tree{}, clients: map[string]*tree{}, members: map[string][]string{}}
+}
+
+// add adds a rule for filters, behind those that are there. %u and %c in them are
+// variables.
+func (l *list) add(r rule, filters ...string) {
+	trees := []*tree{&l.everybody}
+	named := func(by map[string]*tree, names []string) {
+		trees = trees[:0]
+		for _, name := range names {
+			trees = append(trees, treeOf(by, name))
+		}
+	}
+	switch w := &r.who; {
+	case w.anonymous:
+		trees[0] = &l.nobody
+	case w.users.exact():
+		named(l.users, w.users)
+	case w.clients.exact():
+		named(l.clients, w.clients)
+	case w.groups.exact():
+		named(l.groups, w.groups)
+	}
+	l.put(r, trees, true, filters)
+}
+
+func treeOf(by map[string]*tree, name string) *tree {
+	if by[name] == nil {
+		by[name] = &tree{}
+	}
+	return by[name]
+}
+
+// put adds a rule to trees.
+func (l *list) put(r rule, to []*tree, variables bool, filters []string) {
+	r.number = l.rules
+	l.rules++
+	for _, t := range to {
+		for _, filter := range filters {
+			t.add(filter, variables, &r)
+		}
+	}
+}
+
+// decide reports whether what is asked is allowed.
+func (l *list) decide(q question, name string) bool {
+	q.slashes = l.mosquitto
+	if q.user == "" {
+		l.nobody.find(&q, name)
+	} else if t := l.users[q.user]; t != nil {
+		t.find(&q, name)
+	}
+	if t := l.clients[q.client]; t != nil {
+		t.find(&q, name)
+	}
+	if len(l.groups) > 0 {
+		for _, g := range q.groups {
+			if t := l.groups[g]; t != nil {
+				t.find(&q, name)
+			}
+		}
+	}
+	if l.patterns && q.best == nil && (wild(q.user) || wild(q.client)) {
+		return false // CVE-2017-7650
+	}
+	l.everybody.find(&q, name)
+	return q.best != nil && q.best.allow
+}
+
+// of is a client as the list sees it: in the groups that the file says, too.
+func (l *list) of(s *subject) *subject {
+	more := l.members[s.user]
+	if s.user == "" || len(more) == 0 {
+		return s
+	}
+	with := *s
+	with.groups = append(append([]string(nil), s.groups...), more...)
+	return &with
+}
+
+func (l *list) mayPublish(s *subject, topic string, qos packet.QoS, retain bool) bool {
+	return l.decide(publishing(l.of(s), qos, retain), topic)
+}
+
+func (l *list) maySubscribe(s *subject, filter string) bool {
+	return l.mosquitto || l.decide(question{subject: l.of(s), action: subscribe}, filter)
+}
+
+func (l *list) mayReceive(s *subject, topic string) bool {
+	return l.decide(question{subject: l.of(s), action: receive}, topic)
+}
+
+func wild(name string) bool { return strings.ContainsAny(name, "+#") }

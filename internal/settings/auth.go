@@ -1,0 +1,55 @@
+package settings
+
+import "time"
+
+// Auth says who may connect.
+type Auth struct {
+	PasswordFile     string
+	ClientID         string
+	Attempts         int
+	AttemptsInterval time.Duration
+	Threads          int
+	Queue            int
+}
+
+// Asks reports whether clients are asked who they are.
+func (s *Settings) Asks() bool { return s.Auth.PasswordFile != "" }
+
+// LetsAnybodyIn reports whether clients are let in that don't say who they are.
+func (s *Settings) LetsAnybodyIn() bool { return s.AllowAnonymous || !s.Asks() }
+
+func authentication() Section {
+	return Section{Name: "auth", Doc: "Who may connect: see [authentication](../authentication.md).", Settings: []Setting{
+		{
+			Key: "auth.password_file", At: func(c *Settings) any { return &c.Auth.PasswordFile },
+			Default: "", PerListener: true, Zero: "nobody is asked for a password",
+			Doc:    "A file of user names and hashed passwords, which `midge passwd` edits; those of `mosquitto_passwd` and `htpasswd -B` are read, too. Clients need a user name and a password that are in it. Who does not have any is refused, unless `allow_anonymous` is true. It is read again while the broker runs; a line that can't be read is left out, and the log says which.",
+			Reason: "The first start needs no file: it serves this machine only.",
+		}, {
+			Key: "auth.client_id", At: func(c *Settings) any { return &c.Auth.ClientID },
+			Default: "", PerListener: true, Zero: "any",
+			Doc:    "The client identifiers that a user may have: `%u` is the user's name, and `*` at the end any text, such as `%u` or `%u-*`. Others are refused with 0x85 (3.1.1: 2). A client without an identifier gets one from the broker as ever. Whoever can connect with the identifier of another client takes over its session.",
+			Reason: "Most clients make up their identifiers.",
+		}, {
+			Key: "auth.attempts", At: func(c *Settings) any { return &c.Auth.Attempts },
+			Default: 10, Max: 1_000_000, Zero: "as many as they like",
+			Doc:    "Wrong passwords for a user name from an address (of IPv6: from a network of 64 bits) until nobody looks at further ones: they are refused with 0x9F (3.1.1: 3) at once, right or wrong. One try is given back each `auth.attempts_interval`. An address has 20 times as many for all user names together.",
+			Reason: "Nobody mistypes a password ten times, and a list of passwords has more than ten.",
+		}, {
+			Key: "auth.attempts_interval", At: func(c *Settings) any { return &c.Auth.AttemptsInterval },
+			Default: 10 * time.Second, Min: int64(time.Millisecond), Max: int64(24 * time.Hour),
+			Doc:    "The time after which a try is given back: see `auth.attempts`.",
+			Reason: "8,640 tries a day guess no password that is worth the name; and a device whose password was mended comes in soon.",
+		}, {
+			Key: "auth.threads", At: func(c *Settings) any { return &c.Auth.Threads },
+			Default: 0, Max: 1024, Zero: "half of the cores, one at least",
+			Doc:    "The largest number of passwords that are hashed at one time. Together they take an eighth of `limits.memory` at most, or one runs alone: argon2id needs 19 MiB for each with the parameters of `midge passwd`.",
+			Reason: "Hashing is made to be slow. The other half of the cores serves clients that are connected.",
+		}, {
+			Key: "auth.queue", At: func(c *Settings) any { return &c.Auth.Queue },
+			Default: 1000, Min: 1, Max: 1_000_000,
+			Doc:    "CONNECT packets that may wait for that, half of them from one address. More are refused with 0x89 (3.1.1: 3), and so is who has waited for `limits.connect_timeout`. A password that was right before is not hashed again.",
+			Reason: "At 50 ms each, half a minute on two cores; whoever waits longer has given up.",
+		},
+	}}
+}
