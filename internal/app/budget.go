@@ -108,6 +108,7 @@ type usage struct {
 func (k *controller) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	sampled := k.now() - sampleRest
 	for {
 		asked := k.core.MemoryAsked()
 		if k.last >= broker.SlowPublishers {
@@ -118,6 +119,11 @@ func (k *controller) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		case <-asked:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(sampled + sampleRest - k.now()):
+			}
 		}
 		pause := sampleEvery
 		switch used := k.sample(); {
@@ -126,12 +132,8 @@ func (k *controller) run(ctx context.Context) {
 		case used < k.budget/4:
 			pause = sampleQuiet
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(sampleRest):
-		}
-		timer.Reset(pause - sampleRest)
+		sampled = k.now()
+		timer.Reset(pause)
 	}
 }
 

@@ -138,6 +138,7 @@ func TestMeasured(t *testing.T) {
 		{500, 0, 100},
 		{501, 0, 500},
 		{100, 30, 40},
+		{100, 4000, 4002}, // not more often than every sampleRest: they take eight seconds
 	} {
 		t.Run(fmt.Sprintf("%d of 1000 used, asked %d times", tt.used, tt.asks), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
