@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"errors"
 	"io"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -38,8 +39,8 @@ const (
 	maxUnwritten = 512 << 10
 )
 
-// zeros are written where a log is filled.
-var zeros = aligned(maxFill)
+// zeros are written where a log is filled. A broker in memory has none.
+var zeros = sync.OnceValue(func() []byte { return aligned(maxFill) })
 
 // logFile is a log that Pebble writes. Like any file of Pebble's it belongs to one
 // goroutine at a time.
@@ -93,7 +94,7 @@ func (l *logFile) Write(p []byte) (int, error) {
 func (l *logFile) fill(end int64) error {
 	for l.filled < end {
 		n := min(max(l.filled, minFill), maxFill)
-		if err := l.writeAt(zeros[:n], l.filled); err != nil {
+		if err := l.writeAt(zeros()[:n], l.filled); err != nil {
 			return err
 		}
 		l.filled += n
