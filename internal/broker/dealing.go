@@ -38,7 +38,7 @@ type dealt uint8
 const (
 	dealDone  dealt = iota // nothing waits, or nobody has room; the queue is woken then
 	dealMore               // in the next turn
-	dealLater              // when a mailbox or the disk has room: the shard is woken then
+	dealLater              // when a mailbox, the disk or memory has room: the shard is woken then
 )
 
 // dealOut deals out a queue, left messages at most.
@@ -58,6 +58,9 @@ func (s *shard) dealOut(q *queue, left *int) dealt {
 		}
 		if *left == 0 {
 			return dealMore
+		}
+		if s.budget.shut {
+			return dealLater
 		}
 		if s.disk.busy() {
 			s.b.stalled.Or(1 << s.index)
@@ -111,6 +114,8 @@ func (s *shard) dealAfter(shard int) dealt {
 // more.
 func (s *shard) hand(g *group, to member, c routing.Choice, t session.Taken) bool {
 	var packed *message.Parcel
+	s.kept = true
+	defer func() { s.kept = false }()
 	return s.give(g, to, c, t.Message, &packed, s.renumber(t.Stored, t.Message.QoS))
 }
 

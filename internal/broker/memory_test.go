@@ -546,6 +546,63 @@ func TestPressureClosesWhoDoesNotAcknowledge(t *testing.T) {
 	}
 }
 
+// TestPressureKeepsWhatWaitsWithGroup deals out what waits with a group, and hands over what a
+// member leaves behind, while memory is used up: messages that were there before
+// take no more, and none is dropped.
+func TestPressureKeepsWhatWaitsWithGroup(t *testing.T) {
+	const size, messages = 8 << 10, 40
+	for _, inMemory := range []bool{true, false} {
+		for _, full := range []int64{1 << 40, -1} { // what may be taken on all the same
+			for _, left := range []bool{false, true} { // behind by a member, or in the queue
+				t.Run(fmt.Sprintf("in memory %v/room %d/left %v", inMemory, full, left), func(t *testing.T) {
+					w := newWorld(t, quietly(3))
+					if !inMemory {
+						w, _ = onShards(t, memstore.New(), quietly(3), true)
+					}
+					keepsWhatWaits(t, w, full, left, size, messages)
+				})
+			}
+		}
+	}
+}
+
+func keepsWhatWaits(t *testing.T, w *world, full int64, left bool, size, messages int) {
+	const share = "$share/g/t"
+	lasting := w.connect(packet.V5, "lasting", expires(3600))
+	lasting.subscribe(share, 1)
+	var leaver *peer
+	if left {
+		leaver = w.connect(packet.V5, "leaver")
+		leaver.subscribe(share, 1)
+	}
+	lasting.hang()
+	publisher := w.connect(packet.V5, "publisher")
+	for i := range messages {
+		publisher.publish("t", fmt.Sprintf("%*d", size, i), 1, false)
+	}
+	press := func() {
+		w.b.SetPressure(CloseReaders, Memory{Used: 100, Budget: 100, Slow: full, Full: full})
+		w.turn()
+	}
+	lasting = w.connect(packet.V5, "lasting", expires(3600), func(c *packet.Connect) {
+		c.Properties.ReceiveMaximum = 6 // more than a client may hold that counts as one which keeps up
+		c.Properties.Set(packet.PropReceiveMaximum)
+	})
+	if press(); left {
+		leaver.hang()
+	}
+	got := map[string]bool{}
+	for range 40 * messages {
+		press()
+		for m, ok := lasting.message(); ok; m, ok = lasting.message() {
+			got[string(m.Payload)] = true
+		}
+	}
+	if c := w.b.Counters(); len(got) != messages || c.Dropped() != 0 {
+		t.Errorf("%d messages came of %d, %d were dropped", len(got), messages, c.Dropped())
+	}
+}
+
 // TestMemoryShare proves that shards draw from what may be taken on together, slow
 // publishers down and shut by themselves, and begin anew with a round.
 func TestMemoryShare(t *testing.T) {
