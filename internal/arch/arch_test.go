@@ -82,11 +82,12 @@ var allowed = map[string]string{
 
 	// What Mosquitto's users bring along.
 	"mosquitto/conf": "settings",
+	"mosquitto/db":   "packet topic",
 
 	// The wiring and the command line.
 	"app":           "acl auth auth/passwordfile broker bufpool config engine engine/epoll engine/gonet settings store store/pebblestore",
 	"app/apptest":   "app config",
-	"app/storetool": "message packet store store/pebblestore",
+	"app/storetool": "message mosquitto/db packet store store/pebblestore topic",
 	"shell":         "client packet topic",
 	"top":           "client packet",
 	"cli/command":   "",

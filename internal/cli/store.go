@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,16 +20,16 @@ func storeCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
 		Short: "Look into the data directory of a stopped broker",
-		Long: `Checks, counts and exports what a broker keeps in its data directory. The broker must be stopped: while one runs on
-the directory these commands refuse to. They read only, and leave the directory as it is; no broker can start on it
-before they end.
+		Long: `Checks, counts and exports what a broker keeps in its data directory, and imports what Mosquitto has kept. The broker must be stopped: while one runs on
+the directory these commands refuse to. All but import read only, and leave the directory as it is; no broker can
+start on it before they end.
 
 The directory is the one that --data-dir names, or else the one that 'midge serve' would use with the same --config.`,
 		Example: "  midge store check\n  midge store stats --data-dir /var/lib/midge\n  midge store export > messages.jsonl",
 		Args:    cobra.ArbitraryArgs,
 		RunE:    command.NeedSubcommand,
 	}
-	cmd.AddCommand(storeCheckCommand(w), storeStatsCommand(w), storeExportCommand(w))
+	cmd.AddCommand(storeCheckCommand(w), storeStatsCommand(w), storeExportCommand(w), storeImportCommand(w))
 	return cmd
 }
 
@@ -92,6 +93,36 @@ there as it is ("text", if it is UTF-8) or in base64. Messages to different shar
 				return fmt.Errorf("--kind %s: it can be %s", k, strings.Join(known, ", "))
 			}
 		}
+		return run(cmd, args)
+	}
+	return cmd
+}
+
+func storeImportCommand(w command.World) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "import FILE",
+		Short: "Make a data directory of Mosquitto's persistence file",
+		Long: `Reads the persistence file of a Mosquitto that is stopped (mosquitto.db, of version 1.6 or 2.0), and writes what it has
+into the data directory: sessions with their subscriptions, the messages that wait for them and the exchanges that have
+begun, and retained messages. What has expired is left out. A file that is damaged is not imported at all; the error
+has the offset of the damage.
+
+The directory must be empty or not exist. With --replace, what it holds is put aside, in a directory in it that is
+called replaced-TIME.`,
+		Example: "  midge store import /var/lib/mosquitto/mosquitto.db\n  midge store import --data-dir /var/lib/midge mosquitto.db",
+	}
+	replace := cmd.Flags().Bool("replace", false, "put aside what the directory holds")
+	var name string
+	storeWork(cmd, w, func(out io.Writer, dir string) error {
+		return storetool.Import(out, name, dir, *replace, time.Now())
+	})
+	run := cmd.RunE
+	cmd.Args = command.MaxArgs(1)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return errors.New("which file is to be imported?")
+		}
+		name = args[0]
 		return run(cmd, args)
 	}
 	return cmd

@@ -1,8 +1,10 @@
 // Package storetool looks into the data directory of a broker that is stopped:
-// it checks every record, counts what is there, and writes messages out. It
-// reads only. The directory stays as it is, down to the times of its files.
+// it checks every record, counts what is there, and writes messages out. That
+// reads only: the directory stays as it is, down to the times of its files. And it
+// makes a directory of what Mosquitto has kept.
 //
-// Files, from the bottom up: storetool.go, check.go, stats.go, export.go.
+// Files, from the bottom up: storetool.go, check.go, stats.go, export.go,
+// import.go.
 package storetool
 
 import (
