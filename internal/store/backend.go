@@ -39,6 +39,19 @@ type Backend interface {
 	Close() error
 }
 
+// Series is a Backend that gets many values for less than each alone. Getter begins
+// that; what is committed by then is there.
+type Series interface {
+	Getter() Getter
+}
+
+// Getter gets values as Backend.Get does, best those of ascending keys. It is for one
+// goroutine, and for a short time: until Close the Backend keeps what it may ask for.
+type Getter interface {
+	Get(dst, key []byte) ([]byte, error)
+	Close()
+}
+
 // ErrNotFound is returned by Backend.Get for a key that has no value.
 var ErrNotFound = errors.New("not found")
 

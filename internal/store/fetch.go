@@ -117,9 +117,11 @@ func (r *reads) step() {
 func (r *reads) serve(f *Fetch) {
 	final := r.isFinal(f)
 	results := make([]Result, 0, len(f.Items))
+	get, end := r.getter(len(f.Items))
+	defer end()
 	var buf []byte
 	for _, it := range f.Items {
-		m, b, err := r.read(buf[:0], it)
+		m, b, err := r.read(get, buf[:0], it)
 		buf = b
 		missing := errors.Is(err, ErrNotFound)
 		if missing && final {
@@ -140,6 +142,16 @@ func (r *reads) serve(f *Fetch) {
 	f.Done(results)
 }
 
+// getter returns how to get the values for some messages, and what to call when that
+// is done.
+func (r *reads) getter(messages int) (get func(dst, key []byte) ([]byte, error), end func()) {
+	if s, ok := r.backend.(Series); ok && messages > 1 {
+		g := s.Getter()
+		return g.Get, g.Close
+	}
+	return r.backend.Get, func() {}
+}
+
 // isFinal reports whether nothing more will come that a fetch could wait for.
 func (r *reads) isFinal(f *Fetch) bool { return r.applied(f.Shard) >= f.Turn }
 
@@ -155,9 +167,9 @@ func (r *reads) park(f *Fetch) {
 	r.parked = append(r.parked, f)
 }
 
-// read reads one message. It uses buf and returns it. A record that makes no
+// read reads one message by get. It uses buf and returns it. A record that makes no
 // sense is quarantined first, since whoever asked will delete it.
-func (r *reads) read(buf []byte, it message.Stored) (*message.Message, []byte, error) {
+func (r *reads) read(get func(dst, key []byte) ([]byte, error), buf []byte, it message.Stored) (*message.Message, []byte, error) {
 	var key [9]byte
 	fail := func(err error) (*message.Message, []byte, error) {
 		return nil, buf, fmt.Errorf("store: read message %d/%d: %w", it.Key.Seq(), it.Key.Part(), err)
@@ -169,7 +181,7 @@ func (r *reads) read(buf []byte, it message.Stored) (*message.Message, []byte, e
 		return fail(err)
 	}
 	if shared(it.Key) || it.Size >= SeparateBytes || !it.Sole {
-		b, err := r.backend.Get(buf, messageKey(key[:0], it.Key))
+		b, err := get(buf, messageKey(key[:0], it.Key))
 		if err == nil {
 			buf = b
 			m, err := decodeMessage(b, r.clock.times)
@@ -182,7 +194,7 @@ func (r *reads) read(buf []byte, it message.Stored) (*message.Message, []byte, e
 			return fail(err)
 		}
 	}
-	b, err := r.backend.Get(buf, receiversKey(key[:0], it.Key))
+	b, err := get(buf, receiversKey(key[:0], it.Key))
 	if err != nil {
 		return fail(err)
 	}

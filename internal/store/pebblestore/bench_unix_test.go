@@ -52,6 +52,47 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// BenchmarkRead reads 128 messages of a queue, every tenth of what is stored, by one
+// getter and by a Get for each.
+func BenchmarkRead(b *testing.B) {
+	s, _, err := pebblestore.Open(b.TempDir(), pebblestore.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	key := func(i int) []byte { return binary.BigEndian.AppendUint64([]byte{'r'}, uint64(i)) }
+	const messages = 100_000
+	for i := 0; i < messages; i += 1000 {
+		var c store.Changes
+		for j := range 1000 {
+			c.Set(key(i+j), make([]byte, 250))
+		}
+		if err := s.Commit(false, &c); err != nil {
+			b.Fatal(err)
+		}
+	}
+	read := func(b *testing.B, get func(dst, key []byte) ([]byte, error), at int) {
+		var buf []byte
+		for i := range 128 {
+			if buf, err = get(buf[:0], key(at+10*i)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("Getter", func(b *testing.B) {
+		for i := range b.N {
+			g := s.Getter()
+			read(b, g.Get, i%(messages-1280))
+			g.Close()
+		}
+	})
+	b.Run("Get", func(b *testing.B) {
+		for i := range b.N {
+			read(b, s.Get, i%(messages-1280))
+		}
+	})
+}
+
 // processTime is the processor time of the process.
 func processTime(b *testing.B) time.Duration {
 	var use syscall.Rusage

@@ -190,6 +190,39 @@ func (s *Store) Get(dst, key []byte) ([]byte, error) {
 	return dst, err
 }
 
+// Getter begins getting many values: see store.Series.
+func (s *Store) Getter() store.Getter {
+	if err := s.enter(); err != nil {
+		return &storeGetter{s: s, closed: err}
+	}
+	return &storeGetter{s: s, getter: newGetter(s.db)}
+}
+
+// storeGetter is a getter that a store waits for.
+type storeGetter struct {
+	s *Store
+	*getter
+	closed error // the store was closed before
+}
+
+func (g *storeGetter) Get(dst, key []byte) ([]byte, error) {
+	if g.closed != nil {
+		return dst, g.s.wrap("get", g.closed)
+	}
+	dst, err := g.get(dst, key)
+	if err != nil && !isNotFound(err) {
+		err = g.s.wrap("get", err)
+	}
+	return dst, err
+}
+
+func (g *storeGetter) Close() {
+	if g.closed == nil {
+		g.close()
+		g.s.leave()
+	}
+}
+
 // Scan yields the keys from the first to before the second, as they are when
 // it is called.
 func (s *Store) Scan(from, to []byte, yield func(key, value []byte) error) error {
