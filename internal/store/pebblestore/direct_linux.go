@@ -60,7 +60,6 @@ const (
 	opWrite      = 1      // IOCB_CMD_PWRITE
 	notifyEvent  = 1      // IOCB_FLAG_RESFD
 	writeSynced  = 0x0002 // RWF_DSYNC
-	writeNoWait  = 0x0008 // RWF_NOWAIT
 	requestDepth = 1
 )
 
@@ -126,47 +125,30 @@ func (w *directWriter) begin() error {
 // write writes b at an offset, and has it on disk when it returns. It reports
 // whether that could be tried at all.
 //
-// At first the kernel is asked to wait for nothing but the disk, and the runtime
-// isn't told of the call: it would wake its monitor. If the kernel refuses that
-// (EAGAIN), because a queue is full or a lock is held, it may wait.
+// The runtime is told of the call (Syscall), although that wakes its monitor: where a
+// file system is frozen for a snapshot, or its journal is full, the kernel lets the
+// call wait, and a processor that nobody can take away would stop the whole broker.
 func (w *directWriter) write(f vfs.File, b []byte, at int64) (tried bool, err error) {
 	w.request = ioRequest{
-		op: opWrite, fd: uint32(f.Fd()), flags: notifyEvent, eventFD: w.eventFD,
+		op: opWrite, fd: uint32(f.Fd()), writeFlags: writeSynced, flags: notifyEvent, eventFD: w.eventFD,
 		addr: uint64(uintptr(unsafe.Pointer(&b[0]))), size: uint64(len(b)), offset: at,
 	}
-	result := -int64(syscall.EAGAIN)
-	if !w.waits {
-		if result, err = w.submit(syscall.RawSyscall, writeSynced|writeNoWait); result == -int64(syscall.EOPNOTSUPP) {
-			w.waits, result = true, -int64(syscall.EAGAIN)
-		}
-	}
-	if result == -int64(syscall.EAGAIN) && err == nil {
-		result, err = w.submit(syscall.Syscall, writeSynced)
-	}
-	runtime.KeepAlive(b)
-	switch {
-	case err != nil:
-		return true, err
-	case result == -int64(syscall.EAGAIN), result == -int64(syscall.EINVAL), result == -int64(syscall.EOPNOTSUPP):
-		return false, nil
-	case result < 0:
-		return true, syscall.Errno(-result)
-	}
-	return result == int64(len(b)), nil
-}
-
-// submit has the kernel carry out the request, and returns how many bytes were
-// written or a negative errno. An error means that the end is not known.
-func (w *directWriter) submit(call func(trap, a1, a2, a3 uintptr) (r1, r2 uintptr, err syscall.Errno), flags uint32) (int64, error) {
-	w.request.writeFlags = flags
 	request := &w.request
-	if _, _, errno := call(syscall.SYS_IO_SUBMIT, w.context, 1, uintptr(unsafe.Pointer(&request))); errno != 0 {
-		return -int64(errno), nil
+	if _, _, errno := syscall.Syscall(syscall.SYS_IO_SUBMIT, w.context, 1, uintptr(unsafe.Pointer(&request))); errno != 0 {
+		return false, nil
 	}
 	if err := w.raw.Read(w.ended); err != nil {
-		return 0, fmt.Errorf("wait for a write: %w", err)
+		return true, fmt.Errorf("wait for a write: %w", err)
 	}
-	return w.result.result, nil
+	runtime.KeepAlive(b)
+	switch n := w.result.result; {
+	case n == -int64(syscall.EINVAL):
+		return false, nil
+	case n < 0:
+		return true, syscall.Errno(-n)
+	default:
+		return n == int64(len(b)), nil
+	}
 }
 
 // close gives everything back. nil has nothing.
