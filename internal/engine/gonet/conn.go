@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -101,7 +100,7 @@ func (c *conn) Send(head, body []byte) {
 	if c.closing || len(head)+len(body) == 0 {
 		return
 	}
-	c.out = append(append(slices.Grow(c.out, len(head)+len(body)), head...), body...)
+	c.out = append(append(growOutput(c.out, len(head)+len(body)), head...), body...)
 	if !c.posted {
 		c.posted = true
 		c.post(c.flush)
@@ -308,13 +307,13 @@ func (c *conn) flush() {
 	}
 	switch {
 	case len(*last) == 0:
-		c.queue = c.out
+		c.queue = shrinkOutput(c.out)
 		c.out, c.spare = c.spare[:0], nil
 	case n < ownPiece && len(*last)+n <= pieceBytes:
 		*last = append(*last, c.out...)
 		c.out = c.out[:0]
 	default:
-		c.more = append(c.more, c.out)
+		c.more = append(c.more, shrinkOutput(c.out))
 		c.out = nil
 	}
 	c.writing = true
@@ -332,6 +331,7 @@ func (c *conn) flush() {
 // resetOut empties the memory for the output of a turn, and gives up what is large.
 func (c *conn) resetOut() {
 	if c.out = c.out[:0]; cap(c.out) > maxFreeBytes {
+		releaseOutput(c.out)
 		c.out = nil
 	}
 }
@@ -366,6 +366,8 @@ func (c *conn) write() {
 			c.mu.Lock()
 			c.spare = b[:0]
 			c.mu.Unlock()
+		} else {
+			releaseOutput(b)
 		}
 		if c.inFlight.Load() == 0 && c.report.Swap(false) {
 			c.post(c.drained)

@@ -9,7 +9,7 @@
 //
 // Files, from the bottom up: readsoon.go, readnow_unix.go, readnow_other.go,
 // read.go, acked.go, threads.go, usertimeout_linux.go, usertimeout_other.go,
-// writenow_unix.go, writenow_other.go, serve.go, conn.go.
+// writenow_unix.go, writenow_other.go, serve.go, output.go, conn.go.
 package gonet
 
 import (
