@@ -72,6 +72,7 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 		return nil, err
 	}
 	core := b.coreConfig(version)
+	core.Authenticator = b.access.authenticator()
 	if b.disk, err = openDisk(ctx, cfg, core.Shards, b.files.tables, log); err != nil {
 		return nil, err
 	}

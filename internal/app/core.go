@@ -10,7 +10,7 @@ import (
 
 // coreConfig is what the core is built from, but for the store.
 func (b *Broker) coreConfig(version string) broker.Config {
-	return broker.Config{Shards: b.shards(), Refusing: b.files.refusing, Version: version, Authenticator: b.access.authenticator(), Buffers: b.buffers, Logger: b.log}
+	return broker.Config{Shards: b.shards(), Refusing: b.files.refusing, Version: version, Buffers: b.buffers, Logger: b.log}
 }
 
 // coreSettings are the settings that the core begins with: those of the user, and
