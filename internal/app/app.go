@@ -6,7 +6,7 @@
 // clock_linux.go, clock.go, clock_other.go, auth.go, core.go, disk.go,
 // filelimit_unix.go, filelimit_other.go, narrow_linux.go, narrow_other.go,
 // goroutines.go, measure.go, program_linux.go, program_other.go, memory.go,
-// network.go, socketfile.go, activation.go, listen.go, app.go, banner.go.
+// network.go, proxies.go, socketfile.go, activation.go, listen.go, app.go, banner.go.
 package app
 
 import (
@@ -24,6 +24,7 @@ import (
 	"midge/internal/broker"
 	"midge/internal/bufpool"
 	"midge/internal/config"
+	"midge/internal/engine/proxylayer"
 	"midge/internal/store/pebblestore"
 )
 
@@ -50,7 +51,8 @@ type Broker struct {
 	network   network
 	disk      *disk
 	listening []listening
-	passed    []*passed // by systemd
+	passed    []*passed         // by systemd
+	proxies   *proxylayer.Layer // nil: no listener has the PROXY protocol
 
 	socketFiles []socketFile
 	files       descriptors
@@ -73,6 +75,7 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 	}
 	core := b.coreConfig(version)
 	core.Authenticator = b.access.authenticator()
+	core.Count = b.count
 	if b.disk, err = openDisk(ctx, cfg, core.Shards, b.files.tables, log); err != nil {
 		return nil, err
 	}
@@ -111,7 +114,8 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 		core.Store, core.Disk = b.disk.store, b.disk.figures.load
 	}
 	b.core = broker.New(core, b.coreSettings())
-	if b.network, err = newNetwork(b.cfg, b.core.Shards(), b.files.lingering, b.buffers, b.log); err != nil || b.disk == nil {
+	shards := b.addProxies(b.core.Shards())
+	if b.network, err = newNetwork(b.cfg, shards, b.files.lingering, b.buffers, b.log); err != nil || b.disk == nil {
 		return err
 	}
 	b.disk.now = b.network.Now
@@ -134,6 +138,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	b.core.Start(b.network)
 	b.started.Store(true)
+	if b.proxies != nil {
+		b.proxies.Start(b.network)
+	}
 	if b.disk != nil {
 		b.disk.core.Store(b.core)
 		b.core.StoreChanged() // what the store told before

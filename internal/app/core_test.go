@@ -29,7 +29,7 @@ func TestSettingsOfTheCore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := &Broker{cfg: cfg, log: slog.Default(), files: share(cfg.Limits.Connections, 0, false, 8, 2, true)}
+		b := &Broker{cfg: cfg, log: slog.Default(), access: &access{}, files: share(cfg.Limits.Connections, 0, false, 8, 2, true)}
 		fixed, core := b.coreConfig("v"), b.coreSettings()
 		if fixed.Shards != tt.wantShards || fixed.Shards < 1 || fixed.Shards > settings.MaxShards || fixed.Version != "v" || fixed.Logger != b.log || fixed.Refusing != b.files.refusing {
 			t.Errorf("%+v: %+v", tt, fixed)

@@ -39,9 +39,10 @@ var allowed = map[string]string{
 	"engine/enginetest": "bufpool engine",
 
 	// Protocols between an engine and its shards.
-	"engine/layer":    "bufpool engine",
-	"engine/tlslayer": "bufpool engine engine/layer",
-	"engine/wslayer":  "bufpool engine engine/layer",
+	"engine/layer":      "bufpool engine",
+	"engine/tlslayer":   "bufpool engine engine/layer",
+	"engine/wslayer":    "bufpool engine engine/layer",
+	"engine/proxylayer": "engine",
 
 	// Adapters to what keeps data.
 	"store/memstore":    "store",
@@ -85,7 +86,7 @@ var allowed = map[string]string{
 	"mosquitto/db":   "packet topic",
 
 	// The wiring and the command line.
-	"app":           "acl auth auth/passwordfile broker bufpool config engine engine/epoll engine/gonet settings store store/pebblestore",
+	"app":           "acl auth auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer settings store store/pebblestore",
 	"app/apptest":   "app config",
 	"app/storetool": "message mosquitto/db packet store store/pebblestore topic",
 	"shell":         "client packet topic",

@@ -17,12 +17,13 @@ type Config struct {
 	// and costs no more descriptors; what is over is closed at once.
 	Refusing int
 
-	Version       string        // what $SYS/broker/version says
-	Store         Store         // nil keeps everything in memory
-	Disk          func() Disk   // figures of where the Store keeps it; nil: there are none
-	Authenticator Authenticator // nil: everybody may do everything
-	Buffers       *bufpool.Pool // for large packets that are sent; nil: one of its own
-	Logger        *slog.Logger  // nil logs nothing
+	Version       string          // what $SYS/broker/version says
+	Store         Store           // nil keeps everything in memory
+	Disk          func() Disk     // figures of where the Store keeps it; nil: there are none
+	Authenticator Authenticator   // nil: everybody may do everything
+	Count         func(*Counters) // adds what others than the broker have counted; nil: nobody has
+	Buffers       *bufpool.Pool   // for large packets that are sent; nil: one of its own
+	Logger        *slog.Logger    // nil logs nothing
 }
 
 // Disk are figures of a data directory.

@@ -50,6 +50,7 @@ type Counters struct {
 	RefusedConnections   uint64
 	RefusedListener      uint64
 	RefusedPerIP         uint64
+	RefusedProxy         uint64 // counted by the engine's layer
 	RefusedAccess        uint64
 	RefusedCredentials   uint64
 	RefusedAnonymous     uint64
@@ -143,6 +144,7 @@ var counterTable = []counter{
 	{"refused/connections", "connections over the limit in all: `limits.connections`", total, func(c *Counters) *uint64 { return &c.RefusedConnections }},
 	{"refused/listener", "connections over the limit of a listener: `limits.connections` in its table", total, func(c *Counters) *uint64 { return &c.RefusedListener }},
 	{"refused/per_ip", "connections over the limit of an address: `limits.connections_per_ip`", total, func(c *Counters) *uint64 { return &c.RefusedPerIP }},
+	{"refused/proxy", "connections to a listener with `proxy_protocol` that come from elsewhere, or have no proper header in time", total, func(c *Counters) *uint64 { return &c.RefusedProxy }},
 	{"refused/access", "CONNECT, PUBLISH and subscriptions that the client has no right to", total, func(c *Counters) *uint64 { return &c.RefusedAccess }},
 	{"refused/credentials", "CONNECT packets with a wrong user name or password, or another proof of who it is that is not right", total, func(c *Counters) *uint64 { return &c.RefusedCredentials }},
 	{"refused/anonymous", "CONNECT packets without a user name, where that is asked for", total, func(c *Counters) *uint64 { return &c.RefusedAnonymous }},
@@ -236,5 +238,8 @@ func (b *Broker) Counters() Counters {
 	sum.MemoryUsed += uint64(b.memory.used.Load())
 	sum.MemoryBudget += uint64(b.memory.budget.Load())
 	sum.Damaged = b.damaged
+	if b.cfg.Count != nil {
+		b.cfg.Count(&sum)
+	}
 	return sum
 }

@@ -299,6 +299,12 @@ func (l *Loaded) checkListeners(faults *Faults) {
 	l.checkOpen(faults)
 }
 
+// open reports whether other machines may get to the listener. Whoever lets a proxy in
+// front of it wants them to.
+func (l *Listener) open() bool {
+	return len(l.Listener.ProxyProtocol) > 0 || slices.ContainsFunc(l.Addresses, func(a Address) bool { return !a.Loopback() })
+}
+
 // checkOpen refuses to let everybody in whom nobody has asked for.
 func (l *Loaded) checkOpen(faults *Faults) {
 	const open = "%s: other machines could connect, and nobody is asked for a password; set auth.password_file or, if that is meant, write allow_anonymous = true in the file, or --set %s=true"
@@ -306,7 +312,7 @@ func (l *Loaded) checkOpen(faults *Faults) {
 	for i := range l.Listeners {
 		one := &l.Listeners[i]
 		switch {
-		case one.AllowAnonymous || one.Asks() || !slices.ContainsFunc(one.Addresses, func(a Address) bool { return !a.Loopback() }):
+		case one.AllowAnonymous || one.Asks() || !one.open():
 		case one.listed:
 			listed = append(listed, one.Listener.Address)
 		default:

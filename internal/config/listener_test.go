@@ -131,6 +131,12 @@ func TestListenerFaults(t *testing.T) {
 			name: "open", file: strings.Replace(plant, "127.0.0.1", "", 1),
 			want: "f:3: [[listener]] address: :1884: other machines could connect, and nobody is asked for a password; set auth.password_file or, if that is meant, write allow_anonymous = true in the file, or --set listener.plant.allow_anonymous=true",
 		},
+		{name: "mode", file: plant + "socket_mode = \"0999\"", want: `f:4: [[listener]] socket_mode: "0999" is not a mode of a file; write three or four digits from 0 to 7, such as "0660"`},
+		{name: "proxy", file: plant + "proxy_protocol = [\"10.0.0.0/40\"]", want: `f:4: [[listener]] proxy_protocol: "10.0.0.0/40" is no address; write such as "10.0.0.0/8", "192.0.2.7" or "2001:db8::/32"`},
+		{
+			name: "open by a proxy", file: plant + "proxy_protocol = [\"127.0.0.1\"]",
+			want: "f:3: [[listener]] address: 127.0.0.1:1884: other machines could connect, and nobody is asked for a password; set auth.password_file or, if that is meant, write allow_anonymous = true in the file, or --set listener.plant.allow_anonymous=true",
+		},
 		{
 			name: "open although the others are", file: "allow_anonymous = true\n" + strings.Replace(plant, "127.0.0.1", "", 1) + "allow_anonymous = false",
 			want: "f:4: [[listener]] address: :1884: other machines could connect, and nobody is asked for a password; set auth.password_file or, if that is meant, write allow_anonymous = true in the file, or --set listener.plant.allow_anonymous=true",

@@ -12,6 +12,7 @@ package settings
 
 import (
 	"io/fs"
+	"net/netip"
 	"strconv"
 	"time"
 )
@@ -42,6 +43,31 @@ type Listener struct {
 	Name       string
 	Address    string
 	SocketMode string
+
+	ProxyProtocol []string
+}
+
+// Proxies are the addresses of ProxyProtocol.
+func (l *Listener) Proxies() (all []netip.Prefix) {
+	for _, text := range l.ProxyProtocol {
+		if p, err := parsePrefix(text); err == nil { // which the table checks
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// parsePrefix reads addresses of the form 10.0.0.0/8, or one address.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	a = a.Unmap()
+	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
 // FileMode is SocketMode as a number.

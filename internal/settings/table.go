@@ -173,8 +173,20 @@ func listener() Section {
 			Default: "0660", Check: checkMode,
 			Doc:    "The mode of the file of a Unix socket, as chmod takes it: whoever may write to the file may connect.",
 			Reason: "The broker's user and group; `0666` lets every user of the machine connect.",
+		}, {
+			Key: "listener.proxy_protocol", At: func(c *Settings) any { return &c.Listener.ProxyProtocol },
+			Default: []string{}, Zero: "that clients connect themselves", Check: checkPrefix,
+			Doc:    "The addresses of the proxies in front of the listener, such as `10.0.0.0/8` or `192.0.2.7`. Each connection must come from one of them, or by a Unix socket, and begin with a header of the PROXY protocol (version 1 or 2) within `limits.connect_timeout`; others are closed. The client's address is that of the header then, in the log and wherever it counts.",
+			Reason: "Whoever may write the header may say that he is anybody.",
 		},
 	}}
+}
+
+func checkPrefix(text string) error {
+	if _, err := parsePrefix(text); err != nil {
+		return fmt.Errorf("%q is no address; write such as \"10.0.0.0/8\", \"192.0.2.7\" or \"2001:db8::/32\"", text)
+	}
+	return nil
 }
 
 func checkMode(text string) error {

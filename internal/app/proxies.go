@@ -1,0 +1,33 @@
+package app
+
+import (
+	"slices"
+
+	"midge/internal/broker"
+	"midge/internal/config"
+	"midge/internal/engine"
+	"midge/internal/engine/proxylayer"
+)
+
+// addProxies puts the PROXY protocol in front of shards, if a listener has it.
+func (b *Broker) addProxies(shards []engine.Shard) []engine.Shard {
+	if !slices.ContainsFunc(b.cfg.Listeners, func(l config.Listener) bool { return len(l.Listener.ProxyProtocol) > 0 }) {
+		return shards
+	}
+	listeners := make([]*proxylayer.Listener, len(b.cfg.Listeners)) // by number
+	for i := range b.cfg.Listeners {
+		if l := &b.cfg.Listeners[i]; len(l.Listener.ProxyProtocol) > 0 {
+			listeners[i] = &proxylayer.Listener{Proxies: l.Listener.Proxies(), Timeout: l.Limits.ConnectTimeout}
+		}
+	}
+	b.proxies = proxylayer.New(shards, proxylayer.Config{Listener: func(n int) *proxylayer.Listener { return listeners[n] }, Log: b.log})
+	return b.proxies.Shards()
+}
+
+// count adds what others than the core have counted.
+func (b *Broker) count(c *broker.Counters) {
+	if b.proxies != nil {
+		n := b.proxies.Counters()
+		c.RefusedProxy += n.Untrusted.Load() + n.Invalid.Load() + n.Late.Load()
+	}
+}
