@@ -182,6 +182,10 @@ func (a *actor) disconnect() {
 // goes on.
 func (a *actor) leave(served bool) {
 	h := a.h
+	ended := h.now()
+	if l := a.line; l != nil && l.closed {
+		ended = l.open // the broker has closed it, whether the client has seen that or not
+	}
 	if w := a.will; w != nil {
 		a.will = nil
 		if a.joined {
@@ -216,7 +220,7 @@ func (a *actor) leave(served bool) {
 		a.forget()
 	}
 	if a.expiry < long {
-		over := h.now() + time.Duration(a.expiry)*time.Second
+		over := ended + time.Duration(a.expiry)*time.Second
 		if a.over == 0 || over < a.over {
 			a.over = over
 		}

@@ -578,6 +578,7 @@ func (h *history) up() time.Duration { return h.upBefore + h.w.now }
 
 // bounds proves that what waits for clients is bounded.
 func (h *history) bounds() {
+	h.markBehind()
 	most := max(h.kind.pending, behindMessages*h.largest) + h.largest + 4096
 	for _, l := range h.lines {
 		if n := len(l.pending); n > most && !l.closed {

@@ -132,7 +132,7 @@ type budget struct {
 func (h *history) held() (n int64) {
 	for _, l := range h.lines {
 		if !l.told { // else the engine has given back what it had read
-			n += int64(len(l.pending) + len(l.in))
+			n += int64(len(l.pending) + l.kept) // the rest of what was sent is the kernel's, and bounded by TCP
 		}
 	}
 	for _, s := range h.w.b.shards {
@@ -198,7 +198,6 @@ func (h *history) boundMemory() {
 		return
 	}
 	h.tight(h.step)
-	h.markBehind()
 	if held := h.held(); held > h.mostHeld() {
 		h.fail("MEMORY: %d bytes are held, the budget is %d", held, h.budget.most)
 	}
@@ -323,9 +322,6 @@ func (a *actor) cutOff() {
 		w, since := a.will, a.since
 		a.unheard()
 		a.leave(true)
-		if over := l.open + time.Duration(a.expiry)*time.Second; a.expiry < long && over < a.over {
-			a.over = over
-		}
 		if w != nil { // it was published before the client could see the end
 			w.first = since
 			clear(w.due)
