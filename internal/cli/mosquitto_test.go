@@ -36,7 +36,7 @@ func TestIsMosquitto(t *testing.T) {
 func TestMosquittoFile(t *testing.T) {
 	files := map[string]string{
 		"good.conf":    "listener 1899 127.0.0.1\nallow_anonymous true\nmax_queued_messages 7\npid_file /run/m.pid\n",
-		"closed.conf":  "listener 1899\npassword_file /p\n",
+		"closed.conf":  "listener 1899\nplugin /p.so\n",
 		"wrong.conf":   "listener 1899\nallow_anonymous true\nlistenr 1\n",
 		"missing.conf": "include_dir nowhere\n",
 	}
@@ -48,8 +48,8 @@ func TestMosquittoFile(t *testing.T) {
 	}{
 		{"config check good.conf", command.Done, "warning: " + pid, ""},
 		{"config show good.conf", command.Done, "listen = [\"tcp://127.0.0.1:1899\"]  # good.conf:1\n", ""},
-		{"config check closed.conf", command.Failed, "", "midge: closed.conf:2: password_file /p: "},
-		{"serve -c closed.conf", command.Failed, "", "midge: closed.conf:2: password_file /p: "},
+		{"config check closed.conf", command.Failed, "", "midge: closed.conf:2: plugin /p.so: "},
+		{"serve -c closed.conf", command.Failed, "", "midge: closed.conf:2: plugin /p.so: "},
 		{"serve --config wrong.conf", command.Failed, "", "midge: wrong.conf:3: listenr 1: Mosquitto has no such option\n"},
 		{"serve -c good.conf --require-all", command.Failed, "", "midge: " + pid},
 		{"serve -c missing.conf", command.Failed, "", "midge: missing.conf:1: include_dir nowhere: open nowhere: "},

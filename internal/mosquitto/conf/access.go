@@ -4,7 +4,6 @@ package conf
 const hook = "plug-ins of Mosquitto can't be loaded; an HTTP service can take the decisions of one (HTTP hook), once that is built"
 
 func accessControl() map[string]option {
-	const passwords = "passwords are not built yet"
 	return map[string]option{
 		"allow_anonymous":            {read: truth, take: (*converter).allowAnonymous, scope: ofAccess},
 		"allow_zero_length_clientid": blockingFalse("clients without a client id can't be refused yet"),
@@ -13,11 +12,14 @@ func accessControl() map[string]option {
 			c.perListener = isTrue(l)
 			c.find(l, Same, "each listener has its own settings")
 		}},
-		"password_file":       {read: anything, take: asks(passwords), scope: ofAccess},
-		"acl_file":            blocking(ofAccess, anything, "", "access lists are not built yet"),
+		"password_file": {read: anything, take: func(c *converter, l *Line) {
+			c.access(ofAccess).asks = true
+			c.ofAccess(l, "auth.password_file")
+		}, scope: ofAccess},
+		"acl_file":            {read: anything, take: func(c *converter, l *Line) { c.ofAccess(l, "acl.file") }, scope: ofAccess},
 		"psk_file":            {read: anything, take: asks("TLS with pre-shared keys can't be had in Go; give the clients certificates"), scope: ofAccess},
 		"check_retain_source": missing(truth, "true", "whether a client may have a retained message goes by its own rights"),
-		"clientid_prefixes":   blocking(global, anything, "", "client ids can't be restricted yet"),
+		"clientid_prefixes":   blocking(global, anything, "", "client ids have no common prefix; auth.client_id binds them to the user names of a password file"),
 
 		"auth_plugin":                    {read: anything, take: (*converter).plugin, scope: ofAccess},
 		"plugin":                         {read: anything, take: (*converter).plugin, scope: ofAccess},
@@ -42,7 +44,7 @@ func blockingFalse(text string) option { return blocking(ofAccess, truth, "true"
 func asks(text string) func(*converter, *Line) {
 	return func(c *converter, l *Line) {
 		a := c.access(ofAccess)
-		a.asks, a.closed = append(a.asks, *l), append(a.closed, *l)
+		a.asks, a.closed = true, append(a.closed, *l)
 		c.find(l, Blocking, text)
 	}
 }
@@ -50,7 +52,7 @@ func asks(text string) func(*converter, *Line) {
 // plugin takes the line that loads a plug-in.
 func (c *converter) plugin(l *Line) {
 	a := c.access(c.options[l.Option].scope)
-	a.asks, a.closed = append(a.asks, *l), append(a.closed, *l)
+	a.asks, a.closed = true, append(a.closed, *l)
 	c.find(l, Blocking, hook)
 	c.loaded = len(c.found)
 }

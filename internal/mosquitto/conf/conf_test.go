@@ -3,6 +3,8 @@ package conf
 import (
 	"errors"
 	"flag"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -162,7 +164,7 @@ func TestListeners(t *testing.T) {
 		{"port and listener: both", "allow_anonymous true\nport 1\nlistener 2\n", "tcp://:1 tcp://:2", 0},
 		{"bind_address without port", "allow_anonymous true\nbind_address 10.0.0.1\n", "tcp://10.0.0.1:1883", 0},
 		{"port behind a listener", "allow_anonymous true\nlistener 2\nport 1\n", "tcp://:1 tcp://:2", 0},
-		{"an option above the first listener opens the default one", "allow_anonymous true\nmax_connections 5\nlistener 2\n", "tcp://:1883 tcp://:2", Missing},
+		{"an option above the first listener opens the default one", "allow_anonymous true\nmax_connections 5\nlistener 2\n", "tcp://:2 tcp://:1883", 0},
 		{"several words of blank", "allow_anonymous true\n  listener   2   127.0.0.1  \n", "tcp://127.0.0.1:2", 0},
 		{"a comment behind a listener", "allow_anonymous true\nlistener 2 # all\n", "tcp://:2", 0},
 		{"IPv6", "allow_anonymous true\nlistener 2 ::1\nlistener 2 127.0.0.1", "tcp://[::1]:2 tcp://127.0.0.1:2", 0},
@@ -170,13 +172,16 @@ func TestListeners(t *testing.T) {
 		{"nobody could connect", "listener 2\n", "tcp://127.0.0.1:1883", Blocking},
 		{"nobody could connect, said", "allow_anonymous false\nlistener 2\n", "tcp://127.0.0.1:1883", Blocking},
 		{"nobody could connect, on loopback", "allow_anonymous false\n", "tcp://127.0.0.1:1883", Blocking},
-		{"passwords", "password_file /p\nallow_anonymous true\nlistener 2\n", "tcp://127.0.0.1:1883", Blocking},
-		{"passwords for one", "per_listener_settings true\nlistener 2\npassword_file /p\nlistener 3\nallow_anonymous true\n", "tcp://:3", Blocking},
-		{"passwords for the default one", "per_listener_settings true\npassword_file /p\nlistener 3\nallow_anonymous true\n", "tcp://:3", Blocking},
+		{"passwords", "password_file /p\nlistener 2\n", "tcp://:2", 0},
+		{"passwords for one", "per_listener_settings true\nlistener 2\npassword_file /p\nlistener 3\nallow_anonymous true\n", "tcp://:2 tcp://:3", Same},
+		{"passwords for the default one", "per_listener_settings true\npassword_file /p\nlistener 3\nallow_anonymous true\n", "tcp://:3", Same},
+		{"a plug-in", "plugin /p.so\nlistener 2\n", "tcp://127.0.0.1:1883", Blocking},
+		{"a plug-in for one", "per_listener_settings true\nlistener 2\nplugin /p.so\nlistener 3\nallow_anonymous true\n", "tcp://:3", Blocking},
+		{"names from certificates", "listener 2\nuse_identity_as_username true\nrequire_certificate true\n", "tcp://127.0.0.1:1883", Blocking},
 		{"anonymous for the default one", "per_listener_settings true\nallow_anonymous true\nlistener 3\n", "tcp://127.0.0.1:1883", Blocking},
-		{"access list", "acl_file /a\nallow_anonymous true\nlistener 2\n", "tcp://127.0.0.1:1883", Blocking},
+		{"access list", "acl_file /a\nallow_anonymous true\nlistener 2\n", "tcp://:2", 0},
 		{"WebSocket", "allow_anonymous true\nlistener 2\nlistener 3\nprotocol websockets\n", "tcp://:2", Blocking},
-		{"Unix socket", "allow_anonymous true\nlistener 2\nlistener 0 /run/m.sock\n", "tcp://:2", Blocking},
+		{"Unix socket", "allow_anonymous true\nlistener 2\nlistener 0 /run/m.sock\n", "tcp://:2 unix:///run/m.sock", 0},
 		{"an interface", "allow_anonymous true\nlistener 2\nbind_interface eth0\n", "tcp://127.0.0.1:1883", Blocking},
 		{"a port too high", "allow_anonymous true\nlistener 70000\nlistener 2\n", "tcp://:2", Fault},
 		{"a byte order mark", "\uFEFFlistener 2\n", "tcp://localhost:1883", Fault},
@@ -200,6 +205,42 @@ func TestInclude(t *testing.T) {
 	}
 	if l.Limits.TopicAliases != 16 {
 		t.Errorf("the option behind the included file is for all: %d", l.Limits.TopicAliases)
+	}
+}
+
+// TestAccess proves that passwords, access lists and who comes without a name are
+// those of all listeners, or with per_listener_settings of the one below which they
+// stand.
+func TestAccess(t *testing.T) {
+	const options = "allow_anonymous true\npassword_file /p q\nacl_file /a\n"
+	for _, tt := range []struct{ name, text, want string }{
+		{"all", options + "listener 2\nlistener 3\n", "2 true /p q /a; 3 true /p q /a; "},
+		{"all, below one", "listener 2\n" + options + "listener 3\n", "2 true /p q /a; 3 true /p q /a; "},
+		{"one", "per_listener_settings true\nlistener 2\n" + options + "listener 3\npassword_file /r\n", "2 true /p q /a; 3 false /r ; "},
+		{"none but this machine's", "password_file /p\n", "1883 true /p ; "},
+		{"the last counts", "listener 2\npassword_file /p\npassword_file /q\n", "2 false /q ; "},
+	} {
+		_, l, _ := open(t, tt.text)
+		got := ""
+		for i := range l.Listeners {
+			one := &l.Listeners[i]
+			got += fmt.Sprintf("%s %v %s %s; ", one.Addresses[0].Port, one.AllowAnonymous, one.Auth.PasswordFile, one.ACL.File)
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s; want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestListenerValues proves that a listener has its own limits.
+func TestListenerValues(t *testing.T) {
+	_, l, _ := open(t, "allow_anonymous true\nlistener 2\nmax_connections 7\nlistener 3\nmax_connections -1\nlistener 4\nmax_connections 1\nmax_connections 2\n")
+	got := map[string]int{}
+	for i := range l.Listeners {
+		got[l.Listeners[i].Addresses[0].Port] = l.Listeners[i].Limits.Connections
+	}
+	if want := map[string]int{"2": 7, "3": 0, "4": 2}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
@@ -235,7 +276,6 @@ func TestValues(t *testing.T) {
 		"persistence false":                         `durability = "none"`,
 		"sys_interval 0":                            `sys.interval = "0s"`,
 		"connection_messages false":                 `log.connections = false`,
-		"max_connections 7":                         `limits.connections = 7`,
 	} {
 		_, l, _ := open(t, text)
 		key, value, _ := strings.Cut(want, " = ")

@@ -102,9 +102,25 @@ func (c *converter) number(l *Line, key string, n int64) {
 	}
 }
 
+// own gives the current listener a setting of its own.
+func (c *converter) own(l *Line, key, value string) {
+	c.current.own = slices.DeleteFunc(c.current.own, func(e entry) bool { return e.key == key })
+	c.current.own = append(c.current.own, entry{key, value, []Line{*l}, ""})
+}
+
 // ofListener sets a number of the current listener.
 func (c *converter) ofListener(l *Line, key string, n int64) {
-	c.current.own = append(c.current.own, entry{key, c.table.number(key, c.table.limit(key, n)), []Line{*l}, ""})
+	c.own(l, key, c.table.number(key, c.table.limit(key, n)))
+}
+
+// ofAccess sets a text of the current listener with per_listener_settings, and of
+// all without.
+func (c *converter) ofAccess(l *Line, key string) {
+	if c.perListener {
+		c.own(l, key, quote(l.Value))
+		return
+	}
+	c.set(l, key, quote(l.Value))
 }
 
 // used are the listeners that Mosquitto opens.

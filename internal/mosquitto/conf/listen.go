@@ -92,12 +92,15 @@ func (c *converter) socketDomain(l *Line) {
 // admit decides which listeners can be opened, and who may come in.
 func (c *converter) admit() {
 	used := c.used()
+	if d := c.listeners[0]; d != used[0] {
+		c.unused(d)
+	}
 	open := 0 // to everybody
 	for _, l := range used {
-		if !slices.Contains(served, l.scheme) {
-			at := l.lines[max(slices.IndexFunc(l.lines, func(l Line) bool { return l.Option == "protocol" }), 0)]
+		if l.scheme == "ws" && c.table["websocket.origins"] == nil {
+			at := l.lines[slices.IndexFunc(l.lines, func(l Line) bool { return l.Option == "protocol" && l.Value == "websockets" })]
 			l.access.closed = append(l.access.closed, at)
-			c.find(&at, Blocking, notServed[l.scheme])
+			c.find(&at, Blocking, "WebSocket is not built yet")
 		}
 		a := &c.general
 		if c.perListener {
@@ -108,7 +111,7 @@ func (c *converter) admit() {
 		if a.anonymous != nil {
 			allowed = isTrue(a.anonymous)
 		}
-		if !allowed && len(l.access.closed) == 0 {
+		if !allowed && !a.asks && len(l.access.closed) == 0 {
 			c.closeToAll(l, a)
 		}
 		l.access.anonymous = a.anonymous
@@ -118,6 +121,9 @@ func (c *converter) admit() {
 		if allowed && len(l.access.closed) == 0 {
 			open++
 		}
+	}
+	if c.local && c.general.anonymous == nil && c.general.asks {
+		c.add(entry{"allow_anonymous", "true", nil, "Mosquitto lets everybody in who gives no user name, since there is no listener"})
 	}
 	for _, l := range used {
 		switch line := l.access.anonymous; {
@@ -129,6 +135,17 @@ func (c *converter) admit() {
 		}
 	}
 	c.generalize(used)
+}
+
+// unused tells what was set for the default listener, which is not opened.
+func (c *converter) unused(d *listener) {
+	const text = "it is about the default listener, which the file does not open"
+	if d.access.anonymous != nil && isTrue(d.access.anonymous) {
+		c.find(d.access.anonymous, Same, text)
+	}
+	for _, e := range d.own {
+		c.find(&e.from[0], Same, text)
+	}
 }
 
 // closeToAll closes a listener through which nobody can connect to Mosquitto.

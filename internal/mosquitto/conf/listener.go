@@ -5,17 +5,12 @@ import (
 	"net"
 )
 
-// served are the schemes of those listeners that can be opened so far.
-var served = []string{"tcp"}
-
-// notServed is what is said of the others.
-var notServed = map[string]string{"ws": "WebSocket is not built yet", "unix": "Unix sockets are not built yet"}
-
 // listener is a listener of the file.
 type listener struct {
 	lines   []Line // that say where it listens, that of listener first; none for the default one of a file without listeners
 	touched bool   // it has options of its own
 	scheme  string // tcp, ws or unix
+	tls     bool   // it has a certificate
 	host    string
 	port    string // "" for the default
 	path    string // of a Unix socket
@@ -33,7 +28,18 @@ func (l *listener) address(local bool) string {
 	if local {
 		host = "localhost"
 	}
-	return l.scheme + "://" + net.JoinHostPort(host, cmp.Or(l.port, "1883"))
+	return l.schemeTLS() + "://" + net.JoinHostPort(host, cmp.Or(l.port, "1883"))
+}
+
+// schemeTLS is the scheme of the address here.
+func (l *listener) schemeTLS() string {
+	switch {
+	case l.tls && l.scheme == "tcp":
+		return "tls"
+	case l.tls && l.scheme == "ws":
+		return "wss"
+	}
+	return l.scheme
 }
 
 // from is a line that the listener comes from.
@@ -47,6 +53,6 @@ func (l *listener) from() (first Line) {
 // access is who may connect, and do what: through a listener, or all of them.
 type access struct {
 	anonymous *Line  // allow_anonymous
-	asks      []Line // that make Mosquitto ask who a client is
+	asks      bool   // Mosquitto asks clients who they are
 	closed    []Line // blocking ones
 }

@@ -15,8 +15,8 @@ func listening() map[string]option {
 		"mount_point":              blocking(ofListener, anything, "", "mount points are not built yet"),
 		"protocol":                 {read: anything, take: (*converter).protocol, scope: ofListener},
 		"socket_domain":            {read: anything, take: (*converter).socketDomain, scope: ofListener},
-		"use_username_as_clientid": blocking(ofListener, truth, "false", "client ids don't come from user names yet"),
-		"websockets_origin":        blocking(ofListener, anything, "", "WebSocket is not built yet"),
+		"use_username_as_clientid": blocking(ofListener, truth, "false", "client ids don't come from user names; with auth.client_id = \"%u\" clients must use theirs"),
+		"websockets_origin":        {read: anything, take: (*converter).origin, scope: ofListener},
 
 		// Of 2.1:
 		"accept_protocol_versions": blocking(ofListener, anything, "", "a listener takes every version of MQTT"),
@@ -34,27 +34,60 @@ func transport() map[string]option {
 		"ciphers":               missing(anything, "", "Go's choice of ciphers is in force, which has none that is known to be weak"),
 		"ciphers_tls1.3":        missing(anything, "", "all ciphers of TLS 1.3 are on; none is known to be weak"),
 
+		"capath":                   blocking(ofListener, anything, "", "authorities are in files (tls.ca), not in a directory; put those of the directory into one file"),
+		"require_certificate":      {read: truth, take: (*converter).requireCertificate, scope: ofListener},
+		"tls_version":              {read: anything, take: (*converter).tlsVersion, scope: ofListener},
+		"use_identity_as_username": blocking(ofListener, truth, "false", "user names don't come from certificates yet"),
+		"use_subject_as_username":  blocking(ofListener, truth, "false", "user names don't come from certificates yet"),
+
 		// Of 2.1:
 		"disable_client_cert_date_checks": blocking(ofListener, truth, "false", "the dates of a certificate count"),
 		"proxy_protocol_v2_require_tls":   blocking(ofListener, truth, "false", "the PROXY protocol is not built yet"),
 	}
-	for _, name := range []string{"cafile", "capath", "certfile", "keyfile", "crlfile", "tls_version"} {
-		all[name] = option{read: anything, take: (*converter).tls, scope: ofListener}
-	}
-	for _, name := range []string{"require_certificate", "use_identity_as_username", "use_subject_as_username"} {
-		all[name] = option{read: truth, take: (*converter).tls, scope: ofListener}
+	for name, key := range map[string]string{"cafile": "tls.ca", "certfile": "tls.certificate", "keyfile": "tls.key", "crlfile": "tls.crl"} {
+		all[name] = option{read: anything, take: func(c *converter, l *Line) { c.tls(l, key, "["+quote(l.Value)+"]") }, scope: ofListener}
 	}
 	return all
 }
 
-// tls takes a line about TLS.
-func (c *converter) tls(l *Line) {
-	if asksFor(l, "false") {
-		c.find(l, Same, "that is so anyway")
+// tls sets a setting of TLS, if there are such.
+func (c *converter) tls(l *Line, key, value string) {
+	c.current.tls = c.current.tls || key == "tls.certificate"
+	c.ifBuilt(l, key, value, "TLS is not built yet")
+}
+
+// ifBuilt sets a setting of the current listener, if there is such a setting.
+func (c *converter) ifBuilt(l *Line, key, value, text string) {
+	if c.table[key] == nil {
+		c.current.access.closed = append(c.current.access.closed, *l)
+		c.find(l, Blocking, text)
 		return
 	}
-	c.current.access.closed = append(c.current.access.closed, *l)
-	c.find(l, Blocking, "TLS is not built yet")
+	c.own(l, key, value)
+}
+
+func (c *converter) origin(l *Line) {
+	c.ifBuilt(l, "websocket.origins", "["+quote(l.Value)+"]", "WebSocket is not built yet")
+}
+
+func (c *converter) requireCertificate(l *Line) {
+	if !isTrue(l) {
+		c.find(l, Same, "clients need none unless tls.client_certificates says so")
+		return
+	}
+	c.tls(l, "tls.client_certificates", quote("require"))
+}
+
+// tlsVersion sets the lowest version of TLS.
+func (c *converter) tlsVersion(l *Line) {
+	switch l.Value {
+	case "tlsv1.3", "tlsv1.2":
+		c.tls(l, "tls.min_version", quote(l.Value[len("tlsv"):]))
+	case "tlsv1.1", "tlsv1":
+		c.find(l, Missing, "TLS 1.0 and 1.1 are broken; 1.2 is the lowest version")
+	default:
+		c.find(l, Fault, "the value is tlsv1.3, tlsv1.2 or tlsv1.1")
+	}
 }
 
 func bridges() map[string]option {
