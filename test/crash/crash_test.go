@@ -51,11 +51,12 @@ func TestCrashFindsLoss(t *testing.T) {
 
 // TestCrashInterval is TestCrash with durability = "interval". What the process
 // has not written yet is lost with it, so that only what was acknowledged an
-// interval before the kill must be there: clients rest before each.
+// interval before the kill must be there: clients rest before each, until the broker has
+// counted a sync.
 func TestCrashInterval(t *testing.T) {
 	const interval = 100 * time.Millisecond
 	config := filepath.Join(t.TempDir(), "midge.toml")
-	text := fmt.Sprintf("durability = \"interval\"\ndurability_interval = %q\n", interval)
+	text := fmt.Sprintf("durability = \"interval\"\ndurability_interval = %q\n[sys]\ninterval = \"1s\"\n", interval)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

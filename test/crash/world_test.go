@@ -3,8 +3,10 @@
 package crash
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -215,7 +217,8 @@ func (w *world) loadAndKill(round int, uptime time.Duration) {
 	}
 }
 
-// rest lets all exchanges end, and the time pass after which they must be safe.
+// rest lets all exchanges end, and the broker put them on disk: that takes as long as
+// the machine takes.
 func (w *world) rest() {
 	if err := w.dialAll(); err != nil { // those that flap may have just gone
 		w.verdict.violation(unexpected, "%v", err)
@@ -230,7 +233,64 @@ func (w *world) rest() {
 			s.drained()
 		}
 	}
-	sleep(w.verdict.violated, 3*w.interval)
+	for _, c := range w.clients() {
+		c.unsubscribe("nothing") // the answer comes behind all that went before
+	}
+	if err := w.synced(); err != nil {
+		w.verdict.violation(unexpected, "%v", err)
+	}
+}
+
+// synced waits until a sync has begun and ended since it was called: until the broker
+// has counted two more. It writes something for each.
+func (w *world) synced() error {
+	watch := &syncs{news: make(chan int, 1)}
+	c := newClient(w.verdict, "watch", packet.V5, false, watch)
+	if err := c.dial(w.broker.addr); err != nil {
+		return err
+	}
+	defer c.hangUp()
+	if _, ok := c.subscribe("$SYS/broker/store/syncs", 0); !ok {
+		return errors.New("watch: no SUBACK")
+	}
+	guard := time.NewTimer(patience)
+	defer guard.Stop()
+	for first := -1; ; {
+		w.switcher.subscribe("switch/end", 1) // again, which is written
+		select {
+		case n := <-watch.news:
+			if first < 0 {
+				first = n
+			}
+			if n >= first+2 {
+				return nil
+			}
+		case <-w.verdict.violated:
+			return nil
+		case <-guard.C:
+			return errors.New("watch: no two syncs")
+		case <-time.After(w.interval):
+		}
+	}
+}
+
+// syncs is the handler of a client that is told how many syncs there were.
+type syncs struct {
+	silent
+	news chan int // the latest
+}
+
+// received implements handler.
+func (s *syncs) received(m *packet.Publish) {
+	n, err := strconv.Atoi(string(m.Payload))
+	if err != nil || m.Retain { // that is from before
+		return
+	}
+	select {
+	case <-s.news:
+	default:
+	}
+	s.news <- n
 }
 
 // dialWills connects the clients with wills of a round.
