@@ -95,15 +95,16 @@ func load(w command.World, f file, flags []config.Given) (*config.Loaded, error)
 	default:
 		src.FileName = ""
 	}
-	var warnings []string
-	if isMosquitto(src.FileName, src.File) {
-		if warnings, err = readMosquitto(&src, f.all); err != nil {
-			return nil, err
-		}
+	if !isMosquitto(src.FileName, src.File) {
+		return config.Load(src)
+	}
+	made, err := readMosquitto(&src, f.all)
+	if err != nil {
+		return nil, err
 	}
 	l, err := config.Load(src)
 	if err == nil {
-		l.Warnings = append(warnings, l.Warnings...)
+		l.Warnings = append(warnings(made, l), l.Warnings...)
 	}
 	return l, err
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -85,8 +87,8 @@ func isMosquitto(name string, text []byte) bool {
 }
 
 // readMosquitto makes the sources have what a file of Mosquitto says. It returns
-// what the broker does without; all says that this is an error.
-func readMosquitto(src *config.Sources, all bool) (warnings []string, err error) {
+// what was made of that; all says that it is an error to do without any of it.
+func readMosquitto(src *config.Sources, all bool) (*conf.Converted, error) {
 	files, err := conf.Read(src.FileName)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
@@ -98,11 +100,8 @@ func readMosquitto(src *config.Sources, all bool) (warnings []string, err error)
 	}
 	var refused []string
 	for i := range made.Findings {
-		switch f := &made.Findings[i]; {
-		case f.Kind >= least:
+		if f := &made.Findings[i]; f.Kind >= least {
 			refused = append(refused, f.String())
-		case f.Kind == conf.Missing:
-			warnings = append(warnings, f.String())
 		}
 	}
 	if refused != nil {
@@ -113,5 +112,22 @@ func readMosquitto(src *config.Sources, all bool) (warnings []string, err error)
 		l := made.From[line]
 		return l.File, l.Number
 	}
-	return warnings, nil
+	return made, nil
+}
+
+// warnings are what to say of a file of Mosquitto: what the broker does without,
+// and that it begins anew where Mosquitto has something.
+func warnings(made *conf.Converted, l *config.Loaded) (all []string) {
+	for i := range made.Findings {
+		if f := &made.Findings[i]; f.Kind == conf.Missing {
+			all = append(all, f.String())
+		}
+	}
+	if _, err := os.Stat(made.Kept); made.Kept == "" || err != nil || l.Durability == "none" {
+		return all
+	}
+	if _, err := os.Stat(l.DataDir); errors.Is(err, fs.ErrNotExist) {
+		all = append(all, fmt.Sprintf("%s has what Mosquitto has kept, and %s does not exist; 'midge store import --config %s %[1]s' takes it over", made.Kept, l.DataDir, l.FileName))
+	}
+	return all
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -78,6 +79,29 @@ func TestServeMosquitto(t *testing.T) {
 	status, _, stderr := run(t, map[string]string{"m.conf": "log_dest file /tmp/x\n"}, nil, "serve", "-c", "m.conf", "--listen", "127.0.0.1:0")
 	if status != command.Done || !strings.Contains(stderr, "level=WARN msg=configuration detail=\"m.conf:1: log_dest file /tmp/x: ") {
 		t.Errorf("status %d\n%s", status, stderr)
+	}
+}
+
+// TestServeForgetsNothing warns of a broker that would begin anew although
+// Mosquitto has kept something.
+func TestServeForgetsNothing(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		files      map[string]string
+		want       bool
+	}{
+		{"nothing taken over", "persistence true\n", map[string]string{"mosquitto.db": "x"}, true},
+		{"under another name", "persistence true\npersistence_file m.db\n", map[string]string{"m.db": "x"}, true},
+		{"there is no such file", "persistence true\n", nil, false},
+		{"taken over", "persistence true\n", map[string]string{"mosquitto.db": "x", "midge-data": ""}, false},
+		{"nothing is kept", "persistence false\n", map[string]string{"mosquitto.db": "x"}, false},
+	} {
+		files := map[string]string{"m.conf": tt.text}
+		maps.Copy(files, tt.files)
+		status, out, stderr := run(t, files, nil, "config", "check", "m.conf")
+		if got := strings.Contains(out, "db has what Mosquitto has kept, and midge-data does not exist; 'midge store import --config m.conf m"); status != command.Done || got != tt.want {
+			t.Errorf("%s: status %d, warned %v\n%s%s", tt.name, status, got, out, stderr)
+		}
 	}
 }
 

@@ -16,6 +16,9 @@ type Converted struct {
 	From map[int]Line
 
 	Findings []Finding // in the order of the lines
+
+	// Kept is the file in which Mosquitto keeps its state, "" if it keeps none.
+	Kept string
 }
 
 // Worst is the kind of the finding that matters most, 0 without any.
@@ -50,7 +53,7 @@ func Convert(f *Files) *Converted {
 	}
 	order(f, c.found)
 	w := c.write(f.Name)
-	return &Converted{TOML: w.text, From: w.from, Findings: c.found}
+	return &Converted{TOML: w.text, From: w.from, Findings: c.found, Kept: c.kept()}
 }
 
 // order sorts findings as the lines stand in the files: some were made late.

@@ -153,6 +153,21 @@ func (c *converter) keeping() {
 	}
 }
 
+// kept is the file that has the state of Mosquitto, "" for none.
+func (c *converter) kept() string {
+	if c.persistence == nil || !isTrue(c.persistence) {
+		return ""
+	}
+	dir, name := "", "mosquitto.db"
+	if c.location != nil {
+		dir = c.location.Value
+	}
+	if c.file != nil {
+		name = c.file.Value
+	}
+	return path.Join(dir, name)
+}
+
 func logging() map[string]option {
 	return map[string]option{
 		"connection_messages": {read: truth, take: func(c *converter, l *Line) {
