@@ -20,7 +20,7 @@ func listening() map[string]option {
 
 		// Of 2.1:
 		"accept_protocol_versions": blocking(ofListener, anything, "", "a listener takes every version of MQTT"),
-		"enable_proxy_protocol":    blocking(ofListener, anything, "", "the PROXY protocol is not built yet"),
+		"enable_proxy_protocol":    blocking(ofListener, anything, "0", "whom to believe must be said: set proxy_protocol of the [[listener]] to the addresses of the proxies"),
 	}
 }
 
@@ -42,7 +42,7 @@ func transport() map[string]option {
 
 		// Of 2.1:
 		"disable_client_cert_date_checks": blocking(ofListener, truth, "false", "the dates of a certificate count"),
-		"proxy_protocol_v2_require_tls":   blocking(ofListener, truth, "false", "the PROXY protocol is not built yet"),
+		"proxy_protocol_v2_require_tls":   blocking(ofListener, truth, "false", "whether a client has used TLS in front of a proxy is not looked at"),
 	}
 	for name, key := range map[string]string{"cafile": "tls.ca", "certfile": "tls.certificate", "keyfile": "tls.key", "crlfile": "tls.crl"} {
 		all[name] = option{read: anything, take: func(c *converter, l *Line) { c.tls(l, key, "["+quote(l.Value)+"]") }, scope: ofListener}
