@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"math"
 	"runtime"
-	"slices"
 	"strings"
 
 	"midge/internal/acl"
 	"midge/internal/auth"
+	"midge/internal/auth/certificate"
 	"midge/internal/auth/passwordfile"
 	"midge/internal/broker"
 	"midge/internal/config"
@@ -42,6 +42,9 @@ func openAccess(cfg *config.Loaded, log *slog.Logger) (*access, error) {
 		if c.Identifiers, err = auth.ParseIdentifiers(l.Auth.ClientID); err != nil {
 			return nil, fmt.Errorf("auth.client_id: %w", err)
 		}
+		if from := l.Auth.CertificateUser; from != settings.NoCertificate {
+			c.Links = append(c.Links, certificate.Link{From: certificate.Name(from)})
+		}
 		if name := l.Auth.PasswordFile; name != "" {
 			f := a.passwords[name]
 			if f == nil {
@@ -53,7 +56,7 @@ func openAccess(cfg *config.Loaded, log *slog.Logger) (*access, error) {
 			c.Links = append(c.Links, f)
 		}
 		if l.LetsAnybodyIn() {
-			c.Links = slices.Insert(c.Links, 0, auth.Link(auth.Anonymous{Named: !l.Asks()}))
+			c.Links = append(c.Links, auth.Anonymous{Named: !l.Asks()})
 		}
 		if name := l.ACL.File; name != "" {
 			f := a.lists[name]
@@ -83,7 +86,7 @@ func hashingMemory(setting settings.Size) int64 {
 // authenticator is nil if everybody may do everything: then nothing is asked for.
 func (a *access) authenticator() broker.Authenticator {
 	for _, c := range a.listeners {
-		if len(a.passwords) > 0 || len(a.lists) > 0 || c.Identifiers != (auth.Identifiers{}) {
+		if len(a.lists) > 0 || len(c.Links) != 1 || c.Links[0] != auth.Link(auth.Anonymous{Named: true}) {
 			return a.listeners
 		}
 	}

@@ -56,6 +56,7 @@ var allowed = map[string]string{
 
 	// Who may connect: a chain, and its links.
 	"auth":              "broker packet",
+	"auth/certificate":  "auth broker packet",
 	"auth/passwordfile": "auth",
 
 	// What clients may do.
@@ -86,7 +87,7 @@ var allowed = map[string]string{
 	"mosquitto/db":   "packet topic",
 
 	// The wiring and the command line.
-	"app":           "acl auth auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer settings store store/pebblestore",
+	"app":           "acl auth auth/certificate auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer settings store store/pebblestore",
 	"app/apptest":   "app config",
 	"app/storetool": "message mosquitto/db packet store store/pebblestore topic",
 	"shell":         "client packet topic",

@@ -5,6 +5,7 @@ import "time"
 // Auth says who may connect.
 type Auth struct {
 	PasswordFile     string
+	CertificateUser  string
 	ClientID         string
 	Attempts         int
 	AttemptsInterval time.Duration
@@ -13,7 +14,12 @@ type Auth struct {
 }
 
 // Asks reports whether clients are asked who they are.
-func (s *Settings) Asks() bool { return s.Auth.PasswordFile != "" }
+func (s *Settings) Asks() bool {
+	return s.Auth.PasswordFile != "" || s.Auth.CertificateUser != NoCertificate
+}
+
+// NoCertificate is Auth.CertificateUser without names from certificates.
+const NoCertificate = "none"
 
 // LetsAnybodyIn reports whether clients are let in that don't say who they are.
 func (s *Settings) LetsAnybodyIn() bool { return s.AllowAnonymous || !s.Asks() }
@@ -25,6 +31,11 @@ func authentication() Section {
 			Default: "", PerListener: true, Zero: "nobody is asked for a password",
 			Doc:    "A file of user names and hashed passwords, which `midge passwd` edits; those of `mosquitto_passwd` and `htpasswd -B` are read, too. Clients need a user name and a password that are in it. Who does not have any is refused, unless `allow_anonymous` is true. It is read again while the broker runs; a line that can't be read is left out, and the log says which.",
 			Reason: "The first start needs no file: it serves this machine only.",
+		}, {
+			Key: "auth.certificate_user", At: func(c *Settings) any { return &c.Auth.CertificateUser },
+			Default: NoCertificate, Words: []string{NoCertificate, "cn", "san", "subject"}, PerListener: true,
+			Doc:    "Lets clients in without a password whose TLS certificate was verified, and says what of it is the user's name: the common name of the subject (`cn`), the first subject alternative name, of DNS, e-mail or URI (`san`), or the whole subject as RFC 2253 writes it, such as `CN=alice,O=Plant` (`subject`). The user name of CONNECT does not count then. A client without a certificate needs a password of `auth.password_file`, if there is one.",
+			Reason: "Not every certificate is a user's.",
 		}, {
 			Key: "auth.client_id", At: func(c *Settings) any { return &c.Auth.ClientID },
 			Default: "", PerListener: true, Zero: "any",
