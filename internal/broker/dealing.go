@@ -114,8 +114,8 @@ func (s *shard) dealAfter(shard int) dealt {
 // more.
 func (s *shard) hand(g *group, to member, c routing.Choice, t session.Taken) bool {
 	var packed *message.Parcel
-	s.kept = true
-	defer func() { s.kept = false }()
+	s.waited = true
+	defer func() { s.waited = false }()
 	return s.give(g, to, c, t.Message, &packed, s.renumber(t.Stored, t.Message.QoS))
 }
 

@@ -21,7 +21,7 @@ func (s *shard) enqueue(cl *client, d session.Delivery) {
 			s.hold(c)
 		}
 	}
-	if s.budget.pressure == CloseReaders && d.QoS > 0 && !cl.stored() && !s.kept && (c == nil || int64(c.net.Pending())+cl.session.ContentBytes() > pendingUnderPressure) {
+	if s.budget.pressure == CloseReaders && d.QoS > 0 && !cl.stored() && !s.waited && (c == nil || int64(c.net.Pending())+cl.session.ContentBytes() > pendingUnderPressure) {
 		s.count.DroppedMemory++ // it would wait in memory
 		return
 	}

@@ -16,7 +16,7 @@ func (s *shard) routeGroup(g *group, m *message.Message, packed **message.Parcel
 		return s.give(g, to, choice, m, packed, key)
 	case routing.ToQueue:
 		if g.Home != s.index {
-			return s.mail(g.Home, m, packed, envelope{group: g, kept: s.kept, key: key})
+			return s.mail(g.Home, m, packed, envelope{group: g, waited: s.waited, key: key})
 		}
 		s.deposit(g, m, key)
 	case routing.TooLarge:
@@ -34,7 +34,7 @@ func (s *shard) routeGroup(g *group, m *message.Message, packed **message.Parcel
 func (s *shard) give(g *group, to member, c routing.Choice, m *message.Message, packed **message.Parcel, key message.Key) bool {
 	counted := min(m.QoS, to.QoS) > 0
 	if to.Shard != s.index {
-		return s.mail(to.Shard, m, packed, envelope{group: g, member: to.Client, away: c == routing.ToAway, counted: counted, kept: s.kept, key: key})
+		return s.mail(to.Shard, m, packed, envelope{group: g, member: to.Client, away: c == routing.ToAway, counted: counted, waited: s.waited, key: key})
 	}
 	if counted {
 		to.Consumer.Arrived()
@@ -48,8 +48,8 @@ func (s *shard) give(g *group, to member, c routing.Choice, m *message.Message, 
 // back with a smaller Maximum Packet Size.
 func (s *shard) deliverMember(l *envelope, m *message.Message) {
 	g, c := l.group, l.member
-	s.kept = l.kept
-	defer func() { s.kept = false }()
+	s.waited = l.waited
+	defer func() { s.waited = false }()
 	if c == nil {
 		s.deposit(g, m, l.key)
 		return

@@ -92,8 +92,8 @@ func (s *shard) passMissing(missing []session.Taken, e *ending) {
 func (s *shard) passOn(g *group, m *message.Message, old message.Stored, e *ending) {
 	key := s.renumber(old, m.QoS)
 	var packed *message.Parcel
-	s.kept = true
-	defer func() { s.kept = false }()
+	s.waited = true
+	defer func() { s.waited = false }()
 	s.routeGroup(g, m, &packed, routing.FromMember, key)
 	e.end(s)
 }

@@ -30,7 +30,7 @@ type envelope struct {
 	retain    bool
 	away      bool   // member was not connected when it was picked
 	counted   bool   // in its load
-	kept      bool   // see shard.kept
+	waited    bool   // see shard.waited
 	interval  uint32 // seconds
 	expires   time.Duration
 	publisher string

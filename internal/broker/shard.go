@@ -55,7 +55,7 @@ type shard struct {
 	outgoing      []*batch // by shard, nil where there is nothing
 	disk          durable
 	planned       plan            // of the last message that was routed
-	kept          bool            // the message that is on has waited in memory before: to give it to another takes no more
+	waited        bool            // the message that is on has waited before: to give it to another takes no more memory
 	payloadBuffer *bufpool.Buffer // that the payload of the message which is on may lie in; nil: in none that can be shared
 	count         Counters
 	published     published
