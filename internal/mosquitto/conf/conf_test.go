@@ -110,6 +110,19 @@ func TestEveryLineIsAccountedFor(t *testing.T) {
 	}
 }
 
+// TestTwice proves that lines which do not count because others do are told.
+func TestTwice(t *testing.T) {
+	text := "port 1\nport 2\nallow_anonymous true\nallow_anonymous true\nmax_connections 1\nmax_connections 2\npersistence true\npersistence false\nmax_packet_size 100\nmax_packet_size 200\n"
+	d := Convert(read(source{"m.conf", []byte(text)}, nil))
+	var got []int
+	for _, f := range d.Findings {
+		got = append(got, f.Line.Number)
+	}
+	if want := []int{1, 3, 5, 7, 9}; !slices.Equal(got, want) {
+		t.Errorf("lines %v, want %v\n%s", got, want, report(d))
+	}
+}
+
 // TestFrom proves that a fault in what is made can be told with the line that it
 // is from.
 func TestFrom(t *testing.T) {
@@ -160,7 +173,7 @@ func TestListeners(t *testing.T) {
 		{"none", "", "tcp://localhost:1883", 0},
 		{"none, and options of a listener", "protocol mqtt\nmax_connections -1\n", "tcp://localhost:1883", Same},
 		{"port", "allow_anonymous true\nport 1\n", "tcp://:1", 0},
-		{"port twice: the last counts", "allow_anonymous true\nport 1\nport 2\n", "tcp://:2", 0},
+		{"port twice: the last counts", "allow_anonymous true\nport 1\nport 2\n", "tcp://:2", Same},
 		{"port and listener: both", "allow_anonymous true\nport 1\nlistener 2\n", "tcp://:1 tcp://:2", 0},
 		{"bind_address without port", "allow_anonymous true\nbind_address 10.0.0.1\n", "tcp://10.0.0.1:1883", 0},
 		{"port behind a listener", "allow_anonymous true\nlistener 2\nport 1\n", "tcp://:1 tcp://:2", 0},
@@ -177,7 +190,7 @@ func TestListeners(t *testing.T) {
 		{"passwords for the default one", "per_listener_settings true\npassword_file /p\nlistener 3\nallow_anonymous true\n", "tcp://:3", Same},
 		{"a plug-in", "plugin /p.so\nlistener 2\n", "tcp://127.0.0.1:1883", Blocking},
 		{"a plug-in for one", "per_listener_settings true\nlistener 2\nplugin /p.so\nlistener 3\nallow_anonymous true\n", "tcp://:3", Blocking},
-		{"names from certificates", "listener 2\nuse_identity_as_username true\nrequire_certificate true\n", "tcp://127.0.0.1:1883", Blocking},
+		{"plain and certificates", "listener 2\nallow_anonymous true\nlistener 3\ntls_keyform engine\n", "tcp://:2", Blocking},
 		{"anonymous for the default one", "per_listener_settings true\nallow_anonymous true\nlistener 3\n", "tcp://127.0.0.1:1883", Blocking},
 		{"access list", "acl_file /a\nallow_anonymous true\nlistener 2\n", "tcp://:2", 0},
 		{"WebSocket", "allow_anonymous true\nlistener 2\nlistener 3\nprotocol websockets\n", "tcp://:2", Blocking},

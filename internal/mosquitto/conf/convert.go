@@ -52,8 +52,40 @@ func Convert(f *Files) *Converted {
 		c.add(entry{"session.queue_full", quote("refuse-new"), c.queueFull, "So does a full queue of Mosquitto"})
 	}
 	order(f, c.found)
+	c.passedOver(f)
 	w := c.write(f.Name)
 	return &Converted{TOML: w.text, From: w.from, Findings: c.found, Kept: c.kept()}
+}
+
+// passedOver tells of the lines of which nothing became: of an option that stands
+// twice, the last one counts.
+func (c *converter) passedOver(f *Files) {
+	counts := map[Line]bool{}
+	add := func(lines ...Line) {
+		for _, l := range lines {
+			counts[l] = true
+		}
+	}
+	for _, e := range c.entries {
+		add(e.from...)
+	}
+	for _, l := range c.listeners {
+		add(l.lines...)
+		for _, e := range l.own {
+			add(e.from...)
+		}
+	}
+	for _, found := range c.found {
+		add(found.Line)
+		add(found.With...)
+	}
+	for _, p := range f.parts {
+		for i := range p.lines {
+			if !counts[p.lines[i]] {
+				c.find(&p.lines[i], Same, "another line has the last word on it")
+			}
+		}
+	}
 }
 
 // order sorts findings as the lines stand in the files: some were made late.

@@ -2,7 +2,6 @@ package conf
 
 import (
 	"math"
-	"slices"
 	"strings"
 )
 
@@ -87,8 +86,7 @@ func (c *converter) find(l *Line, k Kind, text string) {
 // add adds a setting. One that is there already is replaced: of an option that
 // stands twice Mosquitto takes the last.
 func (c *converter) add(e entry) {
-	c.entries = slices.DeleteFunc(c.entries, func(old entry) bool { return old.key == e.key })
-	c.entries = append(c.entries, e)
+	c.entries = append(without(c.entries, e.key), e)
 }
 
 func (c *converter) set(l *Line, key, value string) { c.add(entry{key, value, []Line{*l}, ""}) }
@@ -104,8 +102,7 @@ func (c *converter) number(l *Line, key string, n int64) {
 
 // own gives the current listener a setting of its own.
 func (c *converter) own(l *Line, key, value string) {
-	c.current.own = slices.DeleteFunc(c.current.own, func(e entry) bool { return e.key == key })
-	c.current.own = append(c.current.own, entry{key, value, []Line{*l}, ""})
+	c.current.own = append(without(c.current.own, key), entry{key, value, []Line{*l}, ""})
 }
 
 // ofListener sets a number of the current listener.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,11 @@ type entry struct {
 	value string // in TOML
 	from  []Line // nil: from a default of Mosquitto
 	note  string // "" or what a reader may wonder about
+}
+
+// without returns entries but for that of a key.
+func without(entries []entry, key string) []entry {
+	return slices.DeleteFunc(entries, func(e entry) bool { return e.key == key })
 }
 
 // table is the settings that there are, by key.

@@ -40,25 +40,15 @@ func (c *converter) port(l *Line) {
 		return
 	}
 	d := c.listeners[0]
-	d.lines = append(without(d.lines, l.Option), *l) // the last one counts
+	d.lines = append(slices.DeleteFunc(d.lines, func(old Line) bool { return old.Option == l.Option }), *l) // the last one counts
 	d.port, c.local = fmt.Sprint(n), false
 }
 
 // bindAddress takes "bind_address host" of the default listener.
 func (c *converter) bindAddress(l *Line) {
 	d := c.listeners[0]
-	d.lines = append(without(d.lines, l.Option), *l)
+	d.lines = append(slices.DeleteFunc(d.lines, func(old Line) bool { return old.Option == l.Option }), *l)
 	d.host, c.local = l.Value, false
-}
-
-// without returns the lines but for those of an option.
-func without(lines []Line, option string) (rest []Line) {
-	for _, l := range lines {
-		if l.Option != option {
-			rest = append(rest, l)
-		}
-	}
-	return rest
 }
 
 func (c *converter) protocol(l *Line) {
@@ -111,7 +101,7 @@ func (c *converter) admit() {
 		if a.anonymous != nil {
 			allowed = isTrue(a.anonymous)
 		}
-		if !allowed && !a.asks && len(l.access.closed) == 0 {
+		if !allowed && !a.asks && !l.asks && len(l.access.closed) == 0 {
 			c.closeToAll(l, a)
 		}
 		l.access.anonymous = a.anonymous

@@ -11,6 +11,7 @@ type listener struct {
 	touched bool   // it has options of its own
 	scheme  string // tcp, ws or unix
 	tls     bool   // it has a certificate
+	asks    bool   // clients need a certificate, which has their name
 	host    string
 	port    string // "" for the default
 	path    string // of a Unix socket

@@ -1,5 +1,7 @@
 package conf
 
+import "slices"
+
 func listening() map[string]option {
 	return map[string]option{
 		"listener":                 {read: anything, take: (*converter).begin},
@@ -37,8 +39,8 @@ func transport() map[string]option {
 		"capath":                   blocking(ofListener, anything, "", "authorities are in files (tls.ca), not in a directory; put those of the directory into one file"),
 		"require_certificate":      {read: truth, take: (*converter).requireCertificate, scope: ofListener},
 		"tls_version":              {read: anything, take: (*converter).tlsVersion, scope: ofListener},
-		"use_identity_as_username": blocking(ofListener, truth, "false", "user names don't come from certificates yet"),
-		"use_subject_as_username":  blocking(ofListener, truth, "false", "user names don't come from certificates yet"),
+		"use_identity_as_username": {read: truth, take: func(c *converter, l *Line) { c.certificateUser(l, "cn") }, scope: ofListener},
+		"use_subject_as_username":  {read: truth, take: func(c *converter, l *Line) { c.certificateUser(l, "subject") }, scope: ofListener},
 
 		// Of 2.1:
 		"disable_client_cert_date_checks": blocking(ofListener, truth, "false", "the dates of a certificate count"),
@@ -76,6 +78,20 @@ func (c *converter) requireCertificate(l *Line) {
 		return
 	}
 	c.tls(l, "tls.client_certificates", quote("require"))
+}
+
+// certificateUser has clients named by their certificates.
+func (c *converter) certificateUser(l *Line, part string) {
+	const key = "auth.certificate_user"
+	switch {
+	case !isTrue(l):
+		c.find(l, Same, "names don't come from certificates unless auth.certificate_user says so")
+	case part == "subject" && slices.ContainsFunc(c.current.own, func(e entry) bool { return e.key == key && e.value == quote("cn") }):
+		c.find(l, Same, "use_identity_as_username goes before it")
+	default:
+		c.current.asks = true
+		c.ifBuilt(l, key, quote(part), "user names don't come from certificates yet")
+	}
 }
 
 // tlsVersion sets the lowest version of TLS.
