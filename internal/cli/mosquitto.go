@@ -123,11 +123,11 @@ func warnings(made *conf.Converted, l *config.Loaded) (all []string) {
 			all = append(all, f.String())
 		}
 	}
-	if _, err := os.Stat(made.Kept); made.Kept == "" || err != nil || l.Durability == "none" {
+	if _, err := os.Stat(made.Persisted); made.Persisted == "" || err != nil || l.Durability == "none" {
 		return all
 	}
 	if _, err := os.Stat(l.DataDir); errors.Is(err, fs.ErrNotExist) {
-		all = append(all, fmt.Sprintf("%s has what Mosquitto has kept, and %s does not exist; 'midge store import --config %s %[1]s' takes it over", made.Kept, l.DataDir, l.FileName))
+		all = append(all, fmt.Sprintf("%s has what Mosquitto has kept, and %s does not exist; 'midge store import --config %s %[1]s' takes it over", made.Persisted, l.DataDir, l.FileName))
 	}
 	return all
 }

@@ -17,8 +17,8 @@ type Converted struct {
 
 	Findings []Finding // in the order of the lines
 
-	// Kept is the file in which Mosquitto keeps its state, "" if it keeps none.
-	Kept string
+	// Persisted is the file in which Mosquitto keeps its state, "" if it keeps none.
+	Persisted string
 }
 
 // Worst is the kind of the finding that matters most, 0 without any.
@@ -54,7 +54,7 @@ func Convert(f *Files) *Converted {
 	order(f, c.found)
 	c.passedOver(f)
 	w := c.write(f.Name)
-	return &Converted{TOML: w.text, From: w.from, Findings: c.found, Kept: c.kept()}
+	return &Converted{TOML: w.text, From: w.from, Findings: c.found, Persisted: c.persisted()}
 }
 
 // passedOver tells of the lines of which nothing became: of an option that stands

@@ -153,8 +153,8 @@ func (c *converter) keeping() {
 	}
 }
 
-// kept is the file that has the state of Mosquitto, "" for none.
-func (c *converter) kept() string {
+// persisted is the file that has the state of Mosquitto, "" for none.
+func (c *converter) persisted() string {
 	if c.persistence == nil || !isTrue(c.persistence) {
 		return ""
 	}
