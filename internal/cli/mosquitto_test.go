@@ -61,6 +61,7 @@ func TestMosquittoFile(t *testing.T) {
 		{"config convert wrong.conf", command.Failed, "# Made from wrong.conf.", "error: wrong.conf:3: listenr 1: "},
 		{"config convert nowhere.conf", command.Failed, "", "midge: read configuration: open nowhere.conf: "},
 		{"config convert", command.Misuse, "", "midge: which file is to be converted?\n"},
+		{"store import --without [ good.conf", command.Misuse, "", "midge: --without [: syntax error in pattern\n"},
 		{"store import", command.Misuse, "", "midge: which file is to be imported?\n"},
 		{"store import --config good.conf good.conf", command.Failed, "", "midge: good.conf: at byte 0: this is no persistence file of Mosquitto; nothing is imported\n"},
 		{"store stats --config good.conf", command.Failed, "", "midge: midge-data is no data directory of a broker"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -109,18 +110,24 @@ has the offset of the damage.
 
 The directory must be empty or not exist. With --replace, what it holds is put aside, in a directory in it that is
 called replaced-TIME.`,
-		Example: "  midge store import /var/lib/mosquitto/mosquitto.db\n  midge store import --data-dir /var/lib/midge mosquitto.db",
+		Example: "  midge store import /var/lib/mosquitto/mosquitto.db\n  midge store import --data-dir /var/lib/midge --without 'local.*' mosquitto.db",
 	}
 	replace := cmd.Flags().Bool("replace", false, "put aside what the directory holds")
+	without := cmd.Flags().StringArray("without", nil, "leave out clients whose ids match `pattern`, in which * is any text without a slash; repeatable")
 	var name string
 	storeWork(cmd, w, func(out io.Writer, dir string) error {
-		return storetool.Import(out, name, dir, *replace, time.Now())
+		return storetool.Import(out, storetool.Importing{File: name, Dir: dir, Replace: *replace, Without: *without, Now: time.Now()})
 	})
 	run := cmd.RunE
 	cmd.Args = command.MaxArgs(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return errors.New("which file is to be imported?")
+		}
+		for _, pattern := range *without {
+			if _, err := path.Match(pattern, ""); err != nil {
+				return fmt.Errorf("--without %s: %w", pattern, err)
+			}
 		}
 		name = args[0]
 		return run(cmd, args)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -20,35 +21,42 @@ import (
 	"midge/internal/topic"
 )
 
+// Importing says what to import, and where to.
+type Importing struct {
+	File    string // of Mosquitto
+	Dir     string
+	Replace bool      // puts aside what Dir holds, into a directory in it; without, it must be empty or not exist
+	Without []string  // client ids that are not imported, as patterns of path.Match
+	Now     time.Time // what has expired by now is left out
+}
+
 // Import makes a data directory of Mosquitto's persistence file: sessions with
-// their subscriptions and queues, and retained messages. What has expired by now
-// is left out. The directory must be empty or not exist, unless replace is set:
-// then what it holds is put aside, into a directory in it.
+// their subscriptions and queues, and retained messages.
 //
 // The file is read as a whole before anything is written. The database is made in
 // a directory of its own, and moved when it is complete and on disk: a crash
 // leaves all of it or nothing.
-func Import(w io.Writer, file, dir string, replace bool, now time.Time) error {
-	text, err := os.ReadFile(file)
+func Import(w io.Writer, o Importing) error {
+	text, err := os.ReadFile(o.File)
 	if err != nil {
 		return err
 	}
 	f, err := db.Parse(text)
 	if err != nil {
-		return fmt.Errorf("%s: %w; nothing is imported", file, err)
+		return fmt.Errorf("%s: %w; nothing is imported", o.File, err)
 	}
-	im := newImporter(f, now)
-	aside, err := makeEmpty(dir, replace, now)
+	im := newImporter(f, o.Without, o.Now)
+	aside, err := makeEmpty(o.Dir, o.Replace, o.Now)
 	if err != nil {
 		return err
 	}
-	if err := im.write(dir); err != nil {
-		return fmt.Errorf("import into %s: %w", dir, err)
+	if err := im.write(o.Dir); err != nil {
+		return fmt.Errorf("import into %s: %w", o.Dir, err)
 	}
 	p := &printer{w: w}
-	p.line("%s: format %d, %d bytes", file, f.Format, len(text))
+	p.line("%s: format %d, %d bytes", o.File, f.Format, len(text))
 	if aside != "" {
-		p.line("what was in %s is in %s", dir, aside)
+		p.line("what was in %s is in %s", o.Dir, aside)
 	}
 	im.print(p)
 	return p.err
@@ -106,7 +114,7 @@ type importer struct {
 // counts are what is imported, and what is not.
 type counts struct {
 	subscriptions, waiting, exchanges, received, retained int
-	expired, ended, qos0, orphans                         int
+	expired, ended, unwanted, qos0, orphans               int
 }
 
 // waiting is a message with those that are to get it.
@@ -130,13 +138,17 @@ type exchange struct {
 	key message.Key
 }
 
-func newImporter(f *db.File, now time.Time) *importer {
+func newImporter(f *db.File, without []string, now time.Time) *importer {
 	im := &importer{file: f, now: now, numbers: map[string]uint64{}}
 	im.counts.orphans = f.Gone
 	for i := range f.Clients {
 		c := &f.Clients[i]
 		if c.Expiry == 0 || !c.Ends.IsZero() && !c.Ends.After(now) {
 			im.counts.ended++
+			continue
+		}
+		if slices.ContainsFunc(without, func(pattern string) bool { m, _ := path.Match(pattern, c.ID); return m }) {
+			im.counts.unwanted++
 			continue
 		}
 		im.numbers[c.ID] = uint64(len(im.numbers) + 1)
@@ -434,6 +446,7 @@ func (im *importer) print(p *printer) {
 		text string
 	}{
 		{c.ended, "sessions that have expired, or end with their connection"},
+		{c.unwanted, "sessions of clients that are not wanted"},
 		{c.expired, "messages that have expired"},
 		{c.qos0, "messages of QoS 0, which do not wait for clients"},
 		{c.orphans, "messages of sessions that are not imported, or that are not in the file"},

@@ -23,7 +23,7 @@ func imported(t *testing.T, name string, now time.Time) (out, exported string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
 	var b bytes.Buffer
-	if err := Import(&b, written+name, dir, false, now); err != nil {
+	if err := Import(&b, Importing{File: written + name, Dir: dir, Now: now}); err != nil {
 		t.Fatal(err)
 	}
 	out = b.String()
@@ -93,7 +93,7 @@ func TestImportOrder(t *testing.T) {
 			f.Deliveries = append(f.Deliveries, db.Delivery{ClientID: client, Message: n, QoS: 1, State: db.Queued})
 		}
 	}
-	im := newImporter(f, early)
+	im := newImporter(f, nil, early)
 	got := map[string][]uint64{}
 	for _, w := range im.waiting {
 		seen := map[string]bool{}
@@ -137,7 +137,7 @@ func TestImportReceived(t *testing.T) {
 			{ClientID: "p", Message: 7, ID: 4, QoS: 2, Incoming: true, State: db.Queued}, // no PUBREC: it comes again
 		},
 	}
-	im := newImporter(f, early)
+	im := newImporter(f, nil, early)
 	var got []string
 	for _, w := range im.waiting {
 		for _, d := range w.receivers {
@@ -166,7 +166,7 @@ func TestImportRefused(t *testing.T) {
 		if _, err := db.Parse(whole[:n]); err == nil {
 			continue // cut off between two chunks: nobody can know
 		}
-		err := Import(&bytes.Buffer{}, file, dir, false, early)
+		err := Import(&bytes.Buffer{}, Importing{File: file, Dir: dir, Now: early})
 		if err == nil || !strings.Contains(err.Error(), "at byte ") || !strings.Contains(err.Error(), "nothing is imported") {
 			t.Errorf("the first %d bytes: %v", n, err)
 		}
@@ -181,19 +181,19 @@ func TestImportRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := storetest.Digest(t, dir)
-	if err := Import(&bytes.Buffer{}, written+"exchanges.db", dir, false, early); err == nil || !strings.Contains(err.Error(), "--replace") {
+	if err := Import(&bytes.Buffer{}, Importing{File: written + "exchanges.db", Dir: dir, Now: early}); err == nil || !strings.Contains(err.Error(), "--replace") {
 		t.Errorf("into a directory with something in it: %v", err)
 	}
 	if err := os.WriteFile(file, whole[:len(whole)-1], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Import(&bytes.Buffer{}, file, dir, true, early); err == nil {
+	if err := Import(&bytes.Buffer{}, Importing{File: file, Dir: dir, Replace: true, Now: early}); err == nil {
 		t.Error("a broken file replaced a directory")
 	}
 	if after := storetest.Digest(t, dir); after != before {
 		t.Errorf("the directory changed from\n%sto\n%s", before, after)
 	}
-	if err := Import(&bytes.Buffer{}, written+"exchanges.db", filepath.Join(dir, "a", "b"), false, early); err == nil {
+	if err := Import(&bytes.Buffer{}, Importing{File: written + "exchanges.db", Dir: filepath.Join(dir, "a", "b"), Now: early}); err == nil {
 		t.Error("into a directory whose parent is missing")
 	}
 }
@@ -206,10 +206,10 @@ func TestImportReplaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := Import(&out, written+"queues.db", dir, false, early); err != nil {
+	if err := Import(&out, Importing{File: written + "queues.db", Dir: dir, Now: early}); err != nil {
 		t.Fatalf("over an unfinished import: %v", err)
 	}
-	if err := Import(&out, written+"exchanges.db", dir, true, early); err != nil {
+	if err := Import(&out, Importing{File: written + "exchanges.db", Dir: dir, Replace: true, Now: early}); err != nil {
 		t.Fatal(err)
 	}
 	aside := filepath.Join(dir, "replaced-20261128T192120Z")
@@ -233,12 +233,26 @@ func TestImportMany(t *testing.T) {
 		f.Deliveries = append(f.Deliveries, db.Delivery{ClientID: "a", Message: n, QoS: 1, State: db.Queued})
 	}
 	dir := t.TempDir()
-	im := newImporter(f, early)
+	im := newImporter(f, nil, early)
 	if err := im.write(dir); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
 	if err := Export(&out, Options{Dir: dir}, Selection{}); err != nil || strings.Count(out.String(), "\n") != 500 {
 		t.Errorf("%v, %d lines", err, strings.Count(out.String(), "\n"))
+	}
+}
+
+// TestImportWithout leaves clients out, and what is theirs alone.
+func TestImportWithout(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	var out bytes.Buffer
+	o := Importing{File: written + "exchanges.db", Dir: dir, Without: []string{"b*", "tool"}, Now: early}
+	if err := Import(&out, o); err != nil || !strings.Contains(out.String(), "sessions                      2\n") || !strings.Contains(out.String(), "left out: 2 sessions of clients that are not wanted\n") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	out.Reset()
+	if err := Export(&out, Options{Dir: dir}, Selection{}); err != nil || strings.Contains(out.String(), "busy") || strings.Contains(out.String(), "tool") {
+		t.Errorf("%v\n%s", err, out.String())
 	}
 }
