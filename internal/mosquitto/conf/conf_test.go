@@ -178,6 +178,8 @@ func TestListeners(t *testing.T) {
 		{"bind_address without port", "allow_anonymous true\nbind_address 10.0.0.1\n", "tcp://10.0.0.1:1883", 0},
 		{"port behind a listener", "allow_anonymous true\nlistener 2\nport 1\n", "tcp://:1 tcp://:2", 0},
 		{"an option above the first listener opens the default one", "allow_anonymous true\nmax_connections 5\nlistener 2\n", "tcp://:2 tcp://:1883", 0},
+		{"an option opens the default one, to nobody", "max_connections 5\nlistener 2\n", "tcp://127.0.0.1:1883", Blocking},
+		{"the last protocol counts", "allow_anonymous true\nlistener 2\nprotocol websockets\nprotocol mqtt\n", "tcp://:2", 0},
 		{"several words of blank", "allow_anonymous true\n  listener   2   127.0.0.1  \n", "tcp://127.0.0.1:2", 0},
 		{"a comment behind a listener", "allow_anonymous true\nlistener 2 # all\n", "tcp://:2", 0},
 		{"IPv6", "allow_anonymous true\nlistener 2 ::1\nlistener 2 127.0.0.1", "tcp://[::1]:2 tcp://127.0.0.1:2", 0},

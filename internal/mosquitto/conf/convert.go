@@ -122,8 +122,8 @@ func (c *converter) line(l *Line) {
 		c.find(l, Fault, fault)
 		return
 	}
-	if o.scope == ofListener {
-		c.current.touched = true
+	if o.scope == ofListener && c.current.touched == nil {
+		c.current.touched = l
 	}
 	switch {
 	case o.take != nil:

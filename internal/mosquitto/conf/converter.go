@@ -122,7 +122,7 @@ func (c *converter) ofAccess(l *Line, key string) {
 
 // used are the listeners that Mosquitto opens.
 func (c *converter) used() []*listener {
-	if d := c.listeners[0]; len(c.listeners) > 1 && len(d.lines) == 0 && !d.touched {
+	if d := c.listeners[0]; len(c.listeners) > 1 && len(d.lines) == 0 && d.touched == nil {
 		return c.listeners[1:]
 	}
 	return c.listeners

@@ -54,6 +54,9 @@ func (c *converter) bindAddress(l *Line) {
 func (c *converter) protocol(l *Line) {
 	switch l.Value {
 	case "mqtt":
+		if c.current.scheme == "ws" {
+			c.current.scheme = "tcp"
+		}
 	case "websockets":
 		if c.current.scheme == "tcp" {
 			c.current.scheme = "ws"
@@ -141,8 +144,12 @@ func (c *converter) unused(d *listener) {
 // closeToAll closes a listener through which nobody can connect to Mosquitto.
 func (c *converter) closeToAll(l *listener, a *access) {
 	at := a.anonymous
-	if at == nil {
-		at = &l.lines[0] // there is one, or the file would be local
+	switch {
+	case at != nil:
+	case len(l.lines) > 0:
+		at = &l.lines[0]
+	default:
+		at = l.touched // it opens the default one
 	}
 	l.access.closed = append(l.access.closed, *at)
 	c.find(at, Blocking, "nobody can connect to "+l.address(false)+" in Mosquitto 2 without allow_anonymous true or a password_file; write allow_anonymous true if everybody may")

@@ -8,7 +8,7 @@ import (
 // listener is a listener of the file.
 type listener struct {
 	lines   []Line // that say where it listens, that of listener first; none for the default one of a file without listeners
-	touched bool   // it has options of its own
+	touched *Line  // the first of its options, which opens the default one; nil: none
 	scheme  string // tcp, ws or unix
 	tls     bool   // it has a certificate
 	asks    bool   // clients need a certificate, which has their name
