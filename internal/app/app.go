@@ -6,7 +6,8 @@
 // clock_linux.go, clock.go, clock_other.go, auth.go, core.go, disk.go,
 // filelimit_unix.go, filelimit_other.go, narrow_linux.go, narrow_other.go,
 // goroutines.go, measure.go, program_linux.go, program_other.go, memory.go,
-// network.go, proxies.go, socketfile.go, activation.go, listen.go, app.go, banner.go.
+// network.go, proxies.go,
+// socketfile.go, activation.go, listen.go, app.go, reload.go, banner.go.
 package app
 
 import (
@@ -53,7 +54,9 @@ type Broker struct {
 	listening []listening
 	passed    []*passed         // by systemd
 	proxies   *proxylayer.Layer // nil: no listener has the PROXY protocol
+	proxied   atomic.Pointer[[]*proxylayer.Listener]
 
+	reloads     reloads
 	socketFiles []socketFile
 	files       descriptors
 	buffers     *bufpool.Pool // for large packets
@@ -64,8 +67,8 @@ type Broker struct {
 // disk, or for an address. version is what $SYS/broker/version says.
 func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logger) (*Broker, error) {
 	b := &Broker{cfg: cfg, log: log, buffers: bufpool.New(bufpool.MaxIdle)}
-	files, known := fileLimit()
-	b.files = share(cfg.Limits.Connections, files, known, b.shards(), cmp.Or(cfg.Threads, runtime.NumCPU()), cfg.Durability != "none")
+	b.reloads.inForce = cfg
+	b.files = b.shareFiles(cfg.Limits.Connections)
 	if b.files.warning != "" {
 		log.Warn(b.files.warning)
 	}
@@ -83,6 +86,12 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 		return nil, errors.Join(err, b.disk.close())
 	}
 	return b, nil
+}
+
+// shareFiles shares the descriptors out, for as many connections as are wanted.
+func (b *Broker) shareFiles(connections int) descriptors {
+	files, known := fileLimit()
+	return share(connections, files, known, b.shards(), cmp.Or(b.cfg.Threads, runtime.NumCPU()), b.cfg.Durability != "none")
 }
 
 // build makes the parts and brings back what is on disk. A database in which
@@ -113,7 +122,7 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 	if b.disk != nil {
 		core.Store, core.Disk = b.disk.store, b.disk.figures.load
 	}
-	b.core = broker.New(core, b.coreSettings())
+	b.core = broker.New(core, b.coreSettings(b.cfg, b.files.connections))
 	shards := b.addProxies(b.core.Shards())
 	if b.network, err = newNetwork(b.cfg, shards, b.files.lingering, b.buffers, b.log); err != nil || b.disk == nil {
 		return err

@@ -72,7 +72,7 @@ func TestApplyUnderLoad(t *testing.T) {
 				}
 				pub.Write(out) // a failure shows with the readers
 			}()
-			calm := b.coreSettings()
+			calm := b.coreSettings(b.cfg, b.files.connections)
 			other := calm
 			other.Limits.PendingBytes, other.Limits.MailboxBytes, other.Limits.TopicLevels, other.Limits.ConnectionsPerIP = 4<<10, 64<<10, 5, 100
 			other.Session.Inflight, other.Session.ReceiveMaximum, other.Session.QueuedMessages = 3, 7, 5000

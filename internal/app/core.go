@@ -13,14 +13,14 @@ func (b *Broker) coreConfig(version string) broker.Config {
 	return broker.Config{Shards: b.shards(), Refusing: b.files.refusing, Version: version, Buffers: b.buffers, Logger: b.log}
 }
 
-// coreSettings are the settings that the core begins with: those of the user, and
-// as many connections as there are descriptors for.
-func (b *Broker) coreSettings() settings.Core {
-	core := b.cfg.Core
-	core.Limits.Connections = b.files.connections
+// coreSettings are the settings that the core gets: those of the user, and as many
+// connections as there are descriptors for.
+func (b *Broker) coreSettings(cfg *config.Loaded, connections int) settings.Core {
+	core := cfg.Core
+	core.Limits.Connections = connections
 	core.Listeners = map[int]settings.ListenerLimits{}
-	for number := range b.cfg.Listeners {
-		if l := &b.cfg.Listeners[number]; l.Sets("limits.") {
+	for number := range cfg.Listeners {
+		if l := &cfg.Listeners[number]; l.Sets("limits.") {
 			core.Listeners[number] = limitsOf(l)
 		}
 	}

@@ -30,7 +30,7 @@ func TestSettingsOfTheCore(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := &Broker{cfg: cfg, log: slog.Default(), access: &access{}, files: share(cfg.Limits.Connections, 0, false, 8, 2, true)}
-		fixed, core := b.coreConfig("v"), b.coreSettings()
+		fixed, core := b.coreConfig("v"), b.coreSettings(cfg, b.files.connections)
 		if fixed.Shards != tt.wantShards || fixed.Shards < 1 || fixed.Shards > settings.MaxShards || fixed.Version != "v" || fixed.Logger != b.log || fixed.Refusing != b.files.refusing {
 			t.Errorf("%+v: %+v", tt, fixed)
 		}
@@ -68,7 +68,7 @@ connections_per_ip = 0
 		t.Fatal(err)
 	}
 	b := &Broker{cfg: cfg, log: slog.Default(), files: share(cfg.Limits.Connections, 0, false, 8, 2, true)}
-	got := b.coreSettings().Listeners
+	got := b.coreSettings(cfg, b.files.connections).Listeners
 	if len(got) != 2 {
 		t.Fatalf("%d listeners have limits of their own, want 2: %+v", len(got), got)
 	}

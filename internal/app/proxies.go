@@ -14,14 +14,20 @@ func (b *Broker) addProxies(shards []engine.Shard) []engine.Shard {
 	if !slices.ContainsFunc(b.cfg.Listeners, func(l config.Listener) bool { return len(l.Listener.ProxyProtocol) > 0 }) {
 		return shards
 	}
-	listeners := make([]*proxylayer.Listener, len(b.cfg.Listeners)) // by number
-	for i := range b.cfg.Listeners {
-		if l := &b.cfg.Listeners[i]; len(l.Listener.ProxyProtocol) > 0 {
+	b.followProxies(b.cfg)
+	b.proxies = proxylayer.New(shards, proxylayer.Config{Listener: func(n int) *proxylayer.Listener { return (*b.proxied.Load())[n] }, Log: b.log})
+	return b.proxies.Shards()
+}
+
+// followProxies works out what the layer goes by.
+func (b *Broker) followProxies(cfg *config.Loaded) {
+	listeners := make([]*proxylayer.Listener, len(cfg.Listeners)) // by number
+	for i := range cfg.Listeners {
+		if l := &cfg.Listeners[i]; len(l.Listener.ProxyProtocol) > 0 {
 			listeners[i] = &proxylayer.Listener{Proxies: l.Listener.Proxies(), Timeout: l.Limits.ConnectTimeout}
 		}
 	}
-	b.proxies = proxylayer.New(shards, proxylayer.Config{Listener: func(n int) *proxylayer.Listener { return listeners[n] }, Log: b.log})
-	return b.proxies.Shards()
+	b.proxied.Store(&listeners)
 }
 
 // count adds what others than the core have counted.
@@ -30,4 +36,6 @@ func (b *Broker) count(c *broker.Counters) {
 		n := b.proxies.Counters()
 		c.RefusedProxy += n.Untrusted.Load() + n.Invalid.Load() + n.Late.Load()
 	}
+	c.Reloads += b.reloads.done.Load()
+	c.ReloadsFailed += b.reloads.failed.Load()
 }

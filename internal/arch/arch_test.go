@@ -112,6 +112,7 @@ var outside = map[string]string{
 	"github.com/gorilla/websocket":            "internal/websocket",
 	"github.com/eclipse/paho.golang":          "internal/client",
 	"github.com/eclipse/paho.mqtt.golang":     "internal/client",
+	"github.com/fsnotify/fsnotify":            "internal/cli",
 	"github.com/ncruces/go-strftime":          "internal/pubsub",
 	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench internal/bench/compare",
 	"github.com/spf13/cobra":                  "internal/cli internal/cli/bench internal/cli/clients internal/cli/command",

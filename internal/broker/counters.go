@@ -51,6 +51,8 @@ type Counters struct {
 	RefusedListener      uint64
 	RefusedPerIP         uint64
 	RefusedProxy         uint64 // counted by the engine's layer
+	Reloads              uint64 // counted by whoever reads the configuration, as is
+	ReloadsFailed        uint64
 	RefusedAccess        uint64
 	RefusedCredentials   uint64
 	RefusedAnonymous     uint64
@@ -174,6 +176,9 @@ var counterTable = []counter{
 	{"publishers/paused/memory", "of these, for memory: `limits.memory`", total, func(c *Counters) *uint64 { return &c.PausedMemory }},
 	{"clients/paused/disk", "times that a client was not read since so many answers to it waited for the disk", total, func(c *Counters) *uint64 { return &c.PausedDisk }},
 	{"clients/paused/memory", "times that a client had to wait with a packet until there was room for the rest of it: `limits.memory`", total, func(c *Counters) *uint64 { return &c.PausedArrivals }},
+
+	{"config/reloads", "times that the configuration was read again and put in force", total, func(c *Counters) *uint64 { return &c.Reloads }},
+	{"config/failed", "times that it had a fault, so that the one before stayed in force; the log has it", total, func(c *Counters) *uint64 { return &c.ReloadsFailed }},
 
 	{"memory/used", "bytes of memory in use now, as far as they count against `limits.memory`", gauge, func(c *Counters) *uint64 { return &c.MemoryUsed }},
 	{"memory/budget", "`limits.memory` in force, in bytes; 0: there is none", gauge, func(c *Counters) *uint64 { return &c.MemoryBudget }},

@@ -7,7 +7,8 @@
 //
 // Files, from the bottom up: part.go, part_bench.go, part_bench_left_out.go,
 // part_clients.go, part_clients_left_out.go, parts.go, log.go, version.go,
-// mosquitto.go, config.go, passwd.go, store.go, serve.go, completion.go, cli.go.
+// watch.go, mosquitto.go, config.go, passwd.go, store.go, reload.go, serve.go,
+// completion.go, cli.go.
 package cli
 
 import (

@@ -1,15 +1,19 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"midge/internal/cli/command"
 	"midge/internal/config"
+	"midge/internal/mosquitto/conf"
 )
 
 // defaultFile is read when nobody names a file, if it exists.
@@ -78,6 +82,25 @@ type file struct {
 
 // load reads the configuration.
 func load(w command.World, f file, flags []config.Given) (*config.Loaded, error) {
+	src, made, err := sources(w, f, flags)
+	if err != nil {
+		return nil, err
+	}
+	return loadFrom(src, made)
+}
+
+// loadFrom reads sources. made is what a file of Mosquitto was made into, nil for one of
+// this broker.
+func loadFrom(src config.Sources, made *conf.Converted) (*config.Loaded, error) {
+	l, err := config.Load(src)
+	if err == nil && made != nil {
+		l.Warnings = append(warnings(made, l), l.Warnings...)
+	}
+	return l, err
+}
+
+// sources are what the configuration is read from; made is as in loadFrom.
+func sources(w command.World, f file, flags []config.Given) (src config.Sources, made *conf.Converted, err error) {
 	name, must := f.name, true
 	if name == "" {
 		name = w.Variable(config.FileVariable)
@@ -85,28 +108,44 @@ func load(w command.World, f file, flags []config.Given) (*config.Loaded, error)
 	if name == "" {
 		name, must = defaultFile, false
 	}
-	src := config.Sources{FileName: name, Environment: w.Env, Flags: flags}
+	src = config.Sources{FileName: name, Environment: w.Env, Flags: flags}
 	text, err := os.ReadFile(name)
 	switch {
 	case err == nil:
 		src.File = text
 	case must || !os.IsNotExist(err):
-		return nil, fmt.Errorf("read configuration: %w", err)
+		return src, nil, fmt.Errorf("read configuration: %w", err)
 	default:
 		src.FileName = ""
+		return src, nil, nil
 	}
-	if !isMosquitto(src.FileName, src.File) {
-		return config.Load(src)
+	if isMosquitto(src.FileName, src.File) {
+		made, err = readMosquitto(&src, f.all)
+		return src, made, err
 	}
-	made, err := readMosquitto(&src, f.all)
-	if err != nil {
-		return nil, err
+	src.More, err = moreFiles(confDir(name))
+	return src, nil, err
+}
+
+// moreFiles reads the files of a directory that end in .toml, in the order of their names.
+// A directory that is not there has none.
+func moreFiles(dir string) (more []config.File, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	l, err := config.Load(src)
-	if err == nil {
-		l.Warnings = append(warnings(made, l), l.Warnings...)
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".toml" || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		name := filepath.Join(dir, e.Name())
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("read configuration: %w", err)
+		}
+		more = append(more, config.File{Name: name, Text: text})
 	}
-	return l, err
+	return more, nil
 }
 
 // read names the file that was read.
@@ -170,9 +209,9 @@ func printAll(w io.Writer, l *config.Loaded) error {
 }
 
 func printValue(b *strings.Builder, name string, v *config.Value) {
-	fmt.Fprintf(b, "%s = %s", name, v.TOML)
-	if v.Origin.Kind != config.FromDefault {
-		fmt.Fprintf(b, "  # %s", v.Origin)
+	fmt.Fprintf(b, "%s = %s  # %s", name, v.TOML, v.Origin)
+	if v.Restart {
+		b.WriteString("; a change needs a restart")
 	}
 	b.WriteByte('\n')
 }

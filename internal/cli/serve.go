@@ -1,14 +1,9 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"strings"
-	"sync/atomic"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -59,27 +54,6 @@ Each setting can also be given in a file and in the environment: see 'midge conf
 	return cmd
 }
 
-// outlive has reload read again what SIGHUP is for, and takes note of signals that
-// mean nothing to a broker, until ctx is cancelled.
-func outlive(ctx context.Context, signals <-chan os.Signal, reload func() error, log *slog.Logger) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case s := <-signals:
-			if s != syscall.SIGHUP {
-				log.Info("signal ignored", "signal", s.String())
-				continue
-			}
-			if err := reload(); err != nil {
-				log.Error("reload: what is wrong stays as it was", "error", err)
-				continue
-			}
-			log.Info("reloaded: password files and access lists; settings are read at the start only")
-		}
-	}
-}
-
 // given returns the settings that the flags carry. --set wins over the others.
 func given(flags *pflag.FlagSet) (all []config.Given, err error) {
 	flags.Visit(func(f *pflag.Flag) {
@@ -109,7 +83,11 @@ func given(flags *pflag.FlagSet) (all []config.Given, err error) {
 }
 
 func serve(cmd *cobra.Command, w command.World, from file, flags []config.Given) error {
-	loaded, err := load(w, from, flags)
+	src, made, err := sources(w, from, flags)
+	if err != nil {
+		return err
+	}
+	loaded, err := loadFrom(src, made)
 	if err != nil {
 		return err
 	}
@@ -120,20 +98,18 @@ func serve(cmd *cobra.Command, w command.World, from file, flags []config.Given)
 	for _, warning := range loaded.Warnings {
 		log.Warn("configuration", "detail", warning)
 	}
-	var running atomic.Pointer[app.Broker]
+	again := &reloader{world: w, from: from, flags: flags, log: log, last: texts(&src)}
 	if w.Outlived != nil {
-		go outlive(cmd.Context(), w.Outlived(), func() error {
-			if b := running.Load(); b != nil {
-				return b.ReloadAccess()
-			}
-			return nil // it starts, and reads all of it
-		}, log)
+		go again.outlive(cmd.Context(), w.Outlived())
 	}
 	broker, err := app.New(cmd.Context(), loaded, "midge "+command.Version, log)
 	if err != nil {
 		return err
 	}
-	running.Store(broker)
+	again.running.Store(broker)
+	if src.FileName != "" {
+		go watch(cmd.Context(), src.FileName, again.changed, log)
+	}
 	log.Info("started", broker.Record(command.Version)...)
 	if loaded.Log.Banner == "always" || loaded.Log.Banner == "auto" && command.IsTerminal(w.Stdout) {
 		if _, err := io.WriteString(w.Stdout, broker.Banner(command.Build())); err != nil {

@@ -7,5 +7,6 @@
 // package settings.
 //
 // Files, from the bottom up: config.go, fault.go, suggest.go, value.go,
-// file.go, address.go, listener.go, reference.go, load.go.
+// file.go, address.go, listener.go, reference.go, load.go,
+// change.go.
 package config

@@ -48,7 +48,12 @@ func (fs Faults) err() error {
 		return nil
 	}
 	slices.SortStableFunc(fs, func(a, b *Fault) int {
-		return cmp.Or(cmp.Compare(a.Origin.Kind, b.Origin.Kind), cmp.Compare(a.Origin.Line, b.Origin.Line))
+		a0, b0 := &a.Origin, &b.Origin
+		byName := 0
+		if a0.Kind == FromFile && b0.Kind == FromFile {
+			byName = cmp.Compare(a0.Name, b0.Name)
+		}
+		return cmp.Or(cmp.Compare(a0.Kind, b0.Kind), byName, cmp.Compare(a0.Line, b0.Line))
 	})
 	return fs
 }

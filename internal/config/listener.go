@@ -39,7 +39,7 @@ func (l *Listener) Own() (values []Value) {
 	})
 	for _, s := range rows {
 		if o, ok := l.origins[s.ListenerKey()]; ok {
-			values = append(values, Value{Key: s.ListenerKey(), TOML: s.shown(&l.Settings), Origin: o})
+			values = append(values, Value{Key: s.ListenerKey(), TOML: s.shown(&l.Settings), Origin: o, Restart: s.Change == ""})
 		}
 	}
 	return values

@@ -24,9 +24,20 @@ type Sources struct {
 	// name of one, and the line in it, or 0 for none. nil: from FileName.
 	From func(line int) (name string, from int)
 
+	More []File // that come after that one; a later one wins
+
 	Environment []string
 	Flags       []Given
 }
+
+// File is a file of settings.
+type File struct {
+	Name string
+	Text []byte
+}
+
+// origin is where a line of the file is from.
+func (f *File) origin(line int) Origin { return Origin{Kind: FromFile, Name: f.Name, Line: line} }
 
 // origin is where a line of the file is from.
 func (s *Sources) origin(line int) Origin {
@@ -67,16 +78,20 @@ func Load(src Sources) (*Loaded, error) {
 			byKey[s.Key] = &s
 		}
 	}
-	entries, lines, fileFaults := readFile(src.origin, src.File)
-	faults = append(faults, fileFaults...)
 	own := newTables(&faults)
-	own.read(src.origin, entries, lines)
-	for _, e := range entries {
-		if e.listener > 0 {
-			continue
+	file := func(origin func(int) Origin, text []byte) {
+		entries, lines, found := readFile(origin, text)
+		faults = append(faults, found...)
+		own.read(origin, entries, lines)
+		for _, e := range entries {
+			if e.listener == 0 {
+				l.store(&faults, origin(e.line), e.key, byKey[e.key].setEntry(&l.Settings, &e))
+			}
 		}
-		o := src.origin(e.line)
-		l.store(&faults, o, e.key, byKey[e.key].setEntry(&l.Settings, &e))
+	}
+	file(src.origin, src.File)
+	for _, f := range src.More {
+		file(f.origin, f.Text)
 	}
 	l.environment(src.Environment, byKey, own, &faults)
 	for _, g := range src.Flags {
@@ -144,6 +159,8 @@ type Value struct {
 	TOML   string // the value as in a file, unless it is a secret
 	Origin Origin
 	Same   bool // as the default
+
+	Restart bool // a change does not hold before a restart
 }
 
 // Values returns all settings outside of listeners, in the order of the reference page.
@@ -153,7 +170,7 @@ func (l *Loaded) Values() (values []Value) {
 		if s.ofListener() {
 			continue
 		}
-		v := Value{Key: s.Key, TOML: s.shown(&l.Settings), Origin: l.origins[s.Key]}
+		v := Value{Key: s.Key, TOML: s.shown(&l.Settings), Origin: l.origins[s.Key], Restart: s.Change == ""}
 		v.Same = s.toml(&l.Settings) == s.toml(&def)
 		values = append(values, v)
 	}

@@ -18,8 +18,8 @@ How files, environment and flags go together is in [configuration](../configurat
 Sizes are a number of bytes, or a text such as "64KiB" or "1MB". Durations are a text such as "500ms", "5s" or "24h".
 The environment variable of ` + "`limits.packet_size` is `MIDGE_LIMITS_PACKET_SIZE`" + `, and so on; lists are separated by commas there.
 
-So far the broker reads its settings only when it starts. What a change at run time means is told for each; reading them again
-without a restart will go by that.
+A running broker reads its settings again when a file changes and on SIGHUP: see [configuration](../configuration.md#changing-it-while-the-broker-runs).
+What a change means then is told for each.
 `)
 	def := settings.Default()
 	for _, sec := range settings.Table() {

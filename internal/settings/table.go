@@ -85,6 +85,24 @@ func All() (all []Setting) {
 	return all
 }
 
+// Copy gives the setting in one place the value that it has in another.
+func (s *Setting) Copy(to, from *Settings) {
+	switch p := s.At(to).(type) {
+	case *int:
+		*p = *s.At(from).(*int)
+	case *Size:
+		*p = *s.At(from).(*Size)
+	case *time.Duration:
+		*p = *s.At(from).(*time.Duration)
+	case *string:
+		*p = *s.At(from).(*string)
+	case *[]string:
+		*p = slices.Clone(*s.At(from).(*[]string))
+	case *bool:
+		*p = *s.At(from).(*bool)
+	}
+}
+
 // reset gives the setting its default.
 func (s *Setting) reset(to *Settings) {
 	switch p := s.At(to).(type) {

@@ -1,0 +1,96 @@
+package config
+
+import (
+	"fmt"
+
+	"midge/internal/settings"
+)
+
+// Change is a setting that differs between two configurations, or a listener that only one of
+// them has.
+type Change struct {
+	Key      string
+	From, To string // as in a file, secrets hidden; "" for a listener that is not there
+	Restart  bool   // it does not hold before a restart
+}
+
+// Follow returns what holds when a broker that runs with l is given next, and how that
+// differs from l: what can't change while it runs stays as it is. The listeners keep their
+// order.
+func (l *Loaded) Follow(next *Loaded) (*Loaded, []Change) {
+	now := *next
+	now.Listeners = nil
+	changes := follow(&now.Settings, &l.Settings, func(s *setting) string {
+		if s.ofListener() {
+			return ""
+		}
+		return s.Key
+	})
+	for i := range l.Listeners {
+		old := &l.Listeners[i]
+		prefix := settings.ListenerSection + "." + old.Name()
+		one := next.listener(old.Name())
+		if one == nil {
+			changes = append(changes, Change{Key: prefix, From: old.Listener.Address, Restart: true})
+			now.Listeners = append(now.Listeners, *old)
+			continue
+		}
+		same := *one
+		same.Addresses, same.listed = old.Addresses, old.listed
+		changes = append(changes, follow(&same.Settings, &old.Settings, func(s *setting) string {
+			key := s.ListenerKey()
+			if key == "" || !old.Sets(key) && !one.Sets(key) {
+				return ""
+			}
+			return prefix + "." + key
+		})...)
+		now.Listeners = append(now.Listeners, same)
+	}
+	for i := range next.Listeners {
+		if one := &next.Listeners[i]; l.listener(one.Name()) == nil {
+			changes = append(changes, Change{Key: settings.ListenerSection + "." + one.Name(), To: one.Listener.Address, Restart: true})
+		}
+	}
+	return &now, changes
+}
+
+// listener returns the listener of a name, nil if there is none.
+func (l *Loaded) listener(name string) *Listener {
+	for i := range l.Listeners {
+		if l.Listeners[i].Name() == name {
+			return &l.Listeners[i]
+		}
+	}
+	return nil
+}
+
+// follow returns how next differs from what is in force, and leaves in next what can
+// change. name is what a setting is called; "" leaves it out.
+func follow(next, inForce *settings.Settings, name func(*setting) string) (changes []Change) {
+	for _, s := range all() {
+		key := name(&s)
+		if key == "" || s.toml(next) == s.toml(inForce) {
+			continue
+		}
+		changes = append(changes, Change{key, s.shown(inForce), s.shown(next), s.Change == ""})
+		if s.Change == "" {
+			s.Copy(next, inForce)
+		}
+	}
+	return changes
+}
+
+// String is such as limits.packet_size: "1MiB" is now "2MiB".
+func (c *Change) String() string {
+	text := fmt.Sprintf("%s: %s is now %s", c.Key, c.From, c.To)
+	switch {
+	case c.From == "":
+		text = c.Key + " is new: " + c.To
+	case c.To == "":
+		text = c.Key + " is gone"
+	}
+	if c.Restart {
+		text += "; it needs a restart, and stays as it is until then"
+	}
+	return text
+}
