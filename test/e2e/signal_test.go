@@ -20,7 +20,7 @@ func TestSignalsOutlived(t *testing.T) {
 	p := serve(t, "--memory")
 	pr := newPair(t, p, "signals")
 	for _, s := range []syscall.Signal{
-		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGXFSZ, syscall.SIGIO, syscall.SIGWINCH, syscall.SIGHUP,
+		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGHUP, syscall.SIGUSR2, syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGXFSZ, syscall.SIGIO, syscall.SIGWINCH,
 	} {
 		p.signal(s)
 		pr.served(3)
@@ -29,10 +29,13 @@ func TestSignalsOutlived(t *testing.T) {
 	if status := p.wait(time.Minute); status != 0 {
 		t.Errorf("status %d after SIGTERM", status)
 	}
-	for name, times := range map[string]int{"hangup": 2, "user defined signal 1": 1, "user defined signal 2": 1} {
+	for name, times := range map[string]int{"user defined signal 1": 1, "user defined signal 2": 1} {
 		if n := strings.Count(p.Log(), fmt.Sprintf("signal=%q", name)) + strings.Count(p.Log(), "signal="+name+"\n"); n != times {
 			t.Errorf("the log has %d lines about %q, want %d\n%s", n, name, times, p.Log())
 		}
+	}
+	if n := strings.Count(p.Log(), "reloaded: "); n != 2 {
+		t.Errorf("SIGHUP made it read its configuration %d times, want 2\n%s", n, p.Log())
 	}
 }
 
