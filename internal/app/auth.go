@@ -12,6 +12,7 @@ import (
 	"midge/internal/acl"
 	"midge/internal/auth"
 	"midge/internal/auth/certificate"
+	"midge/internal/auth/jwt"
 	"midge/internal/auth/passwordfile"
 	"midge/internal/broker"
 	"midge/internal/config"
@@ -25,7 +26,10 @@ const hashingShare = 8
 type access struct {
 	passwords map[string]*passwordfile.File // by name
 	lists     map[string]*acl.File          // by name
+	tokens    []*jwt.Link
 	listeners auth.Listeners
+
+	certificates bool // have the users' names somewhere
 }
 
 // openAccess reads the files that listeners name, and makes a chain for each
@@ -43,7 +47,16 @@ func openAccess(cfg *config.Loaded, log *slog.Logger) (*access, error) {
 			return nil, fmt.Errorf("auth.client_id: %w", err)
 		}
 		if from := l.Auth.CertificateUser; from != settings.NoCertificate {
+			a.certificates = true
 			c.Links = append(c.Links, certificate.Link{From: certificate.Name(from)})
+		}
+		if name := l.Auth.JWTKeys; name != "" {
+			tokens, err := jwt.Open(name, l.Auth.JWTUser)
+			if err != nil {
+				return nil, fmt.Errorf("auth.jwt_keys: %w", err)
+			}
+			a.tokens = append(a.tokens, tokens)
+			c.Links = append(c.Links, tokens)
 		}
 		if name := l.Auth.PasswordFile; name != "" {
 			f := a.passwords[name]
@@ -102,9 +115,18 @@ func (a *access) describe() string {
 	for _, f := range a.lists {
 		rules += f.Rules()
 	}
-	said := []string{"nobody is asked for a password"}
+	var said []string
+	if a.certificates {
+		said = append(said, "known by their certificates")
+	}
+	if len(a.tokens) > 0 {
+		said = append(said, "known by their tokens")
+	}
 	if len(a.passwords) > 0 {
-		said[0] = fmt.Sprintf("%s users with passwords", grouped(uint64(users)))
+		said = append(said, fmt.Sprintf("%s users with passwords", grouped(uint64(users))))
+	}
+	if said == nil {
+		said = append(said, "nobody is asked for a password")
 	}
 	if len(a.lists) > 0 {
 		said = append(said, fmt.Sprintf("%s rules say what they may do", grouped(uint64(rules))))
@@ -114,12 +136,15 @@ func (a *access) describe() string {
 	return strings.Join(said, "; ")
 }
 
-// ReloadAccess reads password files and access lists again. What is wrong with one
+// ReloadAccess reads password files, keys of tokens and access lists again. What is wrong with one
 // is in the error, and that file stays as it was. It may be called from any goroutine.
 func (b *Broker) ReloadAccess() error {
 	var faults []error
 	for _, f := range b.access.passwords {
 		faults = append(faults, f.Reload())
+	}
+	for _, l := range b.access.tokens {
+		faults = append(faults, l.Reload())
 	}
 	for _, f := range b.access.lists {
 		faults = append(faults, f.Reload())

@@ -57,6 +57,7 @@ var allowed = map[string]string{
 	// Who may connect: a chain, and its links.
 	"auth":              "broker packet",
 	"auth/certificate":  "auth broker packet",
+	"auth/jwt":          "auth broker packet",
 	"auth/passwordfile": "auth",
 
 	// What clients may do.
@@ -87,7 +88,7 @@ var allowed = map[string]string{
 	"mosquitto/db":   "packet topic",
 
 	// The wiring and the command line.
-	"app":           "acl auth auth/certificate auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer settings store store/pebblestore",
+	"app":           "acl auth auth/certificate auth/jwt auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer settings store store/pebblestore",
 	"app/apptest":   "app config",
 	"app/storetool": "message mosquitto/db packet store store/pebblestore topic",
 	"shell":         "client packet topic",
@@ -108,6 +109,7 @@ var outside = map[string]string{
 	"github.com/HdrHistogram/hdrhistogram-go": "internal/bench",
 	"github.com/cockroachdb/pebble/v2":        "internal/store/pebblestore",
 	"github.com/gdamore/tcell/v2":             "internal/top",
+	"github.com/golang-jwt/jwt/v5":            "internal/auth/jwt",
 	"github.com/gobwas/ws":                    "internal/engine/wslayer",
 	"github.com/gorilla/websocket":            "internal/websocket",
 	"github.com/eclipse/paho.golang":          "internal/client",

@@ -11,6 +11,8 @@
 package auth
 
 import (
+	"time"
+
 	"midge/internal/broker"
 	"midge/internal/packet"
 )
@@ -31,9 +33,10 @@ type Answer struct {
 	Decision Decision
 
 	// Of one that is allowed:
-	User     string   // who it is, "" for nobody in particular
-	Groups   []string // that the user is in
-	ClientID string   // what counts instead of the client identifier of CONNECT; "" leaves that
+	User     string    // who it is, "" for nobody in particular
+	Groups   []string  // that the user is in
+	ClientID string    // what counts instead of the client identifier of CONNECT; "" leaves that
+	Expires  time.Time // when the client has to connect again; zero: never
 
 	// Of one that is denied:
 	Code    packet.ReasonCode

@@ -58,7 +58,8 @@ func verdict(a broker.Authenticator, r broker.Request) (v broker.Verdict) {
 
 // TestChain asks links in order, until one decides.
 func TestChain(t *testing.T) {
-	allow := Answer{Decision: Allow, User: "alice", ClientID: "hers"}
+	end := time.Now()
+	allow := Answer{Decision: Allow, User: "alice", ClientID: "hers", Expires: end}
 	banned := Answer{Decision: Deny, Code: packet.Banned, Reason: "because"}
 	for _, later := range []bool{false, true} {
 		for _, tt := range []struct {
@@ -68,7 +69,7 @@ func TestChain(t *testing.T) {
 			asked   string
 			want    broker.Verdict
 		}{
-			{"allow", []Answer{{}, allow, banned}, request("alice", "x"), "0 1", broker.Verdict{Principal: "alice", ClientID: "hers"}},
+			{"allow", []Answer{{}, allow, banned}, request("alice", "x"), "0 1", broker.Verdict{Principal: "alice", ClientID: "hers", Expires: end}},
 			{"deny", []Answer{banned, allow}, request("alice", "x"), "0", broker.Verdict{Code: packet.Banned, Reason: "because"}},
 			{"wrong", []Answer{{}, {}}, request("alice", "x"), "0 1", broker.Verdict{Code: packet.BadUserNameOrPassword, Refusal: broker.WrongCredentials, Reason: "wrong user name or password"}},
 			{"nothing given", []Answer{{}}, request("", ""), "0", broker.Verdict{Code: packet.NotAuthorized, Refusal: broker.NoCredentials, Reason: "a user name and a password are asked for"}},

@@ -71,7 +71,7 @@ func (c *Chain) conclude(r *Request, a Answer, done func(broker.Verdict)) {
 		})
 		return
 	}
-	v := broker.Verdict{Principal: a.User, ClientID: a.ClientID}
+	v := broker.Verdict{Principal: a.User, ClientID: a.ClientID, Expires: a.Expires}
 	if c.Permissions != nil {
 		v.Permissions = c.Permissions(Identity{User: a.User, Groups: a.Groups, ClientID: id, Listener: r.Listener})
 	}

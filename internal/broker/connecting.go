@@ -30,7 +30,8 @@ type connecting struct {
 	had      bool              // it has had it
 	question *question         // that waits for its answer
 	judged   bool              // the Authenticator has answered, and it may connect:
-	who      *routing.Identity // as this
+	who      *routing.Identity // as this,
+	expires  time.Time         // until then; zero: for ever
 	drained  *conn             // the connection to take over from, once that was drained
 	onDisk   bool              // what CONNACK promises is
 	durable  bool              // CONNACK must wait for the disk
@@ -230,7 +231,7 @@ func (s *shard) judge(j *connecting, v *Verdict) progress {
 		s.refuse(j.c, v.Code, cmp.Or(v.Reason, "access was denied"))
 		return refused
 	}
-	j.judged, j.question, j.who = true, nil, v.identity()
+	j.judged, j.question, j.who, j.expires = true, nil, v.identity(), v.Expires
 	if v.ClientID == "" || v.ClientID == j.id {
 		return done
 	}
@@ -346,6 +347,7 @@ func (s *shard) admit(j *connecting) {
 	j.link = session.NewLink(p, s.linkConfig(s.settings.admit(c.net)))
 	c.ownEncoding = j.link.OwnEncoding()
 	s.handshakes.accepted(c)
+	s.lapseAt(c, j.expires)
 	s.count.Connects++
 	s.count.Connected++
 	s.timers.stop(&c.timer)
@@ -476,4 +478,11 @@ func (d *draining) expire(s *shard) {
 			s.proceed(c)
 		}
 	}
+}
+
+// expire implements expirer: the client has to connect again.
+func (l *lapse) expire(s *shard) {
+	delete(s.lapses, l.c)
+	s.count.Lapsed++
+	s.end(l.c, packet.NotAuthorized, "its token, or another proof of who it is, has expired")
 }

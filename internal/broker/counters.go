@@ -71,6 +71,7 @@ type Counters struct {
 	TakenOver         uint64
 	ConnectTimeouts   uint64
 	KeepAliveTimeouts uint64
+	Lapsed            uint64
 	SlowDisconnects   uint64
 	ClosedMemory      uint64
 	ClosedArrivals    uint64
@@ -164,6 +165,7 @@ var counterTable = []counter{
 	{"connections/delayed", "CONNECT packets that had to wait because connections take a client id from each other", total, func(c *Counters) *uint64 { return &c.Delayed }},
 	{"closed/taken_over", "connections that another one with the same client id ended", total, func(c *Counters) *uint64 { return &c.TakenOver }},
 	{"closed/connect_timeout", "connections whose CONNECT did not come, or was not decided upon, in time: `limits.connect_timeout`", total, func(c *Counters) *uint64 { return &c.ConnectTimeouts }},
+	{"closed/expired", "clients whose proof of who they are, such as a token, has expired", total, func(c *Counters) *uint64 { return &c.Lapsed }},
 	{"closed/keep_alive", "clients that were silent for longer than their Keep Alive allows", total, func(c *Counters) *uint64 { return &c.KeepAliveTimeouts }},
 	{"closed/slow", "clients that read too slowly: `limits.pending_bytes`", total, func(c *Counters) *uint64 { return &c.SlowDisconnects }},
 	{"closed/memory", "clients that much was kept for when memory was used up: output, or messages that they had not acknowledged: `limits.memory`", total, func(c *Counters) *uint64 { return &c.ClosedMemory }},

@@ -126,6 +126,7 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 	s.handshakes.forget(c)
 	s.disk.promises.forget(c)
 	delete(s.slow.lagging, c)
+	s.forgetLapse(c)
 	cl := c.client
 	if cl == nil {
 		s.logEnd(c, why)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync/atomic"
+	"time"
 
 	"midge/internal/engine"
 	"midge/internal/packet"
@@ -38,6 +39,7 @@ type Verdict struct {
 	Principal   string            // who the client is, for the log; "" if that is nobody in particular
 	Permissions Permissions       // nil: the client may do everything
 	ClientID    string            // what counts instead of Request.ClientID; "" leaves that
+	Expires     time.Time         // when the client has to connect again; zero: never
 }
 
 // Refusal is what the refusal of a connection is counted as.

@@ -43,6 +43,7 @@ type shard struct {
 	first      byte          // its first byte
 	stalled    []*conn       // publishers that wait for another shard
 	slow       slowReaders
+	lapses     lapses
 	budget     memoryShare
 	unserved   []*conn // publishers that wait for the next round, and had none in this
 	input      input

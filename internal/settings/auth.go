@@ -6,6 +6,8 @@ import "time"
 type Auth struct {
 	PasswordFile     string
 	CertificateUser  string
+	JWTKeys          string
+	JWTUser          string
 	ClientID         string
 	Attempts         int
 	AttemptsInterval time.Duration
@@ -15,7 +17,7 @@ type Auth struct {
 
 // Asks reports whether clients are asked who they are.
 func (s *Settings) Asks() bool {
-	return s.Auth.PasswordFile != "" || s.Auth.CertificateUser != NoCertificate
+	return s.Auth.PasswordFile != "" || s.Auth.JWTKeys != "" || s.Auth.CertificateUser != NoCertificate
 }
 
 // NoCertificate is Auth.CertificateUser without names from certificates.
@@ -36,6 +38,16 @@ func authentication() Section {
 			Default: NoCertificate, Words: []string{NoCertificate, "cn", "san", "subject"}, PerListener: true,
 			Doc:    "Lets clients in without a password whose TLS certificate was verified, and says what of it is the user's name: the common name of the subject (`cn`), the first subject alternative name, of DNS, e-mail or URI (`san`), or the whole subject as RFC 2253 writes it, such as `CN=alice,O=Plant` (`subject`). The user name of CONNECT does not count then. A client without a certificate needs a password of `auth.password_file`, if there is one.",
 			Reason: "Not every certificate is a user's.",
+		}, {
+			Key: "auth.jwt_keys", At: func(c *Settings) any { return &c.Auth.JWTKeys },
+			Default: "", PerListener: true, Zero: "tokens are passwords as any other",
+			Doc:    "A file of keys for JSON Web Tokens, which clients give as their password: public keys or certificates in PEM (RS, PS and ES with 256, 384 and 512, EdDSA), a JWKS, or a secret of 32 bytes at least (HS256, HS384, HS512). A token needs an end (`exp`), at which its client is disconnected (0x87). `client_id` in it, if it is there, is the client identifier that it is for, and `groups` are those that an access list knows. It is read again while the broker runs.",
+			Reason: "Only you know who signs your tokens.",
+		}, {
+			Key: "auth.jwt_user", At: func(c *Settings) any { return &c.Auth.JWTUser },
+			Default: "sub", PerListener: true,
+			Doc:    "The claim of a token that has the user's name. The user name of CONNECT does not count then.",
+			Reason: "RFC 7519 has `sub` for whom a token is about.",
 		}, {
 			Key: "auth.client_id", At: func(c *Settings) any { return &c.Auth.ClientID },
 			Default: "", PerListener: true, Zero: "any",

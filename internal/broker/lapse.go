@@ -1,0 +1,35 @@
+package broker
+
+import "time"
+
+// lapses are the connections whose proof of who they are ends at a time: see
+// Verdict.Expires. There are none where nobody says so.
+type lapses map[*conn]*lapse
+
+// lapse ends a connection.
+type lapse struct {
+	c     *conn
+	timer timer
+}
+
+// lapseAt has the connection end at a time of the wall clock.
+func (s *shard) lapseAt(c *conn, at time.Time) {
+	if at.IsZero() {
+		return
+	}
+	if s.lapses == nil {
+		s.lapses = lapses{}
+	}
+	l := &lapse{c: c}
+	l.timer.owner = l
+	s.lapses[c] = l
+	s.timers.start(&l.timer, s.now+time.Until(at))
+}
+
+// forgetLapse is called when a connection ends.
+func (s *shard) forgetLapse(c *conn) {
+	if l := s.lapses[c]; l != nil {
+		s.timers.stop(&l.timer)
+		delete(s.lapses, c)
+	}
+}
