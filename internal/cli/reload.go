@@ -47,7 +47,7 @@ func (r *reloader) reload() {
 		r.log.Error("reload: what is wrong stays as it was", "error", err)
 		return
 	}
-	r.log.Info("reloaded: settings, password files and access lists")
+	r.log.Info("reloaded: settings, password files, keys of tokens and access lists")
 }
 
 // changed reloads if the files say something else than before. Files that can't be read
