@@ -6,8 +6,9 @@
 // clock_linux.go, clock.go, clock_other.go, auth.go, core.go, disk.go,
 // filelimit_unix.go, filelimit_other.go, narrow_linux.go, narrow_other.go,
 // goroutines.go, measure.go, program_linux.go, program_other.go, memory.go,
-// network.go, proxies.go,
-// socketfile.go, activation.go, listen.go, app.go, reload.go, banner.go.
+// network.go, layered.go, tls.go, part_websocket.go,
+// part_websocket_left_out.go, layers.go, proxies.go, socketfile.go,
+// activation.go, listen.go, app.go, reload.go, banner.go.
 package app
 
 import (
@@ -60,6 +61,9 @@ type Broker struct {
 	socketFiles []socketFile
 	files       descriptors
 	buffers     *bufpool.Pool // for large packets
+
+	certificates certificates
+	layers       []layered // between the shards and the network, from the top down
 }
 
 // New builds a broker and opens its listeners. The kernel keeps clients
@@ -71,6 +75,9 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 	b.files = b.shareFiles(cfg.Limits.Connections)
 	if b.files.warning != "" {
 		log.Warn(b.files.warning)
+	}
+	if err := b.readCertificates(); err != nil {
+		return nil, err
 	}
 	var err error
 	if b.access, err = openAccess(cfg, log); err != nil {
@@ -123,9 +130,17 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 		core.Store, core.Disk = b.disk.store, b.disk.figures.load
 	}
 	b.core = broker.New(core, b.coreSettings(b.cfg, b.files.connections))
-	shards := b.addProxies(b.core.Shards())
-	if b.network, err = newNetwork(b.cfg, shards, b.files.lingering, b.buffers, b.log); err != nil || b.disk == nil {
+	shards, err := b.addLayers(b.core.Shards())
+	if err != nil {
 		return err
+	}
+	shards = b.addProxies(shards)
+	if b.network, err = newNetwork(b.cfg, shards, b.files.lingering, b.buffers, b.log); err != nil {
+		return err
+	}
+	b.startLayers()
+	if b.disk == nil {
+		return nil
 	}
 	b.disk.now = b.network.Now
 	if _, err = b.core.Load(b.network.Now()); err != nil {
@@ -155,6 +170,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.core.StoreChanged() // what the store told before
 	}
 	var background sync.WaitGroup
+	background.Go(func() { b.certificates.keep(running, b.core, b.log) })
 	background.Go(func() { giveBack(running, b.buffers, b.log) })
 	background.Go(func() { keepBudget(running, b.core, b.cfg.Limits.Memory, b.log) })
 	defer background.Wait()

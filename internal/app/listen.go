@@ -30,9 +30,6 @@ func (b *Broker) listenAll(ctx context.Context) error {
 	w := waiter{until: time.Now().Add(b.cfg.ListenWait), log: b.log}
 	for number := range b.cfg.Listeners {
 		l := &b.cfg.Listeners[number]
-		if err := b.addLayers(number, l); err != nil {
-			return fmt.Errorf("listen on %s: %w", l.Listener.Address, err)
-		}
 		for _, a := range l.Addresses {
 			at := engine.Listener{Number: number, Name: l.Name(), Mode: l.Listener.FileMode()}
 			if err := b.listen(ctx, &w, l, at, a); err != nil {
@@ -45,15 +42,6 @@ func (b *Broker) listenAll(ctx context.Context) error {
 	}
 	if open := b.open(); len(open) > 0 {
 		b.log.Warn("everybody who reaches the broker is let in: allow_anonymous is true, and nobody has to say who he is", "addresses", strings.Join(open, " "))
-	}
-	return nil
-}
-
-// addLayers puts what the scheme of a listener asks for between its connections,
-// which have its number, and the broker.
-func (b *Broker) addLayers(_ int, l *config.Listener) error {
-	if scheme := l.Addresses[0].Scheme; scheme != "tcp" && scheme != "unix" {
-		return fmt.Errorf("%s listeners are not built yet; tcp and unix are", scheme)
 	}
 	return nil
 }

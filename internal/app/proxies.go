@@ -32,6 +32,7 @@ func (b *Broker) followProxies(cfg *config.Loaded) {
 
 // count adds what others than the core have counted.
 func (b *Broker) count(c *broker.Counters) {
+	b.countLayers(c)
 	if b.proxies != nil {
 		n := b.proxies.Counters()
 		c.RefusedProxy += n.Untrusted.Load() + n.Invalid.Load() + n.Late.Load()

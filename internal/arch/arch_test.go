@@ -29,6 +29,10 @@ var allowed = map[string]string{
 	// The protocol: pure, packets and time in, bytes and effects out.
 	"session": "message packet topic",
 
+	// Certificates and what else TLS needs, from files.
+	"tlsconfig": "settings",
+	"devcert":   "",
+
 	// Records, and the committer that puts them on disk.
 	"store": "message packet",
 
@@ -88,7 +92,7 @@ var allowed = map[string]string{
 	"mosquitto/db":   "packet topic",
 
 	// The wiring and the command line.
-	"app":           "acl auth auth/certificate auth/jwt auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer settings store store/pebblestore",
+	"app":           "acl auth auth/certificate auth/jwt auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer engine/tlslayer engine/wslayer settings store store/pebblestore tlsconfig",
 	"app/apptest":   "app config",
 	"app/storetool": "message mosquitto/db packet store store/pebblestore topic",
 	"shell":         "client packet topic",
@@ -96,7 +100,7 @@ var allowed = map[string]string{
 	"cli/command":   "",
 	"cli/bench":     "bench bench/compare cli/command packet",
 	"cli/clients":   "cli/command client packet pubsub shell top topic",
-	"cli":           "app app/storetool auth/passwordfile cli/bench cli/clients cli/command config mosquitto/conf settings",
+	"cli":           "app app/storetool auth/passwordfile cli/bench cli/clients cli/command config devcert mosquitto/conf settings",
 
 	// Tests of the whole.
 	"arch":        "",

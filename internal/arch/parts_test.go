@@ -12,8 +12,9 @@ import (
 // the packages that are there for it alone: ours, under internal, and modules of
 // others.
 var parts = map[string]string{
-	"bench":   "cli/bench bench bench/compare bench/loop program github.com/HdrHistogram/hdrhistogram-go",
-	"clients": "cli/clients client pubsub shell top github.com/eclipse github.com/gdamore github.com/ncruces golang.org/x/net",
+	"bench":     "cli/bench bench bench/compare bench/loop program github.com/HdrHistogram/hdrhistogram-go",
+	"clients":   "cli/clients client pubsub shell top github.com/eclipse github.com/gdamore github.com/ncruces golang.org/x/net",
+	"websocket": "engine/wslayer github.com/gobwas",
 }
 
 // TestPartsCanBeLeftOut proves that a build without a part links nothing of it, and

@@ -34,22 +34,23 @@ import (
 
 // Broker is an MQTT broker without its network.
 type Broker struct {
-	cfg      Config
-	shards   []*shard
-	runner   engine.Runner
-	running  chan struct{} // closed by Start
-	interest *routing.Interest[*client]
-	retained *retained.Messages
-	gate     gate
-	memory   memory
-	clients  clientLog
-	batches  batchPool
-	stopping atomic.Bool
-	stalled  atomic.Uint64          // shards whose publishers wait for the disk
-	names    atomic.Uint64          // of assigned client ids
-	damaged  uint64                 // records that the start could not read
-	trouble  atomic.Pointer[string] // the last of the store
-	process  string                 // part of assigned client ids, so that those of another process are others
+	cfg         Config
+	shards      []*shard
+	runner      engine.Runner
+	running     chan struct{} // closed by Start
+	interest    *routing.Interest[*client]
+	retained    *retained.Messages
+	gate        gate
+	memory      memory
+	clients     clientLog
+	batches     batchPool
+	stopping    atomic.Bool
+	stalled     atomic.Uint64          // shards whose publishers wait for the disk
+	names       atomic.Uint64          // of assigned client ids
+	damaged     uint64                 // records that the start could not read
+	trouble     atomic.Pointer[string] // the last of the store
+	brokenFiles atomic.Uint64          // see CountBrokenFiles
+	process     string                 // part of assigned client ids, so that those of another process are others
 }
 
 // New returns a broker. first are the settings to begin with, which must be

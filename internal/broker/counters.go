@@ -84,6 +84,20 @@ type Counters struct {
 	PausedArrivals   uint64
 	PausedDisk       uint64
 
+	TLSHandshakes     uint64 // these of the layers
+	TLSResumed        uint64
+	TLSWaiting        uint64
+	TLSNotTLS         uint64
+	TLSParameters     uint64
+	TLSCertificate    uint64
+	TLSByClient       uint64
+	TLSGone           uint64
+	TLSLate           uint64
+	TLSOther          uint64
+	WebSockets        uint64
+	WebSocketsRefused uint64
+	BrokenFiles       uint64 // of the process
+
 	MemoryUsed   uint64 // of the process
 	MemoryBudget uint64 // of the process
 }
@@ -181,6 +195,19 @@ var counterTable = []counter{
 
 	{"config/reloads", "times that the configuration was read again and put in force", total, func(c *Counters) *uint64 { return &c.Reloads }},
 	{"config/failed", "times that it had a fault, so that the one before stayed in force; the log has it", total, func(c *Counters) *uint64 { return &c.ReloadsFailed }},
+	{"tls/handshakes", "handshakes of TLS that succeeded", total, func(c *Counters) *uint64 { return &c.TLSHandshakes }},
+	{"tls/resumed", "of these, those that went on with an earlier session", total, func(c *Counters) *uint64 { return &c.TLSResumed }},
+	{"tls/waiting", "handshakes under way now", gauge, func(c *Counters) *uint64 { return &c.TLSWaiting }},
+	{"tls/failed/no_tls", "connections that began with something else than TLS: plain MQTT most often", total, func(c *Counters) *uint64 { return &c.TLSNotTLS }},
+	{"tls/failed/parameters", "handshakes without a version, cipher suite or protocol in common: `tls.min_version`, `tls.ciphers`, `tls.alpn`", total, func(c *Counters) *uint64 { return &c.TLSParameters }},
+	{"tls/failed/certificate", "handshakes whose client had no certificate, or none that is good: `tls.client_certificates`, `tls.ca`, `tls.crl`", total, func(c *Counters) *uint64 { return &c.TLSCertificate }},
+	{"tls/failed/client", "handshakes that the client refused: most often it does not trust the server's certificate", total, func(c *Counters) *uint64 { return &c.TLSByClient }},
+	{"tls/failed/gone", "handshakes whose client went away", total, func(c *Counters) *uint64 { return &c.TLSGone }},
+	{"tls/failed/late", "handshakes that were not done in time (`limits.connect_timeout`), or that made room for others", total, func(c *Counters) *uint64 { return &c.TLSLate }},
+	{"tls/failed/other", "handshakes that failed for other reasons; `log.level = \"debug\"` has them", total, func(c *Counters) *uint64 { return &c.TLSOther }},
+	{"tls/files/broken", "times that certificates had changed and could not be read: those before stay in force, and the log has the reason", total, func(c *Counters) *uint64 { return &c.BrokenFiles }},
+	{"websocket/connections", "connections that became a WebSocket", total, func(c *Counters) *uint64 { return &c.WebSockets }},
+	{"websocket/refused", "connections to WebSocket listeners that became none; `log.level = \"debug\"` has the reasons", total, func(c *Counters) *uint64 { return &c.WebSocketsRefused }},
 
 	{"memory/used", "bytes of memory in use now, as far as they count against `limits.memory`", gauge, func(c *Counters) *uint64 { return &c.MemoryUsed }},
 	{"memory/budget", "`limits.memory` in force, in bytes; 0: there is none", gauge, func(c *Counters) *uint64 { return &c.MemoryBudget }},
@@ -245,8 +272,13 @@ func (b *Broker) Counters() Counters {
 	sum.MemoryUsed += uint64(b.memory.used.Load())
 	sum.MemoryBudget += uint64(b.memory.budget.Load())
 	sum.Damaged = b.damaged
+	sum.BrokenFiles = b.brokenFiles.Load()
 	if b.cfg.Count != nil {
 		b.cfg.Count(&sum)
 	}
 	return sum
 }
+
+// CountBrokenFiles counts that files which the broker goes by had changed and could
+// not be read. Safe from any goroutine.
+func (b *Broker) CountBrokenFiles() { b.brokenFiles.Add(1) }

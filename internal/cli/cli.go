@@ -6,8 +6,9 @@
 // packages app and config.
 //
 // Files, from the bottom up: part.go, part_bench.go, part_bench_left_out.go,
-// part_clients.go, part_clients_left_out.go, parts.go, log.go, version.go,
-// watch.go, mosquitto.go, config.go, passwd.go, store.go, reload.go, serve.go,
+// part_clients.go, part_clients_left_out.go, part_websocket.go,
+// part_websocket_left_out.go, parts.go, log.go, version.go, watch.go,
+// mosquitto.go, config.go, passwd.go, store.go, cert.go, reload.go, serve.go,
 // completion.go, cli.go.
 package cli
 
@@ -57,7 +58,7 @@ func root(w command.World) *cobra.Command {
 		Use:   "midge",
 		Short: "An MQTT broker and its tools",
 		Long: `Midge is an MQTT broker for MQTT 3.1, 3.1.1 and 5.0: 'midge serve'. The other commands are clients and tools; all but
-config, passwd and store work with any broker.`,
+config, passwd, store and cert work with any broker.`,
 		Example: `  midge serve
   midge sub -t 'home/#' -v
   midge pub -t home/lamp -m on
@@ -66,7 +67,7 @@ config, passwd and store work with any broker.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(w), configCommand(w), passwdCommand(w), storeCommand(w), completionCommand(), versionCommand())
+	root.AddCommand(serveCommand(w), configCommand(w), passwdCommand(w), storeCommand(w), certCommand(), completionCommand(), versionCommand())
 	for _, p := range parts() {
 		root.AddCommand(p.commands(w)...)
 	}

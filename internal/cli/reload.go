@@ -43,11 +43,11 @@ func (r *reloader) reload() {
 		r.last = texts(&src)
 		return loadFrom(src, made)
 	})
-	if err := errors.Join(err, b.ReloadAccess()); err != nil {
+	if err := errors.Join(err, b.ReloadAccess(), b.ReloadCertificates()); err != nil {
 		r.log.Error("reload: what is wrong stays as it was", "error", err)
 		return
 	}
-	r.log.Info("reloaded: settings, password files, keys of tokens and access lists")
+	r.log.Info("reloaded: settings, password files, keys of tokens, access lists and certificates")
 }
 
 // changed reloads if the files say something else than before. Files that can't be read

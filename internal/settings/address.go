@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"strconv"
@@ -17,6 +18,23 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	}
 	a = a.Unmap()
 	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// prefixes reads several.
+func prefixes(texts []string) (all []netip.Prefix) {
+	for _, text := range texts {
+		if p, err := parsePrefix(text); err == nil { // which the table checks
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func checkPrefix(text string) error {
+	if _, err := parsePrefix(text); err != nil {
+		return fmt.Errorf("%q is no address; write such as \"10.0.0.0/8\", \"192.0.2.7\" or \"2001:db8::/32\"", text)
+	}
+	return nil
 }
 
 // FileMode is SocketMode as a number.

@@ -6,7 +6,7 @@
 // package app gives those that are its business to the engine and the store, and
 // the Core to package broker.
 //
-// Files, from the bottom up: size.go, address.go, auth.go, acl.go, table.go,
+// Files, from the bottom up: size.go, address.go, tls.go, auth.go, acl.go, table.go,
 // settings.go.
 package settings
 
@@ -32,7 +32,10 @@ type Settings struct {
 
 	DurabilityInterval time.Duration
 
-	Auth Auth
+	Auth      Auth
+	TLS       TLS
+	WebSocket WebSocket
+
 	Core
 }
 
@@ -46,14 +49,7 @@ type Listener struct {
 }
 
 // Proxies are the addresses of ProxyProtocol.
-func (l *Listener) Proxies() (all []netip.Prefix) {
-	for _, text := range l.ProxyProtocol {
-		if p, err := parsePrefix(text); err == nil { // which the table checks
-			all = append(all, p)
-		}
-	}
-	return all
-}
+func (l *Listener) Proxies() (all []netip.Prefix) { return prefixes(l.ProxyProtocol) }
 
 // Core are the sections that package broker goes by.
 type Core struct {

@@ -74,7 +74,7 @@ const year = int64(365 * 24 * time.Hour)
 
 // Table returns all settings in the order of the reference page.
 func Table() []Section {
-	return []Section{top(), listener(), authentication(), accessList(), limits(), session(), strict(), sys(), logging()}
+	return []Section{top(), listener(), tlsSection(), webSocketSection(), authentication(), accessList(), limits(), session(), strict(), sys(), logging()}
 }
 
 // All returns the settings of all sections.
@@ -128,7 +128,7 @@ func top() Section {
 		{
 			Key: "listen", Flag: "listen", At: func(c *Settings) any { return &c.Listen },
 			Default: []string{"tcp://127.0.0.1:1883"}, Zero: "none but those that have a `[[listener]]`",
-			Doc:    "The addresses to accept clients on, as `tcp://host:port`; `tcp://` may be left out. `localhost` is 127.0.0.1 and [::1]. Without a host (`:1883`) it is every address of the machine, IPv4 and IPv6; so is `[::]:1883`, unless an IPv4 address with the same port is listed too. What other machines can reach needs authentication, such as `auth.password_file`, or `allow_anonymous`. A listener with settings of its own has a `[[listener]]` instead; as soon as there is one, the default is no address. TLS and WebSocket are not built yet.",
+			Doc:    "The addresses to accept clients on, as `tcp://host:port`; `tcp://` may be left out. `localhost` is 127.0.0.1 and [::1]. Without a host (`:1883`) it is every address of the machine, IPv4 and IPv6; so is `[::]:1883`, unless an IPv4 address with the same port is listed too. What other machines can reach needs authentication, such as `auth.password_file`, or `allow_anonymous`. A listener with settings of its own has a `[[listener]]` instead; as soon as there is one, the default is no address. Other schemes than `tcp` are in [listeners](../listeners.md).",
 			Reason: "A broker that asks nobody for a password serves its own machine only, until somebody decides otherwise.",
 		}, {
 			Key: "listen_wait", At: func(c *Settings) any { return &c.ListenWait },
@@ -198,13 +198,6 @@ func listener() Section {
 			Reason: "Whoever may write the header may say that he is anybody.",
 		},
 	}}
-}
-
-func checkPrefix(text string) error {
-	if _, err := parsePrefix(text); err != nil {
-		return fmt.Errorf("%q is no address; write such as \"10.0.0.0/8\", \"192.0.2.7\" or \"2001:db8::/32\"", text)
-	}
-	return nil
 }
 
 func checkMode(text string) error {

@@ -61,9 +61,9 @@ func TestParts(t *testing.T) {
 		limit          int64
 	}{
 		{"", "", fullBytes},
-		{"core", ", without bench, clients", coreBytes},
-		{"core bench", ", without clients", fullBytes},
-		{"clients", ", without bench", fullBytes},
+		{"core", ", without bench, clients, websocket", coreBytes},
+		{"core bench", ", without clients, websocket", fullBytes},
+		{"clients", ", without bench, websocket", fullBytes},
 	} {
 		t.Run("PARTS="+tt.parts, func(t *testing.T) {
 			binary := build(t, tt.parts)
@@ -103,7 +103,7 @@ func TestParts(t *testing.T) {
 			}
 		})
 	}
-	if status, out := makeBuild(t, "core nosuch", filepath.Join(t.TempDir(), "midge")); status == 0 || !strings.Contains(out, "PARTS has nosuch; there are: core bench clients") {
+	if status, out := makeBuild(t, "core nosuch", filepath.Join(t.TempDir(), "midge")); status == 0 || !strings.Contains(out, "PARTS has nosuch; there are: core bench clients websocket") {
 		t.Errorf("make build PARTS='core nosuch': status %d, %s", status, out)
 	}
 }

@@ -1,0 +1,5 @@
+//go:build without_websocket
+
+package cli
+
+func webSocketPart() part { return leftOut("websocket") }

@@ -1,0 +1,131 @@
+// Package tlsconfig makes the configuration of TLS of a listener from its settings, and
+// keeps it in step with the files that they name.
+//
+// Files, from the bottom up: files.go, revoked.go, build.go, tlsconfig.go.
+package tlsconfig
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"midge/internal/settings"
+)
+
+// Config is the configuration of a listener. Safe from any goroutine.
+type Config struct {
+	name     string
+	settings settings.TLS
+	alpn     []string
+	outer    *tls.Config
+	current  atomic.Pointer[built]
+
+	mu     sync.Mutex // guards what Refresh goes by
+	seen   []stamp    // of the files of current, or of those that were refused
+	warned map[string]int
+}
+
+// New reads the files. alpn are the protocols where the settings name none. name is
+// what the log calls the listener.
+func New(name string, s *settings.TLS, alpn ...string) (*Config, error) {
+	if len(s.ALPN) > 0 {
+		alpn = s.ALPN
+	}
+	c := &Config{name: name, settings: *s, alpn: alpn, warned: map[string]int{}}
+	c.seen = stamps(c.files())
+	b, err := build(s, alpn)
+	if err != nil {
+		return nil, err
+	}
+	c.current.Store(b)
+	// Tickets belong to the outer configuration, so that sessions resume after files have
+	// changed.
+	c.outer = &tls.Config{DynamicRecordSizingDisabled: true, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return c.current.Load().config, nil
+	}}
+	return c, nil
+}
+
+// Name is what the listener is called.
+func (c *Config) Name() string { return c.name }
+
+// TLS is what connections are made with.
+func (c *Config) TLS() *tls.Config { return c.outer }
+
+// files are the names of all files.
+func (c *Config) files() (names []string) {
+	s := &c.settings
+	for _, list := range [][]string{s.Certificate, s.Key, s.CA, s.CRL} {
+		names = append(names, list...)
+	}
+	if s.OCSPStaple != "" {
+		names = append(names, s.OCSPStaple)
+	}
+	return names
+}
+
+// Refresh reads the files again if they have changed. Connections stay as they are, new ones
+// get what is new. If that is broken, what was before stays in force, and the error
+// is returned, once for each change.
+func (c *Config) Refresh() (changed bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen := stamps(c.files())
+	if same(seen, c.seen) {
+		return false, nil
+	}
+	c.seen = seen
+	b, err := build(&c.settings, c.alpn)
+	if err != nil {
+		return false, fmt.Errorf("the certificates of the listener %s stay as they were: %w", c.name, err)
+	}
+	c.current.Store(b)
+	return true, nil
+}
+
+// warnDays are how many days before its end a certificate is warned of.
+var warnDays = []int{30, 7, 1}
+
+// Warn logs which certificates end soon, and which lists are out of date: each once for each of warnDays.
+func (c *Config) Warn(now time.Time, log *slog.Logger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.current.Load()
+	for _, x := range b.certificates {
+		c.warn(now, log, "certificate", x.Subject.String(), x)
+	}
+	for _, l := range b.lists {
+		key := "crl " + l.Issuer.String() + l.NextUpdate.String()
+		if !l.NextUpdate.IsZero() && now.After(l.NextUpdate) && c.warned[key] == 0 {
+			c.warned[key] = 1
+			log.Warn("a list of revoked certificates is out of date; it is gone by all the same", "listener", c.name, "issuer", l.Issuer.String(), "next_update", l.NextUpdate)
+		}
+	}
+}
+
+func (c *Config) warn(now time.Time, log *slog.Logger, what, subject string, x *x509.Certificate) {
+	left := x.NotAfter.Sub(now)
+	step := 0 // how many of warnDays have begun
+	for i, days := range warnDays {
+		if left <= time.Duration(days)*24*time.Hour {
+			step = i + 1
+		}
+	}
+	if left <= 0 {
+		step = len(warnDays) + 1
+	}
+	key := string(x.RawIssuer) + x.SerialNumber.String()
+	if step <= c.warned[key] {
+		return
+	}
+	c.warned[key] = step
+	text := "a certificate ends soon"
+	if left <= 0 {
+		text = "a certificate has ended; clients will refuse it"
+	}
+	log.Warn(text, "listener", c.name, what, subject, "ends", x.NotAfter, "days", int(left/(24*time.Hour)))
+}
