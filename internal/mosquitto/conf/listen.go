@@ -90,11 +90,6 @@ func (c *converter) admit() {
 	}
 	open := 0 // to everybody
 	for _, l := range used {
-		if l.scheme == "ws" && c.table["websocket.origins"] == nil {
-			at := l.lines[slices.IndexFunc(l.lines, func(l Line) bool { return l.Option == "protocol" && l.Value == "websockets" })]
-			l.access.closed = append(l.access.closed, at)
-			c.find(&at, Blocking, "WebSocket is not built yet")
-		}
 		a := &c.general
 		if c.perListener {
 			a = &l.access

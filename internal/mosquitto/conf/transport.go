@@ -52,25 +52,13 @@ func transport() map[string]option {
 	return all
 }
 
-// tls sets a setting of TLS, if there are such.
+// tls sets a setting of TLS.
 func (c *converter) tls(l *Line, key, value string) {
 	c.current.tls = c.current.tls || key == "tls.certificate"
-	c.ifBuilt(l, key, value, "TLS is not built yet")
-}
-
-// ifBuilt sets a setting of the current listener, if there is such a setting.
-func (c *converter) ifBuilt(l *Line, key, value, text string) {
-	if c.table[key] == nil {
-		c.current.access.closed = append(c.current.access.closed, *l)
-		c.find(l, Blocking, text)
-		return
-	}
 	c.own(l, key, value)
 }
 
-func (c *converter) origin(l *Line) {
-	c.ifBuilt(l, "websocket.origins", "["+quote(l.Value)+"]", "WebSocket is not built yet")
-}
+func (c *converter) origin(l *Line) { c.own(l, "websocket.origins", "["+quote(l.Value)+"]") }
 
 func (c *converter) requireCertificate(l *Line) {
 	if !isTrue(l) {
@@ -90,7 +78,7 @@ func (c *converter) certificateUser(l *Line, part string) {
 		c.find(l, Same, "use_identity_as_username goes before it")
 	default:
 		c.current.asks = true
-		c.ifBuilt(l, key, quote(part), "user names don't come from certificates yet")
+		c.own(l, key, quote(part))
 	}
 }
 
