@@ -272,7 +272,7 @@ func (b *Broker) Counters() Counters {
 	sum.MemoryUsed += uint64(b.memory.used.Load())
 	sum.MemoryBudget += uint64(b.memory.budget.Load())
 	sum.Damaged = b.damaged
-	sum.BrokenFiles = b.brokenFiles.Load()
+	sum.BrokenFiles += b.brokenFiles.Load()
 	if b.cfg.Count != nil {
 		b.cfg.Count(&sum)
 	}
