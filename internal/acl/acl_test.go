@@ -240,10 +240,10 @@ func TestTreeAgrees(t *testing.T) {
 		return strings.Join(levels, "/")
 	}
 	type line struct {
-		allow           bool
-		action          action
-		user, client    string
-		filter, written string
+		allow        bool
+		action       action
+		user, client string
+		filter       string
 	}
 	for range 2000 {
 		var lines []line

@@ -90,7 +90,7 @@ func (p *parser) line(s string) error {
 // group reads: group NAME USER...
 func (p *parser) group(all []word) error {
 	if len(all) < 2 {
-		return errors.New("write group NAME USER...")
+		return errors.New("write group NAME USER, with as many users as you like")
 	}
 	for _, user := range all[1:] {
 		if user.key != "" || user.text == "" {

@@ -24,7 +24,6 @@ import (
 type directWriter struct {
 	ready   bool
 	refused bool     // by the kernel, a sandbox or the file system: there is no second try
-	waits   bool     // the file system knows no writes that wait for the disk only
 	context uintptr  // io_setup's
 	event   *os.File // an eventfd
 	eventFD uint32   // of it
@@ -36,24 +35,25 @@ type directWriter struct {
 
 // ioRequest is struct iocb of linux/aio_abi.h.
 type ioRequest struct {
-	data       uint64
-	key        uint32
+	_          uint64 // for whoever asks
+	_          uint32 // the kernel's
 	writeFlags uint32
 	op         uint16
-	priority   int16
+	_          int16 // priority
 	fd         uint32
 	addr       uint64
 	size       uint64
 	offset     int64
-	reserved   uint64
+	_          uint64
 	flags      uint32
 	eventFD    uint32
 }
 
 // ioResult is struct io_event.
 type ioResult struct {
-	data, request uint64
-	result, more  int64
+	_, _   uint64 // of the request: for whoever asks, and its address
+	result int64
+	_      int64
 }
 
 const (
