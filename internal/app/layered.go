@@ -1,8 +1,6 @@
 package app
 
 import (
-	"fmt"
-
 	"midge/internal/broker"
 	"midge/internal/config"
 	"midge/internal/engine"
@@ -17,8 +15,3 @@ type layered struct {
 
 // schemeOf is the scheme of a listener's address.
 func schemeOf(l *config.Listener) string { return l.Addresses[0].Scheme }
-
-// needsPart is the error of a listener that a part which was left out carries.
-func needsPart(l *config.Listener, part string) error {
-	return fmt.Errorf("listen on %s: this binary was built without the part %s; 'make build' builds all parts", l.Listener.Address, part)
-}
