@@ -4,7 +4,6 @@ package app
 
 import (
 	"fmt"
-
 	"log/slog"
 	"slices"
 
