@@ -1,6 +1,30 @@
 package layer
 
-import "slices"
+import (
+	"context"
+	"log/slog"
+	"slices"
+)
+
+// Refusal says why a connection did not become one of the protocol.
+type Refusal struct {
+	What   string // the protocol's words for it, such as "TLS handshake failed"
+	Advice string // what the peer should do instead, or ""
+	Reason string // a word that counters have, too
+	Err    error
+}
+
+// Refuse ends the connection because of r, and logs that at level debug.
+func (c *Conn) Refuse(log *slog.Logger, r Refusal) {
+	if log.Enabled(context.Background(), slog.LevelDebug) {
+		text := r.What
+		if r.Advice != "" {
+			text += ": " + r.Advice
+		}
+		log.Debug(text, "address", c.Remote(), "listener", c.raw.Peer().Listener, "reason", r.Reason, "error", r.Err)
+	}
+	c.Fail(r.Err)
+}
 
 // Fail ends the connection because of err, after what was sent.
 func (c *Conn) Fail(err error) {

@@ -1,9 +1,7 @@
 package tlslayer
 
 import (
-	"context"
 	"crypto/tls"
-	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -92,15 +90,8 @@ func (k *codec) shaken(rest []byte) {
 
 // fail ends a connection that did not shake hands.
 func (k *codec) fail(r Reason, err error) {
-	if log := k.layer.cfg.Log; log.Enabled(context.Background(), slog.LevelDebug) {
-		text := "TLS handshake failed"
-		if explained := r.explain(); explained != "" {
-			text += ": " + explained
-		}
-		log.Debug(text, "address", k.conn.Remote(), "listener", k.conn.Raw().Peer().Listener, "reason", r.String(), "error", err)
-	}
 	k.count(r)
-	k.conn.Fail(err)
+	k.conn.Refuse(k.layer.cfg.Log, layer.Refusal{What: "TLS handshake failed", Advice: r.explain(), Reason: r.String(), Err: err})
 }
 
 // count counts the end of a handshake that did not succeed.

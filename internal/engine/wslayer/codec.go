@@ -3,10 +3,8 @@ package wslayer
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/netip"
 
 	"github.com/gobwas/ws"
@@ -74,15 +72,8 @@ func (k *codec) Begin(b []byte) (used int) {
 
 // fail ends a connection that has not become a WebSocket.
 func (k *codec) fail(r Reason, err error) {
-	if log := k.layer.cfg.Log; log.Enabled(context.Background(), slog.LevelDebug) {
-		text := "no WebSocket"
-		if explained := r.explain(); explained != "" {
-			text += ": " + explained
-		}
-		log.Debug(text, "address", k.conn.Remote(), "listener", k.conn.Raw().Peer().Listener, "reason", r.String(), "error", err)
-	}
 	k.count(r)
-	k.conn.Fail(err)
+	k.conn.Refuse(k.layer.cfg.Log, layer.Refusal{What: "no WebSocket", Advice: r.explain(), Reason: r.String(), Err: err})
 }
 
 func (k *codec) count(r Reason) {
