@@ -293,6 +293,7 @@ func TestPool(t *testing.T) {
 			t.Errorf("%d were taken, want 2 that run and 4 that wait", taken)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if most != 2 || mostMemory != 80 || finished != taken {
 			t.Errorf("%d at a time with %d bytes, %d finished of %d", most, mostMemory, finished, taken)
 		}
@@ -303,8 +304,8 @@ func TestPool(t *testing.T) {
 		if !p.Do(other, 500, work(500)) {
 			t.Error("one address takes all places")
 		}
-		synctest.Wait()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if most != 3 {
 			t.Errorf("%d at a time, want 3", most)
 		}

@@ -63,6 +63,7 @@ func TestUnknownUserCosts(t *testing.T) {
 				var took time.Duration
 				connect(&auth.Chain{Links: []auth.Link{f}}, user, "wrong", address(1), func(got broker.Verdict) { v, took = got, time.Since(began) })
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				want := time.Second
 				if user == "nobody" && !last {
 					want = 0
@@ -81,6 +82,7 @@ func TestUnknownUserCosts(t *testing.T) {
 			}
 		})
 		time.Sleep(time.Minute)
+		synctest.Wait()
 	})
 }
 
