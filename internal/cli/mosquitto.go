@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -70,7 +71,7 @@ func printConverted(out, warn io.Writer, made *conf.Converted, all bool) error {
 
 // keyValue is how the first line of a file begins that is one of this broker: a
 // section, or a key and an equals sign. No option of Mosquitto is followed by one.
-var keyValue = regexp.MustCompile(`^(\[|[A-Za-z0-9_."'-]+[ \t]*=)`)
+var keyValue = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(\[|[A-Za-z0-9_."'-]+[ \t]*=)`) })
 
 // isMosquitto reports whether a file is one of Mosquitto, by its first line that
 // says something, and by its name if there is none.
@@ -80,7 +81,7 @@ func isMosquitto(name string, text []byte) bool {
 	}
 	for line := range bytes.Lines(text) {
 		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
-			return !keyValue.Match(line)
+			return !keyValue().Match(line)
 		}
 	}
 	return filepath.Ext(name) == ".conf"
