@@ -108,7 +108,7 @@ func (a *actor) act() {
 		a.disconnect()
 	case n == 2:
 		h.log("%s connects a second time", a.id)
-		if !a.line.flush() {
+		if !a.line.flush() || a.line.closed && !a.joined { // refused, and has not heard of it
 			a.unheard()
 		}
 		if !a.joined { // or this one might be the second in the end
