@@ -38,12 +38,13 @@ var allowed = map[string]string{
 
 	// Adapters to the operating system.
 	"engine/loop":       "engine",
-	"engine/epoll":      "bufpool engine engine/loop",
+	"engine/input":      "bufpool",
+	"engine/epoll":      "bufpool engine engine/input engine/loop",
 	"engine/gonet":      "bufpool engine",
 	"engine/enginetest": "bufpool engine",
 
 	// Protocols between an engine and its shards.
-	"engine/layer":      "bufpool engine",
+	"engine/layer":      "bufpool engine engine/input",
 	"engine/tlslayer":   "bufpool engine engine/layer",
 	"engine/wslayer":    "bufpool engine engine/layer",
 	"engine/proxylayer": "engine",

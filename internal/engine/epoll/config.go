@@ -8,7 +8,7 @@
 // engine for the contract.
 //
 // Files, from the bottom up: config.go, sys_linux.go, ring_linux.go,
-// buffer_linux.go, pending_linux.go, record_linux.go, output_linux.go,
+// pending_linux.go, record_linux.go, output_linux.go,
 // input_linux.go, linger_linux.go, shard_linux.go, conn_linux.go,
 // listen_linux.go, calm_linux.go, poller_linux.go, engine_linux.go,
 // engine_other.go.

@@ -35,7 +35,7 @@ func (c *conn) Send(head, body []byte) {
 		}
 		s.promote(c)
 	}
-	c.out.add(s.engine.buffers.large, head, body)
+	c.out.add(s.engine.buffers.Large, head, body)
 	if c.out.size >= earlyBytes && !c.has(blocked) {
 		s.write(c)
 	}
@@ -57,10 +57,10 @@ func (c *conn) SendShared(head, body []byte, buffer *bufpool.Buffer) {
 		s.markDirty(c)
 	}
 	if c.has(blocked) && isSmall(body, buffer) {
-		c.out.add(s.engine.buffers.large, head, body)
+		c.out.add(s.engine.buffers.Large, head, body)
 		return
 	}
-	c.out.share(s.engine.buffers.large, head, body, 0, buffer)
+	c.out.share(s.engine.buffers.Large, head, body, 0, buffer)
 	if c.out.size >= earlyBytes && !c.has(blocked) {
 		s.write(c)
 	}
@@ -87,7 +87,7 @@ func (c *conn) Resume() {
 func (c *conn) Expect(bytes int) {
 	c.shard.expected = bytes
 	if c.in != nil {
-		c.in.expected = bytes
+		c.in.Expected = bytes
 	}
 }
 

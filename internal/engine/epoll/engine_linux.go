@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"midge/internal/engine"
+	"midge/internal/engine/input"
 	"midge/internal/engine/loop"
 )
 
@@ -27,7 +28,7 @@ type Engine struct {
 	local     [engine.MaxListeners]bool   // they have Unix sockets
 	slab      loop.Slab[conn]
 	pendings  pendings
-	buffers   buffers
+	buffers   input.Buffers
 
 	uring    bool   // threads send in batches
 	noUring  string // why they do not
@@ -41,7 +42,7 @@ func New(shards []engine.Shard, cfg Config) (*Engine, error) {
 	}
 	l := loop.New()
 	e := &Engine{cfg: cfg.withDefaults(len(shards)), loop: l, counters: l.Counters()}
-	e.buffers.large = e.cfg.Buffers
+	e.buffers.Large = e.cfg.Buffers
 	switch {
 	case e.cfg.NoUring:
 		e.noUring = "switched off"

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"midge/internal/bufpool"
+	"midge/internal/engine/input"
 )
 
 // receive reads once from c, offers what there is to the shard, and returns how
@@ -15,25 +16,25 @@ import (
 // after the others.
 func (s *shard) receive(c *conn) int {
 	p := s.poller
-	own := c.in != nil && len(c.in.b) > p.frontBytes // read behind it instead of copying it
+	own := c.in != nil && len(c.in.B) > p.frontBytes // read behind it instead of copying it
 	again := c.in == nil && c.large > 0 && s.maxRead == s.engine.cfg.ReadBuffer
 	if again { // another packet as large as the last one is likely
-		c.in, own = s.engine.buffers.newLargeInput(int(c.large)), true
+		c.in, own = s.engine.buffers.GetLarge(int(c.large)), true
 	}
 	var b []byte
 	unread := 0 // bytes of b that Data left
 	if own {
-		unread = len(c.in.b)
-		if b = c.in.grow(s.engine.buffers.large); again {
+		unread = len(c.in.B)
+		if b = c.in.Grow(s.engine.buffers.Large); again {
 			b = b[:c.large]
 		}
 	} else {
 		b = p.read.Bytes()[:s.engine.cfg.ReadBuffer]
 		limit := s.maxRead
 		if c.in != nil {
-			unread = copy(b, c.in.b)
-			if limit += unread; c.in.expected > unread {
-				limit = max(min(limit, c.in.expected), s.maxRead)
+			unread = copy(b, c.in.B)
+			if limit += unread; c.in.Expected > unread {
+				limit = max(min(limit, c.in.Expected), s.maxRead)
 			}
 		}
 		b = b[:min(len(b), limit)]
@@ -56,8 +57,8 @@ func (s *shard) receive(c *conn) int {
 	p.left = p.left || unread+n == len(b)
 	b = b[:unread+n]
 	if own {
-		c.in.b = b
-		s.offer(c, b, c.in.mem)
+		c.in.B = b
+		s.offer(c, b, c.in.Shared())
 		return n
 	}
 	s.offer(c, b, p.read)
@@ -67,7 +68,14 @@ func (s *shard) receive(c *conn) int {
 	return n
 }
 
-// offer calls Data with b, which lies in mem or, if that is nil, in c.in.b, and
+// renewRead takes another buffer to read into, since messages in this one are still
+// read.
+func (p *poller) renewRead() {
+	p.read.Release()
+	p.read = p.engine.buffers.Large.Get(p.engine.cfg.ReadBuffer)
+}
+
+// offer calls Data with b, which lies in mem or, if that is nil, in c.in.B, and
 // buffers what the shard does not use.
 func (s *shard) offer(c *conn, b []byte, mem *bufpool.Buffer) {
 	s.expected, s.inputBuffer = 0, mem
@@ -78,48 +86,21 @@ func (s *shard) offer(c *conn, b []byte, mem *bufpool.Buffer) {
 		s.dropInput(c)
 		return
 	}
-	if rest := b[used:]; len(rest) == 0 {
-		if c.large = 0; mem != nil && c.in != nil && c.in.mem == mem && len(b) >= largeBytes {
+	if used == len(b) {
+		if c.large = 0; mem != nil && c.in != nil && c.in.Shared() == mem && len(b) >= input.LargeBytes {
 			c.large = uint32(len(b))
 		}
 		s.dropInput(c)
 	} else {
-		if used == 0 && s.expected == 0 && c.in != nil {
-			s.expected = c.in.expected // as before
-		}
-		s.bufferInput(c, rest)
+		c.in = s.engine.buffers.Keep(c.in, b, used, s.expected)
 	}
 	s.move()
-}
-
-// bufferInput buffers the bytes that Data left unused. They may lie in c.in.b.
-func (s *shard) bufferInput(c *conn, rest []byte) {
-	in := c.in
-	need := max(len(rest), s.expected)
-	waste := 0 // how many times larger than what it is needed for the buffer is
-	if in != nil && cap(in.b) > maxFreeBytes {
-		waste = cap(in.b) / need
-	}
-	switch {
-	case in == nil:
-		in = s.engine.buffers.newInput(need)
-	case waste < maxWaste && len(rest) == len(in.b) && &rest[0] == &in.b[0]: // there they are
-		in.expected = s.expected
-		return
-	case in.mem == nil && need >= largeBytes,
-		in.mem != nil && in.mem.Shared(), // with messages that are still read
-		waste >= 2:                       // since they are copied anyhow
-		in = s.engine.buffers.newInput(need)
-		defer s.engine.buffers.put(c.in)
-	}
-	in.b, in.expected = append(in.b[:0], rest...), s.expected
-	c.in = in
 }
 
 // dropInput forgets the buffered input of c.
 func (s *shard) dropInput(c *conn) {
 	if c.in != nil {
-		s.engine.buffers.put(c.in)
+		s.engine.buffers.Put(c.in)
 		c.in = nil
 	}
 }
@@ -183,7 +164,7 @@ func (s *shard) adopt(c *conn, wasDirty bool) {
 	s.Schedule()
 	s.handler.Open(c)
 	if c.in != nil && !c.has(paused|closing) {
-		s.offer(c, c.in.b, c.in.mem)
+		s.offer(c, c.in.B, c.in.Shared())
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"midge/internal/bufpool"
 	"midge/internal/engine"
+	"midge/internal/engine/input"
 )
 
 // whole is an engine.Shard that uses packets of one size, when all of one has come.
@@ -40,7 +41,7 @@ func TestHeldInput(t *testing.T) {
 		got := -1
 		wait(t, e, "the connection has what was sent", func(c *conn) bool {
 			if got = 0; c.in != nil {
-				got, held, first = len(c.in.b), cap(c.in.b), &c.in.b[:1][0]
+				got, held, first = len(c.in.B), cap(c.in.B), &c.in.B[:1][0]
 			}
 			return got == bytes
 		})
@@ -63,7 +64,7 @@ func TestHeldInput(t *testing.T) {
 		for range min(size/piece, 300) - 1 {
 			send(packet[:piece])
 			held, at := look(sent % size)
-			if most := max(maxFreeBytes, maxWaste*(sent%size)); held > most {
+			if most := max(input.MaxFreeBytes, input.MaxWaste*(sent%size)); held > most {
 				t.Fatalf("pieces of %d: %d bytes are held for %d", piece, held, sent%size)
 			}
 			if at != before {
@@ -121,7 +122,7 @@ func TestHeldOutput(t *testing.T) {
 			}
 			return true
 		})
-		if most := max(maxFreePending, maxWaste*left); held > most {
+		if most := max(maxFreePending, input.MaxWaste*left); held > most {
 			t.Fatalf("%d bytes are held for %d", held, left)
 		}
 		if left > 0 && left < size/2 {

@@ -40,7 +40,7 @@ func (s *shard) markDirty(c *conn) {
 func (s *shard) promote(c *conn) {
 	c.out = s.engine.pendings.get()
 	if c.size > 0 {
-		c.out.add(s.engine.buffers.large, s.arena.At(c.off, c.size), nil)
+		c.out.add(s.engine.buffers.Large, s.arena.At(c.off, c.size), nil)
 		c.size = 0
 	}
 }
@@ -75,9 +75,9 @@ func (s *shard) sendDirect(c *conn, head, body []byte, buffer *bufpool.Buffer) {
 	}
 	sent := min(n, len(head))
 	if s.promote(c); buffer != nil {
-		c.out.share(s.engine.buffers.large, head[sent:], body, n-sent, buffer)
+		c.out.share(s.engine.buffers.Large, head[sent:], body, n-sent, buffer)
 	} else {
-		c.out.add(s.engine.buffers.large, head[sent:], body[n-sent:])
+		c.out.add(s.engine.buffers.Large, head[sent:], body[n-sent:])
 	}
 	s.tookPart(c, n, errno)
 }
@@ -119,7 +119,7 @@ func (s *shard) tookPart(c *conn, n int, errno syscall.Errno) {
 		return
 	}
 	s.countSent(n)
-	c.out.compact(s.engine.buffers.large)
+	c.out.compact(s.engine.buffers.Large)
 	if !c.has(blocked) {
 		s.poller.tally.Blocked++
 		c.flags |= blocked

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"midge/internal/bufpool"
+	"midge/internal/engine/input"
 )
 
 // pending is output of a connection that waits to be written: bytes of its own, and
@@ -106,7 +107,7 @@ func (o *pending) compact(pool *bufpool.Pool) {
 			small += len(d.bytes)
 		}
 	}
-	if small == 0 && (o.mem == nil || cap(o.b) < maxWaste*len(o.b)) {
+	if small == 0 && (o.mem == nil || cap(o.b) < input.MaxWaste*len(o.b)) {
 		return
 	}
 	all := pending{size: o.size}

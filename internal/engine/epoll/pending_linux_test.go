@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"midge/internal/bufpool"
+	"midge/internal/engine/input"
 )
 
 // TestPending compares outputs with their bytes in a row, under random additions, shared
@@ -60,7 +61,7 @@ func TestPending(t *testing.T) {
 						t.Fatalf("a buffer of %d bytes is held for %d", len(d.buffer.Bytes()), len(d.bytes))
 					}
 				}
-				if cap(o.b) > max(maxFreePending, maxWaste*len(o.b)) {
+				if cap(o.b) > max(maxFreePending, input.MaxWaste*len(o.b)) {
 					t.Fatalf("a buffer of %d bytes is held for %d of its own", cap(o.b), len(o.b))
 				}
 			case 5:

@@ -58,7 +58,7 @@ func newPoller(e *Engine, shards int) (*poller, error) {
 		engine:     e,
 		topEvents:  make([]syscall.EpollEvent, 64),
 		connEvents: make([]syscall.EpollEvent, 256),
-		read:       e.buffers.large.Get(e.cfg.ReadBuffer),
+		read:       e.buffers.Large.Get(e.cfg.ReadBuffer),
 		frontBytes: e.cfg.ReadBuffer / 4,
 		arenas:     loop.Arenas{Max: shards},
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"midge/internal/engine/input"
 )
 
 // conn is one connection, in 72 bytes: all that the engine has for it while
@@ -13,9 +15,9 @@ import (
 // the shard uses it, nobody else.
 type conn struct {
 	shard      *shard
-	state      any      // what the shard attached
-	out        *pending // output of more than one Send, or not taken by the kernel
-	in         *buffer  // bytes that Data left unused
+	state      any           // what the shard attached
+	out        *pending      // output of more than one Send, or not taken by the kernel
+	in         *input.Buffer // bytes that Data left unused
 	fd         int32
 	id         int32  // number in the slab
 	generation uint32 // counts the connections that had this record

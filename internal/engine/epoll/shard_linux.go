@@ -126,7 +126,7 @@ func (s *shard) complete() {
 		}
 		c.arm()
 		if c.in != nil {
-			s.offer(c, c.in.b, c.in.mem)
+			s.offer(c, c.in.B, c.in.Shared())
 		}
 	}
 	for len(s.ended) > 0 {

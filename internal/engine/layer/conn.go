@@ -6,6 +6,7 @@ import (
 
 	"midge/internal/bufpool"
 	"midge/internal/engine"
+	"midge/internal/engine/input"
 )
 
 // Conn is a connection that speaks the protocol, as the inner shard sees it. It
@@ -17,7 +18,7 @@ type Conn struct {
 	codec Codec
 	home  atomic.Pointer[shard] // nil while it moves
 	state any                   // what the inner shard attached
-	in    *input                // what the inner shard left unused
+	in    *input.Buffer         // what the inner shard left unused
 	out   *output               // of this turn
 	end   *error                // why it ends, nil: see engine.Shard.Closed
 	flags flags
@@ -87,7 +88,7 @@ func (c *Conn) InputBuffer() *bufpool.Buffer { return c.home.Load().inputBuffer 
 func (c *Conn) Expect(bytes int) {
 	c.home.Load().expected = bytes
 	if c.in != nil {
-		c.in.expected = bytes
+		c.in.Expected = bytes
 	}
 }
 

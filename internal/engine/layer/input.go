@@ -6,11 +6,21 @@ import (
 	"midge/internal/bufpool"
 )
 
+const (
+	// readBytes is how much is decoded at once of a connection of which nothing is
+	// expected, in bytes.
+	readBytes = 64 << 10
+
+	// frontBytes and less that were left unused are copied in front of what is decoded
+	// next, instead of decoding behind them.
+	frontBytes = 4 << 10
+)
+
 // decode decodes b and offers it to the inner shard as far as that takes it. It returns
 // how many bytes it used, and false if the connection has left the shard.
 func (s *shard) decode(c *Conn, b []byte) (used int, here bool) {
 	for !c.has(paused | closing | ended) {
-		dst, unread, mem := s.place(c)
+		dst, unread, mem, own := s.place(c)
 		n, filled, err := c.codec.Decode(b[used:], dst[unread:])
 		used += n
 		if c.flags &^= more; unread+filled == len(dst) {
@@ -22,7 +32,10 @@ func (s *shard) decode(c *Conn, b []byte) (used int, here bool) {
 				c.end = &err
 			}
 		}
-		if filled > 0 && !s.offer(c, dst[:unread+filled], mem) {
+		if dst = dst[:unread+filled]; own {
+			c.in.B = dst
+		}
+		if filled > 0 && !s.offer(c, dst, mem) {
 			return used, false
 		}
 		if !c.has(more) {
@@ -48,23 +61,23 @@ func (s *shard) finish(c *Conn) {
 }
 
 // place returns where to decode to: behind what was left unused, which is the first
-// unread bytes. mem is what it lies in, nil if that can't be shared.
-func (s *shard) place(c *Conn) (dst []byte, unread int, mem *bufpool.Buffer) {
-	if c.in != nil && len(c.in.b) > frontBytes {
-		dst = c.in.grow(s.layer.buffers)
-		return dst, len(c.in.b), c.in.mem
+// unread bytes. mem is what it lies in, nil if that can't be shared; own: it is c.in.
+func (s *shard) place(c *Conn) (dst []byte, unread int, mem *bufpool.Buffer, own bool) {
+	if c.in != nil && len(c.in.B) > frontBytes {
+		dst = c.in.Grow(s.layer.buffers.Large)
+		return dst, len(c.in.B), c.in.Shared(), true
 	}
 	if s.read == nil {
-		s.read = s.layer.buffers.Get(readBytes)
+		s.read = s.layer.buffers.Large.Get(readBytes)
 	}
 	dst = s.read.Bytes()[:readBytes]
 	if c.in != nil {
-		unread = copy(dst, c.in.b)
+		unread = copy(dst, c.in.B)
 	}
-	return dst, unread, s.read
+	return dst, unread, s.read, false
 }
 
-// offer calls Data with b, which lies in mem, or in c.in.b if that is nil, and keeps what the
+// offer calls Data with b, which lies in mem, or in c.in.B if that is nil, and keeps what the
 // inner shard does not use. It returns false if the connection has left the shard.
 func (s *shard) offer(c *Conn, b []byte, mem *bufpool.Buffer) (here bool) {
 	s.expected, s.inputBuffer, s.offering = 0, mem, c
@@ -74,13 +87,10 @@ func (s *shard) offer(c *Conn, b []byte, mem *bufpool.Buffer) (here bool) {
 	s.moveTo = 0
 	if c.has(closing) {
 		c.dropInput()
-	} else if rest := b[used:]; len(rest) == 0 {
+	} else if used == len(b) {
 		c.dropInput()
 	} else {
-		if used == 0 && s.expected == 0 && c.in != nil {
-			s.expected = c.in.expected // as before
-		}
-		s.keep(c, rest)
+		c.in = s.layer.buffers.Keep(c.in, b, used, s.expected)
 	}
 	if s.read != nil && s.read.Shared() {
 		s.read.Release()
@@ -93,25 +103,10 @@ func (s *shard) offer(c *Conn, b []byte, mem *bufpool.Buffer) (here bool) {
 	return true
 }
 
-// keep keeps the bytes that Data left unused. They may lie in c.in.b.
-func (s *shard) keep(c *Conn, rest []byte) {
-	in := c.in
-	need := max(len(rest), s.expected)
-	if in != nil && cap(in.b) > 0 && len(rest) <= cap(in.b) && &rest[0] == &in.b[:1][0] && (cap(in.b) <= maxFreeBytes || cap(in.b) < maxWaste*need) {
-		in.b, in.expected = rest, s.expected // there they are
-		return
-	}
-	c.in = newInput(s.layer.buffers, need)
-	c.in.b, c.in.expected = append(c.in.b, rest...), s.expected
-	if in != nil {
-		in.release()
-	}
-}
-
 // dropInput forgets what the inner shard left unused.
 func (c *Conn) dropInput() {
 	if c.in != nil {
-		c.in.release()
+		c.layer.buffers.Put(c.in)
 		c.in = nil
 	}
 }

@@ -8,7 +8,7 @@
 // encoded in the engine, but for what one record or one read holds. Output of a
 // turn is encoded as a whole when the turn ends.
 //
-// Files, from the bottom up: layer.go, buffer.go, conn.go, output.go, end.go,
+// Files, from the bottom up: layer.go, conn.go, output.go, end.go,
 // input.go, resume.go, shard.go.
 package layer
 
@@ -17,6 +17,7 @@ import (
 
 	"midge/internal/bufpool"
 	"midge/internal/engine"
+	"midge/internal/engine/input"
 )
 
 // Protocol is what a layer speaks. Its methods are called on the threads of shards.
@@ -65,14 +66,15 @@ type Codec interface {
 // Layer decorates the shards of an engine.
 type Layer struct {
 	protocol Protocol
-	buffers  *bufpool.Pool
+	buffers  input.Buffers
 	runner   engine.Runner
 	shards   []*shard
 }
 
 // New decorates shards. Large buffers come from a pool.
 func New(protocol Protocol, shards []engine.Shard, buffers *bufpool.Pool) *Layer {
-	l := &Layer{protocol: protocol, buffers: buffers}
+	l := &Layer{protocol: protocol}
+	l.buffers.Large = buffers
 	for i, inner := range shards {
 		l.shards = append(l.shards, &shard{layer: l, index: i, inner: inner})
 	}

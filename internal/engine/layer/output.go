@@ -8,7 +8,15 @@ const (
 
 	// earlyBytes of output are encoded before the turn ends.
 	earlyBytes = 64 << 10
+
+	// maxFree buffers for output are kept by a shard for the next users, each of at most
+	// maxFreeBytes.
+	maxFree      = 64
+	maxFreeBytes = 16 << 10
 )
+
+// output is what a connection sends in a turn.
+type output struct{ b []byte }
 
 // Send implements engine.Conn.
 func (c *Conn) Send(head, body []byte) { c.SendShared(head, body, nil) }

@@ -5,7 +5,7 @@ package layer
 // the connection.
 func (c *Conn) goOn() {
 	s := c.home.Load()
-	if c.in != nil && !s.offer(c, c.in.b, c.in.mem) {
+	if c.in != nil && !s.offer(c, c.in.B, c.in.Shared()) {
 		return
 	}
 	if _, here := s.decode(c, nil); here && !c.has(paused|closing) {

@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -39,12 +40,7 @@ func (l *Listener) trusts(a netip.Addr) bool {
 	if !a.IsValid() {
 		return true // the mode of the file decides who may connect
 	}
-	for _, p := range l.Proxies {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(l.Proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // Counters are updated when a connection is refused. Safe from any goroutine.

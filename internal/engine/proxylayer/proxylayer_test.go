@@ -2,7 +2,6 @@ package proxylayer
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -12,58 +11,27 @@ import (
 
 	"midge/internal/engine"
 	"midge/internal/engine/enginetest"
-	"midge/internal/engine/epoll"
-	"midge/internal/engine/gonet"
+	"midge/test/engines"
 )
-
-var kinds = []string{"epoll", "goroutine"}
 
 // newEngine is an engine of a kind with the protocol on its listener, 7.
 func newEngine(t *testing.T, kind string, shards []engine.Shard, cfg Listener) (enginetest.Engine, *Layer) {
-	at := engine.Listener{Number: 7, Name: "behind", Network: "tcp", Address: "127.0.0.1:0"}
 	l := New(shards, Config{Log: slog.New(slog.DiscardHandler), Listener: func(n int) *Listener {
-		if n == at.Number {
+		if n == 7 {
 			return &cfg
 		}
 		return nil
 	}})
-	if kind == "goroutine" {
-		r := gonet.New(l.Shards(), gonet.Config{})
-		l.Start(r)
-		ln, err := net.Listen(at.Network, at.Address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		run := func(ctx context.Context) error {
-			running, stop := context.WithCancel(context.Background())
-			ended := make(chan error, 1)
-			go func() { ended <- r.Run(running) }()
-			err := gonet.Serve(ctx, r, l.Shards(), ln, gonet.Config{Listener: at.Number, Name: at.Name})
-			stop()
-			return errors.Join(err, <-ended)
-		}
-		return enginetest.Engine{Runner: r, At: at, Addr: ln.Addr().String(), Run: run}, l
-	}
-	e, err := epoll.New(l.Shards(), epoll.Config{})
-	if errors.Is(err, engine.ErrUnsupported) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Start(e)
-	addr, err := e.Listen(at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return enginetest.Engine{Runner: e, At: at, Addr: addr.String(), Run: e.Run}, l
+	e := engines.New(t, kind, engine.Listener{Number: 7, Name: "behind"}, l.Shards())
+	l.Start(e.Runner)
+	return e, l
 }
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
 // TestEngine runs the suite of engines behind a proxy.
 func TestEngine(t *testing.T) {
-	for _, kind := range kinds {
+	for _, kind := range engines.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			enginetest.Run(t, func(t *testing.T, shards []engine.Shard) enginetest.Engine {
 				e, _ := newEngine(t, kind, shards, Listener{Proxies: loopback, Timeout: time.Hour})
@@ -135,7 +103,7 @@ func dial(t *testing.T, e enginetest.Engine) net.Conn {
 // TestHeader proves whose connection the inner shard sees, however the header comes.
 func TestHeader(t *testing.T) {
 	client, to := netip.MustParseAddrPort("203.0.113.9:4711"), netip.MustParseAddrPort("198.51.100.2:1883")
-	for _, kind := range kinds {
+	for _, kind := range engines.Kinds {
 		e, l, s := runCurious(t, kind, Listener{Proxies: loopback, Timeout: time.Hour})
 		for name, tt := range map[string]struct {
 			header string
@@ -187,7 +155,7 @@ func TestHeader(t *testing.T) {
 // TestRefused proves that the inner shard never hears of who is no proxy, or sends no
 // proper header, and that it is counted why.
 func TestRefused(t *testing.T) {
-	for _, kind := range kinds {
+	for _, kind := range engines.Kinds {
 		for name, tt := range map[string]struct {
 			cfg  Listener
 			send string

@@ -25,10 +25,10 @@ const patience = time.Minute
 
 // echo is an engine.Shard that sends back what it gets.
 type echo struct {
+	engines.Shard
 	index  int
 	open   func(s *echo, c engine.Conn) // nil: nothing
 	data   func(c engine.Conn, b []byte)
-	closed chan error
 	runner engine.Runner
 }
 
@@ -45,13 +45,6 @@ func (s *echo) Data(c engine.Conn, b []byte) int {
 	c.Send(b, nil)
 	return len(b)
 }
-func (s *echo) Drained(engine.Conn) {}
-func (s *echo) Closed(_ engine.Conn, err error) {
-	if s.closed != nil {
-		s.closed <- err
-	}
-}
-func (s *echo) Turn(time.Duration) time.Duration { return engine.Never }
 
 // server is a running engine with TLS.
 type server struct {
@@ -317,7 +310,7 @@ func TestFailedHandshakes(t *testing.T) {
 					Certificates: []tls.Certificate{pair.TLS}, NextProtos: []string{"mqtt"},
 					ClientCAs: pair.Pool(), ClientAuth: tls.RequireAndVerifyClientCert,
 				}
-				s := serve(t, kind, []*echo{{closed: closed}}, fixed(cfg))
+				s := serve(t, kind, []*echo{{Shard: engines.Shard{Ended: closed}}}, fixed(cfg))
 				tt.client(t, s.addr)
 				s.failed(t, tt.reason)
 				if err := <-closed; err == nil {
@@ -372,7 +365,7 @@ func TestLate(t *testing.T) {
 		} {
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				conns, closed := make(chan engine.Conn, 1), make(chan error, 1)
-				shard := &echo{closed: closed, open: func(_ *echo, c engine.Conn) { conns <- c }}
+				shard := &echo{Shard: engines.Shard{Ended: closed}, open: func(_ *echo, c engine.Conn) { conns <- c }}
 				s := serve(t, kind, []*echo{shard}, fixed(&tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
 				c := begin(t, s.addr)
 				conn := <-conns
@@ -425,7 +418,7 @@ func TestViolation(t *testing.T) {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			t.Run(kind+"/"+tls.VersionName(version), func(t *testing.T) {
 				closed := make(chan error, 1)
-				s := serve(t, kind, []*echo{{closed: closed}}, fixed(&tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
+				s := serve(t, kind, []*echo{{Shard: engines.Shard{Ended: closed}}}, fixed(&tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
 				raw := dialTCP(t, s.addr)
 				c := tls.Client(raw, &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test", MaxVersion: version})
 				exchange(t, c, []byte("x"))

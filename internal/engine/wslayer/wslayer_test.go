@@ -24,11 +24,10 @@ const patience = time.Minute
 
 // echo is an engine.Shard that sends back what it gets.
 type echo struct {
-	peers  chan engine.Peer
-	closed chan error
+	engines.Shard
+	peers chan engine.Peer
 }
 
-func (s *echo) Open(engine.Conn) {}
 func (s *echo) Data(c engine.Conn, b []byte) int {
 	if s.peers != nil {
 		s.peers <- c.Peer()
@@ -38,13 +37,6 @@ func (s *echo) Data(c engine.Conn, b []byte) int {
 	}
 	return len(b)
 }
-func (s *echo) Drained(engine.Conn) {}
-func (s *echo) Closed(_ engine.Conn, err error) {
-	if s.closed != nil {
-		s.closed <- err
-	}
-}
-func (s *echo) Turn(time.Duration) time.Duration { return engine.Never }
 
 func serve(t *testing.T, kind string, shard engine.Shard, l wslayer.Listener) (addr string, layer *wslayer.Layer) {
 	t.Helper()
@@ -170,7 +162,7 @@ func TestRequests(t *testing.T) {
 		for _, kind := range engines.Kinds {
 			t.Run(tt.name+"/"+kind, func(t *testing.T) {
 				closed := make(chan error, 1)
-				addr, layer := serve(t, kind, &echo{closed: closed}, wslayer.Listener{Path: "/mqtt", Origins: []string{"https://example.org"}})
+				addr, layer := serve(t, kind, &echo{Shard: engines.Shard{Ended: closed}}, wslayer.Listener{Path: "/mqtt", Origins: []string{"https://example.org"}})
 				c := dial(t, addr)
 				io.WriteString(c, tt.request)
 				answer, err := io.ReadAll(c)
@@ -271,7 +263,7 @@ func TestControl(t *testing.T) {
 	for _, kind := range engines.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			closed := make(chan error, 1)
-			addr, _ := serve(t, kind, &echo{closed: closed}, wslayer.Listener{})
+			addr, _ := serve(t, kind, &echo{Shard: engines.Shard{Ended: closed}}, wslayer.Listener{})
 			c := open(t, addr)
 			c.Write(frame(0x02, []byte("ab"))[:7]) // not all of it
 			c.Write(frame(0x02, []byte("ab"))[7:])
@@ -338,7 +330,7 @@ func TestViolations(t *testing.T) {
 		for _, kind := range engines.Kinds {
 			t.Run(tt.name+"/"+kind, func(t *testing.T) {
 				closed := make(chan error, 1)
-				addr, _ := serve(t, kind, &echo{closed: closed}, wslayer.Listener{})
+				addr, _ := serve(t, kind, &echo{Shard: engines.Shard{Ended: closed}}, wslayer.Listener{})
 				c := open(t, addr)
 				c.Write(tt.frames)
 				for {
