@@ -13,8 +13,8 @@ import (
 //   - topic before the first user is for clients without a user name only.
 //   - pattern is for everybody, also below a user, and counts after the topics.
 //   - A subscription is always accepted. Each message is looked at.
-//   - With a pattern in the file, what no topic allows is denied to clients that have
-//   - or # in their user name or client identifier.
+//   - With a pattern in the file, what no topic allows is denied to clients that have a
+//     wildcard in their user name or client identifier.
 type mosquitto struct {
 	user  string // whose topics come; "" before the first
 	found []found
