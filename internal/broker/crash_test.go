@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,88 @@ func TestWillAfterCrashNoLocal(t *testing.T) {
 		p.next(packet.SUBACK)
 		if _, came := p.message(); came == noLocal {
 			t.Errorf("No Local %v: the client's will came to it: %v", noLocal, came)
+		}
+	}
+}
+
+// TestWillAcrossCrash ends the broker at each step between the end of a client and its will's
+// being with all who get it: those of its own shard, of another one, and of both. A start
+// publishes the will again; at QoS 2 it comes once all the same.
+func TestWillAcrossCrash(t *testing.T) {
+	for _, qos := range []packet.QoS{1, 2} {
+		for _, retain := range []bool{false, true} {
+			for _, delay := range []uint32{0, 1} {
+				for _, readers := range []string{"near", "far", "near, far", "group near", "group far"} {
+					for steps := range 6 { // turns and commits after the end
+						t.Run(fmt.Sprintf("QoS %d/retain %v/delay %d/%s/%d", qos, retain, delay, readers, steps), func(t *testing.T) {
+							willAcrossCrash(t, qos, retain, delay, readers, steps)
+						})
+					}
+				}
+			}
+		}
+	}
+}
+
+func willAcrossCrash(t *testing.T, qos packet.QoS, retain bool, delay uint32, readers string, steps int) {
+	home := shardOf([]byte(queueID(routing.GroupName{Share: "g", Filter: "will"})), 2)
+	cfg := quietly(2)
+	backend := memstore.New()
+	w, st := onShards(t, backend, cfg, true)
+	filter := "will"
+	if strings.HasPrefix(readers, "group") {
+		filter = "$share/g/will"
+	}
+	var ids []string
+	if strings.Contains(readers, "near") {
+		ids = append(ids, clientOn(home, 2, "near"))
+	}
+	if strings.Contains(readers, "far") {
+		ids = append(ids, clientOn(1-home, 2, "far"))
+	}
+	settle := func() {
+		for range 8 {
+			w.turn()
+			st.Step()
+			st.StepReads()
+		}
+	}
+	for _, id := range ids {
+		reader, _, _ := w.join(id, expires(3600))
+		reader.subscribe(filter, 2)
+		settle()
+		reader.hang()
+	}
+	dying := w.connect(packet.V5, clientOn(home, 2, "dying"), expires(3600), func(c *packet.Connect) {
+		c.HasWill = true
+		c.Will = packet.Will{Topic: []byte("will"), Payload: []byte("gone"), QoS: qos, Retain: retain, Delay: delay}
+	})
+	settle()
+
+	dying.closed, dying.told = true, true
+	w.b.shards[home].Closed(dying, nil)
+	if delay > 0 {
+		w.b.shards[home].Turn(w.now)
+		w.now += time.Duration(delay) * time.Second
+	}
+	for i := range steps {
+		w.b.shards[(home+max(0, i-1))%2].Turn(w.now)
+		st.Step()
+	}
+
+	w, st = onShards(t, backend, cfg, true) // after a crash
+	settle()
+	w.now += time.Hour / 2 // the delay begins anew
+	settle()
+	for _, id := range ids {
+		reader, _, _ := w.join(id, expires(3600))
+		settle()
+		got := 0
+		for _, ok := reader.silent(); ok; _, ok = reader.silent() {
+			got++
+		}
+		if got < 1 || qos == 2 && got > 1 {
+			t.Errorf("%s got it %d times", id, got)
 		}
 	}
 }

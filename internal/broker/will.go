@@ -43,9 +43,6 @@ func (s *shard) publishWill(cl *client) {
 		return
 	}
 	cl.rare.will = nil
-	if w.number != 0 {
-		s.disk.turn().FinallyDeleteWill(w.number)
-	}
 	m := *w.message
 	if w.expiry > 0 {
 		m.Expire(s.now, uint32(w.expiry/time.Second))
@@ -57,6 +54,14 @@ func (s *shard) publishWill(cl *client) {
 	}
 	r, _ := s.routes.Route(m.Topic)
 	s.route(&m, r, from)
+	if w.number == 0 {
+		return
+	}
+	if s.planned.remote {
+		// A start publishes the will again until all have it: at QoS 2 nobody may keep it then.
+		s.disk.turn().Undecided(s.planned.seq, true)
+	}
+	s.disk.turn().FinallyDeleteWill(w.number)
 }
 
 // setWill gives a client another will or none (MQTT-3.1.2-7). Wills are on disk whatever the
