@@ -7,7 +7,7 @@
 // client nothing, and that of rules for everybody little.
 //
 // Files, from the bottom up: acl.go, tree.go, list.go, words.go,
-// mosquitto.go, parse.go, file.go.
+// mosquitto.go, parse.go, file.go, rules.go.
 package acl
 
 import (

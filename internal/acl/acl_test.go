@@ -313,7 +313,7 @@ func TestReload(t *testing.T) {
 	if err != nil || f.Rules() != 1 {
 		t.Fatalf("%d rules, %v", f.Rules(), err)
 	}
-	p := f.For("alice", "c", "l", nil)
+	p := rulesOf(f).For("alice", "c", "l", nil)
 	check := func(a, b bool) {
 		t.Helper()
 		if p.Publish([]byte("a"), 0, false) != a || p.Subscribe("b") != b || p.Receive([]byte("b")) != b {
@@ -332,14 +332,30 @@ func TestReload(t *testing.T) {
 		t.Errorf("a wrong file: %v", err)
 	}
 	check(false, true)
-	if q := f.For("alice", "c", "l", []string{"g"}); q.Publish([]byte("a"), 0, false) {
+	if q := rulesOf(f).For("alice", "c", "l", []string{"g"}); q.Publish([]byte("a"), 0, false) {
 		t.Error("a wrong answer")
 	}
+	other := filepath.Join(t.TempDir(), "acl")
+	if err := os.WriteFile(other, []byte("allow publish a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	next, err := Open(other, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := rulesOf(f)
+	p = rules.For("alice", "c", "l", nil)
+	check(false, true)
+	rules.Use(next)
+	check(true, false)
+	rules.Use(nil)
+	check(true, true)
+
 	write("allow group=g publish a\n")
 	if err := f.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if q := f.For("alice", "c", "l", []string{"g"}); !q.Publish([]byte("a"), 0, false) {
+	if q := rulesOf(f).For("alice", "c", "l", []string{"g"}); !q.Publish([]byte("a"), 0, false) {
 		t.Error("the group that a link has told does not count")
 	}
 }
@@ -379,4 +395,11 @@ func BenchmarkDecide(b *testing.B) {
 			})
 		}
 	}
+}
+
+// rulesOf are the rules of a file.
+func rulesOf(f *File) *Rules {
+	r := &Rules{}
+	r.Use(f)
+	return r
 }

@@ -5,9 +5,6 @@ import (
 	"log/slog"
 	"os"
 	"sync/atomic"
-
-	"midge/internal/packet"
-	"midge/internal/routing"
 )
 
 // maxFile bounds what is read of a file: more is not one of rules. Guess: 100,000
@@ -55,26 +52,3 @@ func (f *File) Reload() error {
 
 // Rules is how many rules there are.
 func (f *File) Rules() int { return f.list.Load().rules }
-
-// For is what a client may do: by the rules as they are whenever it is asked.
-func (f *File) For(user, client, listener string, groups []string) routing.Permissions {
-	return &permissions{f, subject{user: user, client: client, listener: listener, groups: groups}}
-}
-
-// permissions implements routing.Permissions.
-type permissions struct {
-	file *File
-	subject
-}
-
-func (p *permissions) Publish(topic []byte, qos packet.QoS, retain bool) bool {
-	return p.file.list.Load().mayPublish(&p.subject, string(topic), qos, retain)
-}
-
-func (p *permissions) Subscribe(filter string) bool {
-	return p.file.list.Load().maySubscribe(&p.subject, filter)
-}
-
-func (p *permissions) Receive(topic []byte) bool {
-	return p.file.list.Load().mayReceive(&p.subject, string(topic))
-}

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"runtime"
 	"strings"
@@ -22,70 +24,185 @@ import (
 // hashingShare is the part of limits.memory that hashing passwords may take.
 const hashingShare = 8
 
-// access is who may connect, and what clients may do then: the files that say so.
+// access is who may connect, and what clients may do then. It does not change: another one
+// takes its place while the broker runs (see next), with those parts that outlive that.
 type access struct {
-	passwords map[string]*passwordfile.File // by name
-	lists     map[string]*acl.File          // by name
-	tokens    []*jwt.Link
+	pool     *auth.Pool
+	throttle *auth.Throttle
+	rules    map[string]*acl.Rules // of listeners, by their names
+
+	links     map[any]auth.Link    // of all chains, by what each is made from
+	lists     map[string]*acl.File // by name
 	listeners auth.Listeners
 
 	certificates bool // have the users' names somewhere
+	cfg          *config.Loaded
+	log          *slog.Logger
 }
+
+// What links are made from: those that are the same are one link, which stays when others
+// change.
+type (
+	passwordsFrom struct{ file string }
+	tokensFrom    struct{ file, user string }
+)
 
 // openAccess reads the files that listeners name, and makes a chain for each
 // listener.
 func openAccess(cfg *config.Loaded, log *slog.Logger) (*access, error) {
-	a := &access{passwords: map[string]*passwordfile.File{}, lists: map[string]*acl.File{}, listeners: auth.Listeners{}}
-	set := &cfg.Auth
-	pool := auth.NewPool(cmp.Or(set.Threads, max(1, runtime.NumCPU()/2)), hashingMemory(cfg.Limits.Memory), set.Queue)
-	throttle := auth.NewThrottle(set.Attempts, set.AttemptsInterval)
+	first := &access{pool: auth.NewPool(1, 0, 1), throttle: auth.NewThrottle(0, 0), rules: map[string]*acl.Rules{}}
+	a, err := first.next(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	a.enforce()
+	return a, nil
+}
+
+// next makes what is to take the place of a. Nothing is in force yet, and if there is an
+// error nothing is left of it.
+func (a *access) next(cfg *config.Loaded, log *slog.Logger) (*access, error) {
+	n := &access{
+		pool: a.pool, throttle: a.throttle, rules: maps.Clone(a.rules),
+		links: map[any]auth.Link{}, lists: map[string]*acl.File{}, listeners: auth.Listeners{}, cfg: cfg, log: log,
+	}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
-		c := &auth.Chain{Throttle: throttle}
-		var err error
-		if c.Identifiers, err = auth.ParseIdentifiers(l.Auth.ClientID); err != nil {
-			return nil, fmt.Errorf("auth.client_id: %w", err)
+		c, err := n.chain(l, a)
+		if err != nil {
+			n.close(a)
+			return nil, err
 		}
-		if from := l.Auth.CertificateUser; from != settings.NoCertificate {
-			a.certificates = true
-			c.Links = append(c.Links, certificate.Link{From: certificate.Name(from)})
-		}
-		if name := l.Auth.JWTKeys; name != "" {
-			tokens, err := jwt.Open(name, l.Auth.JWTUser)
-			if err != nil {
-				return nil, fmt.Errorf("auth.jwt_keys: %w", err)
-			}
-			a.tokens = append(a.tokens, tokens)
-			c.Links = append(c.Links, tokens)
-		}
-		if name := l.Auth.PasswordFile; name != "" {
-			f := a.passwords[name]
-			if f == nil {
-				if f, err = passwordfile.Open(passwordfile.Options{Name: name, Last: true, Pool: pool, Throttle: throttle, Log: log}); err != nil {
-					return nil, fmt.Errorf("auth.password_file: %w", err)
-				}
-				a.passwords[name] = f
-			}
-			c.Links = append(c.Links, f)
-		}
-		if l.LetsAnybodyIn() {
-			c.Links = append(c.Links, auth.Anonymous{Named: !l.Asks()})
-		}
-		if name := l.ACL.File; name != "" {
-			f := a.lists[name]
-			if f == nil {
-				if f, err = acl.Open(name, log); err != nil {
-					return nil, fmt.Errorf("acl.file: %w", err)
-				}
-				a.lists[name] = f
-			}
-			c.Permissions = func(who auth.Identity) broker.Permissions {
-				return f.For(who.User, who.ClientID, who.Listener, who.Groups)
-			}
-		}
-		a.listeners[l.Name()] = c
+		n.listeners[l.Name()] = c
 	}
-	return a, nil
+	return n, nil
+}
+
+// chain makes the chain of a listener, with the parts that it had before, as far as
+// they are the same.
+func (a *access) chain(l *config.Listener, before *access) (*auth.Chain, error) {
+	c := &auth.Chain{Throttle: a.throttle}
+	add := func(key any, open func() (auth.Link, error)) error {
+		link := a.links[key]
+		if link == nil {
+			link = before.links[key]
+		}
+		if link == nil {
+			var err error
+			if link, err = open(); err != nil {
+				return err
+			}
+		}
+		a.links[key] = link
+		c.Links = append(c.Links, link)
+		return nil
+	}
+	var err error
+	if c.Identifiers, err = auth.ParseIdentifiers(l.Auth.ClientID); err != nil {
+		return nil, fmt.Errorf("auth.client_id: %w", err)
+	}
+	if from := l.Auth.CertificateUser; from != settings.NoCertificate {
+		a.certificates = true
+		c.Links = append(c.Links, certificate.Link{From: certificate.Name(from)})
+	}
+	if name := l.Auth.JWTKeys; name != "" {
+		if err := add(tokensFrom{name, l.Auth.JWTUser}, func() (auth.Link, error) { return jwt.Open(name, l.Auth.JWTUser) }); err != nil {
+			return nil, fmt.Errorf("auth.jwt_keys: %w", err)
+		}
+	}
+	if name := l.Auth.PasswordFile; name != "" {
+		open := func() (auth.Link, error) {
+			return passwordfile.Open(passwordfile.Options{Name: name, Last: true, Pool: a.pool, Throttle: a.throttle, Log: a.log})
+		}
+		if err := add(passwordsFrom{name}, open); err != nil {
+			return nil, fmt.Errorf("auth.password_file: %w", err)
+		}
+	}
+	if l.LetsAnybodyIn() {
+		c.Links = append(c.Links, auth.Anonymous{Named: !l.Asks()})
+	}
+	return c, a.restrict(c, l, before)
+}
+
+// restrict has a chain's clients do what the listener's access list allows.
+func (a *access) restrict(c *auth.Chain, l *config.Listener, before *access) error {
+	name := l.ACL.File
+	if name == "" {
+		return nil
+	}
+	if a.lists[name] == nil {
+		a.lists[name] = before.lists[name]
+	}
+	if a.lists[name] == nil {
+		f, err := acl.Open(name, a.log)
+		if err != nil {
+			return fmt.Errorf("acl.file: %w", err)
+		}
+		a.lists[name] = f
+	}
+	rules := a.rules[l.Name()]
+	if rules == nil {
+		rules = &acl.Rules{}
+		a.rules[l.Name()] = rules
+	}
+	c.Permissions = func(who auth.Identity) broker.Permissions {
+		return rules.For(who.User, who.ClientID, who.Listener, who.Groups)
+	}
+	return nil
+}
+
+// enforce has the parts that outlive changes go by the settings of a.
+func (a *access) enforce() {
+	set := &a.cfg.Auth
+	a.pool.Resize(cmp.Or(set.Threads, max(1, runtime.NumCPU()/2)), hashingMemory(a.cfg.Limits.Memory), set.Queue)
+	a.throttle.Change(set.Attempts, set.AttemptsInterval)
+	for i := range a.cfg.Listeners {
+		l := &a.cfg.Listeners[i]
+		if rules := a.rules[l.Name()]; rules != nil {
+			rules.Use(a.lists[l.ACL.File]) // nil without a list
+		}
+	}
+}
+
+// close ends the links that the other access does not have. What they were asked may still
+// be under way.
+func (a *access) close(other *access) {
+	for key, link := range a.links {
+		if c, ok := link.(io.Closer); ok && other.links[key] == nil {
+			if err := c.Close(); err != nil {
+				a.log.Warn("a part of authentication was not closed in order", "error", err)
+			}
+		}
+	}
+}
+
+// reload reads the files again that say who may connect and what clients may do. A
+// file with something wrong stays as it was.
+func (a *access) reload() error {
+	var faults []error
+	for _, link := range a.links {
+		if f, ok := link.(interface{ Reload() error }); ok {
+			faults = append(faults, f.Reload())
+		}
+	}
+	for _, f := range a.files() {
+		faults = append(faults, f.Reload())
+	}
+	return errors.Join(faults...)
+}
+
+// files are all access lists that clients go by: of listeners that are gone, too.
+func (a *access) files() map[*acl.File]*acl.File {
+	all := map[*acl.File]*acl.File{}
+	for _, f := range a.lists {
+		all[f] = f
+	}
+	for _, r := range a.rules {
+		if f := r.File(); f != nil {
+			all[f] = f
+		}
+	}
+	return all
 }
 
 // hashingMemory is how much memory hashing passwords may take.
@@ -109,8 +226,15 @@ func (a *access) authenticator() broker.Authenticator {
 // describe says for the banner how clients are let in.
 func (a *access) describe() string {
 	users, rules := 0, 0
-	for _, f := range a.passwords {
-		users += f.Users()
+	passwords, tokens := false, false
+	for _, link := range a.links {
+		switch l := link.(type) {
+		case *passwordfile.File:
+			passwords = true
+			users += l.Users()
+		case *jwt.Link:
+			tokens = true
+		}
 	}
 	for _, f := range a.lists {
 		rules += f.Rules()
@@ -119,10 +243,10 @@ func (a *access) describe() string {
 	if a.certificates {
 		said = append(said, "known by their certificates")
 	}
-	if len(a.tokens) > 0 {
+	if tokens {
 		said = append(said, "known by their tokens")
 	}
-	if len(a.passwords) > 0 {
+	if passwords {
 		said = append(said, fmt.Sprintf("%s users with passwords", grouped(uint64(users))))
 	}
 	if said == nil {
@@ -139,18 +263,22 @@ func (a *access) describe() string {
 // ReloadAccess reads password files, keys of tokens and access lists again. What is wrong with one
 // is in the error, and that file stays as it was. It may be called from any goroutine.
 func (b *Broker) ReloadAccess() error {
-	var faults []error
-	for _, f := range b.access.passwords {
-		faults = append(faults, f.Reload())
-	}
-	for _, l := range b.access.tokens {
-		faults = append(faults, l.Reload())
-	}
-	for _, f := range b.access.lists {
-		faults = append(faults, f.Reload())
-	}
-	if len(b.access.lists) > 0 && b.started.Load() {
+	b.reloads.mu.Lock()
+	defer b.reloads.mu.Unlock()
+	err := b.access.reload()
+	if len(b.access.files()) > 0 && b.started.Load() {
 		b.core.PermissionsChanged()
 	}
-	return errors.Join(faults...)
+	return err
+}
+
+// followAccess puts what is to take the place of the access in force, between turns.
+func (b *Broker) followAccess(next *access) {
+	before := b.access
+	b.access = next
+	next.enforce()
+	b.core.Authenticate(next.authenticator(), func() {
+		go before.close(next) // which may take a while
+	})
+	b.core.PermissionsChanged()
 }

@@ -33,6 +33,11 @@ func (b *Broker) Reload(read func() (*config.Loaded, error)) error {
 		return err
 	}
 	now, changes := r.inForce.Follow(next)
+	access, err := b.access.next(now, b.log)
+	if err != nil {
+		r.failed.Add(1)
+		return err
+	}
 	for _, w := range next.Warnings {
 		b.log.Warn("configuration", "detail", w)
 	}
@@ -46,8 +51,10 @@ func (b *Broker) Reload(read func() (*config.Loaded, error)) error {
 	r.inForce = now
 	r.done.Add(1)
 	if len(changes) == 0 {
+		access.close(b.access)
 		return nil
 	}
+	b.followAccess(access)
 	files := b.shareFiles(now.Limits.Connections)
 	if files.warning != "" {
 		b.log.Warn(files.warning)

@@ -314,3 +314,74 @@ func TestPool(t *testing.T) {
 		}
 	})
 }
+
+// TestResize gives a pool other bounds while it works.
+func TestResize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPool(1, 100, 4)
+		release := make(chan bool)
+		running := 0
+		var mu sync.Mutex
+		add := func(want bool) {
+			t.Helper()
+			done := func() {
+				mu.Lock()
+				running++
+				mu.Unlock()
+				<-release
+			}
+			if got := p.Do(netip.Addr{}, 10, done); got != want {
+				t.Errorf("taken: %t, want %t", got, want)
+			}
+			synctest.Wait()
+		}
+		runs := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if running != want {
+				t.Errorf("%d run, want %d", running, want)
+			}
+		}
+		add(true)
+		add(true)
+		add(true)
+		add(false) // half of the queue is from one address
+		runs(1)
+		p.Resize(2, 100, 10)
+		runs(2)
+		add(true)
+		p.Resize(3, 20, 2)
+		runs(2) // more memory than there may be
+		add(false)
+		close(release)
+		runs(4)
+	})
+}
+
+// TestThrottleChanges gives a throttle other bounds: what is owed stays.
+func TestThrottleChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := NewThrottle(3, time.Second)
+		for range 3 {
+			x.Failed([]byte("u"), here)
+		}
+		holds := func(want bool) {
+			t.Helper()
+			if got := x.Holds([]byte("u"), here); got != want {
+				t.Errorf("holds: %t, want %t", got, want)
+			}
+		}
+		holds(true)
+		x.Change(5, time.Second)
+		holds(false)
+		x.Change(0, time.Second)
+		holds(false)
+		x.Failed([]byte("u"), here)
+		x.Change(3, time.Second)
+		holds(true)
+		time.Sleep(time.Second)
+		holds(false)
+	})
+}

@@ -9,12 +9,11 @@ import (
 // takes and how much waits are bounded; what is over is refused. It has
 // goroutines only while there is work.
 type Pool struct {
+	mu      sync.Mutex
 	workers int   // that run at a time,
 	memory  int64 // bytes that these may take together; one that takes more runs alone
 	queue   int   // that wait for it, and of these
 	share   int   // from one address
-
-	mu      sync.Mutex
 	waiting []work
 	from    map[netip.Addr]int // how many of them wait, by address
 	running int
@@ -30,7 +29,17 @@ type work struct {
 // NewPool returns a Pool that runs workers at a time, with memory bytes of memory
 // in all, and has queue wait: half of them from one address at most.
 func NewPool(workers int, memory int64, queue int) *Pool {
-	return &Pool{workers: workers, memory: memory, queue: queue, share: max(1, queue/2), from: map[netip.Addr]int{}}
+	p := &Pool{from: map[netip.Addr]int{}}
+	p.Resize(workers, memory, queue)
+	return p
+}
+
+// Resize gives the Pool other bounds, as NewPool has them. What runs or waits by then goes on.
+func (p *Pool) Resize(workers int, memory int64, queue int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.workers, p.memory, p.queue, p.share = workers, memory, queue, max(1, queue/2)
+	p.start()
 }
 
 // Do runs do on another goroutine, at once or when its turn comes. memory is what

@@ -23,13 +23,13 @@ const (
 // for each address with any names. Whoever has used up its tries is not looked at
 // until it gets one back, which it does one at a time.
 type Throttle struct {
-	tries    int
-	interval time.Duration // after which one try is given back
-	start    time.Time
-	seed     maphash.Seed
+	start time.Time
+	seed  maphash.Seed
 
-	mu   sync.Mutex
-	sets [][debtWays]debt // a key has its place in one of them; nil before the first wrong password
+	mu       sync.Mutex
+	tries    int
+	interval time.Duration    // after which one try is given back
+	sets     [][debtWays]debt // a key has its place in one of them; nil before the first wrong password
 }
 
 // debt is what somebody owes. Its size does not depend on what is in a name.
@@ -43,15 +43,22 @@ func NewThrottle(tries int, interval time.Duration) *Throttle {
 	return &Throttle{tries: tries, interval: interval, start: time.Now(), seed: maphash.MakeSeed()}
 }
 
+// Change gives it other bounds. What is owed stays, in time.
+func (t *Throttle) Change(tries int, interval time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tries, t.interval = tries, interval
+}
+
 // Holds reports whether nobody shall look at a password of the user from the
 // address.
 func (t *Throttle) Holds(user []byte, from netip.Addr) bool {
-	if t == nil || t.tries == 0 {
+	if t == nil {
 		return false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sets == nil {
+	if t.tries == 0 || t.sets == nil {
 		return false
 	}
 	now := time.Since(t.start)
@@ -64,11 +71,14 @@ func (t *Throttle) Holds(user []byte, from netip.Addr) bool {
 
 // Failed takes note of a wrong password.
 func (t *Throttle) Failed(user []byte, from netip.Addr) {
-	if t == nil || t.tries == 0 {
+	if t == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.tries == 0 {
+		return
+	}
 	if t.sets == nil {
 		t.sets = make([][debtWays]debt, debtSets)
 	}

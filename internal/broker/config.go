@@ -7,7 +7,7 @@ import (
 )
 
 // Config is what a Broker is built from, and does not change while it runs. What
-// can change are the settings.Core that New gets beside it.
+// can change are the settings.Core that New gets beside it, and the Authenticator.
 type Config struct {
 	// Shards is the number of shards, 1 to settings.MaxShards.
 	Shards int
@@ -20,7 +20,7 @@ type Config struct {
 	Version       string          // what $SYS/broker/version says
 	Store         Store           // nil keeps everything in memory
 	Disk          func() Disk     // figures of where the Store keeps it; nil: there are none
-	Authenticator Authenticator   // nil: everybody may do everything
+	Authenticator Authenticator   // to begin with; nil: everybody may do everything. See Broker.Authenticate
 	Count         func(*Counters) // adds what others than the broker have counted; nil: nobody has
 	Buffers       *bufpool.Pool   // for large packets that are sent; nil: one of its own
 	Logger        *slog.Logger    // nil logs nothing

@@ -203,7 +203,7 @@ func (s *shard) giveAway(j *connecting, to int) {
 
 // authenticate asks who the client is, and whether it may connect.
 func (s *shard) authenticate(j *connecting) progress {
-	a := s.b.cfg.Authenticator
+	a := s.authenticator
 	if a == nil || j.judged {
 		return done
 	}

@@ -81,6 +81,26 @@ func (v *Verdict) identity() *routing.Identity {
 	return &routing.Identity{Principal: v.Principal, Permissions: v.Permissions}
 }
 
+// Authenticate has another Authenticator decide, nil: everybody may do everything. Each
+// shard asks it from its next turn on. Then applied is called, once: no shard asks the
+// one before any more, which may still answer what it was asked. Those that are connected
+// stay as they are, with their Permissions. Call it after Start; applied must not block.
+func (b *Broker) Authenticate(a Authenticator, applied func()) {
+	left := new(atomic.Int32)
+	left.Store(int32(len(b.shards)))
+	for i, s := range b.shards {
+		b.runner.Post(i, func() {
+			s.authenticator = a
+			if a != nil {
+				s.routes.Restrict()
+			}
+			if left.Add(-1) == 0 {
+				applied()
+			}
+		})
+	}
+}
+
 // PermissionsChanged is called when Permissions answer otherwise from now on. Each
 // shard asks again from its next turn on. Subscriptions stay, but what their
 // clients may not receive any more does not get to them.

@@ -20,9 +20,10 @@ type shard struct {
 	index int
 	log   *slog.Logger
 
-	settings *inForce
-	session  session.Config                 // settings.session, with this shard as its Journal
-	links    map[*admission]*session.Config // what links are made from
+	settings      *inForce
+	session       session.Config                 // settings.session, with this shard as its Journal
+	links         map[*admission]*session.Config // what links are made from
+	authenticator Authenticator                  // nil: everybody may do everything
 
 	now   time.Duration // of this turn
 	fresh bool          // now has been read in this turn
@@ -73,7 +74,7 @@ type shard struct {
 func newShard(b *Broker, index int, f *inForce) *shard {
 	s := &shard{
 		b: b, index: index, log: b.cfg.Logger,
-		settings: f,
+		settings: f, authenticator: b.cfg.Authenticator,
 		clients:  named.New(func(cl *client) string { return cl.id }),
 		routes:   routing.NewTable(b.interest, index, b.cfg.Authenticator != nil),
 		outgoing: make([]*batch, b.cfg.Shards),

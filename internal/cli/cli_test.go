@@ -90,7 +90,7 @@ func TestConfigShowListeners(t *testing.T) {
 [[listener]]
 name = "plant"  # midge.toml:2; a change needs a restart
 address = ":1884"  # midge.toml:3; a change needs a restart
-allow_anonymous = true  # MIDGE_LISTENER_PLANT_ALLOW_ANONYMOUS; a change needs a restart
+allow_anonymous = true  # MIDGE_LISTENER_PLANT_ALLOW_ANONYMOUS
 
 [[listener]]
 name = "office"  # MIDGE_LISTENER_OFFICE_ADDRESS; a change needs a restart

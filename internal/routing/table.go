@@ -31,6 +31,9 @@ func NewTable[C Client](n *Interest[C], shard int, restricted bool) *Table[C] {
 	return t
 }
 
+// Restrict says that clients may have an Identity from now on.
+func (t *Table[C]) Restrict() { t.restricted = true }
+
 // Add makes a new subscription known, to all shards.
 func (t *Table[C]) Add(sub *Subscription[C]) {
 	t.count++

@@ -19,6 +19,7 @@ func accessList() Section {
 			Default: "", PerListener: true, Zero: "everybody who may connect may do everything",
 			Doc:    "A file of rules about who may publish and subscribe to what: in Midge's own form, or an `acl_file` of Mosquitto. With a file, what no rule allows is denied. It is read again while the broker runs; a file with a mistake is not taken, and the rules before it stay.",
 			Reason: "Rules are about topics, which only you know.",
+			Change: listed,
 		}, {
 			Key: "acl.refused_publish", At: func(c *Settings) any { return &c.ACL.RefusedPublish },
 			Default: Acknowledge, Words: []string{Acknowledge, Disconnect},

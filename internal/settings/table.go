@@ -53,6 +53,7 @@ func (s *Setting) ListenerKey() string {
 const (
 	atOnce     = "for everybody at once"
 	forNew     = "for clients that connect from then on"
+	listed     = "for everybody at once; clients that connected when the listener had no list go by it when they connect again"
 	forMessage = "for messages and subscriptions from then on"
 	retained   = "for messages from then on; what is retained stays, and while there may be none it is not sent to new subscriptions. A client that was told that there are no retained messages goes by that until it connects again"
 	queue      = "for messages from then on; a queue that is over it shrinks with each of them"
@@ -140,6 +141,7 @@ func top() Section {
 			Default: false, PerListener: true,
 			Doc:    "Lets clients in that do not say who they are: beside those with a password, where passwords are asked for (`auth.password_file`), else everybody. Without it, and without passwords, the broker starts on loopback addresses (127.0.0.1, [::1], `localhost`) only, where everybody is let in.",
 			Reason: "Whoever reaches an open broker reads and writes everything in it, and such brokers are found within hours.",
+			Change: forNew,
 		}, {
 			Key: "engine", At: func(c *Settings) any { return &c.Engine },
 			Default: "auto", Words: []string{"auto", "epoll", "goroutine"},
