@@ -11,17 +11,56 @@ import (
 
 // Conn is a connection that speaks the protocol, as the inner shard sees it. It
 // implements engine.Conn. Only the thread that holds the token of its shard uses it,
-// but for Post.
+// but for Post. It is small, and lies in its codec: there are many that do nothing.
 type Conn struct {
-	layer *Layer
-	raw   engine.Conn // the engine's, or that of the layer below
-	codec Codec
-	home  atomic.Pointer[shard] // nil while it moves
+	raw   engine.Conn           // the engine's, or that of the layer below; the codec is attached to it
+	home  atomic.Pointer[shard] // the layer's nowhere while it moves
 	state any                   // what the inner shard attached
-	in    *input.Buffer         // what the inner shard left unused
-	out   *output               // of this turn
-	end   *error                // why it ends, nil: see engine.Shard.Closed
+	held  *held                 // nil if there is nothing
 	flags flags
+
+	// Small is the codec's. It lies in what would be a gap.
+	Small [4]byte
+}
+
+// held is what a connection holds while it does something. Shards keep some for the next
+// that do.
+type held struct {
+	in  *input.Buffer // what the inner shard left unused
+	out []byte        // output that is not encoded yet
+	end error         // why the connection ends: see engine.Shard.Closed
+}
+
+// hold is what c holds, to be added to.
+func (c *Conn) hold() *held {
+	if c.held == nil {
+		c.held = c.home.Load().newHeld()
+	}
+	return c.held
+}
+
+// letGo gives held back if there is nothing in it.
+func (c *Conn) letGo() {
+	if h := c.held; h != nil && h.in == nil && len(h.out) == 0 && h.end == nil {
+		c.home.Load().freeHeld(h)
+		c.held = nil
+	}
+}
+
+// unread is what the inner shard left unused, nil if that is nothing.
+func (c *Conn) unread() *input.Buffer {
+	if c.held == nil {
+		return nil
+	}
+	return c.held.in
+}
+
+// unsent is the output that is not encoded yet.
+func (c *Conn) unsent() []byte {
+	if c.held == nil {
+		return nil
+	}
+	return c.held.out
 }
 
 type flags uint8
@@ -42,10 +81,19 @@ func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
 // Raw is the connection that carries c.
 func (c *Conn) Raw() engine.Conn { return c.raw }
 
+// codec is the one that c lies in.
+func (c *Conn) codec() Codec { return c.raw.Attached().(Codec) }
+
+// Protocol is what c speaks.
+func (c *Conn) Protocol() Protocol { return c.home.Load().layer.protocol }
+
+// Over puts raw in the place of the connection that carries c, of which it is a view.
+func (c *Conn) Over(raw engine.Conn) { c.raw = raw }
+
 // Post makes the thread of the shard that owns c call f before its next turn, unless c
 // moves meanwhile: then the codec gets Moved. Safe from any goroutine.
 func (c *Conn) Post(f func()) {
-	if s := c.home.Load(); s != nil {
+	if s := c.home.Load(); s != s.layer.nowhere {
 		s.layer.runner.Post(s.index, func() {
 			if c.home.Load() == s {
 				f()
@@ -64,21 +112,17 @@ func (c *Conn) Attached() any { return c.state }
 func (c *Conn) Listener() int { return c.raw.Listener() }
 
 // Remote implements engine.Conn.
-func (c *Conn) Remote() netip.AddrPort { return c.codec.Remote() }
+func (c *Conn) Remote() netip.AddrPort { return c.raw.Remote() }
 
 // Peer implements engine.Conn.
-func (c *Conn) Peer() engine.Peer { return c.codec.Peer() }
+func (c *Conn) Peer() engine.Peer { return c.codec().Peer() }
 
 // Acked implements engine.Conn. It counts encoded bytes.
 func (c *Conn) Acked() uint64 { return c.raw.Acked() }
 
 // Pending implements engine.Conn. It counts encoded bytes, and those that are not encoded yet.
 func (c *Conn) Pending() int {
-	n := c.raw.Pending()
-	if c.out != nil {
-		n += len(c.out.b)
-	}
-	return n
+	return c.raw.Pending() + len(c.unsent())
 }
 
 // InputBuffer implements engine.Conn.
@@ -87,8 +131,8 @@ func (c *Conn) InputBuffer() *bufpool.Buffer { return c.home.Load().inputBuffer 
 // Expect implements engine.Conn.
 func (c *Conn) Expect(bytes int) {
 	c.home.Load().expected = bytes
-	if c.in != nil {
-		c.in.Expected = bytes
+	if in := c.unread(); in != nil {
+		in.Expected = bytes
 	}
 }
 

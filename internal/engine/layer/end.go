@@ -32,9 +32,9 @@ func (c *Conn) Fail(err error) {
 		return
 	}
 	c.flags |= closing
-	c.end = &err
+	c.hold().end = err
 	c.dropOutput()
-	c.codec.End(nil)
+	c.codec().End(nil)
 	c.raw.Close()
 }
 
@@ -48,14 +48,14 @@ func (c *Conn) close(err error) {
 	}
 	if c.has(established) {
 		c.flush(nil, nil)
-		c.codec.Goodbye()
+		c.codec().Goodbye()
 	}
 	c.flags |= closing
 	if err != nil {
-		c.end = &err
+		c.hold().end = err
 	}
 	c.dropOutput()
-	c.codec.End(nil)
+	c.codec().End(nil)
 	c.raw.Close()
 }
 
@@ -66,7 +66,7 @@ func (c *Conn) Abort() {
 	}
 	c.flags |= closing
 	c.dropOutput()
-	c.codec.End(nil)
+	c.codec().End(nil)
 	c.raw.Abort()
 }
 
@@ -96,6 +96,6 @@ func (c *Conn) depart(to int) {
 		s.dirty = slices.DeleteFunc(s.dirty, func(x *Conn) bool { return x == c })
 	}
 	c.flags &^= resuming | draining
-	c.home.Store(nil)
+	c.home.Store(s.layer.nowhere)
 	c.raw.Move(to)
 }

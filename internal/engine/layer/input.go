@@ -21,7 +21,7 @@ const (
 func (s *shard) decode(c *Conn, b []byte) (used int, here bool) {
 	for !c.has(paused | closing | ended) {
 		dst, unread, mem, own := s.place(c)
-		n, filled, err := c.codec.Decode(b[used:], dst[unread:])
+		n, filled, err := c.codec().Decode(b[used:], dst[unread:])
 		used += n
 		if c.flags &^= more; unread+filled == len(dst) {
 			c.flags |= more
@@ -29,11 +29,11 @@ func (s *shard) decode(c *Conn, b []byte) (used int, here bool) {
 		if err != nil {
 			c.flags |= ended
 			if err != io.EOF {
-				c.end = &err
+				c.hold().end = err
 			}
 		}
 		if dst = dst[:unread+filled]; own {
-			c.in.B = dst
+			c.held.in.B = dst
 		}
 		if filled > 0 && !s.offer(c, dst, mem) {
 			return used, false
@@ -53,31 +53,33 @@ func (s *shard) decode(c *Conn, b []byte) (used int, here bool) {
 
 // finish ends a connection whose peer has ended its output, which the inner shard has got.
 func (s *shard) finish(c *Conn) {
-	if c.end != nil {
-		c.Fail(*c.end)
+	if c.held != nil && c.held.end != nil {
+		c.Fail(c.held.end)
 		return
 	}
 	c.close(io.EOF)
 }
 
 // place returns where to decode to: behind what was left unused, which is the first
-// unread bytes. mem is what it lies in, nil if that can't be shared; own: it is c.in.
+// unread bytes. mem is what it lies in, nil if that can't be shared; own: it is what
+// was left unused.
 func (s *shard) place(c *Conn) (dst []byte, unread int, mem *bufpool.Buffer, own bool) {
-	if c.in != nil && len(c.in.B) > frontBytes {
-		dst = c.in.Grow(s.layer.buffers.Large)
-		return dst, len(c.in.B), c.in.Shared(), true
+	in := c.unread()
+	if in != nil && len(in.B) > frontBytes {
+		dst = in.Grow(s.layer.buffers.Large)
+		return dst, len(in.B), in.Shared(), true
 	}
 	if s.read == nil {
 		s.read = s.layer.buffers.Large.Get(readBytes)
 	}
 	dst = s.read.Bytes()[:readBytes]
-	if c.in != nil {
-		unread = copy(dst, c.in.B)
+	if in != nil {
+		unread = copy(dst, in.B)
 	}
 	return dst, unread, s.read, false
 }
 
-// offer calls Data with b, which lies in mem, or in c.in.B if that is nil, and keeps what the
+// offer calls Data with b, which lies in mem, or in what was left unused if that is nil, and keeps what the
 // inner shard does not use. It returns false if the connection has left the shard.
 func (s *shard) offer(c *Conn, b []byte, mem *bufpool.Buffer) (here bool) {
 	s.expected, s.inputBuffer, s.offering = 0, mem, c
@@ -90,7 +92,7 @@ func (s *shard) offer(c *Conn, b []byte, mem *bufpool.Buffer) (here bool) {
 	} else if used == len(b) {
 		c.dropInput()
 	} else {
-		c.in = s.layer.buffers.Keep(c.in, b, used, s.expected)
+		c.hold().in = s.layer.buffers.Keep(c.unread(), b, used, s.expected)
 	}
 	if s.read != nil && s.read.Shared() {
 		s.read.Release()
@@ -105,8 +107,9 @@ func (s *shard) offer(c *Conn, b []byte, mem *bufpool.Buffer) (here bool) {
 
 // dropInput forgets what the inner shard left unused.
 func (c *Conn) dropInput() {
-	if c.in != nil {
-		c.layer.buffers.Put(c.in)
-		c.in = nil
+	if in := c.unread(); in != nil {
+		c.home.Load().layer.buffers.Put(in)
+		c.held.in = nil
+		c.letGo()
 	}
 }

@@ -13,8 +13,6 @@
 package layer
 
 import (
-	"net/netip"
-
 	"midge/internal/bufpool"
 	"midge/internal/engine"
 	"midge/internal/engine/input"
@@ -26,12 +24,15 @@ type Protocol interface {
 	Speaks(listener int) bool
 
 	// NewCodec returns the codec of a new connection.
-	NewCodec(c *Conn) Codec
+	NewCodec() Codec
 }
 
 // Codec is the protocol on one connection. All of its methods run on the thread of
 // the shard that owns the connection.
 type Codec interface {
+	// Conn is the connection. It lies in the codec.
+	Conn() *Conn
+
 	// Begin gets what the peer sends until the codec has called
 	// Conn.Established or Conn.Fail, in Begin or in a call that was posted to
 	// the shard (see Conn.Post). It returns how many bytes it used.
@@ -58,8 +59,7 @@ type Codec interface {
 	// has ended it.
 	End(err error)
 
-	// Remote and Peer are those of engine.Conn.
-	Remote() netip.AddrPort
+	// Peer is that of engine.Conn.
 	Peer() engine.Peer
 }
 
@@ -69,12 +69,14 @@ type Layer struct {
 	buffers  input.Buffers
 	runner   engine.Runner
 	shards   []*shard
+	nowhere  *shard // whose connections move
 }
 
 // New decorates shards. Large buffers come from a pool.
 func New(protocol Protocol, shards []engine.Shard, buffers *bufpool.Pool) *Layer {
 	l := &Layer{protocol: protocol}
 	l.buffers.Large = buffers
+	l.nowhere = &shard{layer: l, index: -1}
 	for i, inner := range shards {
 		l.shards = append(l.shards, &shard{layer: l, index: i, inner: inner})
 	}

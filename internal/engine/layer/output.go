@@ -9,14 +9,11 @@ const (
 	// earlyBytes of output are encoded before the turn ends.
 	earlyBytes = 64 << 10
 
-	// maxFree buffers for output are kept by a shard for the next users, each of at most
-	// maxFreeBytes.
+	// maxFree held are kept by a shard for the next users, with buffers for output of at
+	// most maxFreeBytes.
 	maxFree      = 64
 	maxFreeBytes = 16 << 10
 )
-
-// output is what a connection sends in a turn.
-type output struct{ b []byte }
 
 // Send implements engine.Conn.
 func (c *Conn) Send(head, body []byte) { c.SendShared(head, body, nil) }
@@ -26,38 +23,40 @@ func (c *Conn) SendShared(head, body []byte, buffer *bufpool.Buffer) {
 	if c.has(closing) || len(head)+len(body) == 0 {
 		return
 	}
-	s := c.home.Load()
-	if c.out == nil {
-		c.out = s.newOutput()
-	}
+	h := c.hold()
 	if len(body) >= directBytes && c.has(established) {
-		c.out.b = append(c.out.b, head...)
+		h.out = append(h.out, head...)
 		c.flush(body, buffer)
 		return
 	}
-	c.out.b = append(append(c.out.b, head...), body...)
+	h.out = append(append(h.out, head...), body...)
 	switch {
 	case !c.has(established):
-	case len(c.out.b) >= earlyBytes:
+	case len(h.out) >= earlyBytes:
 		c.flush(nil, nil)
 	default:
-		s.markDirty(c)
+		c.home.Load().markDirty(c)
 	}
 }
 
 // flush encodes the output so far, and then body.
 func (c *Conn) flush(body []byte, buffer *bufpool.Buffer) {
-	o := c.out
-	if o == nil {
+	out := c.unsent()
+	if len(out)+len(body) == 0 {
 		return
 	}
-	c.out = nil
-	c.codec.Encode(o.b, body, buffer)
-	c.home.Load().freeOutput(o)
+	c.held.out = out[:0]
+	c.codec().Encode(out, body, buffer)
+	c.letGo()
 }
 
 // dropOutput forgets output that is not encoded.
-func (c *Conn) dropOutput() { c.out = nil }
+func (c *Conn) dropOutput() {
+	if c.held != nil {
+		c.held.out = c.held.out[:0]
+		c.letGo()
+	}
+}
 
 // markDirty notes that c has output.
 func (s *shard) markDirty(c *Conn) {
@@ -77,18 +76,20 @@ func (s *shard) flush() {
 	s.dirty = s.dirty[:0]
 }
 
-func (s *shard) newOutput() *output {
+func (s *shard) newHeld() *held {
 	if n := len(s.free); n > 0 {
-		o := s.free[n-1]
+		h := s.free[n-1]
 		s.free = s.free[:n-1]
-		return o
+		return h
 	}
-	return &output{b: make([]byte, 0, 512)}
+	return &held{}
 }
 
-func (s *shard) freeOutput(o *output) {
-	if cap(o.b) <= maxFreeBytes && len(s.free) < maxFree {
-		o.b = o.b[:0]
-		s.free = append(s.free, o)
+func (s *shard) freeHeld(h *held) {
+	if cap(h.out) > maxFreeBytes {
+		h.out = nil
+	}
+	if len(s.free) < maxFree && s != s.layer.nowhere {
+		s.free = append(s.free, h)
 	}
 }

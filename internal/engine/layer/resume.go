@@ -5,7 +5,7 @@ package layer
 // the connection.
 func (c *Conn) goOn() {
 	s := c.home.Load()
-	if c.in != nil && !s.offer(c, c.in.B, c.in.Shared()) {
+	if in := c.unread(); in != nil && !s.offer(c, in.B, in.Shared()) {
 		return
 	}
 	if _, here := s.decode(c, nil); here && !c.has(paused|closing) {
@@ -17,7 +17,7 @@ func (c *Conn) goOn() {
 // once, and nothing after it in the same call.
 func (c *Conn) Established() {
 	c.flags |= established
-	if c.out != nil {
+	if len(c.unsent()) > 0 {
 		c.home.Load().markDirty(c)
 	}
 	if c.has(paused) {
@@ -48,7 +48,7 @@ func (c *Conn) Resume() {
 	if !c.has(established) {
 		return
 	}
-	if c.in == nil && !c.has(more|ended) {
+	if c.unread() == nil && !c.has(more|ended) {
 		c.raw.Resume()
 		return
 	}

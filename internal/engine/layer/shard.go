@@ -13,8 +13,8 @@ type shard struct {
 	index int
 	inner engine.Shard
 
-	dirty []*Conn   // have output of this turn
-	free  []*output // for the next that send
+	dirty []*Conn // have output of this turn
+	free  []*held // for the next connections that do something
 
 	read        *bufpool.Buffer // that this turn decodes into, nil: nothing was decoded yet
 	offering    *Conn           // whose Data call is on
@@ -26,19 +26,23 @@ type shard struct {
 // conn is the connection that raw carries, false if raw passes untouched. What is attached
 // to it may belong to the layer above.
 func (s *shard) conn(raw engine.Conn) (*Conn, bool) {
-	c, ok := raw.Attached().(*Conn)
-	return c, ok && c.layer == s.layer
+	codec, ok := raw.Attached().(Codec)
+	if !ok {
+		return nil, false
+	}
+	c := codec.Conn()
+	return c, c.home.Load().layer == s.layer
 }
 
 // Open implements engine.Shard.
 func (s *shard) Open(raw engine.Conn) {
 	if c, ok := s.conn(raw); ok { // another shard has moved it here
 		c.home.Store(s)
-		if c.out != nil && c.has(established) {
+		if len(c.unsent()) > 0 && c.has(established) {
 			s.markDirty(c)
 		}
-		c.codec.Moved()
-		wait := c.has(established) && !c.has(paused) && (c.in != nil || c.has(more|ended))
+		c.codec().Moved()
+		wait := c.has(established) && !c.has(paused) && (c.unread() != nil || c.has(more|ended))
 		if wait {
 			raw.Pause() // until that was offered
 		}
@@ -52,10 +56,11 @@ func (s *shard) Open(raw engine.Conn) {
 		s.inner.Open(raw)
 		return
 	}
-	c := &Conn{layer: s.layer, raw: raw}
+	codec := s.layer.protocol.NewCodec()
+	c := codec.Conn()
+	c.raw = raw
 	c.home.Store(s)
-	c.codec = s.layer.protocol.NewCodec(c)
-	raw.Attach(c)
+	raw.Attach(codec)
 	s.inner.Open(c)
 }
 
@@ -76,7 +81,7 @@ func (s *shard) Data(raw engine.Conn, b []byte) int {
 
 // begin gives b to the codec until that is established, and decodes the rest.
 func (s *shard) begin(c *Conn, b []byte) int {
-	used := c.codec.Begin(b)
+	used := c.codec().Begin(b)
 	if c.has(closing) {
 		return len(b)
 	}
@@ -129,10 +134,10 @@ func (s *shard) Closed(raw engine.Conn, err error) {
 	}
 	if !c.has(closing) {
 		c.flags |= closing
-		c.codec.End(err)
+		c.codec().End(err)
 	}
-	if c.end != nil {
-		err = *c.end
+	if c.held != nil && c.held.end != nil {
+		err, c.held.end = c.held.end, nil
 	}
 	c.dropOutput()
 	c.dropInput()

@@ -3,7 +3,6 @@ package tlslayer
 import (
 	"crypto/tls"
 	"net"
-	"net/netip"
 	"time"
 
 	"midge/internal/bufpool"
@@ -16,7 +15,7 @@ import (
 // is one, and then the thread of the shard.
 type codec struct {
 	layer   *Layer
-	conn    *layer.Conn
+	conn    layer.Conn
 	tls     *tls.Conn
 	shaking *handshake // the goroutine's, and the shard's until that has ended; nil after the handshake
 	record  []byte     // for tls to read, one at a time
@@ -24,6 +23,9 @@ type codec struct {
 	more    bool       // tls may have decrypted more than was read
 	over    bool       // the handshake has ended and is counted
 }
+
+// Conn implements layer.Codec.
+func (k *codec) Conn() *layer.Conn { return &k.conn }
 
 // Begin implements layer.Codec. There is no goroutine before the first record is here.
 func (k *codec) Begin(b []byte) (used int) {
@@ -190,9 +192,6 @@ func (k *codec) End(err error) {
 		k.count(Gone)
 	}
 }
-
-// Remote implements layer.Codec.
-func (k *codec) Remote() netip.AddrPort { return k.conn.Raw().Remote() }
 
 // Peer implements layer.Codec.
 func (k *codec) Peer() engine.Peer {

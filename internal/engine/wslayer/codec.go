@@ -3,8 +3,10 @@ package wslayer
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"net/netip"
 
 	"github.com/gobwas/ws"
@@ -18,19 +20,54 @@ import (
 // in bytes: one that does not read does not need it.
 const maxPongs = 64 << 10
 
-// codec is a WebSocket. It implements layer.Codec.
+// codec is a WebSocket. It implements layer.Codec. With its connection it takes 64 bytes:
+// there are many that do nothing. conn.Small holds its flags and the code to close with.
 type codec struct {
-	layer      *Layer
-	conn       *layer.Conn
-	client     *netip.AddrPort // that proxies tell of, nil for the raw connection's
-	left       uint64          // bytes of the frame that are still to come
-	mask       [4]byte
-	at         uint8         // in the mask
-	fragmented bool          // a message has begun and is not at its end
-	closed     bool          // a close frame was sent
-	code       ws.StatusCode // to close with, 0: that all is well
-	over       bool          // the request was answered, or won't be
+	conn layer.Conn
+	left uint32  // bytes of the frame that are still to come
+	mask [4]byte // of the next byte of the frame, and those behind it
 }
+
+// flags of a codec.
+type flags byte
+
+const (
+	fragmented flags = 1 << iota // a message has begun and is not at its end
+	closed                       // a close frame was sent
+	over                         // the request was answered, or won't be
+)
+
+func (k *codec) has(f flags) bool { return flags(k.conn.Small[0])&f != 0 }
+
+func (k *codec) set(f flags) { k.conn.Small[0] |= byte(f) }
+
+// closeCode is the code to close with, 0: that all is well.
+func (k *codec) closeCode() ws.StatusCode {
+	return ws.StatusCode(binary.BigEndian.Uint16(k.conn.Small[1:]))
+}
+
+func (k *codec) setCloseCode(b []byte) { copy(k.conn.Small[1:3], b) }
+
+func (k *codec) layer() *Layer { return k.conn.Protocol().(*Layer) }
+
+// viaProxy is a connection whose proxies tell whose it is.
+type viaProxy struct {
+	engine.Conn
+	client netip.AddrPort
+}
+
+// Remote implements engine.Conn.
+func (v *viaProxy) Remote() netip.AddrPort { return v.client }
+
+// Peer implements engine.Conn.
+func (v *viaProxy) Peer() engine.Peer {
+	p := v.Conn.Peer()
+	p.Remote = v.client
+	return p
+}
+
+// Conn implements layer.Codec.
+func (k *codec) Conn() *layer.Conn { return &k.conn }
 
 // Begin implements layer.Codec.
 func (k *codec) Begin(b []byte) (used int) {
@@ -48,7 +85,7 @@ func (k *codec) Begin(b []byte) (used int) {
 		k.conn.Raw().Expect(maxRequest)
 		return 0
 	}
-	l := k.layer.cfg.Listener(k.conn.Listener())
+	l := k.layer().cfg.Listener(k.conn.Listener())
 	if l == nil {
 		k.fail(BadRequest, errors.New("the listener has no WebSocket any more"))
 		return len(b)
@@ -61,11 +98,10 @@ func (k *codec) Begin(b []byte) (used int) {
 		return len(b)
 	}
 	if r.client != peer.Addr() {
-		client := netip.AddrPortFrom(r.client, 0)
-		k.client = &client
+		k.conn.Over(&viaProxy{k.conn.Raw(), netip.AddrPortFrom(r.client, 0)})
 	}
-	k.over = true
-	k.layer.counters.Done.Add(1)
+	k.set(over)
+	k.layer().counters.Done.Add(1)
 	k.conn.Established()
 	return end
 }
@@ -73,12 +109,12 @@ func (k *codec) Begin(b []byte) (used int) {
 // fail ends a connection that has not become a WebSocket.
 func (k *codec) fail(r Reason, err error) {
 	k.count(r)
-	k.conn.Refuse(k.layer.cfg.Log, layer.Refusal{What: "no WebSocket", Advice: r.explain(), Reason: r.String(), Err: err})
+	k.conn.Refuse(k.layer().cfg.Log, layer.Refusal{What: "no WebSocket", Advice: r.explain(), Reason: r.String(), Err: err})
 }
 
 func (k *codec) count(r Reason) {
-	k.over = true
-	k.layer.counters.Failed[r].Add(1)
+	k.set(over)
+	k.layer().counters.Failed[r].Add(1)
 }
 
 // Decode implements layer.Codec. Packets begin and end anywhere in frames
@@ -86,20 +122,21 @@ func (k *codec) count(r Reason) {
 func (k *codec) Decode(src, dst []byte) (used, filled int, err error) {
 	for used < len(src) {
 		if k.left > 0 {
-			n := copy(dst[filled:], src[used:])
-			if uint64(n) > k.left {
-				n = int(k.left)
-			}
+			n := min(len(dst)-filled, len(src)-used, int(min(k.left, math.MaxInt32)))
 			if n == 0 {
 				break
 			}
-			ws.Cipher(dst[filled:filled+n], k.mask, int(k.at))
-			k.at = uint8(int(k.at)+n) % 4
-			k.left -= uint64(n)
+			copy(dst[filled:], src[used:used+n])
+			ws.Cipher(dst[filled:filled+n], k.mask, 0)
+			k.left -= uint32(n)
 			used, filled = used+n, filled+n
+			m := k.mask
+			for i := range k.mask {
+				k.mask[i] = m[(i+n)%4]
+			}
 			continue
 		}
-		f, n, err := readFrame(src[used:], k.fragmented)
+		f, n, err := readFrame(src[used:], k.has(fragmented))
 		if err == errPart {
 			break
 		}
@@ -108,7 +145,10 @@ func (k *codec) Decode(src, dst []byte) (used, filled int, err error) {
 			return used, filled, err
 		}
 		if !f.op.IsControl() {
-			k.left, k.mask, k.at, k.fragmented = f.size, f.mask, 0, !f.fin
+			k.left, k.mask = uint32(f.size), f.mask
+			if k.conn.Small[0] &^= byte(fragmented); !f.fin {
+				k.set(fragmented)
+			}
 			used += n
 			continue
 		}
@@ -135,7 +175,7 @@ func (k *codec) control(op ws.OpCode, payload []byte) (last bool) {
 		}
 	case ws.OpClose:
 		if len(payload) >= 2 {
-			k.code = ws.StatusCode(payload[0])<<8 | ws.StatusCode(payload[1])
+			k.setCloseCode(payload)
 		}
 		return true // Goodbye answers it, behind the output
 	}
@@ -144,8 +184,8 @@ func (k *codec) control(op ws.OpCode, payload []byte) (last bool) {
 
 // goodbye sends a close frame with what was wrong.
 func (k *codec) goodbye(err error) {
-	if v, ok := errors.AsType[*violation](err); ok && !k.closed {
-		k.closed = true
+	if v, ok := errors.AsType[*violation](err); ok && !k.has(closed) {
+		k.set(closed)
 		k.send(ws.OpClose, ws.NewCloseFrameBody(v.code, v.text))
 	}
 }
@@ -157,7 +197,7 @@ func (k *codec) send(op ws.OpCode, payload []byte) {
 
 // Encode implements layer.Codec: out and body are one frame.
 func (k *codec) Encode(out, body []byte, buffer *bufpool.Buffer) {
-	if k.closed {
+	if k.has(closed) {
 		return // nothing follows a close frame
 	}
 	var head [maxHeader]byte
@@ -174,9 +214,9 @@ func (k *codec) Encode(out, body []byte, buffer *bufpool.Buffer) {
 
 // Goodbye implements layer.Codec.
 func (k *codec) Goodbye() {
-	if !k.closed {
-		k.closed = true
-		k.send(ws.OpClose, ws.NewCloseFrameBody(cmp.Or(k.code, ws.StatusNormalClosure), ""))
+	if !k.has(closed) {
+		k.set(closed)
+		k.send(ws.OpClose, ws.NewCloseFrameBody(cmp.Or(k.closeCode(), ws.StatusNormalClosure), ""))
 	}
 }
 
@@ -185,22 +225,10 @@ func (k *codec) Moved() {}
 
 // End implements layer.Codec.
 func (k *codec) End(err error) {
-	if !k.over && err == nil {
+	if !k.has(over) && err == nil {
 		k.count(Late)
 	}
 }
 
-// Remote implements layer.Codec.
-func (k *codec) Remote() netip.AddrPort {
-	if k.client != nil {
-		return *k.client
-	}
-	return k.conn.Raw().Remote()
-}
-
 // Peer implements layer.Codec.
-func (k *codec) Peer() engine.Peer {
-	p := k.conn.Raw().Peer()
-	p.Remote = k.Remote()
-	return p
-}
+func (k *codec) Peer() engine.Peer { return k.conn.Raw().Peer() }

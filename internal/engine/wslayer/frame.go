@@ -73,8 +73,11 @@ func readFrame(b []byte, fragmented bool) (f frame, n int, err error) {
 		return f, n, errPart
 	}
 	f.mask = [4]byte(b[n:])
-	if n += 4; f.size>>63 != 0 {
+	switch n += 4; {
+	case f.size>>63 != 0:
 		return f, n, violates(ws.StatusProtocolError, "a frame longer than there may be")
+	case f.size>>32 != 0:
+		return f, n, violates(ws.StatusMessageTooBig, "a frame of 4 GiB or more")
 	}
 	return f, n, nil
 }

@@ -31,4 +31,4 @@ func (l *Layer) Counters() *Counters { return &l.counters }
 func (l *Layer) Speaks(listener int) bool { return l.cfg.Listener(listener) != nil }
 
 // NewCodec implements layer.Protocol.
-func (l *Layer) NewCodec(c *layer.Conn) layer.Codec { return &codec{layer: l, conn: c} }
+func (l *Layer) NewCodec() layer.Codec { return &codec{} }
