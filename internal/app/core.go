@@ -36,6 +36,12 @@ func limitsOf(l *config.Listener) settings.ListenerLimits {
 	if l.Sets("limits.connections_per_ip") {
 		limits.OwnPerIP = &l.Limits.ConnectionsPerIP
 	}
+	if l.Sets("limits.connect_rate") {
+		limits.OwnConnectRate = &l.Limits.ConnectRate
+	}
+	if l.Sets("limits.connect_rate_per_ip") {
+		limits.OwnConnectRatePerIP = &l.Limits.ConnectRatePerIP
+	}
 	return limits
 }
 

@@ -20,6 +20,7 @@ var allowed = map[string]string{
 	"packet":   "",
 	"topic":    "",
 	"named":    "",
+	"rate":     "",
 	"bufpool":  "",
 	"engine":   "bufpool",
 	"settings": "",
@@ -57,10 +58,10 @@ var allowed = map[string]string{
 	// The core.
 	"routing":  "message packet topic",
 	"retained": "message topic",
-	"broker":   "bufpool engine message named packet retained routing session settings store topic",
+	"broker":   "bufpool engine message named packet rate retained routing session settings store topic",
 
 	// Who may connect: a chain, and its links.
-	"auth":              "broker packet",
+	"auth":              "broker packet rate",
 	"auth/certificate":  "auth broker packet",
 	"auth/jwt":          "auth broker packet",
 	"auth/passwordfile": "auth",

@@ -252,7 +252,7 @@ func TestThrottleForgets(t *testing.T) {
 		for range 10 {
 			th.Failed([]byte("a"), here)
 		}
-		for i := range uint32(2 * debtSets * debtWays) {
+		for i := range uint32(2 * maxThrottled) {
 			th.Failed([]byte("b"), netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
 		}
 		if !th.Holds([]byte("a"), here) {

@@ -3,6 +3,8 @@ package auth
 import (
 	"net/netip"
 	"sync"
+
+	"midge/internal/rate"
 )
 
 // Pool runs what would block a shard. How much runs at a time, the memory that it
@@ -47,7 +49,7 @@ func (p *Pool) Resize(workers int, memory int64, queue int) {
 func (p *Pool) Do(from netip.Addr, memory int64, do func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	from = network(from)
+	from = rate.Network(from)
 	if len(p.waiting) >= p.queue || p.from[from] >= p.share {
 		return false
 	}
@@ -84,17 +86,4 @@ func (p *Pool) run(w work) {
 		p.start()
 	}()
 	w.do()
-}
-
-// network is what counts as one address: of IPv6 a network of 64 bits, which a
-// single peer has.
-func network(a netip.Addr) netip.Addr {
-	if a = a.Unmap().WithZone(""); a.Is4() || !a.IsValid() {
-		return a
-	}
-	p, err := a.Prefix(64)
-	if err != nil {
-		return a
-	}
-	return p.Addr()
 }

@@ -1,10 +1,11 @@
 package auth
 
 import (
-	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
+
+	"midge/internal/rate"
 )
 
 const (
@@ -13,10 +14,9 @@ const (
 	// and of these some with wrong passwords must not keep away the others. Guess.
 	perAddress = 20
 
-	// debtSets times debtWays is how many a Throttle remembers: a megabyte, from the
-	// first wrong password on. Guess.
-	debtSets = 1 << 14
-	debtWays = 4
+	// maxThrottled is how many names and addresses a Throttle remembers: a megabyte,
+	// from the first wrong password on. Guess.
+	maxThrottled = 1 << 16
 )
 
 // Throttle knows who gave wrong passwords: for each user name and address, and
@@ -24,30 +24,30 @@ const (
 // until it gets one back, which it does one at a time.
 type Throttle struct {
 	start time.Time
-	seed  maphash.Seed
 
-	mu       sync.Mutex
-	tries    int
-	interval time.Duration    // after which one try is given back
-	sets     [][debtWays]debt // a key has its place in one of them; nil before the first wrong password
+	mu      sync.Mutex
+	name    rate.Limit // of a user name from an address
+	address rate.Limit // of an address
+	used    rate.Table
 }
 
-// debt is what somebody owes. Its size does not depend on what is in a name.
-type debt struct {
-	key   uint64
-	until time.Duration // since start: when all tries are given back
-}
-
-// NewThrottle returns a Throttle; tries 0 never holds up anybody.
+// NewThrottle returns a Throttle of so many tries, of which one is given back each
+// interval; tries 0 never holds up anybody.
 func NewThrottle(tries int, interval time.Duration) *Throttle {
-	return &Throttle{tries: tries, interval: interval, start: time.Now(), seed: maphash.MakeSeed()}
+	t := &Throttle{start: time.Now(), used: rate.New(maxThrottled)}
+	t.Change(tries, interval)
+	return t
 }
 
-// Change gives it other bounds. What is owed stays, in time.
+// Change gives it other bounds. What is used up stays, in time.
 func (t *Throttle) Change(tries int, interval time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.tries, t.interval = tries, interval
+	t.name, t.address = rate.Limit{}, rate.Limit{}
+	if tries > 0 {
+		t.name = rate.Limit{Events: 1, Per: interval, Burst: int64(tries)}
+		t.address = rate.Limit{Events: perAddress, Per: interval, Burst: int64(tries) * perAddress}
+	}
 }
 
 // Holds reports whether nobody shall look at a password of the user from the
@@ -58,15 +58,8 @@ func (t *Throttle) Holds(user []byte, from netip.Addr) bool {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.tries == 0 || t.sets == nil {
-		return false
-	}
 	now := time.Since(t.start)
-	left := func(key uint64, tries int, interval time.Duration) bool {
-		d := t.find(key)
-		return d.key != key || d.until-now <= time.Duration(tries-1)*interval
-	}
-	return !left(t.of(user, from), t.tries, t.interval) || !left(t.ofAddress(from), t.tries*perAddress, t.interval/perAddress)
+	return t.used.Wait(t.used.NameAt(user, from), t.name, now) > 0 || t.used.Wait(t.used.Address(from), t.address, now) > 0
 }
 
 // Failed takes note of a wrong password.
@@ -76,55 +69,10 @@ func (t *Throttle) Failed(user []byte, from netip.Addr) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.tries == 0 {
+	if !t.name.On() {
 		return
 	}
-	if t.sets == nil {
-		t.sets = make([][debtWays]debt, debtSets)
-	}
 	now := time.Since(t.start)
-	t.owe(t.of(user, from), now, t.interval)
-	t.owe(t.ofAddress(from), now, t.interval/perAddress)
-}
-
-// owe takes a try away.
-func (t *Throttle) owe(key uint64, now, interval time.Duration) {
-	d := t.find(key)
-	if d.key != key {
-		*d = debt{key: key}
-	}
-	d.until = max(d.until, now) + interval
-}
-
-// find returns the debt of a key or, if there is none, the one to replace: of
-// those at its place the one that is over first. So nobody gets rid of what he owes
-// by owing under many names.
-func (t *Throttle) find(key uint64) *debt {
-	set := &t.sets[key%debtSets]
-	first := &set[0]
-	for i := range set {
-		d := &set[i]
-		if d.key == key {
-			return d
-		}
-		if d.until < first.until {
-			first = d
-		}
-	}
-	return first
-}
-
-func (t *Throttle) of(user []byte, from netip.Addr) uint64 {
-	var h maphash.Hash
-	h.SetSeed(t.seed)
-	a := network(from).As16()
-	h.Write(a[:])
-	h.WriteByte(1)
-	h.Write(user)
-	return h.Sum64()
-}
-
-func (t *Throttle) ofAddress(from netip.Addr) uint64 {
-	a := network(from).As16()
-	return maphash.Bytes(t.seed, a[:])
+	t.used.Take(t.used.NameAt(user, from), t.name, now)
+	t.used.Take(t.used.Address(from), t.address, now)
 }

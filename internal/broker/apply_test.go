@@ -152,6 +152,29 @@ var changesAtRunTime = map[string]func(*changing){
 			c.Errorf("the gate knows %d, %d, %d connections; want one", len(g.from), g.known.Load(), len(g.perIP))
 		}
 	},
+	"limits.connect_rate": func(c *changing) {
+		old := c.connect(packet.V5, "old")
+		c.set(func(s *settings.Core) { s.Limits.ConnectRate, s.Limits.ConnectBurst = 2, time.Second })
+		c.equal("let in", c.come(10, 0, "192.0.2.1"), 2)
+		c.lives(old)
+		c.set(func(s *settings.Core) { s.Limits.ConnectRate = 5 })
+		c.pass(time.Second)
+		c.equal("with a higher limit", c.come(10, 0, "192.0.2.1"), 5)
+		c.set(func(s *settings.Core) { s.Limits.ConnectRate = 0 })
+		c.equal("without", c.come(10, 0, "192.0.2.1"), 10)
+	},
+	"limits.connect_rate_per_ip": func(c *changing) {
+		c.set(func(s *settings.Core) { s.Limits.ConnectRatePerIP, s.Limits.ConnectBurst = 2, time.Second })
+		c.equal("let in", c.come(10, 0, "192.0.2.1"), 2)
+		c.set(func(s *settings.Core) { s.Limits.ConnectRatePerIP = 0 })
+		c.equal("without", c.come(10, 0, "192.0.2.1"), 10)
+	},
+	"limits.connect_burst": func(c *changing) {
+		c.set(func(s *settings.Core) { s.Limits.ConnectRate, s.Limits.ConnectBurst = 2, time.Second })
+		c.equal("let in", c.come(10, 0, "192.0.2.1"), 2)
+		c.set(func(s *settings.Core) { s.Limits.ConnectBurst = 5 * time.Second })
+		c.equal("with more at once", c.come(10, 0, "192.0.2.1"), 8)
+	},
 	"limits.connect_timeout": func(c *changing) {
 		old := c.dial(packet.V5)
 		c.set(func(s *settings.Core) { s.Limits.ConnectTimeout = time.Second })

@@ -11,7 +11,7 @@
 //
 // Files, from the bottom up: config.go, settings.go, counters.go, timer.go,
 // identity.go, client.go, conn.go, keepalive.go, fault.go, names.go,
-// handshake.go, gate.go, store.go, clock.go, work.go, clientlog.go, memory.go,
+// handshake.go, gate.go, store.go, clock.go, work.go, clientlog.go, rates.go, memory.go,
 // arrival.go, slow.go, output.go, promise.go, durable.go, journal.go,
 // commit.go, mailbox.go, consumer.go, delivery.go, ack.go, fanout.go,
 // groupqueue.go, group.go, handover.go, dealing.go, inbox.go, publish.go,
@@ -41,6 +41,7 @@ type Broker struct {
 	interest    *routing.Interest[*client]
 	retained    *retained.Messages
 	gate        gate
+	rates       connectRates
 	memory      memory
 	clients     clientLog
 	batches     batchPool
@@ -64,6 +65,7 @@ func New(cfg Config, first settings.Core) *Broker {
 	b.retained = retained.New(b.cfg.Store, ownTopic)
 	f.limitRetained(b.retained)
 	b.gate.init()
+	b.rates.init()
 	b.memory.init()
 	b.memory.arrivals.init()
 	b.clients.init(b.cfg.Logger)

@@ -50,6 +50,9 @@ type Counters struct {
 	RefusedConnections   uint64
 	RefusedListener      uint64
 	RefusedPerIP         uint64
+	RefusedRate          uint64
+	RefusedListenerRate  uint64
+	RefusedPerIPRate     uint64
 	RefusedProxy         uint64 // counted by the engine's layer
 	Reloads              uint64 // counted by whoever reads the configuration, as is
 	ReloadsFailed        uint64
@@ -161,6 +164,9 @@ var counterTable = []counter{
 	{"refused/connections", "connections over the limit in all: `limits.connections`", total, func(c *Counters) *uint64 { return &c.RefusedConnections }},
 	{"refused/listener", "connections over the limit of a listener: `limits.connections` in its table", total, func(c *Counters) *uint64 { return &c.RefusedListener }},
 	{"refused/per_ip", "connections over the limit of an address: `limits.connections_per_ip`", total, func(c *Counters) *uint64 { return &c.RefusedPerIP }},
+	{"refused/rate", "connections that came too soon after others: `limits.connect_rate`", total, func(c *Counters) *uint64 { return &c.RefusedRate }},
+	{"refused/rate/listener", "connections that came too soon after others to a listener: `limits.connect_rate` in its table", total, func(c *Counters) *uint64 { return &c.RefusedListenerRate }},
+	{"refused/rate/per_ip", "connections that came too soon after others from an address: `limits.connect_rate_per_ip`", total, func(c *Counters) *uint64 { return &c.RefusedPerIPRate }},
 	{"refused/proxy", "connections to a listener with `proxy_protocol` that come from elsewhere, or have no proper header in time", total, func(c *Counters) *uint64 { return &c.RefusedProxy }},
 	{"refused/access", "CONNECT, PUBLISH and subscriptions that the client has no right to", total, func(c *Counters) *uint64 { return &c.RefusedAccess }},
 	{"refused/credentials", "CONNECT packets with a wrong user name or password, or another proof of who it is that is not right", total, func(c *Counters) *uint64 { return &c.RefusedCredentials }},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"midge/internal/engine"
+	"midge/internal/rate"
 )
 
 // gate counts the network connections of all shards, against the limits.
@@ -24,8 +25,8 @@ type gate struct {
 
 // origin is what the limit of an address counts by.
 type origin struct {
-	address  netip.Addr
-	listener int // that counts by itself; -1 for all others together
+	address  netip.Addr // of a network: see rate.Network
+	listener int        // that counts by itself; -1 for all others together
 }
 
 func (g *gate) init() {
@@ -40,6 +41,11 @@ const (
 	overAll                     // there are too many, and it waits for its refusal
 	overListener                // there are too many of its listener, and it waits for its refusal
 	overPerIP                   // there are too many from its address, and it waits for its refusal
+
+	// These are closed at once:
+	overRate         // too many come,
+	overListenerRate // to its listener,
+	overPerIPRate    // from its address
 )
 
 // refusalTime is how long they have for CONNECT: several round trips.
@@ -69,7 +75,7 @@ func (g *gate) enter(c *conn, f *inForce) passage {
 // enterFrom counts a connection by its address, and reports false if there are too
 // many from there. One without an address is not counted.
 func (g *gate) enterFrom(c *conn, a *admission, listener int) bool {
-	o := origin{c.net.Remote().Addr(), -1}
+	o := origin{rate.Network(c.net.Remote().Addr()), -1}
 	if !o.address.IsValid() {
 		return true
 	}
@@ -118,6 +124,12 @@ func (p passage) reason() string {
 		return "more connections than limits.connections allows"
 	case overListener:
 		return "more connections than limits.connections of the listener allows"
+	case overRate:
+		return "more connections in a time than limits.connect_rate allows"
+	case overListenerRate:
+		return "more connections in a time than limits.connect_rate of the listener allows"
+	case overPerIPRate:
+		return "more connections of this address in a time than limits.connect_rate_per_ip allows"
 	}
 	return "more connections of this address than limits.connections_per_ip allows"
 }

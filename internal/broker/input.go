@@ -21,11 +21,16 @@ func (s *shard) Open(n engine.Conn) {
 	}
 	moved := c != nil
 	if !moved {
-		c = &conn{}
-		c.timer.owner = c
-		s.timers.start(&c.timer, s.now+s.settings.admit(n).connectTimeout)
+		c = &conn{net: n}
 		n.Attach(c)
 		s.count.Accepted++
+		if c.passage = s.b.rates.enter(n, s.settings, s.now); c.passage != entered {
+			s.count.Connections++
+			s.shutOut(c)
+			return
+		}
+		c.timer.owner = c
+		s.timers.start(&c.timer, s.now+s.settings.admit(n).connectTimeout)
 	} else {
 		s.timers.start(&c.timer, time.Duration(c.timer.due)*tick) // the deadline stays
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"midge/internal/engine"
+	"midge/internal/rate"
 	"midge/internal/retained"
 	"midge/internal/routing"
 	"midge/internal/session"
@@ -21,7 +22,9 @@ type inForce struct {
 	sharing routing.Sharing
 	pending int // bytes that may wait for a client that reads too slowly
 	mailbox int64
-	retains bool // whether there are retained messages at all
+
+	connectRate rate.Limit // of all connections
+	retains     bool       // whether there are retained messages at all
 
 	admission                    // of connections whose listener has nothing of its own
 	listeners map[int]*admission // of others, by listener
@@ -36,6 +39,10 @@ type admission struct {
 	connections    int // that it may have; 0: no limit of its own
 	perIP          int // that may come from one address; 0: no limit
 	ownPerIP       bool
+
+	connectRate  rate.Limit // its own; none: it has none
+	perIPRate    rate.Limit // of connections from one address
+	ownPerIPRate bool
 }
 
 // admit returns what holds for a network connection.
@@ -55,6 +62,7 @@ func newAdmission(c *settings.Core, l *settings.Limits, retains bool) admission 
 		connectSize:    int(min(l.ConnectSize, l.PacketSize)),
 		connectTimeout: l.ConnectTimeout,
 		perIP:          c.Limits.ConnectionsPerIP,
+		perIPRate:      rate.PerSecond(int64(c.Limits.ConnectRatePerIP), c.Limits.ConnectBurst),
 		offer: &session.Offer{
 			ReceiveMaximum: uint16(c.Session.ReceiveMaximum), TopicAliasMaximum: uint16(l.TopicAliases),
 			MaximumPacketSize: int(l.PacketSize), RetainAvailable: retains,
@@ -80,6 +88,7 @@ func follow(c settings.Core) *inForce {
 			QueuePolicy: session.DropOldest, PendingBytes: int(l.PendingBytes),
 		},
 	}
+	f.connectRate = rate.PerSecond(int64(l.ConnectRate), l.ConnectBurst)
 	f.admission = newAdmission(&c, l, f.retains)
 	f.session.Offer = f.offer
 	if len(c.Listeners) > 0 {
@@ -92,6 +101,12 @@ func follow(c settings.Core) *inForce {
 		}
 		if own.OwnPerIP != nil {
 			a.perIP, a.ownPerIP = *own.OwnPerIP, true
+		}
+		if own.OwnConnectRate != nil {
+			a.connectRate = rate.PerSecond(int64(*own.OwnConnectRate), l.ConnectBurst)
+		}
+		if own.OwnConnectRatePerIP != nil {
+			a.perIPRate, a.ownPerIPRate = rate.PerSecond(int64(*own.OwnConnectRatePerIP), l.ConnectBurst), true
 		}
 		f.listeners[number] = &a
 	}

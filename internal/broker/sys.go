@@ -115,14 +115,14 @@ var storeFigures = []figure{
 	{"store/quarantines", "directories with what was damaged", func(y *sys, _ *Counters) string { return decimal(y.disk.Quarantines) }},
 }
 
-// rate is a topic that says how often something is counted, by the part of
+// loadTopic is a topic that says how often something is counted, by the part of
 // it after "load/".
-type rate struct {
+type loadTopic struct {
 	name string
 	of   func(y *sys, c *Counters) uint64
 }
 
-var rates = []rate{
+var loadTopics = []loadTopic{
 	{"messages/received", func(_ *sys, c *Counters) uint64 { return c.PacketsReceived }},
 	{"messages/sent", func(_ *sys, c *Counters) uint64 { return c.PacketsSent }},
 	{"publish/received", func(_ *sys, c *Counters) uint64 { return c.PublishReceived }},
@@ -149,7 +149,7 @@ func (y *sys) values(c *Counters) {
 			y.set(f.topic, f.value(y, c))
 		}
 	}
-	for _, r := range rates {
+	for _, r := range loadTopics {
 		y.load(r.name, r.of(y, c))
 	}
 }
@@ -192,7 +192,7 @@ one; in place of ` + "`1min`, `5min` and `15min`" + ` average over more.
 	for _, f := range storeFigures {
 		row(f.topic, f.help+"; not with everything in memory")
 	}
-	for _, r := range rates {
+	for _, r := range loadTopics {
 		row("load/"+r.name+"/1min", "a rate: see above")
 	}
 	slices.Sort(rows)

@@ -154,14 +154,15 @@ type peer struct {
 	kept    int    // of these, bytes that the engine has read
 	room    int    // what the shard expects at most of them; 0: it has not said
 	pending []byte
-	out     []byte        // what the client has received
-	deaf    bool          // the client does not read
-	rate    int           // bytes a second that it reads; 0: as fast as they come
-	read    time.Duration // until when it has read at that rate
-	sip     int           // or at most so many bytes in a turn, if not 0
-	taken   uint64        // bytes that it has read
-	holds   bool          // what is sent is held until the turn has ended
-	held    int           // bytes of pending that are
+	out     []byte         // what the client has received
+	remote  netip.AddrPort // the zero value: the usual one
+	deaf    bool           // the client does not read
+	rate    int            // bytes a second that it reads; 0: as fast as they come
+	read    time.Duration  // until when it has read at that rate
+	sip     int            // or at most so many bytes in a turn, if not 0
+	taken   uint64         // bytes that it has read
+	holds   bool           // what is sent is held until the turn has ended
+	held    int            // bytes of pending that are
 	blocked bool
 	paused  bool
 	resumed bool // what is kept is to be offered again
@@ -199,10 +200,16 @@ func (p *peer) Expect(n int)                                    { p.room = n }
 func (p *peer) Exhaust(then func()) {
 	p.w.exhausts = append(p.w.exhausts, exhaust{p, then})
 }
-func (p *peer) Attach(state any)       { p.state = state }
-func (p *peer) Attached() any          { return p.state }
-func (p *peer) Listener() int          { return p.by }
-func (p *peer) Remote() netip.AddrPort { return netip.MustParseAddrPort("127.0.0.1:4711") }
+func (p *peer) Attach(state any) { p.state = state }
+func (p *peer) Attached() any    { return p.state }
+func (p *peer) Listener() int    { return p.by }
+func (p *peer) Remote() netip.AddrPort {
+	if p.remote.IsValid() {
+		return p.remote
+	}
+	return netip.MustParseAddrPort("127.0.0.1:4711")
+}
+
 func (p *peer) Peer() engine.Peer {
 	return engine.Peer{Listener: "127.0.0.1:1883", Remote: p.Remote(), Local: netip.MustParseAddrPort("127.0.0.1:1883")}
 }
@@ -316,7 +323,12 @@ func (w *world) dial(v packet.Version) *peer { return w.dialBy(v, 0) }
 
 // dialBy opens a connection that a listener has accepted.
 func (w *world) dialBy(v packet.Version, listener int) *peer {
-	p := &peer{w: w, version: v, by: listener, moveTo: -1}
+	return w.dialFrom(v, listener, netip.AddrPort{})
+}
+
+// dialFrom opens a connection that comes from an address.
+func (w *world) dialFrom(v packet.Version, listener int, remote netip.AddrPort) *peer {
+	p := &peer{w: w, version: v, by: listener, remote: remote, moveTo: -1}
 	w.conns = append(w.conns, p)
 	w.b.shards[0].Open(p)
 	return p

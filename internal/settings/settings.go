@@ -6,8 +6,8 @@
 // package app gives those that are its business to the engine and the store, and
 // the Core to package broker.
 //
-// Files, from the bottom up: size.go, address.go, tls.go, auth.go, acl.go, table.go,
-// settings.go.
+// Files, from the bottom up: size.go, address.go, tls.go, auth.go, acl.go, rates.go,
+// table.go, settings.go.
 package settings
 
 import (
@@ -67,13 +67,16 @@ type Core struct {
 // ListenerLimits are limits of a listener that has some of its own.
 type ListenerLimits struct {
 	// Limits are those in force for its connections. Those that may not stand in a
-	// listener, and Connections and ConnectionsPerIP, are not looked at.
+	// listener, and those with an own one below, are not looked at.
 	Limits
 
 	// Own and OwnPerIP are its own limits of connections, and of those from one address;
 	// nil: it has none. Its connections count in all, too, but not for the general
 	// limit of an address if it has one.
 	Own, OwnPerIP *int
+
+	// OwnConnectRate and OwnConnectRatePerIP are those of rates in the same way.
+	OwnConnectRate, OwnConnectRatePerIP *int
 }
 
 // Default returns the settings of a broker of which nothing is set.
@@ -128,6 +131,11 @@ type Limits struct {
 	TopicAliases     int
 	RetainedMessages int
 	RetainedBytes    Size
+
+	// How often: see rates.go.
+	ConnectRate      int
+	ConnectRatePerIP int
+	ConnectBurst     time.Duration
 }
 
 // Session bounds and shapes the sessions of clients.

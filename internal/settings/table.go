@@ -227,7 +227,7 @@ func checkListenerName(name string) error {
 }
 
 func limits() Section {
-	return Section{Name: "limits", Doc: "What one client, or all of them, can make the broker hold. Each limit has a counter of what it refused: see [operations](../operations.md).", Settings: []Setting{
+	return Section{Name: "limits", Doc: "What one client, or all of them, can make the broker hold. Each limit has a counter of what it refused: see [operations](../operations.md).", Settings: append([]Setting{
 		{
 			Key: "limits.connections", At: func(c *Settings) any { return &c.Limits.Connections },
 			Default: 0, Max: 10_000_000, PerListener: true, Zero: "as many as the limit of open files allows, 1,000,000 at most",
@@ -237,7 +237,7 @@ func limits() Section {
 		}, {
 			Key: "limits.connections_per_ip", At: func(c *Settings) any { return &c.Limits.ConnectionsPerIP },
 			Default: 0, Max: 10_000_000, PerListener: true, Zero: "no limit",
-			Doc:    "Network connections at one time from one IP address. One more is told 0x97, as with `limits.connections`. A `[[listener]]` with its own counts its connections by themselves.",
+			Doc:    "Network connections at one time from one IP address (of IPv6: from a network of 64 bits, which a single peer has). One more is told 0x97, as with `limits.connections`. A `[[listener]]` with its own counts its connections by themselves.",
 			Reason: "A gateway or a load balancer puts all its clients behind one address. Set it where clients connect directly.",
 			Change: "for connections from then on; those that came while there was no limit don't count",
 		}, {
@@ -312,7 +312,7 @@ func limits() Section {
 			Reason: "1 KiB for each of the 1,000,000 messages.",
 			Change: retained,
 		},
-	}}
+	}, rates()...)}
 }
 
 func session() Section {
