@@ -111,7 +111,7 @@ func TestDescriptorsUsedUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conns[i].Close()
-		conns[i].SetDeadline(time.Now().Add(20 * time.Second))
+		conns[i].SetDeadline(time.Now().Add(5 * time.Minute))
 	}
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -6,7 +6,6 @@ import (
 
 	"midge/internal/bufpool"
 	"midge/internal/engine"
-	"midge/internal/engine/input"
 )
 
 // Conn is a connection that speaks the protocol, as the inner shard sees it. It
@@ -21,46 +20,6 @@ type Conn struct {
 
 	// Small is the codec's. It lies in what would be a gap.
 	Small [4]byte
-}
-
-// held is what a connection holds while it does something. Shards keep some for the next
-// that do.
-type held struct {
-	in  *input.Buffer // what the inner shard left unused
-	out []byte        // output that is not encoded yet
-	end error         // why the connection ends: see engine.Shard.Closed
-}
-
-// hold is what c holds, to be added to.
-func (c *Conn) hold() *held {
-	if c.held == nil {
-		c.held = c.home.Load().newHeld()
-	}
-	return c.held
-}
-
-// letGo gives held back if there is nothing in it.
-func (c *Conn) letGo() {
-	if h := c.held; h != nil && h.in == nil && len(h.out) == 0 && h.end == nil {
-		c.home.Load().freeHeld(h)
-		c.held = nil
-	}
-}
-
-// unread is what the inner shard left unused, nil if that is nothing.
-func (c *Conn) unread() *input.Buffer {
-	if c.held == nil {
-		return nil
-	}
-	return c.held.in
-}
-
-// unsent is the output that is not encoded yet.
-func (c *Conn) unsent() []byte {
-	if c.held == nil {
-		return nil
-	}
-	return c.held.out
 }
 
 type flags uint8

@@ -8,7 +8,7 @@
 // encoded in the engine, but for what one record or one read holds. Output of a
 // turn is encoded as a whole when the turn ends.
 //
-// Files, from the bottom up: layer.go, conn.go, output.go, end.go,
+// Files, from the bottom up: layer.go, held.go, conn.go, output.go, end.go,
 // input.go, resume.go, shard.go.
 package layer
 

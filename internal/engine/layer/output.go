@@ -8,11 +8,6 @@ const (
 
 	// earlyBytes of output are encoded before the turn ends.
 	earlyBytes = 64 << 10
-
-	// maxFree held are kept by a shard for the next users, with buffers for output of at
-	// most maxFreeBytes.
-	maxFree      = 64
-	maxFreeBytes = 16 << 10
 )
 
 // Send implements engine.Conn.
@@ -74,22 +69,4 @@ func (s *shard) flush() {
 		s.dirty[i] = nil
 	}
 	s.dirty = s.dirty[:0]
-}
-
-func (s *shard) newHeld() *held {
-	if n := len(s.free); n > 0 {
-		h := s.free[n-1]
-		s.free = s.free[:n-1]
-		return h
-	}
-	return &held{}
-}
-
-func (s *shard) freeHeld(h *held) {
-	if cap(h.out) > maxFreeBytes {
-		h.out = nil
-	}
-	if len(s.free) < maxFree && s != s.layer.nowhere {
-		s.free = append(s.free, h)
-	}
 }
