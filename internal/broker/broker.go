@@ -10,7 +10,7 @@
 // bytes.
 //
 // Files, from the bottom up: config.go, settings.go, counters.go, timer.go,
-// identity.go, client.go, conn.go, keepalive.go, fault.go, names.go,
+// identity.go, client.go, conn.go, keepalive.go, fault.go, names.go, mount.go,
 // handshake.go, gate.go, store.go, clock.go, work.go, clientlog.go, rates.go, memory.go,
 // arrival.go, slow.go, output.go, promise.go, durable.go, journal.go,
 // commit.go, mailbox.go, consumer.go, delivery.go, ack.go, fanout.go,

@@ -7,6 +7,7 @@ import (
 
 	"midge/internal/routing"
 	"midge/internal/session"
+	"midge/internal/store"
 )
 
 // What package routing has, for the clients of a broker.
@@ -20,9 +21,9 @@ type (
 
 // client is a session as its shard sees it, with what the pure session does
 // not know: connection, subscriptions, will, and when it ends. Its fields fill
-// 96 bytes with two to spare; more would cost 16.
+// 96 bytes; more would cost 16.
 type client struct {
-	id        string
+	id        string // see store.MountedID
 	session   session.Session
 	conn      *conn // nil while the client is away
 	subs      routing.Subscriptions[*client]
@@ -31,6 +32,7 @@ type client struct {
 	expiry    uint32 // Session Expiry Interval, seconds; never: it does not end
 	fetching  bool   // contents of waiting messages are being read
 	persisted bool   // the session is on disk
+	mount     uint16 // length of its mount point, with which id begins
 }
 
 // rare is what few clients have.
@@ -78,6 +80,22 @@ func (cl *client) Identity() *routing.Identity {
 	}
 	return cl.rare.who
 }
+
+// Mount implements routing.Client.
+func (cl *client) Mount() int { return int(cl.mount) }
+
+// mountPoint is what the names and filters of the client begin with, "" if they are
+// as it writes them.
+func (cl *client) mountPoint() string { return cl.id[:cl.mount] }
+
+// clientID is the client identifier as the client has it.
+func (cl *client) clientID() string {
+	_, own := store.SplitID(cl.id)
+	return own
+}
+
+// filterOf is the filter that the broker has for one that the client writes.
+func (cl *client) filterOf(written string) string { return routing.FilterOf(written, cl.mountPoint()) }
 
 // shares reports whether the client has shared subscriptions.
 func (cl *client) shares() bool { return cl.rare != nil && cl.rare.shared > 0 }

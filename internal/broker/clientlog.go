@@ -10,6 +10,7 @@ import (
 
 	"midge/internal/packet"
 	"midge/internal/routing"
+	"midge/internal/store"
 )
 
 // clientLog writes what an operator should know of clients: who was refused,
@@ -137,7 +138,7 @@ func (s *shard) note(c *conn, n line) {
 	if !write {
 		return
 	}
-	attrs := append(make([]slog.Attr, 0, 8), slog.String("client", n.id), slog.String("remote", remoteText(remote)), slog.String("reason", n.reason), slog.String("code", codeText(n.code)))
+	attrs := append(idAttrs(make([]slog.Attr, 0, 9), n.id), slog.String("remote", remoteText(remote)), slog.String("reason", n.reason), slog.String("code", codeText(n.code)))
 	if n.user != "" {
 		attrs = append(attrs, slog.String("user", n.user))
 	}
@@ -169,7 +170,16 @@ func (s *shard) logsConnections() bool {
 
 // logConnection writes a line for a client that comes or goes.
 func (s *shard) logConnection(what, id string, attrs ...slog.Attr) {
-	s.b.clients.log.LogAttrs(context.Background(), s.connectionLevel(), what, append([]slog.Attr{slog.String("client", id)}, attrs...)...)
+	s.b.clients.log.LogAttrs(context.Background(), s.connectionLevel(), what, append(idAttrs(nil, id), attrs...)...)
+}
+
+// idAttrs appends who a client is.
+func idAttrs(attrs []slog.Attr, id string) []slog.Attr {
+	mount, own := store.SplitID(id)
+	if attrs = append(attrs, slog.String("client", own)); mount != "" {
+		attrs = append(attrs, slog.String("mount_point", mount))
+	}
+	return attrs
 }
 
 // logConnect writes the line for a client that comes.

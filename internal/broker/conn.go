@@ -13,20 +13,29 @@ import (
 //
 // Its fields fill 96 bytes; one more byte would cost 16.
 type conn struct {
-	net         engine.Conn
-	client      *client // nil before CONNECT
-	route       *route  // of the last topic that was published to
-	timer       timer   // before CONNECT: its deadline; after it: keep-alive
-	lastInput   uint32  // when the last packet came, in ticks of the wheel, rounded up
-	buffered    uint32  // bytes that Data left unused; see keepRest
-	keepAlive   uint16  // in force, seconds; 0: none
-	version     packet.Version
-	pace        pace
-	ownEncoding bool // it takes topic aliases or only small packets, so that it can't get the same bytes as others
-	closing     bool // nothing is read or sent any more
-	waits       waits
-	passage     passage
+	net       engine.Conn
+	client    *client // nil before CONNECT
+	route     *route  // of the last topic that was published to
+	timer     timer   // before CONNECT: its deadline; after it: keep-alive
+	lastInput uint32  // when the last packet came, in ticks of the wheel, rounded up
+	buffered  uint32  // bytes that Data left unused; see keepRest
+	keepAlive uint16  // in force, seconds; 0: none
+	version   packet.Version
+	pace      pace
+	encoding  encoding
+	closing   bool // nothing is read or sent any more
+	waits     waits
+	passage   passage
 }
+
+// encoding is with whom a connection shares the encoded forms of QoS 0 messages.
+type encoding uint8
+
+const (
+	sharedByAll   encoding = iota // that have no mount point
+	sharedByMount                 // by those with its mount point
+	notShared                     // it takes topic aliases, or only small packets
+)
 
 // pace is how a client keeps up with its messages.
 type pace uint8

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -11,6 +12,7 @@ import (
 	"midge/internal/packet"
 	"midge/internal/routing"
 	"midge/internal/session"
+	"midge/internal/store"
 )
 
 // connecting is a CONNECT on its way to CONNACK (MQTT 5.0 section 3.1.4). It
@@ -23,9 +25,10 @@ type connecting struct {
 	step     connectStep
 	first    byte   // of the packet, and
 	body     []byte // its body: borrowed, or a copy once it waits (see park)
-	id       string // the client's
+	id       string // the client's: of CONNECT, until it is judged; see store.MountedID
 	assigned bool   // CONNECT has none, and CONNACK has it
 
+	placed   bool              // it is on the shard of its id
 	queued   bool              // it waits for its turn; see contest
 	had      bool              // it has had it
 	question *question         // that waits for its answer
@@ -162,8 +165,13 @@ func (s *shard) reread(j *connecting) {
 
 // findPlace moves the connection to the shard of its client id, and makes it
 // wait if connections take that id from each other. Whether there is memory for
-// it depends on what that shard has of the client.
+// it depends on what that shard has of the client. Which that is shows only once it
+// is judged, where clients get mount points.
 func (s *shard) findPlace(j *connecting) progress {
+	if !j.judged && s.authenticator != nil && s.settings.admit(j.c.net).mounts {
+		j.id = string(s.packets.connect.ClientID)
+		return done
+	}
 	if to := shardOf(s.packets.connect.ClientID, len(s.b.shards)); to != s.index {
 		s.giveAway(j, to)
 		return elsewhere
@@ -171,7 +179,7 @@ func (s *shard) findPlace(j *connecting) progress {
 	if j.id == "" {
 		j.id = string(s.packets.connect.ClientID)
 	}
-	if j.had {
+	if j.placed = true; j.had {
 		return done
 	}
 	if s.refuseForMemory(j.c, j.id) {
@@ -204,10 +212,10 @@ func (s *shard) giveAway(j *connecting, to int) {
 // authenticate asks who the client is, and whether it may connect.
 func (s *shard) authenticate(j *connecting) progress {
 	a := s.authenticator
-	if a == nil || j.judged {
+	c, q := j.c, j.question
+	if j.judged || a == nil && q == nil { // who was asked decides
 		return done
 	}
-	c, q := j.c, j.question
 	if q == nil {
 		q = &question{}
 		r := Request{Peer: c.net.Peer(), ClientID: j.id, Assigned: j.assigned, UserName: s.packets.connect.UserName, Password: s.packets.connect.Password}
@@ -232,16 +240,25 @@ func (s *shard) judge(j *connecting, v *Verdict) progress {
 		return refused
 	}
 	j.judged, j.question, j.who, j.expires = true, nil, v.identity(), v.Expires
-	if v.ClientID == "" || v.ClientID == j.id {
-		return done
-	}
-	if !validClientID(v.ClientID) {
+	id := cmp.Or(v.ClientID, j.id)
+	if !validClientID(id) {
 		s.count.RefusedAccess++
 		s.refuse(j.c, packet.ClientIdentifierNotValid, "who it is gives it a client identifier that MQTT does not allow")
 		return refused
 	}
-	j.id, j.had = v.ClientID, false
-	s.packets.connect.ClientID = []byte(j.id)
+	if v.MountPoint != "" {
+		if err := checkMountPoint(v.MountPoint); err != nil {
+			s.count.RefusedAccess++
+			s.refuse(j.c, packet.NotAuthorized, "who it is gives it the mount point "+strconv.QuoteToASCII(v.MountPoint)+": "+err.Error())
+			return refused
+		}
+		id = store.MountedID(v.MountPoint, id)
+	}
+	if id == j.id && j.placed {
+		return done
+	}
+	j.id, j.had, j.placed = id, false, false
+	s.packets.connect.ClientID = []byte(id)
 	return back
 }
 
@@ -254,16 +271,33 @@ func validClientID(id string) bool {
 // not too large for it shows now, too.
 func (s *shard) authorise(j *connecting) progress {
 	p, c := &s.packets.connect, j.c
-	if w := &p.Will; p.HasWill && (reserved(w.Topic, j.id) || !j.who.MayPublish(w.Topic, w.QoS, w.Retain)) {
-		s.count.RefusedAccess++
-		s.fault(c, fault(p.Version, packet.NotAuthorized, "3.1.3.3", "3.1.3.2", "will topic is not for this client"))
-		return refused
+	if p.HasWill {
+		if err := s.checkWill(j); err != nil {
+			s.fault(c, err)
+			return refused
+		}
 	}
 	if s.cantAnswer(c, p, j.assignedID()) {
 		s.refuseSilently(j)
 		return refused
 	}
 	return done
+}
+
+// checkWill looks at whether a client may publish its will.
+func (s *shard) checkWill(j *connecting) error {
+	p := &s.packets.connect
+	w := &p.Will
+	mount, id := store.SplitID(j.id)
+	if !fits(len(mount), len(w.Topic)) {
+		s.count.RefusedTopics++
+		return fault(p.Version, packet.TopicNameInvalid, "MQTT-4.7.3-3", "MQTT-4.7.3-3", "will topic: with its mount point over 65,535 bytes")
+	}
+	if reserved(w.Topic, id) || !j.who.MayPublish(s.fullName(mount, w.Topic), w.QoS, w.Retain) {
+		s.count.RefusedAccess++
+		return fault(p.Version, packet.NotAuthorized, "3.1.3.3", "3.1.3.2", "will topic is not for this client")
+	}
+	return nil
 }
 
 // refuseSilently closes the connection of a client that takes no packet as large as
@@ -278,10 +312,11 @@ func (s *shard) refuseSilently(j *connecting) {
 
 // assignedID is the client id that CONNACK has, "" for none.
 func (j *connecting) assignedID() string {
-	if j.assigned {
-		return j.id
+	if !j.assigned {
+		return ""
 	}
-	return ""
+	_, id := store.SplitID(j.id)
+	return id
 }
 
 // claim takes the session of the client id, from an older connection too.
@@ -335,17 +370,23 @@ func (s *shard) admit(j *connecting) {
 		s.endAway(cl)
 		s.count.Disconnected--
 	} else {
-		cl = &client{id: id, session: session.New(&s.session, s.numberFor(p))}
+		cl = &client{id: id, mount: mountOf(id), session: session.New(&s.session, s.numberFor(p))}
 		s.clients.Put(cl)
 	}
 	cl.expiry = s.expiryOf(p)
 	s.writeSession(cl, 0)
-	s.setWill(cl, newWill(p, id)) // MQTT-3.1.3-9
+	s.setWill(cl, s.newWill(p, id)) // MQTT-3.1.3-9
 	cl.setBridge(p.Bridge && p.Version != packet.V5)
 	s.identify(cl, j.who)
 	cl.conn, c.client = c, cl
-	j.link = session.NewLink(p, s.linkConfig(s.settings.admit(c.net)))
-	c.ownEncoding = j.link.OwnEncoding()
+	j.link = session.NewLink(p, s.linkConfig(s.settings.admit(c.net)), cl.mount)
+	c.encoding = sharedByAll
+	switch {
+	case j.link.OwnEncoding():
+		c.encoding = notShared
+	case cl.mount > 0:
+		c.encoding = sharedByMount
+	}
 	s.handshakes.accepted(c)
 	s.lapseAt(c, j.expires)
 	s.count.Connects++

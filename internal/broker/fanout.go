@@ -65,9 +65,10 @@ func (s *shard) deliverLocal(receivers []receiver, m *message.Message, from *cli
 
 // fanout is what the receivers of a message share, for as long as it is delivered.
 type fanout struct {
-	frames frames
-	head   packet.Publish // memory of what is encoded
-	cloner session.Cloner
+	frames  frames
+	mounted frames         // of receivers with a mount point, the last one that came
+	head    packet.Publish // memory of what is encoded
+	cloner  session.Cloner
 }
 
 // frames are the encoded forms of a QoS 0 message without its payload, built
@@ -76,6 +77,7 @@ type frames struct {
 	heads [4][]byte // by 5.0 or not, and retained or not
 	built [4]bool   // heads that are of this message
 	large bool      // one of them is over maxReusedFrame
+	mount int       // length of the mount point that is left out of the topic
 }
 
 func (f *frames) reset() {
@@ -95,7 +97,18 @@ func (f *frames) reset() {
 // are topic and properties; some are as large as a packet can be.
 const maxReusedFrame = 4 << 10
 
-func (s *shard) frame(m *message.Message, v packet.Version, retain bool) []byte {
+// below returns the frames of receivers with a mount point of so many bytes. All with the same
+// get a message one after the other, as a rule: only mount points within each
+// other have names in common.
+func (f *fanout) below(mount int) *frames {
+	if f.mounted.mount != mount {
+		f.mounted.reset()
+		f.mounted.mount = mount
+	}
+	return &f.mounted
+}
+
+func (s *shard) frame(f *frames, m *message.Message, v packet.Version, retain bool) []byte {
 	i := 0
 	if v == packet.V5 {
 		i = 2
@@ -103,15 +116,15 @@ func (s *shard) frame(m *message.Message, v packet.Version, retain bool) []byte 
 	if retain {
 		i++
 	}
-	head := &s.fanout.frames.heads[i]
-	if !s.fanout.frames.built[i] {
+	head := &f.heads[i]
+	if !f.built[i] {
 		p := &s.fanout.head
-		*p = packet.Publish{Topic: m.Topic, Payload: m.Payload, Retain: retain}
+		*p = packet.Publish{Topic: m.Topic[f.mount:], Payload: m.Payload, Retain: retain}
 		p.Properties.Forward = m.Properties
 		p.Properties.MessageExpiry, p.Properties.HasExpiry = m.Remaining(s.now)
 		*head, _ = p.AppendHead((*head)[:0], v)
-		s.fanout.frames.built[i] = true
-		s.fanout.frames.large = s.fanout.frames.large || cap(*head) > maxReusedFrame
+		f.built[i] = true
+		f.large = f.large || cap(*head) > maxReusedFrame
 	}
 	return *head
 }
@@ -127,15 +140,19 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 		s.count.DroppedExpired++
 		return
 	}
-	if to.ownEncoding {
-		s.enqueue(c, session.Delivery{Retain: retain})
-		return
+	frames := &s.fanout.frames
+	if to.encoding != sharedByAll {
+		if to.encoding == notShared {
+			s.enqueue(c, session.Delivery{Retain: retain})
+			return
+		}
+		frames = s.fanout.below(c.Mount())
 	}
 	if n := to.net.Pending(); n > s.budget.pending && !s.budget.takes(n, m) {
 		s.dropPending(n)
 		return
 	}
-	head := s.frame(m, to.version, retain)
+	head := s.frame(frames, m, to.version, retain)
 	size := len(head) + len(m.Payload)
 	if buffer := s.shared(m); buffer != nil {
 		to.net.SendShared(head, m.Payload, buffer)
@@ -153,5 +170,6 @@ func (s *shard) deliverDirect(c *client, m *message.Message, retain bool) {
 // all that get it from this shard.
 func (s *shard) beginDelivery(m *message.Message) {
 	s.fanout.frames.reset()
+	s.fanout.mounted.reset()
 	s.fanout.cloner = session.Cloner{Borrowed: m}
 }

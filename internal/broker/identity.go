@@ -39,6 +39,7 @@ type Verdict struct {
 	Principal   string            // who the client is, for the log; "" if that is nobody in particular
 	Permissions Permissions       // nil: the client may do everything
 	ClientID    string            // what counts instead of Request.ClientID; "" leaves that
+	MountPoint  string            // what all its topics begin with, for which it needs a / at its end; "" for nothing. See store.MountedID
 	Expires     time.Time         // when the client has to connect again; zero: never
 }
 
@@ -78,7 +79,7 @@ func (v *Verdict) identity() *routing.Identity {
 	if v.Principal == "" && v.Permissions == nil {
 		return nil
 	}
-	return &routing.Identity{Principal: v.Principal, Permissions: v.Permissions}
+	return &routing.Identity{Principal: v.Principal, Permissions: v.Permissions, Mount: len(v.MountPoint)}
 }
 
 // Authenticate has another Authenticator decide, nil: everybody may do everything. Each

@@ -2,8 +2,10 @@ package broker
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"midge/internal/message"
@@ -11,7 +13,6 @@ import (
 	"midge/internal/routing"
 	"midge/internal/session"
 	"midge/internal/store"
-	"midge/internal/topic"
 )
 
 // Load brings back what the store has: call it after New and before Start. now
@@ -61,6 +62,7 @@ func (l *loader) Session(r store.Session) {
 		l.queues = append(l.queues, at)
 		return
 	}
+	cl.mount = mountOf(cl.id)
 	left := r.Left
 	if left == 0 {
 		left = s.now
@@ -87,14 +89,17 @@ func (l *loader) Subscription(number uint64, r store.Subscription) {
 		Filter: r.Filter, Client: at.cl, ID: r.ID, QoS: r.QoS, NoLocal: r.NoLocal, RetainAsPublished: r.RetainAsPublished,
 		Persistent: at.cl.stored(),
 	}
-	name, inner, shared, err := topic.ParseShared(r.Filter)
+	name, shared, err := routing.ParseFilter(r.Filter)
+	if err == nil && (!strings.HasPrefix(name.Filter, at.cl.mountPoint()) || len(name.Filter) == at.cl.Mount() || shared && name.Mount != at.cl.Mount()) {
+		err = errors.New("it is not below the mount point of its client")
+	}
 	if err != nil {
 		at.s.log.Error("a stored subscription is not valid and is left out", "client", at.cl.id, "filter", r.Filter, "error", err)
 		return
 	}
 	at.cl.subs.Add(sub)
 	if shared {
-		at.s.share(sub, routing.GroupName{Share: name, Filter: inner}, false)
+		at.s.share(sub, name, false)
 	} else {
 		at.s.enter(sub)
 	}
@@ -156,11 +161,11 @@ func (l *loader) group(share string) *group {
 	if share == "" {
 		return nil
 	}
-	name, filter, _, err := topic.ParseShared(share)
+	name, _, err := routing.ParseFilter(share)
 	if err != nil {
 		return nil
 	}
-	return l.b.interest.Group(routing.GroupName{Share: name, Filter: filter})
+	return l.b.interest.Group(name)
 }
 
 // finish brings back wills, and lets time run.

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"errors"
+	"math"
 
 	"midge/internal/packet"
 	"midge/internal/topic"
@@ -35,14 +36,18 @@ func (s *shard) checkName(name []byte) error {
 	return topic.ValidName(name, s.settings.topics)
 }
 
-// checkTopic reports whether clients may publish to a topic at all
-// (MQTT-4.7.0-1).
-func (s *shard) checkTopic(name []byte, clientID string) packet.ReasonCode {
-	if err := s.checkName(name); err != nil {
+// fits reports whether a name, or the filter of a subscription, is not too long behind
+// a mount point (MQTT-4.7.3-3).
+func fits(mount, bytes int) bool { return mount+bytes <= math.MaxUint16 }
+
+// checkTopic reports whether a client may publish to a topic at all
+// (MQTT-4.7.0-1). name is as the client writes it.
+func (s *shard) checkTopic(name []byte, cl *client) packet.ReasonCode {
+	if err := s.checkName(name); err != nil || !fits(cl.Mount(), len(name)) {
 		s.count.RefusedTopics++
 		return packet.TopicNameInvalid
 	}
-	if reserved(name, clientID) {
+	if reserved(name, cl.clientID()) {
 		s.count.RefusedAccess++
 		return packet.NotAuthorized
 	}

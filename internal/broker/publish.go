@@ -154,7 +154,7 @@ func (s *shard) refusal(code packet.ReasonCode) string {
 	case code == packet.NotAuthorized:
 		return "the client has no right to it"
 	case code == packet.TopicNameInvalid, code == packet.TopicFilterInvalid:
-		return "the topic is not valid, or over limits.topic_levels or limits.topic_length"
+		return "the topic is not valid, over limits.topic_levels or limits.topic_length, or with its mount point over 65,535 bytes"
 	case code == packet.QuotaExceeded && s.disk.failing() != nil:
 		return "the disk is full or has failed"
 	case code == packet.QuotaExceeded:
@@ -163,15 +163,18 @@ func (s *shard) refusal(code packet.ReasonCode) string {
 	return code.String()
 }
 
-// accept routes a PUBLISH whose topic name is name, and returns what to
+// accept routes a PUBLISH whose topic name is written as the client has it, and returns what to
 // acknowledge it with. onDisk reports whether the acknowledgement must wait until
 // everything is on disk that was written so far.
-func (s *shard) accept(c *conn, p *packet.Publish, name []byte) (code packet.ReasonCode, onDisk bool) {
-	cl := c.client
+func (s *shard) accept(c *conn, p *packet.Publish, written []byte) (code packet.ReasonCode, onDisk bool) {
+	cl, name := c.client, written
+	if cl.mount > 0 {
+		name = s.fullName(cl.mountPoint(), written)
+	}
 	r := c.route
 	known := r.Is(name)
 	if !known {
-		if code := s.checkTopic(name, cl.id); code != packet.Success {
+		if code := s.checkTopic(written, cl); code != packet.Success {
 			return code, false
 		}
 	}

@@ -39,6 +39,7 @@ type admission struct {
 	connections    int // that it may have; 0: no limit of its own
 	perIP          int // that may come from one address; 0: no limit
 	ownPerIP       bool
+	mounts         bool // clients may have mount points
 
 	connectRate  rate.Limit // its own; none: it has none
 	perIPRate    rate.Limit // of connections from one address
@@ -96,6 +97,7 @@ func follow(c settings.Core) *inForce {
 	}
 	for number, own := range c.Listeners {
 		a := newAdmission(&c, &own.Limits, f.retains)
+		a.mounts = own.Mounts
 		if own.Own != nil {
 			a.connections = *own.Own
 		}

@@ -67,6 +67,7 @@ type shard struct {
 	message   message.Message
 	unpacked  message.Message
 	fanout    fanout
+	mounted   []byte // see fullName
 	out       []byte
 	outBuffer *bufpool.Buffer // see outFor
 }

@@ -79,17 +79,17 @@ func (s *shard) subscribed(c *conn, suback []byte, wanted []retainedRequest) {
 // addSubscription makes a subscription, or changes the one with the same filter
 // (MQTT-3.8.4-3). It returns nil and the reason if that is refused.
 func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub *subscription, existed bool, code packet.ReasonCode) {
-	filter := string(p.Filter)
-	name, inner, shared, err := topic.ParseShared(filter)
-	if err != nil { // before 5.0; see checkFilter
+	cl, filter := c.client, string(p.Filter)
+	if _, _, _, err := topic.ParseShared(filter); err != nil { // before 5.0; see checkFilter
 		return nil, false, packet.TopicFilterInvalid
 	}
-	if topic.ValidFilter(filter, s.settings.topics) != nil { // our limits
+	if topic.ValidFilter(filter, s.settings.topics) != nil || !fits(cl.Mount(), len(filter)) { // our limits
 		s.count.RefusedTopics++
 		return nil, false, packet.TopicFilterInvalid
 	}
-	cl := c.client
-	if !cl.Identity().MaySubscribe(inner) {
+	filter = cl.filterOf(filter)
+	name, shared, _ := routing.ParseFilter(filter)
+	if !cl.Identity().MaySubscribe(name.Filter) {
 		s.count.RefusedAccess++
 		return nil, false, packet.NotAuthorized
 	}
@@ -122,7 +122,7 @@ func (s *shard) addSubscription(c *conn, p *packet.Subscription, id uint32) (sub
 	}
 	switch {
 	case shared:
-		s.share(sub, routing.GroupName{Share: name, Filter: inner}, existed)
+		s.share(sub, name, existed)
 	case existed:
 		s.routes.Changed(sub, before)
 	default:
@@ -149,7 +149,7 @@ func (s *shard) share(sub *subscription, name routing.GroupName, existed bool) {
 	}
 	m := member{
 		Client: cl, Consumer: &cl.rare.Consumer, Identity: cl.rare.who, Shard: s.index,
-		QoS: sub.QoS, ID: sub.ID, RetainAsPublished: sub.RetainAsPublished,
+		QoS: sub.QoS, Mount: cl.mount, ID: sub.ID, RetainAsPublished: sub.RetainAsPublished,
 		Persistent: cl.stored(), Lasting: s.waitsInGroup(cl, sub.QoS),
 	}
 	sub.Group = s.b.interest.Join(name, m, shardOf([]byte(queueID(name)), len(s.b.shards)))
@@ -198,7 +198,7 @@ func (s *shard) removeSubscriptions(c *conn, id packet.ID, filters []string) {
 	s.intact = false
 	s.packets.codes = s.packets.codes[:0]
 	for _, f := range filters {
-		s.packets.codes = append(s.packets.codes, s.removeSubscription(c.client, f))
+		s.packets.codes = append(s.packets.codes, s.removeSubscription(c.client, c.client.filterOf(f)))
 	}
 	s.work += setupWork * len(filters)
 	ack := packet.Unsuback{ID: id, Codes: s.packets.codes}

@@ -229,6 +229,9 @@ func (s *shard) deliverRetained(m *message.Message, sub *subscription) {
 	if sub.NoLocal && m.Publisher == sub.Client.id && m.Publisher != "" {
 		return // MQTT-3.8.3-3
 	}
+	if mount := sub.Client.Mount(); mount > 0 && !topic.SeenBelow(mount, sub.Filter, m.Topic) {
+		return
+	}
 	if !sub.Client.Identity().MayReceive(m.Topic) {
 		return
 	}

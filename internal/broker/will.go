@@ -19,14 +19,18 @@ type will struct {
 }
 
 // newWill keeps the will of a CONNECT, nil if it has none.
-func newWill(p *packet.Connect, clientID string) *will {
+func (s *shard) newWill(p *packet.Connect, id string) *will {
 	if !p.HasWill {
 		return nil
 	}
 	pw := &p.Will
+	name := pw.Topic
+	if mount, _ := store.SplitID(id); mount != "" {
+		name = s.fullName(mount, name)
+	}
 	m := message.Message{
-		Topic: pw.Topic, Payload: pw.Payload, Properties: pw.Properties.Forward,
-		QoS: pw.QoS, Retain: pw.Retain, Publisher: clientID,
+		Topic: name, Payload: pw.Payload, Properties: pw.Properties.Forward,
+		QoS: pw.QoS, Retain: pw.Retain, Publisher: id,
 	}
 	w := &will{message: m.Clone(), delay: time.Duration(pw.Delay) * time.Second}
 	if pw.Properties.HasExpiry {

@@ -41,6 +41,9 @@ type pointer struct{ _ *int }
 // Identity implements Client.
 func (pointer) Identity() *Identity { return nil }
 
+// Mount implements Client.
+func (pointer) Mount() int { return 0 }
+
 const (
 	routeSize    = int(unsafe.Sizeof(Route[pointer]{})) + 64 // and a place in a map
 	receiverSize = int(unsafe.Sizeof(Receiver[pointer]{}))

@@ -88,7 +88,7 @@ func TestRoutesBounded(t *testing.T) {
 	}
 	for i := range 40 {
 		c := &someone{name: fmt.Sprint("sub", i)}
-		n.Join(GroupName{fmt.Sprint("g", i), "t/#"}, Member[*someone]{Client: c, Consumer: &c.Consumer}, 0)
+		n.Join(GroupName{Share: fmt.Sprint("g", i), Filter: "t/#"}, Member[*someone]{Client: c, Consumer: &c.Consumer}, 0)
 		for range 30 {
 			again(c)
 		}

@@ -3,6 +3,7 @@ package routing
 import (
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -15,10 +16,40 @@ import (
 type GroupName struct {
 	Share  string // ShareName
 	Filter string // without $share
+	Mount  int    // length of the mount point of its members, with which Filter begins; see Client
 }
 
-// String is the name as clients write it.
-func (n GroupName) String() string { return "$share/" + n.Share + "/" + n.Filter }
+// mountMark stands behind the mount point in the filter of a shared subscription, so
+// that clients with another mount point, or none, are not in the same group.
+const mountMark = "\x00"
+
+// String is the name as clients write it, if they have no mount point; see FilterOf.
+func (n GroupName) String() string {
+	return FilterOf("$share/"+n.Share+"/"+n.Filter[n.Mount:], n.Filter[:n.Mount])
+}
+
+// FilterOf is what a filter that a client has written is, if it has a mount point: it
+// begins with that, or has it behind $share/NAME/.
+func FilterOf(written, mount string) string {
+	if mount == "" {
+		return written
+	}
+	share, filter, shared, err := topic.ParseShared(written)
+	if !shared || err != nil {
+		return mount + written
+	}
+	return "$share/" + share + "/" + mount + mountMark + filter
+}
+
+// ParseFilter finds the group that a filter names. Of one that is not shared, only Filter
+// is set.
+func ParseFilter(filter string) (name GroupName, shared bool, err error) {
+	name.Share, name.Filter, shared, err = topic.ParseShared(filter)
+	if mount, rest, mounted := strings.Cut(name.Filter, mountMark); shared && mounted {
+		name.Filter, name.Mount = mount+rest, len(mount)
+	}
+	return name, shared, err
+}
 
 // Group is a shared subscription (MQTT 5.0 section 4.8.2): members of all
 // shards, of which one gets each message. The publisher's shard picks it and
@@ -50,6 +81,7 @@ type Member[C Client] struct {
 	Identity          *Identity
 	Shard             int
 	QoS               packet.QoS
+	Mount             uint16 // see Client
 	ID                uint32 // Subscription Identifier, 0 for none
 	RetainAsPublished bool
 	Persistent        bool // its session is on disk, and so are its messages
@@ -105,7 +137,7 @@ func (m *Member[C]) Takes(msg *message.Message) bool {
 	if limit == 0 {
 		return true
 	}
-	p := packet.Publish{QoS: min(msg.QoS, m.QoS), ID: 1, Topic: msg.Topic, Payload: msg.Payload}
+	p := packet.Publish{QoS: min(msg.QoS, m.QoS), ID: 1, Topic: msg.Topic[m.Mount:], Payload: msg.Payload}
 	p.Properties.Forward, p.Properties.HasExpiry = msg.Properties, msg.Expires != 0
 	if m.ID != 0 {
 		p.Properties.SubscriptionIDs = []uint32{m.ID}

@@ -26,7 +26,7 @@ func newTeam(members int, with func(i int, m *Member[*someone])) *team {
 		if with != nil {
 			with(i, &m)
 		}
-		tm.g = tm.n.Join(GroupName{"g", "t"}, m, 0)
+		tm.g = tm.n.Join(GroupName{Share: "g", Filter: "t"}, m, 0)
 		tm.clients = append(tm.clients, c)
 	}
 	return tm

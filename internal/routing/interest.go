@@ -109,7 +109,11 @@ func (n *Interest[C]) lookup(name []byte, groups []*Group[C]) (shards, persisted
 	if shards = n.all.match(name); shards != 0 {
 		persisted = n.persisted.match(name)
 	}
-	n.groups.Match(name, func(g *Group[C]) { groups = append(groups, g) })
+	n.groups.Match(name, func(g *Group[C]) {
+		if mount := g.Name.Mount; mount == 0 || topic.SeenBelow(mount, g.Name.Filter, name) {
+			groups = append(groups, g)
+		}
+	})
 	return shards, persisted, groups, n.changes.epoch
 }
 

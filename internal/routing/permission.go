@@ -6,6 +6,7 @@ import "midge/internal/packet"
 // several at a time, and must not block. The slices they get are borrowed for
 // the call. Answers to Publish and Receive are remembered with the route of a
 // topic, until the client connects again or Table.Clear is called.
+// Topics and filters are those that the client sees, without its mount point.
 type Permissions interface {
 	// Publish reports whether the client may publish to a topic; its will, too.
 	Publish(topic []byte, qos packet.QoS, retain bool) bool
@@ -25,24 +26,26 @@ type Permissions interface {
 type Identity struct {
 	Principal   string      // for the log; "" for nobody in particular
 	Permissions Permissions // nil: the client may do everything
+	Mount       int         // see Client
 }
 
 // Restricted reports whether the client may not do everything.
 func (who *Identity) Restricted() bool { return who != nil && who.Permissions != nil }
 
-// MaySubscribe reports whether the client may subscribe to a filter.
+// MaySubscribe reports whether the client may subscribe to a filter, which begins with
+// its mount point as all that follows.
 func (who *Identity) MaySubscribe(filter string) bool {
-	return !who.Restricted() || who.Permissions.Subscribe(filter)
+	return !who.Restricted() || who.Permissions.Subscribe(filter[who.Mount:])
 }
 
 // MayReceive reports whether the client gets messages of a topic.
 func (who *Identity) MayReceive(topic []byte) bool {
-	return !who.Restricted() || who.Permissions.Receive(topic)
+	return !who.Restricted() || who.Permissions.Receive(topic[who.Mount:])
 }
 
 // MayPublish reports whether the client may publish to a topic.
 func (who *Identity) MayPublish(topic []byte, qos packet.QoS, retain bool) bool {
-	return !who.Restricted() || who.Permissions.Publish(topic, qos, retain)
+	return !who.Restricted() || who.Permissions.Publish(topic[who.Mount:], qos, retain)
 }
 
 // permits are the answers about publishing to the topic of a route.

@@ -23,4 +23,9 @@ type Client interface {
 	// Identity returns who the client is, nil for somebody who may do
 	// everything. It is called on the thread of the client's shard.
 	Identity() *Identity
+
+	// Mount returns the length of the client's mount point in bytes, 0 if it has none:
+	// its filters, and the names that it publishes to, begin with that, and the client
+	// does not see it. It does not change.
+	Mount() int
 }

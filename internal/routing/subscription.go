@@ -12,7 +12,7 @@ import (
 // 3.8.3.1). Whoever changes the options of one that a Table has calls
 // Table.Changed.
 type Subscription[C Client] struct {
-	Filter            string // as the client wrote it, with $share
+	Filter            string // with $share; see FilterOf
 	Client            C
 	Group             *Group[C] // of a shared one
 	ref               topic.Ref // in Table.subscriptions if it is not shared

@@ -14,6 +14,7 @@ type Table[C Client] struct {
 	restricted    bool // clients may have Permissions
 	subscriptions topic.Tree[*Subscription[C]]
 	count         int              // subscriptions
+	mounted       int              // those of clients with a mount point
 	persisted     map[string]int32 // by filter: subscriptions whose messages are persisted
 	changes       changes
 	cache         cache[C]
@@ -37,6 +38,9 @@ func (t *Table[C]) Restrict() { t.restricted = true }
 // Add makes a new subscription known, to all shards.
 func (t *Table[C]) Add(sub *Subscription[C]) {
 	t.count++
+	if sub.Client.Mount() > 0 {
+		t.mounted++
+	}
 	first := !t.has(sub.Filter)
 	sub.ref = t.subscriptions.Add(sub.Filter, sub)
 	t.changes.add(sub.Filter)
@@ -63,6 +67,9 @@ func (t *Table[C]) Changed(sub *Subscription[C], before bool) {
 // Remove makes a subscription unknown.
 func (t *Table[C]) Remove(sub *Subscription[C]) {
 	t.count--
+	if sub.Client.Mount() > 0 {
+		t.mounted--
+	}
 	t.subscriptions.Remove(sub.ref)
 	t.changes.add(sub.Filter)
 	if sub.Persisted() {
@@ -176,11 +183,24 @@ func (t *Table[C]) Renew(r *Route[C]) {
 	}
 }
 
+// match calls yield for each subscription that a name matches, as its client sees both.
+func (t *Table[C]) match(name []byte, yield func(*Subscription[C])) {
+	if t.mounted == 0 {
+		t.subscriptions.Match(name, yield)
+		return
+	}
+	t.subscriptions.Match(name, func(sub *Subscription[C]) {
+		if mount := sub.Client.Mount(); mount == 0 || topic.SeenBelow(mount, sub.Filter, name) {
+			yield(sub)
+		}
+	})
+}
+
 // findReceivers fills in the receivers of this shard.
 func (t *Table[C]) findReceivers(r *Route[C], name []byte) {
 	clear(t.cache.found)
 	all := t.cache.found[:0]
-	t.subscriptions.Match(name, func(sub *Subscription[C]) {
+	t.match(name, func(sub *Subscription[C]) {
 		at := t.place(all, sub.Client)
 		if at < 0 {
 			at = len(all)
@@ -228,7 +248,7 @@ func (t *Table[C]) place(all []Receiver[C], client C) int {
 
 // ownGrant is what a client's subscriptions without No Local add up to.
 func (t *Table[C]) ownGrant(client C, name []byte) (own *Grant) {
-	t.subscriptions.Match(name, func(sub *Subscription[C]) {
+	t.match(name, func(sub *Subscription[C]) {
 		if sub.Client != client || sub.NoLocal {
 			return
 		}

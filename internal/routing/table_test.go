@@ -13,14 +13,18 @@ import (
 
 // someone is a client of the tests.
 type someone struct {
-	name string
-	who  *Identity
-	subs Subscriptions[*someone]
+	name  string
+	mount int
+	who   *Identity
+	subs  Subscriptions[*someone]
 	Consumer
 }
 
 // Identity implements Client.
 func (c *someone) Identity() *Identity { return c.who }
+
+// Mount implements Client.
+func (c *someone) Mount() int { return c.mount }
 
 // tables are those of some shards.
 func tables(shards int, restricted bool) (*Interest[*someone], []*Table[*someone]) {
@@ -173,7 +177,7 @@ func routeModel(t *testing.T, rnd *rand.Rand) {
 			sub = &Subscription[*someone]{Filter: filter, Client: c, QoS: packet.QoS(rnd.IntN(3)), NoLocal: rnd.IntN(3) == 0, Persistent: rnd.IntN(2) == 0}
 			c.subs.Add(sub)
 			if share, inner, shared, _ := topic.ParseShared(filter); shared {
-				sub.Group = n.Join(GroupName{share, inner}, Member[*someone]{Client: c, Consumer: &c.Consumer, Shard: i}, 0)
+				sub.Group = n.Join(GroupName{Share: share, Filter: inner}, Member[*someone]{Client: c, Consumer: &c.Consumer, Shard: i}, 0)
 			} else {
 				all[i].Add(sub)
 			}

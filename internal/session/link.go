@@ -28,26 +28,28 @@ type terms struct {
 	offer     *Offer
 	maxPacket uint32 // the client's Maximum Packet Size, in bytes; 0 means none
 	quiet     bool   // Request Problem Information is 0
+	mount     uint16 // length of the client's mount point, which it does not see in topics
 	aliases
 }
 
-// NewLink returns the link for a CONNECT.
-func NewLink(c *packet.Connect, cfg *Config) *Link {
+// NewLink returns the link for a CONNECT. mount is the length of the client's mount point: the
+// topics that Deliver gets begin with it, and those that the client gets don't.
+func NewLink(c *packet.Connect, cfg *Config, mount uint16) *Link {
 	if cfg.plain == nil {
 		cfg.plain = &terms{offer: cfg.Offer}
 	}
 	l := &Link{Version: c.Version, ReceiveMaximum: 65535, terms: cfg.plain}
-	if c.Version != packet.V5 {
-		return l
+	own := terms{offer: cfg.Offer, mount: mount}
+	if p := &c.Properties; c.Version == packet.V5 {
+		if p.Has(packet.PropReceiveMaximum) {
+			l.ReceiveMaximum = p.ReceiveMaximum
+		}
+		own.quiet, own.maxPacket = p.Has(packet.PropRequestProblemInfo) && !p.RequestProblemInfo, p.MaximumPacketSize
+		own.outMax = min(p.TopicAliasMaximum, cfg.AliasesOut)
 	}
-	p := &c.Properties
-	if p.Has(packet.PropReceiveMaximum) {
-		l.ReceiveMaximum = p.ReceiveMaximum
-	}
-	own := terms{offer: cfg.Offer, quiet: p.Has(packet.PropRequestProblemInfo) && !p.RequestProblemInfo, maxPacket: p.MaximumPacketSize}
-	own.outMax = min(p.TopicAliasMaximum, cfg.AliasesOut)
-	if own.quiet || own.maxPacket != 0 || own.outMax != 0 {
-		l.terms = &own
+	if own.mount != 0 || own.quiet || own.maxPacket != 0 || own.outMax != 0 {
+		t := own // only this is memory of its own
+		l.terms = &t
 	}
 	return l
 }
@@ -145,13 +147,13 @@ func (l *Link) publish(out []byte, p *packet.Publish, m *message.Message, now ti
 // is left of the Message Expiry Interval (MQTT-3.3.2-6) and a topic alias that the
 // client allows (MQTT-3.1.2-26) are added.
 func (l *Link) address(p *packet.Publish, m *message.Message, now time.Duration) (ok bool) {
-	p.Topic, p.Payload = m.Topic, m.Payload
+	p.Topic, p.Payload = m.Topic[l.terms.mount:], m.Payload
 	var learn uint16
 	if l.Version == packet.V5 {
 		p.Properties.Forward = m.Properties
 		p.Properties.MessageExpiry, p.Properties.HasExpiry = m.Remaining(now)
 		if l.terms.outMax > 0 {
-			alias, known := l.terms.outgoing(m.Topic)
+			alias, known := l.terms.outgoing(p.Topic)
 			p.Properties.TopicAlias = alias
 			if known {
 				p.Topic = nil
@@ -170,7 +172,7 @@ func (l *Link) address(p *packet.Publish, m *message.Message, now time.Duration)
 		}
 	}
 	if learn != 0 {
-		l.terms.learn(m.Topic, learn)
+		l.terms.learn(p.Topic, learn)
 	}
 	return true
 }

@@ -27,7 +27,7 @@ func linkOf(cfg *Config, v packet.Version, n uint16) *Link {
 		c.Properties.ReceiveMaximum = n
 		c.Properties.Set(packet.PropReceiveMaximum)
 	}
-	return NewLink(&c, cfg)
+	return NewLink(&c, cfg, 0)
 }
 
 func delivery(qos packet.QoS, text string) Delivery {
@@ -445,7 +445,7 @@ func TestAliasesOut(t *testing.T) {
 	c.Properties.TopicAliasMaximum = 1
 	c.Properties.Set(packet.PropTopicAliasMaximum)
 	s := New(cfg, 0)
-	s.Attach(NewLink(&c, cfg))
+	s.Attach(NewLink(&c, cfg, 0))
 	send := func(topic string) (string, uint16) {
 		d := Delivery{Message: &Cloner{Borrowed: &message.Message{Topic: []byte(topic)}}}
 		out, _, _ := s.Deliver(nil, d, 0)
@@ -473,7 +473,7 @@ func TestAliasThatDoesNotFit(t *testing.T) {
 	c.Properties.MaximumPacketSize = 2 + 2 + 1 + 1 + 5 // with the topic t and 5 bytes
 	c.Properties.Set(packet.PropTopicAliasMaximum, packet.PropMaximumPacketSize)
 	s := New(cfg, 0)
-	s.Attach(NewLink(&c, cfg))
+	s.Attach(NewLink(&c, cfg, 0))
 	s.deliver(t, 0, "12345", Sent)
 	s.deliver(t, 0, "123456", TooLarge)
 }
@@ -496,7 +496,7 @@ func TestProblemInformation(t *testing.T) {
 	asked := func(want bool, what string) {
 		t.Helper()
 		s := New(cfg, 0)
-		s.Attach(NewLink(&c, cfg))
+		s.Attach(NewLink(&c, cfg, 0))
 		if s.ProblemInformation() != want {
 			t.Errorf("%s: %v", what, !want)
 		}

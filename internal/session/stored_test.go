@@ -198,7 +198,7 @@ func TestJournal(t *testing.T) {
 		c := packet.Connect{Version: v}
 		c.Properties.MaximumPacketSize = 12
 		c.Properties.Set(packet.PropMaximumPacketSize)
-		s.Attach(NewLink(&c, s.cfg))
+		s.Attach(NewLink(&c, s.cfg, 0))
 		s.take(t, 1, 1, "much too long for it", TooLarge)
 		j.wants(t, "finished 1")
 		s.take(t, 2, 2, "much too long for it", Sent) // nothing is sent before it is on disk

@@ -77,6 +77,9 @@ type ListenerLimits struct {
 
 	// OwnConnectRate and OwnConnectRatePerIP are those of rates in the same way.
 	OwnConnectRate, OwnConnectRatePerIP *int
+
+	// Mounts: an Authenticator may give its clients mount points.
+	Mounts bool
 }
 
 // Default returns the settings of a broker of which nothing is set.

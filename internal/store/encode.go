@@ -156,6 +156,27 @@ func QueueID(filter string) string { return queueMark + filter }
 // of a client id is; ok is false for the sessions of clients.
 func QueueOf(clientID string) (filter string, ok bool) { return strings.CutPrefix(clientID, queueMark) }
 
+// mountMark stands behind the mount point of a client in its id.
+const mountMark = "\x00"
+
+// MountedID is the id that a client with a mount point has: the same client identifier
+// with another one is another client.
+func MountedID(mount, clientID string) string {
+	if mount == "" {
+		return clientID
+	}
+	return mount + mountMark + clientID
+}
+
+// SplitID returns the mount point in the id of a client, "" for none, and its client
+// identifier.
+func SplitID(id string) (mount, clientID string) {
+	if at := strings.Index(id, mountMark); at > 0 {
+		return id[:at], id[at+len(mountMark):]
+	}
+	return "", id
+}
+
 func (s *Session) append(dst []byte, l timeline) []byte {
 	dst = appendString(dst, s.ClientID)
 	dst = binary.AppendUvarint(dst, uint64(s.Expiry))

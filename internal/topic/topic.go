@@ -7,7 +7,7 @@
 // of goroutines may read at the same time, and whoever changes one must be
 // alone with it.
 //
-// Files, from the bottom up: topic.go, slab.go, table.go, nodes.go, names.go,
+// Files, from the bottom up: topic.go, mount.go, slab.go, table.go, nodes.go, names.go,
 // cursor.go, tree.go.
 package topic
 
