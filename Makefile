@@ -14,7 +14,7 @@ tags := $(if $(PARTS),$(patsubst %,without_%,$(filter-out $(PARTS),$(parts))))
 BIN ?= bin/midge
 BUILD := go build -trimpath -ldflags "-s -w" -tags "$(tags)"
 
-.PHONY: build run check test modeltest crashtest mutants fuzz bench microbench docs install-test-tools clean
+.PHONY: build run check test moretest modeltest crashtest mutants fuzz bench microbench docs install-test-tools clean
 
 build: ## Build bin/midge, or BIN. PARTS=core leaves out all that the broker doesn't need.
 	$(BUILD) -o $(BIN) ./cmd/midge
@@ -29,6 +29,9 @@ test: ## Install what the tests need, and run all of them.
 	test/install-tools
 	test/run all
 
+moretest: ## What 'make test' has no time for: other processors, more with the race detector, fifty times the inputs.
+	test/run more
+
 modeltest: ## Run the model of the broker for MINUTES (10), and beside it kills under load, ROUNDS (50) on each engine.
 	MIDGE_MODEL_MINUTES=$(or $(MINUTES),10) go test -count 1 -timeout 0 -run 'TestModel$$' ./internal/broker & model=$$!; \
 	for engine in epoll goroutine; do \
@@ -39,7 +42,7 @@ modeltest: ## Run the model of the broker for MINUTES (10), and beside it kills 
 crashtest: ## Kill the broker under load, ROUNDS (50) times, and count losses. MIDGE_SEED repeats a run.
 	go test -v -count 1 -timeout 60m -tags integration ./test/crash -rounds $(or $(ROUNDS),50)
 
-fuzz: ## Run each fuzz target on FUZZTIME inputs (50000x or 250000x, see test/run).
+fuzz: ## Run each fuzz target on FUZZTIME inputs (50000x or 250000x, five times those of 'make test').
 	test/run fuzz
 
 mutants: ## Change N (200) small things, chosen by SEED (1), and see whether a test notices. Half an hour.

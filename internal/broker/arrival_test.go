@@ -82,7 +82,11 @@ var largeKinds = []string{"PUBLISH QoS 0", "PUBLISH QoS 1", "PUBLISH QoS 2", "PU
 // counter and the log, as long as they are in the way of anybody.
 func TestPacketsThatNeverEnd(t *testing.T) {
 	const budget = 8 << 20
-	for _, kind := range largeKinds {
+	kinds := largeKinds
+	if testing.Short() { // with the race detector all of them would take minutes
+		kinds = []string{"PUBLISH QoS 1", "CONNECT"}
+	}
+	for _, kind := range kinds {
 		for _, size := range []int{10_000, 64 << 10, 1<<20 - 100} {
 			for _, durable := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%d bytes/durable %v", kind, size, durable), func(t *testing.T) {
@@ -187,6 +191,9 @@ func TestLargePacketsTakeTurns(t *testing.T) {
 		{"used up", CloseReaders, Memory{Budget: budget, Slow: -1, Full: -1}},
 	} {
 		for qos := range packet.QoS(3) {
+			if testing.Short() && qos != 1 { // with the race detector all of them would take minutes
+				continue
+			}
 			t.Run(fmt.Sprintf("%s/QoS %d", now.name, qos), func(t *testing.T) {
 				w := newWorld(t, quietly(4))
 				w.measure(budget)
