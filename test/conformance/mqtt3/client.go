@@ -21,26 +21,27 @@ import (
 // a test fails.
 const patience = 5 * time.Minute
 
-// Client speaks MQTT 3.1 or 3.1.1 over a socket. Its methods end the test on any
+// Client speaks MQTT 3.1 or 3.1.1 over a connection. Its methods end the test on any
 // surprise, so they are for the goroutine of the test.
 type Client struct {
-	Conn *net.TCPConn
+	Conn net.Conn
 	Kept [][]byte // packets that Read returns first: those that Await let pass
 
-	t  *testing.T
-	in []byte
-	id packet.ID // of the last packet that Subscribe, Publish and so on sent
+	t     *testing.T
+	*link // below Conn
+	in    []byte
+	id    packet.ID // of the last packet that Subscribe, Publish and so on sent
 }
 
-// Dial opens a connection and sends nothing.
+// Dial opens a connection and sends nothing. addr is what Main and Serve give.
 func Dial(t *testing.T, addr string) *Client {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", addr, patience)
+	conn, l, err := dial(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &Client{t: t, Conn: conn.(*net.TCPConn)}
+	return &Client{t: t, Conn: conn, link: l}
 }
 
 // Connect opens a connection that the server accepts. present is the Session
@@ -177,17 +178,11 @@ func (c *Client) Disconnect() {
 	c.ExpectEnd()
 }
 
-// Cut ends the connection as a network failure would.
-func (c *Client) Cut() {
-	c.Conn.SetLinger(0)
-	c.Conn.Close()
-}
-
 // CloseWrite ends the client's half of the connection. The server sees its end
 // and can still be read.
 func (c *Client) CloseWrite() {
 	c.t.Helper()
-	if err := c.Conn.CloseWrite(); err != nil {
+	if err := c.closeWrite(); err != nil {
 		c.t.Fatal(err)
 	}
 }

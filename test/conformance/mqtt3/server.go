@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -21,68 +20,6 @@ import (
 	"midge/internal/store/storetest"
 )
 
-// parallel is how many tests run at a time: most of their time is waiting for
-// clocks.
-const parallel = "16"
-
-// kind is a way to run the broker.
-type kind struct {
-	what   string
-	memory bool   // everything is in memory; otherwise durability = commit
-	engine string // epoll or goroutine; "": what MQTT_ENGINE says, or else what a user of this system gets
-	late   bool   // the disk, and who decides who may connect, take their time
-}
-
-// kinds are the brokers that Main runs the tests against.
-var kinds = []kind{
-	{what: "durability = commit"},
-	{what: "everything in memory", memory: true},
-	{what: "a disk and an authenticator that answer late", engine: "epoll", late: true},
-	{what: "a disk and an authenticator that answer late, and goroutines", engine: "goroutine", late: true},
-}
-
-// Main runs the tests of a package against each kind of broker, each in this
-// process and on a free port; or once against the server at the address in the
-// variable MQTT_ADDR, to see what others make of the tests. It returns the exit
-// code. address is told the address before the tests begin.
-func Main(m *testing.M, address *string) (code int) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", parallel); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	if *address = os.Getenv("MQTT_ADDR"); *address != "" {
-		return m.Run()
-	}
-	for _, k := range kinds {
-		fmt.Println("== a broker with", k.what)
-		code = cmp.Or(code, runAgainst(m, address, k))
-	}
-	return code
-}
-
-// runAgainst runs the tests against one broker.
-func runAgainst(m *testing.M, address *string, k kind) (code int) {
-	dir, err := os.MkdirTemp("", "midge-conformance-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	s, err := start(tuning(), k, dir)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start the broker:", err)
-		return 1
-	}
-	*address = s.address
-	code = m.Run()
-	if err := s.stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "stop the broker:", err)
-		code = cmp.Or(code, 1)
-	}
-	return code
-}
-
 // Tuned is how a server differs from the one of Main.
 type Tuned struct {
 	ResponseInformation   string
@@ -92,7 +29,7 @@ type Tuned struct {
 }
 
 // Serve starts a durable broker that ends with the test, for what the server
-// of Main does not do. It returns the address.
+// of Main does not do. Its transport is the same. It returns the address.
 func Serve(t *testing.T, tuned Tuned) (address string) {
 	t.Helper()
 	core := tuning()
@@ -106,7 +43,7 @@ func Serve(t *testing.T, tuned Tuned) (address string) {
 	if tuned.NoAliases {
 		core.Limits.TopicAliases = 0
 	}
-	s, err := start(core, kind{}, t.TempDir())
+	s, err := start(core, kind{transport: served}, t.TempDir())
 	if err != nil {
 		t.Fatal("start the broker: ", err)
 	}
@@ -155,14 +92,19 @@ func start(core settings.Core, k kind, dir string) (*server, error) {
 		cfg.Store = s.disk.store
 	}
 	s.core = broker.New(cfg, core)
-	e, err := listen(k.engine, s.core.Shards())
+	layers, err := layersOf(k.transport, s.core.Shards(), dir)
 	if err != nil {
 		return nil, err
 	}
+	e, err := listen(k.engine, layers.shards)
+	if err != nil {
+		return nil, err
+	}
+	layers.start(e.runner)
 	if err := s.disk.load(s.core, e.runner.Now()); err != nil {
 		return nil, err
 	}
-	s.address = e.address
+	s.address = cmp.Or(k.transport, tcp) + "://" + e.address
 	s.core.Start(e.runner)
 	var ctx context.Context
 	ctx, s.end = context.WithCancel(context.Background())
