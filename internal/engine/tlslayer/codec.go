@@ -31,10 +31,10 @@ func (k *codec) Conn() *layer.Conn { return &k.conn }
 func (k *codec) Begin(b []byte) (used int) {
 	raw := k.conn.Raw()
 	if k.shaking != nil {
+		raw.Pause()
 		if k.shaking.put(b) {
 			return len(b)
 		}
-		raw.Pause()
 		return 0
 	}
 	if b[0] != typeHandshake {

@@ -17,7 +17,8 @@ type handshake struct {
 	mu      sync.Mutex
 	arrived sync.Cond
 	in      []byte // what has arrived and was not read
-	starved bool   // the shard holds back what came while in was not read yet
+	held    bool   // the shard reads nothing until the goroutine waits for more
+	waits   bool   // the goroutine waits for more
 	stopped error  // why it must end
 	posted  bool   // the shard will call take
 	done    progress
@@ -52,15 +53,18 @@ func (h *handshake) run(p *place) {
 // displace implements member.
 func (h *handshake) displace() { h.stop(errDisplaced) }
 
-// put takes input for the goroutine, or returns false while it has some.
+// put takes input for the goroutine, or returns false while it has some. The shard reads
+// nothing more until the goroutine asks for it: the peer may have sent its last packet
+// behind the handshake and ended its output, and that end must not come before the packet.
 func (h *handshake) put(b []byte) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.held = true
 	if len(h.in) > 0 || h.done.ended {
-		h.starved = true
 		return false
 	}
 	h.in = append(h.in[:0], b...)
+	h.waits = false
 	h.arrived.Signal()
 	return true
 }
@@ -98,8 +102,8 @@ func (h *handshake) take() progress {
 	h.posted = false
 	p := h.done
 	h.done.out = nil
-	if p.resume = h.starved && len(h.in) == 0; p.resume {
-		h.starved = false
+	if p.resume = h.held && h.waits; p.resume {
+		h.held = false
 	}
 	if p.ended {
 		p.rest, h.in = h.in, nil
@@ -113,6 +117,9 @@ func (h *handshake) read(b []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.in) == 0 && h.stopped == nil {
+		if h.waits = true; h.held {
+			h.notify()
+		}
 		h.mu.Unlock()
 		h.place.wait(h.await)
 		h.mu.Lock()
@@ -122,9 +129,6 @@ func (h *handshake) read(b []byte) (int, error) {
 	}
 	n := h.limit.take(b, h.in)
 	h.in = h.in[n:]
-	if len(h.in) == 0 && h.starved {
-		h.notify()
-	}
 	return n, nil
 }
 
