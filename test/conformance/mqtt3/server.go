@@ -43,7 +43,13 @@ func Serve(t *testing.T, tuned Tuned) (address string) {
 	if tuned.NoAliases {
 		core.Limits.TopicAliases = 0
 	}
-	s, err := start(core, kind{transport: served}, t.TempDir())
+	return serve(t, core, kind{transport: served})
+}
+
+// serve starts a broker that ends with the test.
+func serve(t *testing.T, core settings.Core, k kind) (address string) {
+	t.Helper()
+	s, err := start(core, k, t.TempDir())
 	if err != nil {
 		t.Fatal("start the broker: ", err)
 	}
