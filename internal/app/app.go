@@ -49,7 +49,8 @@ type Broker struct {
 	log       *slog.Logger
 	core      *broker.Broker
 	access    *access
-	started   atomic.Bool // core can be called from anywhere
+	started   atomic.Bool   // core can be called from anywhere
+	ready     chan struct{} // closed then
 	network   network
 	disk      *disk
 	listening []listening
@@ -70,7 +71,7 @@ type Broker struct {
 // waiting until Run. When ctx is cancelled it does not wait for room on a full
 // disk, or for an address. version is what $SYS/broker/version says.
 func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logger) (*Broker, error) {
-	b := &Broker{cfg: cfg, log: log, buffers: bufpool.New(bufpool.MaxIdle)}
+	b := &Broker{cfg: cfg, log: log, ready: make(chan struct{}), buffers: bufpool.New(bufpool.MaxIdle)}
 	b.reloads.inForce = cfg
 	b.files = b.shareFiles(cfg.Limits.Connections)
 	if b.files.warning != "" {
@@ -162,6 +163,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	b.core.Start(b.network)
 	b.started.Store(true)
+	close(b.ready)
 	if b.proxies != nil {
 		b.proxies.Start(b.network)
 	}

@@ -17,6 +17,9 @@ type reloads struct {
 	failed atomic.Uint64 // with a fault
 }
 
+// Ready is closed when the broker runs, so that Reload does something.
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
+
 // Reload reads the configuration again and puts in force what can change while the
 // broker runs: all of it, or nothing if there is a fault. The log says what differs. It may
 // be called from any goroutine once the broker runs.

@@ -34,6 +34,9 @@ var allowed = map[string]string{
 	"tlsconfig": "settings",
 	"devcert":   "",
 
+	// Settings that are kept elsewhere than in files.
+	"etcd": "config settings",
+
 	// Records, and the committer that puts them on disk.
 	"store": "message packet",
 
@@ -102,7 +105,7 @@ var allowed = map[string]string{
 	"cli/command":   "",
 	"cli/bench":     "bench bench/compare cli/command packet",
 	"cli/clients":   "cli/command client packet pubsub shell top topic",
-	"cli":           "app app/storetool auth/passwordfile cli/bench cli/clients cli/command config devcert mosquitto/conf settings",
+	"cli":           "app app/storetool auth/passwordfile cli/bench cli/clients cli/command config devcert etcd mosquitto/conf settings",
 
 	// Tests of the whole.
 	"arch":        "",

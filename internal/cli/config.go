@@ -1,31 +1,23 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"midge/internal/cli/command"
 	"midge/internal/config"
-	"midge/internal/mosquitto/conf"
 )
-
-// defaultFile is read when nobody names a file, if it exists.
-const defaultFile = "midge.toml"
 
 func configCommand(w command.World) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check and show the configuration",
-		Long: `The configuration of a broker comes from flags, from the environment (MIDGE_...), from a file and from the
-defaults, in this order. The file is the one that --config or MIDGE_CONFIG names, or midge.toml in the current
-directory if there is one. A mosquitto.conf is understood, too.`,
+		Long: `The configuration of a broker comes from flags, from the environment (MIDGE_...), from etcd if config.etcd.endpoints
+is set, from a file and from the defaults, in this order. The file is the one that --config or MIDGE_CONFIG names, or
+midge.toml in the current directory if there is one. A mosquitto.conf is understood, too.`,
 		Example: "  midge config check\n  midge config reference",
 		Args:    cobra.ArbitraryArgs,
 		RunE:    command.NeedSubcommand,
@@ -33,12 +25,12 @@ directory if there is one. A mosquitto.conf is understood, too.`,
 	check := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Report all faults of a file, or the settings that differ from the defaults",
-		Long: `Reads FILE, or the file that 'midge serve' would read, and the environment. It prints all faults with their
+		Long: `Reads FILE, or the file that 'midge serve' would read, the environment, and etcd if they ask for it. It prints all faults with their
 lines and exits with status 1, or prints the settings that differ from the defaults and where they come from.`,
 		Example: "  midge config check\n  midge config check /etc/midge/midge.toml",
 		Args:    command.MaxArgs(1),
 		RunE: command.Work(func(cmd *cobra.Command, args []string) error {
-			l, err := load(w, file{name: strings.Join(args, "")}, nil)
+			l, err := load(cmd.Context(), w, file{name: strings.Join(args, "")}, nil)
 			if err != nil {
 				return err
 			}
@@ -52,7 +44,7 @@ lines and exits with status 1, or prints the settings that differ from the defau
 		Example: "  midge config show\n  midge config show > midge.toml",
 		Args:    command.MaxArgs(1),
 		RunE: command.Work(func(cmd *cobra.Command, args []string) error {
-			l, err := load(w, file{name: strings.Join(args, "")}, nil)
+			l, err := load(cmd.Context(), w, file{name: strings.Join(args, "")}, nil)
 			if err != nil {
 				return err
 			}
@@ -72,80 +64,6 @@ lines and exits with status 1, or prints the settings that differ from the defau
 	}
 	cmd.AddCommand(check, show, reference, convertCommand(w))
 	return cmd
-}
-
-// file is the file of a configuration.
-type file struct {
-	name string // "" stands for that of the environment, or the default one
-	all  bool   // of Mosquitto's, every line must have its counterpart
-}
-
-// load reads the configuration.
-func load(w command.World, f file, flags []config.Given) (*config.Loaded, error) {
-	src, made, err := sources(w, f, flags)
-	if err != nil {
-		return nil, err
-	}
-	return loadFrom(src, made)
-}
-
-// loadFrom reads sources. made is what a file of Mosquitto was made into, nil for one of
-// this broker.
-func loadFrom(src config.Sources, made *conf.Converted) (*config.Loaded, error) {
-	l, err := config.Load(src)
-	if err == nil && made != nil {
-		l.Warnings = append(warnings(made, l), l.Warnings...)
-	}
-	return l, err
-}
-
-// sources are what the configuration is read from; made is as in loadFrom.
-func sources(w command.World, f file, flags []config.Given) (src config.Sources, made *conf.Converted, err error) {
-	name, must := f.name, true
-	if name == "" {
-		name = w.Variable(config.FileVariable)
-	}
-	if name == "" {
-		name, must = defaultFile, false
-	}
-	src = config.Sources{FileName: name, Environment: w.Env, Flags: flags}
-	text, err := os.ReadFile(name)
-	switch {
-	case err == nil:
-		src.File = text
-	case must || !os.IsNotExist(err):
-		return src, nil, fmt.Errorf("read configuration: %w", err)
-	default:
-		src.FileName = ""
-		return src, nil, nil
-	}
-	if isMosquitto(src.FileName, src.File) {
-		made, err = readMosquitto(&src, f.all)
-		return src, made, err
-	}
-	src.More, err = moreFiles(confDir(name))
-	return src, nil, err
-}
-
-// moreFiles reads the files of a directory that end in .toml, in the order of their names.
-// A directory that is not there has none.
-func moreFiles(dir string) (more []config.File, err error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	for _, e := range entries {
-		if filepath.Ext(e.Name()) != ".toml" || strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		name := filepath.Join(dir, e.Name())
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("read configuration: %w", err)
-		}
-		more = append(more, config.File{Name: name, Text: text})
-	}
-	return more, nil
 }
 
 // read names the file that was read.

@@ -14,8 +14,8 @@ import (
 	"midge/internal/config"
 )
 
-// reloader reads the configuration of a running broker again, when a signal asks for it or
-// a file has changed.
+// reloader reads the configuration of a running broker again, when a signal asks for it, or
+// a file or etcd has changed.
 type reloader struct {
 	world   command.World
 	from    file
@@ -25,6 +25,7 @@ type reloader struct {
 
 	mu   sync.Mutex
 	last string // what the files said
+	etcd config.Etcd
 }
 
 // reload reads everything again. What is wrong is logged, and stays as it was.
@@ -41,6 +42,7 @@ func (r *reloader) reload() {
 			return nil, err
 		}
 		r.last = texts(&src)
+		src.Etcd = r.etcd
 		return loadFrom(src, made)
 	})
 	if err := errors.Join(err, b.ReloadAccess(), b.ReloadCertificates()); err != nil {
@@ -60,6 +62,21 @@ func (r *reloader) changed() {
 	if !same {
 		r.reload()
 	}
+}
+
+// watchEtcd reloads when etcd has something else than at the start, until ctx is cancelled.
+func (r *reloader) watchEtcd(ctx context.Context, b *app.Broker, from *everything) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-b.Ready():
+	}
+	from.etcd.Watch(ctx, from.Etcd.Keys, from.away == nil, func(keys []config.EtcdKey) {
+		r.mu.Lock()
+		r.etcd.Keys = keys
+		r.mu.Unlock()
+		r.reload()
+	}, r.log)
 }
 
 // outlive reloads for SIGHUP, and takes note of signals that mean nothing to a broker, until

@@ -83,11 +83,11 @@ func given(flags *pflag.FlagSet) (all []config.Given, err error) {
 }
 
 func serve(cmd *cobra.Command, w command.World, from file, flags []config.Given) error {
-	src, made, err := sources(w, from, flags)
+	all, err := allSources(cmd.Context(), w, from, flags)
 	if err != nil {
 		return err
 	}
-	loaded, err := loadFrom(src, made)
+	loaded, err := all.load()
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func serve(cmd *cobra.Command, w command.World, from file, flags []config.Given)
 	for _, warning := range loaded.Warnings {
 		log.Warn("configuration", "detail", warning)
 	}
-	again := &reloader{world: w, from: from, flags: flags, log: log, last: texts(&src)}
+	again := &reloader{world: w, from: from, flags: flags, log: log, last: texts(&all.Sources), etcd: all.Etcd}
 	if w.Outlived != nil {
 		go again.outlive(cmd.Context(), w.Outlived())
 	}
@@ -107,8 +107,11 @@ func serve(cmd *cobra.Command, w command.World, from file, flags []config.Given)
 		return err
 	}
 	again.running.Store(broker)
-	if src.FileName != "" {
-		go watch(cmd.Context(), src.FileName, again.changed, log)
+	if all.FileName != "" {
+		go watch(cmd.Context(), all.FileName, again.changed, log)
+	}
+	if all.etcd != nil {
+		go again.watchEtcd(cmd.Context(), broker, all)
 	}
 	log.Info("started", broker.Record(command.Version)...)
 	if loaded.Log.Banner == "always" || loaded.Log.Banner == "auto" && command.IsTerminal(w.Stdout) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -146,7 +147,7 @@ func storeWork(cmd *cobra.Command, w command.World, do func(out io.Writer, dir s
 	dir := cmd.Flags().String("data-dir", "", "look into `directory`")
 	from := cmd.Flags().String("config", "", "read the configuration that names the directory from `file`")
 	cmd.RunE = command.Work(func(cmd *cobra.Command, _ []string) error {
-		at, err := dataDir(w, *dir, file{name: *from})
+		at, err := dataDir(cmd.Context(), w, *dir, file{name: *from})
 		if err != nil {
 			return err
 		}
@@ -156,12 +157,12 @@ func storeWork(cmd *cobra.Command, w command.World, do func(out io.Writer, dir s
 }
 
 // dataDir is the directory that a flag names, or the one that serve would use.
-func dataDir(w command.World, dir string, from file) (string, error) {
+func dataDir(ctx context.Context, w command.World, dir string, from file) (string, error) {
 	var flags []config.Given
 	if dir != "" {
 		flags = append(flags, config.Given{Flag: "--data-dir", Key: config.FlagOf("data-dir"), Values: []string{dir}})
 	}
-	loaded, err := load(w, from, flags)
+	loaded, err := load(ctx, w, from, flags)
 	if err != nil {
 		return "", err
 	}

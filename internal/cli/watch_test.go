@@ -84,7 +84,7 @@ func TestConfDir(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l, err := load(command.World{}, file{}, nil)
+	l, err := load(t.Context(), command.World{}, file{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

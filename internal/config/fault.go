@@ -65,6 +65,7 @@ type Kind uint8
 const (
 	FromDefault Kind = iota
 	FromFile
+	FromEtcd
 	FromEnvironment
 	FromFlag
 )
@@ -72,14 +73,14 @@ const (
 // Origin is where a value came from.
 type Origin struct {
 	Kind Kind
-	Name string // of the file, the variable or the flag
+	Name string // of the file, the variable or the flag; of a key of etcd, with "etcd" before it
 	Line int    // in the file, from 1; 0 elsewhere
 }
 
-// String is such as "midge.toml:12", "MIDGE_THREADS" or "--threads".
+// String is such as "midge.toml:12", "etcd /midge/threads", "MIDGE_THREADS" or "--threads".
 func (o Origin) String() string {
 	switch {
-	case o.Kind == FromDefault:
+	case o == (Origin{}):
 		return "default"
 	case o.Line > 0:
 		return fmt.Sprintf("%s:%d", o.Name, o.Line)

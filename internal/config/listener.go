@@ -247,6 +247,9 @@ func (l *Loaded) makeListeners(t *tables) {
 		l.Listen = nil
 		l.origins["listen"] = t.list[0].begin
 	}
+	if l.secured.Kind != FromDefault {
+		l.secureListen()
+	}
 	for _, text := range l.Listen {
 		one := Listener{Settings: l.Settings, listed: true}
 		one.Listener.Name, one.Listener.Address = text, text
@@ -267,6 +270,19 @@ func (l *Loaded) makeListeners(t *tables) {
 		l.Listeners = append(l.Listeners, *one)
 	}
 	l.checkListeners(t.faults)
+}
+
+// secureListen has the addresses of `listen` speak TLS that would not speak anything but MQTT.
+func (l *Loaded) secureListen() {
+	changed := false
+	for i, text := range l.Listen {
+		if a, err := address(text); err == nil && a.Scheme == "tcp" {
+			l.Listen[i], changed = "tls://"+a.Target(), true
+		}
+	}
+	if o := l.origins["listen"]; changed {
+		l.origins["listen"] = Origin{Kind: o.Kind, Name: fmt.Sprintf("%v and %v", o, l.secured)}
+	}
 }
 
 // checkListeners reads the addresses, and checks what holds for all listeners

@@ -26,6 +26,8 @@ type Sources struct {
 
 	More []File // that come after that one; a later one wins
 
+	Etcd Etcd
+
 	Environment []string
 	Flags       []Given
 }
@@ -66,34 +68,66 @@ type Loaded struct {
 	Warnings []string
 
 	origins map[string]Origin
+	secured Origin // what has the addresses of Listen speak TLS: see legacyTLS
 }
 
 // Load reads the sources. The error is a Faults with everything that is wrong.
 func Load(src Sources) (*Loaded, error) {
-	l := &Loaded{Settings: settings.Default(), FileName: src.FileName, origins: map[string]Origin{}}
 	var faults Faults
+	l, own := read(&src, &faults)
+	l.makeListeners(own)
+	l.validate(&faults)
+	if err := faults.err(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// EtcdSettings returns where etcd is, by the other sources. If these have faults it returns
+// no endpoints: Load says what is wrong.
+func EtcdSettings(src Sources) settings.Etcd {
+	src.Etcd = Etcd{}
+	var faults Faults
+	l, _ := read(&src, &faults)
+	l.validateEtcd(&faults)
+	if len(faults) > 0 {
+		return settings.Etcd{}
+	}
+	return l.Etcd
+}
+
+func (l *Loaded) validateEtcd(faults *Faults) {
+	e := &l.Etcd
+	fault := func(key, format string, args ...any) { faults.add(l.origins[key], key, format, args...) }
+	switch password := e.Password != "" || e.PasswordFile != ""; {
+	case e.Password != "" && e.PasswordFile != "":
+		fault("config.etcd.password_file", "config.etcd.password is set too; one of them is enough")
+	case e.User == "" && password:
+		fault("config.etcd.password", "config.etcd.user, whose password it is, is not set")
+	case e.User != "" && !password:
+		fault("config.etcd.user", "there is no password; set config.etcd.password_file, or %s in the environment", Variable("config.etcd.password"))
+	}
+	if e.Key != "" && e.Certificate == "" {
+		fault("config.etcd.key", "config.etcd.certificate, whose key it is, is not set")
+	}
+}
+
+// read reads the sources, the weakest first. The listeners are not made yet.
+func read(src *Sources, faults *Faults) (*Loaded, *tables) {
+	l := &Loaded{Settings: settings.Default(), FileName: src.FileName, origins: map[string]Origin{}}
 	byKey := map[string]*setting{}
 	for _, s := range all() {
 		if !s.ofListener() {
 			byKey[s.Key] = &s
 		}
 	}
-	own := newTables(&faults)
-	file := func(origin func(int) Origin, text []byte) {
-		entries, lines, found := readFile(origin, text)
-		faults = append(faults, found...)
-		own.read(origin, entries, lines)
-		for _, e := range entries {
-			if e.listener == 0 {
-				l.store(&faults, origin(e.line), e.key, byKey[e.key].setEntry(&l.Settings, &e))
-			}
-		}
-	}
-	file(src.origin, src.File)
+	own := newTables(faults)
+	l.file(src.origin, src.File, byKey, own, faults)
 	for _, f := range src.More {
-		file(f.origin, f.Text)
+		l.file(f.origin, f.Text, byKey, own, faults)
 	}
-	l.environment(src.Environment, byKey, own, &faults)
+	l.etcd(&src.Etcd, byKey, own, faults)
+	l.environment(src.Environment, byKey, own, faults)
 	for _, g := range src.Flags {
 		o := Origin{Kind: FromFlag, Name: g.Flag}
 		s, ok := byKey[g.Key]
@@ -102,16 +136,25 @@ func Load(src Sources) (*Loaded, error) {
 			own.flag(&g)
 		case !ok:
 			faults.add(o, g.Key, "unknown key%s", didYouMean(g.Key, keys()))
+		case s.Secret:
+			faults.add(o, g.Key, "everybody on this machine can read the command line; write it in a file, or in the environment as %s", Variable(g.Key))
 		default:
-			l.store(&faults, o, g.Key, s.setTexts(&l.Settings, g.Values))
+			l.store(faults, o, g.Key, s.setTexts(&l.Settings, g.Values))
 		}
 	}
-	l.makeListeners(own)
-	l.validate(&faults)
-	if err := faults.err(); err != nil {
-		return nil, err
+	return l, own
+}
+
+// file reads a file.
+func (l *Loaded) file(origin func(line int) Origin, text []byte, byKey map[string]*setting, own *tables, faults *Faults) {
+	entries, lines, found := readFile(origin, text)
+	*faults = append(*faults, found...)
+	own.read(origin, entries, lines)
+	for _, e := range entries {
+		if e.listener == 0 {
+			l.store(faults, origin(e.line), e.key, byKey[e.key].setEntry(&l.Settings, &e))
+		}
 	}
-	return l, nil
 }
 
 func (l *Loaded) store(faults *Faults, o Origin, key string, err error) {
@@ -194,6 +237,7 @@ func (l *Loaded) validate(faults *Faults) {
 			faults.add(l.origins["auth.client_id"], "auth.client_id", "listener %s asks nobody who he is, so that nobody could connect; set auth.password_file", one.Name())
 		}
 	}
+	l.validateEtcd(faults)
 	if l.DataDir == "" {
 		faults.add(l.origins["data_dir"], "data_dir", "the name is empty")
 	}

@@ -7,7 +7,7 @@
 // the Core to package broker.
 //
 // Files, from the bottom up: size.go, address.go, tls.go, auth.go, acl.go, rates.go,
-// table.go, settings.go.
+// etcd.go, table.go, settings.go.
 package settings
 
 import (
@@ -35,6 +35,7 @@ type Settings struct {
 	Auth      Auth
 	TLS       TLS
 	WebSocket WebSocket
+	Etcd      Etcd
 
 	Core
 }
