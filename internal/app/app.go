@@ -4,8 +4,7 @@
 //
 // Files, from the bottom up: budget.go, connections.go, datadir.go,
 // clock_linux.go, clock.go, clock_other.go, auth.go, core.go, disk.go,
-// filelimit_unix.go, filelimit_other.go, narrow_linux.go, narrow_other.go,
-// goroutines.go, measure.go, program_linux.go, program_other.go, memory.go,
+// filelimit_unix.go, filelimit_other.go, measure.go, program_linux.go, program_other.go, memory.go,
 // network.go, layered.go, tls.go, part_websocket.go,
 // part_websocket_left_out.go, layers.go, proxies.go, socketfile.go,
 // activation.go, listen.go, app.go, reload.go, banner.go.

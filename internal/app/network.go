@@ -13,10 +13,14 @@ import (
 	"midge/internal/engine/gonet"
 )
 
-// network is an engine as the wiring sees it.
+// network is an engine as the wiring sees it: epoll.Engine says what the methods do.
 type network interface {
 	engine.Runner
 	Listen(at engine.Listener) (net.Addr, error)
+	Accept(socket net.Addr, at engine.Listener) error
+	Unlisten(socket net.Addr) error
+	Connections(listener int) int
+	Decorate(shard int, with engine.Shard)
 	Describe() string
 }
 
@@ -36,5 +40,5 @@ func newNetwork(cfg *config.Loaded, shards []engine.Shard, lingering int, buffer
 	if cfg.Threads > 0 {
 		runtime.GOMAXPROCS(cfg.Threads)
 	}
-	return newGoroutines(shards, gonet.Config{Lingering: lingering, Log: log}), nil
+	return gonet.NewEngine(shards, gonet.Config{Lingering: lingering, Log: log}), nil
 }

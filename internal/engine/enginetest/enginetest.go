@@ -2,7 +2,7 @@
 // its own on an engine and talks to them over TCP. It is for tests only.
 //
 // Files, from the bottom up: world.go, shard.go, moves.go, options_linux.go,
-// options_other.go, input.go, turns.go, ends.go, conns.go, enginetest.go.
+// options_other.go, input.go, turns.go, ends.go, conns.go, listeners.go, enginetest.go.
 package enginetest
 
 import (
@@ -66,6 +66,9 @@ func Run(t *testing.T, newEngine New) {
 		{"fan-out", testFanOut},
 		{"crowd", testCrowd},
 		{"storm", testStorm},
+		{"listeners", testListeners},
+		{"listener storm", testListenerStorm},
+		{"decorate", testDecorate},
 		{"stop", testStop},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, newEngine) })

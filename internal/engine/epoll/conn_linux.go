@@ -134,7 +134,7 @@ func (c *conn) Remote() netip.AddrPort {
 // Peer implements engine.Conn.
 func (c *conn) Peer() engine.Peer {
 	return engine.Peer{
-		Listener: c.shard.engine.names[c.listener],
+		Listener: *c.shard.engine.names[c.listener].Load(),
 		Remote:   c.Remote(),
 		Local:    socketName(syscall.SYS_GETSOCKNAME, c.fd, &c.shard.poller.name),
 	}

@@ -18,17 +18,18 @@ import (
 
 // Engine runs shards on event loops. It implements engine.Runner.
 type Engine struct {
-	cfg       Config
-	loop      *loop.Loop
-	counters  *loop.Counters // of loop
-	shards    []*shard
-	pollers   []*poller // one for each thread
-	listeners []*listener
-	names     [engine.MaxListeners]string // of listeners, by number
-	local     [engine.MaxListeners]bool   // they have Unix sockets
-	slab      loop.Slab[conn]
-	pendings  pendings
-	buffers   input.Buffers
+	cfg      Config
+	loop     *loop.Loop
+	counters *loop.Counters // of loop
+	shards   []*shard
+	pollers  []*poller // one for each thread
+	sockets  sockets
+	names    [engine.MaxListeners]atomic.Pointer[string] // of listeners, by number
+	local    [engine.MaxListeners]atomic.Bool            // they have Unix sockets
+	open     [engine.MaxListeners]atomic.Int32           // connections of each
+	slab     loop.Slab[conn]
+	pendings pendings
+	buffers  input.Buffers
 
 	uring    bool   // threads send in batches
 	noUring  string // why they do not
@@ -42,6 +43,7 @@ func New(shards []engine.Shard, cfg Config) (*Engine, error) {
 	}
 	l := loop.New()
 	e := &Engine{cfg: cfg.withDefaults(len(shards)), loop: l, counters: l.Counters()}
+	e.sockets.all = map[int32]*socket{}
 	e.buffers.Large = e.cfg.Buffers
 	switch {
 	case e.cfg.NoUring:
@@ -115,10 +117,8 @@ func (e *Engine) Throttle(shard int, on bool) {
 // Run implements engine.Runner. It also closes the listeners. It can be called
 // once.
 func (e *Engine) Run(ctx context.Context) error {
-	for _, l := range e.listeners {
-		if err := e.pollers[0].listen(l); err != nil {
-			return fmt.Errorf("watch listener %s: %w", l.addr, err)
-		}
+	if err := e.watchAll(); err != nil {
+		return err
 	}
 	e.loop.Run(ctx, e.finish)
 	return nil
@@ -161,9 +161,7 @@ func (e *Engine) finish() {
 }
 
 func (e *Engine) closeDescriptors() {
-	for _, l := range e.listeners {
-		closeFD(l.fd)
-	}
+	e.sockets.closeAll()
 	for _, s := range e.shards {
 		closeFD(s.ep)
 	}

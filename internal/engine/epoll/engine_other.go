@@ -26,6 +26,18 @@ func (e *Engine) Listen(at engine.Listener) (net.Addr, error) {
 	return nil, fmt.Errorf("listen on %s: %w", at.Address, engine.ErrUnsupported)
 }
 
+// Accept does nothing here.
+func (e *Engine) Accept(net.Addr, engine.Listener) error { return engine.ErrUnsupported }
+
+// Unlisten does nothing here.
+func (e *Engine) Unlisten(net.Addr) error { return engine.ErrUnsupported }
+
+// Connections is 0 here.
+func (e *Engine) Connections(int) int { return 0 }
+
+// Decorate does nothing here.
+func (e *Engine) Decorate(int, engine.Shard) {}
+
 // Run reports that this system has no epoll.
 func (e *Engine) Run(context.Context) error {
 	return fmt.Errorf("run epoll engine: %w", engine.ErrUnsupported)

@@ -147,6 +147,7 @@ func (s *shard) free(c *conn) {
 	s.dropOutput(c)
 	s.dropInput(c)
 	closeFD(int(c.fd))
+	s.engine.open[c.listener].Add(-1)
 	c.flags = c.flags&dirty | closing | dead
 	s.freed = append(s.freed, c)
 }

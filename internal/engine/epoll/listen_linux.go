@@ -9,23 +9,35 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
 	"midge/internal/engine"
 )
 
-// listener is a socket that accepts connections.
-type listener struct {
-	fd     int
-	index  int // in Engine.listeners
-	number uint8
-	addr   net.Addr
+// sockets are those that accept connections.
+type sockets struct {
+	// mu guards what follows. The first thread holds it while it accepts a connection, so that
+	// no socket is closed under its hands.
+	mu     sync.Mutex
+	all    map[int32]*socket // by number
+	last   int32             // number
+	runs   bool              // the first thread waits for connections
+	closed bool
+}
+
+// socket is one that accepts connections.
+type socket struct {
+	fd       int
+	number   int32 // among all that the engine has had
+	listener uint8 // engine.Listener.Number of connections that come
+	addr     net.Addr
+	watched  bool // the first thread waits for its connections
 }
 
 // listening is a thread's part in accepting connections.
 type listening struct {
-	watched  []*listener
 	resumeAt time.Duration // when to accept again; 0 unless paused
 	logAfter time.Duration // don't complain about descriptors before
 }
@@ -43,8 +55,8 @@ const (
 	complainEvery = time.Minute
 )
 
-// Listen opens a listener and returns the address it got. Call it before
-// Run; the kernel keeps connections waiting until then.
+// Listen opens a socket and returns the address it got. The kernel keeps connections
+// waiting until Run, or until Accept if the engine runs already. Safe from any goroutine.
 func (e *Engine) Listen(at engine.Listener) (net.Addr, error) {
 	addr := at.Address
 	if at.Number < 0 || at.Number >= engine.MaxListeners {
@@ -59,19 +71,128 @@ func (e *Engine) Listen(at engine.Listener) (net.Addr, error) {
 		closeFD(fd)
 		return nil, fmt.Errorf("listen on %q: %w", addr, os.NewSyscallError("getsockname", err))
 	}
-	l := &listener{fd: fd, index: len(e.listeners), number: uint8(at.Number)}
+	s := &socket{fd: fd}
 	switch sa := sa.(type) {
 	case *syscall.SockaddrInet4:
-		l.addr = &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
+		s.addr = &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
 	case *syscall.SockaddrInet6:
-		l.addr = &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port, Zone: zone}
+		s.addr = &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port, Zone: zone}
 	case *syscall.SockaddrUnix:
-		l.addr = &net.UnixAddr{Name: sa.Name, Net: "unix"}
-		e.local[at.Number] = true
+		s.addr = &net.UnixAddr{Name: sa.Name, Net: "unix"}
 	}
-	e.names[at.Number] = cmp.Or(e.names[at.Number], at.Name, l.addr.String())
-	e.listeners = append(e.listeners, l)
-	return l.addr, nil
+	e.sockets.mu.Lock()
+	defer e.sockets.mu.Unlock()
+	if e.sockets.closed {
+		closeFD(fd)
+		return nil, fmt.Errorf("listen on %q: %w", addr, net.ErrClosed)
+	}
+	e.sockets.last++
+	s.number = e.sockets.last
+	e.sockets.all[s.number] = s
+	e.name(s, at)
+	return s.addr, nil
+}
+
+// name has the connections to a socket that come from now on be those of a listener. The
+// caller holds the lock.
+func (e *Engine) name(s *socket, at engine.Listener) {
+	_, local := s.addr.(*net.UnixAddr)
+	name := at.Name
+	for _, x := range e.sockets.all { // a listener without a name is called as its first socket
+		if known := e.names[at.Number].Load(); name == "" && x != s && int(x.listener) == at.Number && known != nil {
+			name = *known
+		}
+	}
+	name = cmp.Or(name, s.addr.String())
+	e.names[at.Number].Store(&name)
+	e.local[at.Number].Store(local)
+	s.listener = uint8(at.Number)
+}
+
+// Accept has connections to a socket come, from now on as those of a listener: at is it, of
+// which only Number and Name count. Safe from any goroutine while the engine runs.
+func (e *Engine) Accept(addr net.Addr, at engine.Listener) error {
+	e.sockets.mu.Lock()
+	defer e.sockets.mu.Unlock()
+	s := e.sockets.find(addr)
+	if s == nil {
+		return fmt.Errorf("accept on %v: %w", addr, net.ErrClosed)
+	}
+	e.name(s, at)
+	if e.sockets.runs {
+		return e.watch(s)
+	}
+	return nil
+}
+
+// Unlisten closes a socket. Its connections stay. Safe from any goroutine.
+func (e *Engine) Unlisten(addr net.Addr) error {
+	e.sockets.mu.Lock()
+	s := e.sockets.find(addr)
+	if s == nil {
+		e.sockets.mu.Unlock()
+		return fmt.Errorf("close %v: %w", addr, net.ErrClosed)
+	}
+	delete(e.sockets.all, s.number)
+	if s.watched {
+		control(e.pollers[0].top, syscall.EPOLL_CTL_DEL, s.fd, 0, 0, 0)
+	}
+	e.sockets.mu.Unlock()
+	closeFD(s.fd) // which resets those that wait, and may take a moment
+	return nil
+}
+
+// Connections is how many connections of listeners with a number there are. Without any, and
+// without a socket, the number may be another listener's. Safe from any goroutine.
+func (e *Engine) Connections(number int) int { return int(e.open[number].Load()) }
+
+// Decorate has a shard be called by way of another one. Call it on the shard's thread.
+func (e *Engine) Decorate(shard int, with engine.Shard) { e.shards[shard].handler = with }
+
+// find returns the socket with an address, nil if there is none.
+func (l *sockets) find(addr net.Addr) *socket {
+	for _, s := range l.all {
+		if s.addr.Network() == addr.Network() && s.addr.String() == addr.String() {
+			return s
+		}
+	}
+	return nil
+}
+
+// watch makes the first thread accept the connections to a socket. The caller holds the lock.
+func (e *Engine) watch(s *socket) error {
+	if s.watched {
+		return nil
+	}
+	s.watched = true
+	if err := control(e.pollers[0].top, syscall.EPOLL_CTL_ADD, s.fd, epollIn, s.number, kindListen); err != nil {
+		return fmt.Errorf("watch listener %s: %w", s.addr, err)
+	}
+	return nil
+}
+
+// watchAll makes the first thread accept connections.
+func (e *Engine) watchAll() error {
+	e.sockets.mu.Lock()
+	defer e.sockets.mu.Unlock()
+	e.sockets.runs = true
+	for _, s := range e.sockets.all {
+		if err := e.watch(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// closeAll closes all sockets.
+func (l *sockets) closeAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for _, s := range l.all {
+		closeFD(s.fd)
+	}
+	l.all = nil
 }
 
 // openSocket opens a socket that listens. zone is that of its address.
@@ -227,12 +348,6 @@ func (e *Engine) bindSocket(family int, only bool, sa syscall.Sockaddr) (int, er
 	return fd, nil
 }
 
-// listen makes the thread accept the listener's connections.
-func (p *poller) listen(l *listener) error {
-	p.watched = append(p.watched, l)
-	return control(p.top, syscall.EPOLL_CTL_ADD, l.fd, epollIn, int32(l.index), kindListen)
-}
-
 // due is when the thread must accept again.
 func (l *listening) due() time.Duration {
 	if l.resumeAt > 0 {
@@ -241,14 +356,14 @@ func (l *listening) due() time.Duration {
 	return engine.Never
 }
 
-// accept takes new connections and spreads them over the shards.
-func (p *poller) accept(l *listener) {
+// accept takes new connections to a socket and spreads them over the shards.
+func (p *poller) accept(socket int32) {
 	p.left = true
 	for range acceptsPerTurn {
-		fd, errno := accept(l.fd)
+		fd, listener, errno := p.engine.sockets.accept(socket)
 		switch errno {
 		case 0:
-			p.welcome(fd, l)
+			p.welcome(fd, listener)
 		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
 			p.pauseAccepts(errno)
 			return
@@ -260,13 +375,26 @@ func (p *poller) accept(l *listener) {
 	}
 }
 
+// accept accepts a connection to a socket. One that was closed has none.
+func (l *sockets) accept(socket int32) (fd int32, listener uint8, errno syscall.Errno) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.all[socket]
+	if s == nil {
+		return -1, 0, syscall.EAGAIN
+	}
+	fd, errno = accept(s.fd)
+	return fd, s.listener, errno
+}
+
 // welcome gives a new connection to a shard, in turn.
-func (p *poller) welcome(fd int32, l *listener) {
+func (p *poller) welcome(fd int32, listener uint8) {
 	e := p.engine
 	id, c := e.slab.Get()
-	c.id, c.fd, c.flags, c.listener = id, fd, 0, l.number
+	c.id, c.fd, c.flags, c.listener = id, fd, 0, listener
 	e.counters.Accepts.Add(1)
 	e.counters.Open.Add(1)
+	e.open[listener].Add(1)
 	s := e.shards[int(e.nextConn.Add(1)-1)%len(e.shards)]
 	c.shard = s
 	if p.thread.Holds(s.Shard) {
@@ -276,14 +404,24 @@ func (p *poller) welcome(fd int32, l *listener) {
 	e.loop.Post(s.Index(), func() { s.adopt(c, false) })
 }
 
+// watchFor has epoll report events of all sockets, or none.
+func (p *poller) watchFor(events uint32) {
+	l := &p.engine.sockets
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.all {
+		if s.watched {
+			control(p.top, syscall.EPOLL_CTL_MOD, s.fd, events, s.number, kindListen)
+		}
+	}
+}
+
 // pauseAccepts stops accepting for a while: there is no descriptor for another
 // connection, and the kernel would report the waiting one without end.
 func (p *poller) pauseAccepts(errno syscall.Errno) {
 	e := p.engine
 	e.counters.Refused.Add(1)
-	for _, l := range p.watched {
-		control(p.top, syscall.EPOLL_CTL_MOD, l.fd, 0, int32(l.index), kindListen)
-	}
+	p.watchFor(0)
 	p.resumeAt = p.thread.Now() + acceptPause
 	if p.thread.Now() < p.logAfter {
 		return
@@ -304,7 +442,5 @@ func (p *poller) resumeAccepts() {
 		return
 	}
 	p.resumeAt, p.left = 0, true
-	for _, l := range p.watched {
-		control(p.top, syscall.EPOLL_CTL_MOD, l.fd, epollIn, int32(l.index), kindListen)
-	}
+	p.watchFor(epollIn)
 }

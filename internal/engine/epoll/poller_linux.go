@@ -174,7 +174,7 @@ func (p *poller) Receive() {
 		case kindShard:
 			p.engine.shards[ev.Fd].ready()
 		case kindListen:
-			p.accept(p.engine.listeners[ev.Fd])
+			p.accept(ev.Fd)
 		}
 	}
 }

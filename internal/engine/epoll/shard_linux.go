@@ -70,7 +70,7 @@ func (s *shard) event(c *conn, events uint32) {
 	if events&epollOut != 0 && c.has(blocked) {
 		before := c.Pending()
 		s.write(c)
-		if s.engine.local[c.listener] {
+		if s.engine.local[c.listener].Load() {
 			s.taken[c] += uint64(before - c.Pending())
 		}
 		if c.Pending() == 0 && !c.has(closing|broken) {

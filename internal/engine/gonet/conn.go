@@ -20,6 +20,7 @@ import (
 // hands input over while it waits for an answer of the shard (see read).
 type conn struct {
 	server     *server
+	at         *place // that it came to
 	state      any
 	remote     netip.AddrPort
 	out        []byte // of this turn
@@ -169,14 +170,14 @@ func (c *conn) Attach(state any) { c.state = state }
 func (c *conn) Attached() any { return c.state }
 
 // Listener implements engine.Conn.
-func (c *conn) Listener() int { return c.server.cfg.Listener }
+func (c *conn) Listener() int { return c.at.number }
 
 // Remote implements engine.Conn.
 func (c *conn) Remote() netip.AddrPort { return c.remote }
 
 // Peer implements engine.Conn.
 func (c *conn) Peer() engine.Peer {
-	p := engine.Peer{Listener: c.server.name, Remote: c.remote, Local: addressOf(c.net.LocalAddr())}
+	p := engine.Peer{Listener: c.at.name, Remote: c.remote, Local: addressOf(c.net.LocalAddr())}
 	if secure, ok := c.net.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		state := secure.ConnectionState()
 		p.TLS = &state

@@ -22,6 +22,18 @@ func TestThreads(t *testing.T) {
 	})
 }
 
+func TestEngine(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T, shards []engine.Shard) enginetest.Engine {
+		e := gonet.NewEngine(shards, gonet.Config{ReadBuffer: 2 << 10})
+		at := engine.Listener{Number: engine.MaxListeners - 1, Name: "last", Network: "tcp", Address: "127.0.0.1:0"}
+		addr, err := e.Listen(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return enginetest.Engine{Runner: e, At: at, Addr: addr.String(), Run: e.Run}
+	})
+}
+
 func TestServeOnEpoll(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T, shards []engine.Shard) enginetest.Engine {
 		e, err := epoll.New(shards, epoll.Config{})

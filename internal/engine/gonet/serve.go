@@ -8,26 +8,56 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"midge/internal/engine"
 )
 
-// server carries the connections of one listener.
+// server carries the connections of listeners.
 type server struct {
-	name    string // engine.Peer.Listener
 	cfg     Config
 	runner  engine.Runner
-	shards  []engine.Shard
+	shards  []engine.Shard // each of the shard's thread, which may exchange it
 	writers sync.WaitGroup
+	next    atomic.Uint32 // for which shard is next
 
 	hurry chan struct{} // closed when nobody is to linger any more
 
 	mu      sync.Mutex
-	conns   map[*conn]struct{} // for which Closed is still to be called
-	empty   chan struct{}      // closed when stopping and no conns are left
+	conns   map[*conn]struct{}       // for which Closed is still to be called, and
+	numbers [engine.MaxListeners]int // how many there are of each listener
+	empty   chan struct{}            // closed when stopping and no conns are left
 	stop    bool
 	lingers []*conn // that wait for their peers after Closed, the oldest first
+}
+
+func newServer(runner engine.Runner, shards []engine.Shard, cfg Config) *server {
+	return &server{
+		cfg: cfg.withDefaults(), runner: runner, shards: slices.Clone(shards),
+		conns: make(map[*conn]struct{}), empty: make(chan struct{}), hurry: make(chan struct{}),
+	}
+}
+
+// place is the listener that connections to a socket belong to.
+type place struct {
+	number int
+	name   string // engine.Peer.Listener
+}
+
+// placed is the place of a socket, which may get another one.
+type placed struct{ now atomic.Pointer[place] }
+
+// set has the connections that come from now on belong to a listener.
+func (p *placed) set(at engine.Listener, addr net.Addr) {
+	p.now.Store(&place{at.Number, cmp.Or(at.Name, addr.String())})
+}
+
+// open is how many connections of a listener there are.
+func (s *server) open(number int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.numbers[number]
 }
 
 // acceptPause is how long nobody is accepted after accepting went wrong.
@@ -39,26 +69,20 @@ const acceptPause = 100 * time.Millisecond
 // has been written or its time was over. So the runner should run on until
 // Serve has returned. Serve returns an error if ln breaks.
 func Serve(ctx context.Context, runner engine.Runner, shards []engine.Shard, ln net.Listener, cfg Config) error {
-	s := &server{
-		name:   cmp.Or(cfg.Name, ln.Addr().String()),
-		cfg:    cfg.withDefaults(),
-		runner: runner,
-		shards: shards,
-		conns:  make(map[*conn]struct{}),
-		empty:  make(chan struct{}),
-		hurry:  make(chan struct{}),
-	}
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
-	err := s.acceptAll(ctx, ln)
+	s := newServer(runner, shards, cfg)
+	var p placed
+	p.set(engine.Listener{Number: cfg.Listener, Name: cfg.Name}, ln.Addr())
+	err := s.acceptAll(ctx, ln, &p)
 	ln.Close()
 	s.closeAll()
 	return err
 }
 
-// acceptAll accepts until ctx is cancelled or ln breaks.
-func (s *server) acceptAll(ctx context.Context, ln net.Listener) error {
+// acceptAll accepts until ctx is cancelled or ln breaks or is closed.
+func (s *server) acceptAll(ctx context.Context, ln net.Listener, at *placed) error {
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	var complained time.Time
-	for next := 0; ; next++ {
+	for {
 		nc, err := ln.Accept()
 		if ctx.Err() != nil {
 			if err == nil {
@@ -67,7 +91,7 @@ func (s *server) acceptAll(ctx context.Context, ln net.Listener) error {
 			return nil
 		}
 		if err == nil {
-			s.carry(nc, next%len(s.shards))
+			s.carry(nc, at.now.Load(), int(s.next.Add(1)-1)%len(s.shards))
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -85,9 +109,10 @@ func (s *server) acceptAll(ctx context.Context, ln net.Listener) error {
 }
 
 // carry gives a connection to a shard.
-func (s *server) carry(nc net.Conn, shard int) {
+func (s *server) carry(nc net.Conn, at *place, shard int) {
 	c := &conn{
 		server: s,
+		at:     at,
 		net:    nc,
 		remote: addressOf(nc.RemoteAddr()),
 		raw:    rawOf(nc),
@@ -100,6 +125,7 @@ func (s *server) carry(nc net.Conn, shard int) {
 	}
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
+	s.numbers[at.number]++
 	s.mu.Unlock()
 	c.post(c.open)
 }
@@ -118,6 +144,7 @@ func (s *server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	s.numbers[c.at.number]--
 	if s.stop && len(s.conns) == 0 {
 		close(s.empty)
 	}

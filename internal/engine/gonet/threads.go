@@ -1,7 +1,8 @@
 // Package gonet is the engine for every operating system and every net.Listener:
 // a goroutine reads each connection, and another writes it while there is
-// something to write. Threads runs shards, one goroutine each; Serve carries
-// the connections of a listener, on Threads or on any other engine.Runner.
+// something to write. Threads runs shards, one goroutine each. Engine is that with
+// listeners; Serve carries the connections of any net.Listener, on Threads or on
+// another engine.Runner.
 //
 // Shards are called from the runner's threads only. The goroutines of a
 // connection talk to its shard through Runner.Post. Package gonet knows no
@@ -9,7 +10,8 @@
 //
 // Files, from the bottom up: readsoon.go, readnow_unix.go, readnow_other.go,
 // read.go, acked.go, threads.go, usertimeout_linux.go, usertimeout_other.go,
-// writenow_unix.go, writenow_other.go, serve.go, output.go, conn.go.
+// writenow_unix.go, writenow_other.go, narrow_linux.go, narrow_other.go, serve.go,
+// output.go, conn.go, engine.go.
 package gonet
 
 import (
@@ -30,8 +32,8 @@ type Config struct {
 	// reads into; 0 means 4 KiB.
 	ReadBuffer int
 
-	// Lingering is how many sockets of one listener may linger after Closed;
-	// 0 means a quarter of engine.MaxLingering, for four listeners.
+	// Lingering is how many sockets may linger after Closed; 0 means
+	// engine.MaxLingering.
 	Lingering int
 
 	// Listener is the number of the listener that Serve gets, and Name its name; see
@@ -45,7 +47,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.ReadBuffer = cmp.Or(c.ReadBuffer, 4<<10)
-	c.Lingering = cmp.Or(c.Lingering, engine.MaxLingering/4)
+	c.Lingering = max(cmp.Or(c.Lingering, engine.MaxLingering), 1)
 	c.Log = cmp.Or(c.Log, slog.Default())
 	return c
 }

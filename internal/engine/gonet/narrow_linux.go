@@ -1,4 +1,4 @@
-package app
+package gonet
 
 import (
 	"io/fs"
