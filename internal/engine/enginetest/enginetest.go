@@ -25,6 +25,9 @@ type Engine struct {
 	// Least is how much it reads at once at the least, in bytes; 0 means 4 KiB.
 	Least int
 
+	// Listens: Runner has the methods of listens, and its connections come by them.
+	Listens bool
+
 	// TLS: Conn.Peer tells of TLS.
 	TLS bool
 }

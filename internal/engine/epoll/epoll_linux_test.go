@@ -59,7 +59,7 @@ func TestEngine(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				engines = append(engines, e)
-				return enginetest.Engine{Runner: e, At: at, Addr: addr.String(), Run: e.Run}
+				return enginetest.Engine{Runner: e, At: at, Addr: addr.String(), Run: e.Run, Listens: true}
 			})
 			var handovers, batches uint64
 			for _, e := range engines {

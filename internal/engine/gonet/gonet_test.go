@@ -30,7 +30,7 @@ func TestEngine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return enginetest.Engine{Runner: e, At: at, Addr: addr.String(), Run: e.Run}
+		return enginetest.Engine{Runner: e, At: at, Addr: addr.String(), Run: e.Run, Listens: true}
 	})
 }
 
