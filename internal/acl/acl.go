@@ -7,7 +7,7 @@
 // client nothing, and that of rules for everybody little.
 //
 // Files, from the bottom up: acl.go, tree.go, list.go, words.go,
-// mosquitto.go, parse.go, file.go, rules.go.
+// mosquitto.go, parse.go, file.go, rules.go, clientrules.go, permissions.go.
 package acl
 
 import (

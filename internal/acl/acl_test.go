@@ -39,11 +39,11 @@ func ask(t testing.TB, l *list, question string) bool {
 		if rest != "" && rest[0] != '!' {
 			qos = packet.QoS(rest[0] - '0')
 		}
-		return l.mayPublish(s, f[2], qos, strings.HasSuffix(rest, "!"))
+		return l.mayPublish(s, f[2], qos, strings.HasSuffix(rest, "!")) == allowed
 	case "subscribe":
-		return l.maySubscribe(s, f[2])
+		return l.maySubscribe(s, f[2]) == allowed
 	case "receive":
-		return l.mayReceive(s, f[2])
+		return l.mayReceive(s, f[2]) == allowed
 	}
 	t.Fatalf("%q", question)
 	return false
@@ -112,7 +112,7 @@ func TestRules(t *testing.T) {
 					}
 					if tt.name == "quotes" {
 						s := &subject{user: "Ms X, of Y", client: "c"}
-						if !l.mayPublish(s, "a b", 0, false) || !l.mayPublish(s, "c", 0, false) {
+						if l.mayPublish(s, "a b", 0, false) != allowed || l.mayPublish(s, "c", 0, false) != allowed {
 							t.Error("not allowed")
 						}
 						continue
@@ -286,9 +286,9 @@ func TestTreeAgrees(t *testing.T) {
 					break
 				}
 			}
-			got := l.mayReceive(s, about)
+			got := l.mayReceive(s, about) == allowed
 			if asked == publish {
-				got = l.mayPublish(s, about, 0, false)
+				got = l.mayPublish(s, about, 0, false) == allowed
 			}
 			if got != want {
 				t.Fatalf("%+v, action %d of %q: %t, want %t, with\n%s", s, asked, about, got, want, text.String())
@@ -313,7 +313,7 @@ func TestReload(t *testing.T) {
 	if err != nil || f.Rules() != 1 {
 		t.Fatalf("%d rules, %v", f.Rules(), err)
 	}
-	p := rulesOf(f).For("alice", "c", "l", nil)
+	p := Sources{Listener: rulesOf(f)}.For("alice", "c", "l", nil)
 	check := func(a, b bool) {
 		t.Helper()
 		if p.Publish([]byte("a"), 0, false) != a || p.Subscribe("b") != b || p.Receive([]byte("b")) != b {
@@ -332,7 +332,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("a wrong file: %v", err)
 	}
 	check(false, true)
-	if q := rulesOf(f).For("alice", "c", "l", []string{"g"}); q.Publish([]byte("a"), 0, false) {
+	if q := (Sources{Listener: rulesOf(f)}).For("alice", "c", "l", []string{"g"}); q.Publish([]byte("a"), 0, false) {
 		t.Error("a wrong answer")
 	}
 	other := filepath.Join(t.TempDir(), "acl")
@@ -344,7 +344,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules := rulesOf(f)
-	p = rules.For("alice", "c", "l", nil)
+	p = Sources{Listener: rules}.For("alice", "c", "l", nil)
 	check(false, true)
 	rules.Use(next)
 	check(true, false)
@@ -355,7 +355,7 @@ func TestReload(t *testing.T) {
 	if err := f.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if q := rulesOf(f).For("alice", "c", "l", []string{"g"}); !q.Publish([]byte("a"), 0, false) {
+	if q := (Sources{Listener: rulesOf(f)}).For("alice", "c", "l", []string{"g"}); !q.Publish([]byte("a"), 0, false) {
 		t.Error("the group that a link has told does not count")
 	}
 }

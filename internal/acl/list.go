@@ -70,8 +70,17 @@ func (l *list) put(r rule, to []*tree, variables bool, filters []string) {
 	}
 }
 
-// decide reports whether what is asked is allowed.
-func (l *list) decide(q question, name string) bool {
+// verdict is what rules say of a question.
+type verdict uint8
+
+const (
+	undecided verdict = iota // no rule matches
+	denied
+	allowed
+)
+
+// decide reports what the rules say of what is asked.
+func (l *list) decide(q question, name string) verdict {
 	q.slashes = l.mosquitto
 	if q.user == "" {
 		l.nobody.find(&q, name)
@@ -89,10 +98,16 @@ func (l *list) decide(q question, name string) bool {
 		}
 	}
 	if l.patterns && q.best == nil && (wild(q.user) || wild(q.client)) {
-		return false // CVE-2017-7650
+		return denied // CVE-2017-7650
 	}
 	l.everybody.find(&q, name)
-	return q.best != nil && q.best.allow
+	switch {
+	case q.best == nil:
+		return undecided
+	case q.best.allow:
+		return allowed
+	}
+	return denied
 }
 
 // of is a client as the list sees it: in the groups that the file says, too.
@@ -106,15 +121,18 @@ func (l *list) of(s *subject) *subject {
 	return &with
 }
 
-func (l *list) mayPublish(s *subject, topic string, qos packet.QoS, retain bool) bool {
+func (l *list) mayPublish(s *subject, topic string, qos packet.QoS, retain bool) verdict {
 	return l.decide(publishing(l.of(s), qos, retain), topic)
 }
 
-func (l *list) maySubscribe(s *subject, filter string) bool {
-	return l.mosquitto || l.decide(question{subject: l.of(s), action: subscribe}, filter)
+func (l *list) maySubscribe(s *subject, filter string) verdict {
+	if l.mosquitto {
+		return allowed
+	}
+	return l.decide(question{subject: l.of(s), action: subscribe}, filter)
 }
 
-func (l *list) mayReceive(s *subject, topic string) bool {
+func (l *list) mayReceive(s *subject, topic string) verdict {
 	return l.decide(question{subject: l.of(s), action: receive}, topic)
 }
 

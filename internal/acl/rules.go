@@ -1,11 +1,6 @@
 package acl
 
-import (
-	"sync/atomic"
-
-	"midge/internal/packet"
-	"midge/internal/routing"
-)
+import "sync/atomic"
 
 // Rules are those that a listener goes by: the ones of a File, which can be exchanged for
 // another one while clients are connected.
@@ -25,30 +20,4 @@ func (r *Rules) list() *list {
 		return nil
 	}
 	return f.list.Load()
-}
-
-// For is what a client may do: by the rules as they are whenever it is asked.
-func (r *Rules) For(user, client, listener string, groups []string) routing.Permissions {
-	return &permissions{r, subject{user: user, client: client, listener: listener, groups: groups}}
-}
-
-// permissions implements routing.Permissions.
-type permissions struct {
-	rules *Rules
-	subject
-}
-
-func (p *permissions) Publish(topic []byte, qos packet.QoS, retain bool) bool {
-	l := p.rules.list()
-	return l == nil || l.mayPublish(&p.subject, string(topic), qos, retain)
-}
-
-func (p *permissions) Subscribe(filter string) bool {
-	l := p.rules.list()
-	return l == nil || l.maySubscribe(&p.subject, filter)
-}
-
-func (p *permissions) Receive(topic []byte) bool {
-	l := p.rules.list()
-	return l == nil || l.mayReceive(&p.subject, string(topic))
 }

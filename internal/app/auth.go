@@ -146,7 +146,7 @@ func (a *access) restrict(c *auth.Chain, l *config.Listener, before *access) err
 		a.rules[l.Name()] = rules
 	}
 	c.Permissions = func(who auth.Identity) broker.Permissions {
-		return rules.For(who.User, who.ClientID, who.Listener, who.Groups)
+		return acl.Sources{Listener: rules}.For(who.User, who.ClientID, who.Listener, who.Groups)
 	}
 	return nil
 }

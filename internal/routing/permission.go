@@ -20,6 +20,19 @@ type Permissions interface {
 	Receive(topic []byte) bool
 }
 
+// Asking are Permissions some of whose answers somebody else has, who is asked when
+// they are needed. A client waits for an answer before its packet is looked at.
+type Asking interface {
+	Permissions
+
+	// ReadyToPublish reports whether Publish has its answer. If not, it is asked for,
+	// and then is called once, from any goroutine, when it is there.
+	ReadyToPublish(topic []byte, qos packet.QoS, retain bool, then func()) bool
+
+	// ReadyToSubscribe is the same for all filters of a packet.
+	ReadyToSubscribe(filters []string, then func()) bool
+}
+
 // Identity is who a client is and what it may do, as the last verdict says. A
 // new verdict is a new Identity. nil is anybody, who may do everything; so is a
 // session that was loaded, until its client comes back.
@@ -27,6 +40,7 @@ type Identity struct {
 	Principal   string      // for the log; "" for nobody in particular
 	Permissions Permissions // nil: the client may do everything
 	Mount       int         // see Client
+	Asking      Asking      // the same, if some of its answers are asked for; else nil
 }
 
 // Restricted reports whether the client may not do everything.
@@ -78,9 +92,10 @@ func (p *permits) of(who *Identity) (_ *permit, added bool) {
 
 // MayPublish reports whether a client that is restricted may publish to a
 // topic, from the answers that its route remembers. r is the route of the topic
-// if that is in the cache, else nil.
+// if that is in the cache, else nil. Answers that were asked for have an end, and
+// are remembered elsewhere.
 func (t *Table[C]) MayPublish(who *Identity, r *Route[C], name []byte, qos packet.QoS, retain bool) bool {
-	if r == nil {
+	if r == nil || who.Asking != nil {
 		return who.MayPublish(name, qos, retain)
 	}
 	if r.permits == nil {

@@ -1,6 +1,9 @@
 package settings
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Auth says who may connect.
 type Auth struct {
@@ -8,6 +11,10 @@ type Auth struct {
 	CertificateUser  string
 	JWTKeys          string
 	JWTUser          string
+	JWTGroups        string
+	JWTRules         string
+	JWTRefresh       time.Duration
+	JWTCA            []string
 	ClientID         string
 	Attempts         int
 	AttemptsInterval time.Duration
@@ -17,7 +24,7 @@ type Auth struct {
 
 // Asks reports whether clients are asked who they are.
 func (s *Settings) Asks() bool {
-	return s.Auth.PasswordFile != "" || s.Auth.JWTKeys != "" || s.Auth.CertificateUser != NoCertificate
+	return s.Auth.PasswordFile != "" || s.Auth.JWTKeys != "" || s.Hook.AuthURL != "" || s.Auth.CertificateUser != NoCertificate
 }
 
 // NoCertificate is Auth.CertificateUser without names from certificates.
@@ -25,6 +32,21 @@ const NoCertificate = "none"
 
 // LetsAnybodyIn reports whether clients are let in that don't say who they are.
 func (s *Settings) LetsAnybodyIn() bool { return s.AllowAnonymous || !s.Asks() }
+
+// checkKeys reports what is wrong with Auth.JWTKeys. Whoever can change keys on their way
+// signs tokens.
+func checkKeys(text string) error {
+	if !IsURL(text) {
+		return nil
+	}
+	if err := CheckURL(text); err != nil {
+		return err
+	}
+	if InClear(text) {
+		return errors.New("keys that come over http can be changed on the way; use https, or a file")
+	}
+	return nil
+}
 
 func authentication() Section {
 	return Section{Name: "auth", Doc: "Who may connect: see [authentication](../authentication.md).", Settings: []Setting{
@@ -42,8 +64,8 @@ func authentication() Section {
 			Change: forNew,
 		}, {
 			Key: "auth.jwt_keys", At: func(c *Settings) any { return &c.Auth.JWTKeys },
-			Default: "", PerListener: true, Zero: "tokens are passwords as any other",
-			Doc:    "A file of keys for JSON Web Tokens, which clients give as their password: public keys or certificates in PEM (RS, PS and ES with 256, 384 and 512, EdDSA), a JWKS, or a secret of 32 bytes at least (HS256, HS384, HS512). A token needs an end (`exp`), at which its client is disconnected (0x87). `client_id` in it, if it is there, is the client identifier that it is for, and `groups` are those that an access list knows. It is read again while the broker runs.",
+			Default: "", PerListener: true, Zero: "tokens are passwords as any other", Check: checkKeys,
+			Doc:    "A file of keys for JSON Web Tokens, which clients give as their password: public keys or certificates in PEM (RS, PS and ES with 256, 384 and 512, EdDSA), a JWKS, or a secret of 32 bytes at least (HS256, HS384, HS512). Or the URL of a JWKS, `https://...`: see `auth.jwt_refresh`. A token needs an end (`exp`), at which its client is disconnected (0x87). `client_id` in it, if it is there, is the client identifier that it is for. A file is read again while the broker runs.",
 			Reason: "Only you know who signs your tokens.",
 			Change: forNew,
 		}, {
@@ -52,6 +74,26 @@ func authentication() Section {
 			Doc:    "The claim of a token that has the user's name. The user name of CONNECT does not count then.",
 			Reason: "RFC 7519 has `sub` for whom a token is about.",
 			Change: forNew,
+		}, {
+			Key: "auth.jwt_groups", At: func(c *Settings) any { return &c.Auth.JWTGroups },
+			Default: "groups", PerListener: true, Zero: "users of tokens are in no group",
+			Doc:    "The claim of a token that has the groups which the user is in, for an access list: a list of texts.",
+			Reason: "What most services call it.",
+		}, {
+			Key: "auth.jwt_rules", At: func(c *Settings) any { return &c.Auth.JWTRules },
+			Default: "rules", PerListener: true, Zero: "tokens have no rules",
+			Doc:    "The claim of a token that has rules about what its client may do: a list of texts in the form of [access control](../access-control.md), such as `allow publish devices/%c/#`. They count before those of `acl.file`; without such a file, what they don't allow is denied. A token with a rule that is not understood is refused, and the log says why.",
+			Reason: "RFC 7519 has no name for it, and the word is the one that an answer of `hook.auth_url` has.",
+		}, {
+			Key: "auth.jwt_refresh", At: func(c *Settings) any { return &c.Auth.JWTRefresh },
+			Default: time.Hour, Min: int64(time.Second), Max: int64(7 * 24 * time.Hour),
+			Doc:    "How often keys are fetched anew where `auth.jwt_keys` is a URL. A token with a key that is not among them has them fetched at once, but once a minute at most, and waits for that. If the service does not answer, the keys from before stay, and it is tried again.",
+			Reason: "Services show a new key for days before they sign with it.",
+		}, {
+			Key: "auth.jwt_ca", At: func(c *Settings) any { return &c.Auth.JWTCA },
+			Default: []string{}, Zero: "those that the system trusts",
+			Doc:    "PEM files with the authorities that the certificate of an `https` URL in `auth.jwt_keys` must come from.",
+			Reason: "A service with a public name has a certificate that everybody trusts.",
 		}, {
 			Key: "auth.client_id", At: func(c *Settings) any { return &c.Auth.ClientID },
 			Default: "", PerListener: true, Zero: "any",
