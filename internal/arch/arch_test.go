@@ -72,6 +72,9 @@ var allowed = map[string]string{
 	// What clients may do.
 	"acl": "packet routing topic",
 
+	// Services that are asked over HTTP.
+	"httpclient": "",
+
 	// Transports that clients and listeners share.
 	"websocket": "",
 

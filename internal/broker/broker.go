@@ -11,7 +11,7 @@
 //
 // Files, from the bottom up: config.go, settings.go, counters.go, timer.go,
 // identity.go, client.go, conn.go, keepalive.go, fault.go, names.go, mount.go,
-// handshake.go, gate.go, store.go, clock.go, work.go, clientlog.go, rates.go, memory.go,
+// handshake.go, gate.go, store.go, clock.go, asking.go, work.go, clientlog.go, rates.go, memory.go,
 // arrival.go, slow.go, output.go, promise.go, durable.go, journal.go,
 // commit.go, mailbox.go, consumer.go, delivery.go, ack.go, fanout.go,
 // groupqueue.go, group.go, handover.go, dealing.go, inbox.go, publish.go,

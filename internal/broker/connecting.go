@@ -218,18 +218,27 @@ func (s *shard) authenticate(j *connecting) progress {
 	}
 	if q == nil {
 		q = &question{}
-		r := Request{Peer: c.net.Peer(), ClientID: j.id, Assigned: j.assigned, UserName: s.packets.connect.UserName, Password: s.packets.connect.Password}
-		now := q.ask(s, a, r, func() {
-			s.readClock()
-			s.proceed(c)
-		})
-		if !now {
-			s.park(j).question = q
-			s.pause(c, forAnswer)
+		p := &s.packets.connect
+		r := Request{Peer: c.net.Peer(), ClientID: j.id, Assigned: j.assigned, UserName: p.UserName, Password: p.Password, Version: p.Version}
+		if !q.ask(s, a, r, func() { s.answered(c) }) {
+			s.waitForAnswer(j).question = q
 			return later
 		}
 	}
 	return s.judge(j, &q.verdict)
+}
+
+// waitForAnswer makes a CONNECT wait for somebody who is asked about it.
+func (s *shard) waitForAnswer(j *connecting) *connecting {
+	j = s.park(j)
+	s.pause(j.c, forAnswer)
+	return j
+}
+
+// answered goes on with it.
+func (s *shard) answered(c *conn) {
+	s.readClock()
+	s.proceed(c)
 }
 
 // judge does what a verdict says.
@@ -271,6 +280,9 @@ func validClientID(id string) bool {
 // not too large for it shows now, too.
 func (s *shard) authorise(j *connecting) progress {
 	p, c := &s.packets.connect, j.c
+	if s.asksAboutWill(j) {
+		return later
+	}
 	if p.HasWill {
 		if err := s.checkWill(j); err != nil {
 			s.fault(c, err)
@@ -298,6 +310,23 @@ func (s *shard) checkWill(j *connecting) error {
 		return fault(p.Version, packet.NotAuthorized, "3.1.3.3", "3.1.3.2", "will topic is not for this client")
 	}
 	return nil
+}
+
+// asksAboutWill reports whether a CONNECT must wait for an answer about its will.
+func (s *shard) asksAboutWill(j *connecting) bool {
+	p, c := &s.packets.connect, j.c
+	if !p.HasWill || j.who == nil || j.who.Asking == nil {
+		return false
+	}
+	if mount, id := store.SplitID(j.id); !fits(len(mount), len(p.Will.Topic)) || reserved(p.Will.Topic, id) {
+		return false
+	}
+	then := func() { s.b.runner.Post(s.index, func() { s.answered(c) }) }
+	if j.who.Asking.ReadyToPublish(p.Will.Topic, p.Will.QoS, p.Will.Retain, then) {
+		return false
+	}
+	s.waitForAnswer(j)
+	return true
 }
 
 // refuseSilently closes the connection of a client that takes no packet as large as
@@ -462,10 +491,7 @@ func (s *shard) endWait(j *connecting) {
 	j.queued, j.had = false, true
 	s.timers.start(&c.timer, s.now+s.settings.admit(c.net).connectTimeout)
 	s.pause(c, forAnswer)
-	s.b.runner.Post(s.index, func() {
-		s.readClock()
-		s.proceed(c)
-	})
+	s.b.runner.Post(s.index, func() { s.answered(c) })
 }
 
 // holdBack makes a CONNECT wait. Its connection is not paused: so we notice if it

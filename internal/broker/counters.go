@@ -85,6 +85,7 @@ type Counters struct {
 	Yielded          uint64
 	PausedMemory     uint64
 	PausedArrivals   uint64
+	PausedAccess     uint64
 	PausedDisk       uint64
 
 	TLSHandshakes     uint64 // these of the layers
@@ -196,6 +197,7 @@ var counterTable = []counter{
 	{"clients/yielded", "times that a client had used up its share of a turn and had to wait for the next", total, func(c *Counters) *uint64 { return &c.Yielded }},
 	{"publishers/paused", "times that a publisher had to wait for a shard, the disk or memory", total, func(c *Counters) *uint64 { return &c.PausedPublishers }},
 	{"publishers/paused/memory", "of these, for memory: `limits.memory`", total, func(c *Counters) *uint64 { return &c.PausedMemory }},
+	{"clients/paused/access", "times that a client had to wait until somebody had answered whether it may publish or subscribe: `hook.acl_url`", total, func(c *Counters) *uint64 { return &c.PausedAccess }},
 	{"clients/paused/disk", "times that a client was not read since so many answers to it waited for the disk", total, func(c *Counters) *uint64 { return &c.PausedDisk }},
 	{"clients/paused/memory", "times that a client had to wait with a packet until there was room for the rest of it: `limits.memory`", total, func(c *Counters) *uint64 { return &c.PausedArrivals }},
 

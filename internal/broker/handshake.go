@@ -23,6 +23,9 @@ func (h *handshakes) accepted(c *conn) {
 
 // forget forgets a connection, wherever it stands.
 func (h *handshakes) forget(c *conn) {
+	if j := h.waiting[c]; j != nil && j.question != nil {
+		j.question.gone.Store(true)
+	}
 	delete(h.open, c)
 	delete(h.waiting, c)
 }

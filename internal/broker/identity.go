@@ -29,6 +29,8 @@ type Request struct {
 	Assigned bool
 	UserName []byte // nil if there is none
 	Password []byte // nil if there is none
+	Version  packet.Version
+	Gone     *atomic.Bool // true as soon as nobody waits for a verdict any more; nil: somebody does
 }
 
 // Verdict is what an Authenticator decides.
@@ -79,7 +81,8 @@ func (v *Verdict) identity() *routing.Identity {
 	if v.Principal == "" && v.Permissions == nil {
 		return nil
 	}
-	return &routing.Identity{Principal: v.Principal, Permissions: v.Permissions, Mount: len(v.MountPoint)}
+	asking, _ := v.Permissions.(routing.Asking)
+	return &routing.Identity{Principal: v.Principal, Permissions: v.Permissions, Asking: asking, Mount: len(v.MountPoint)}
 }
 
 // Authenticate has another Authenticator decide, nil: everybody may do everything. Each
@@ -117,6 +120,7 @@ type question struct {
 	answered atomic.Bool   // somebody has called done
 	state    atomic.Uint32 // see below
 	verdict  Verdict
+	gone     atomic.Bool // the client
 }
 
 const (
@@ -128,6 +132,7 @@ const (
 // ask asks the Authenticator. It reports false if the answer comes later, on the
 // thread of the shard, by then.
 func (q *question) ask(s *shard, a Authenticator, r Request, then func()) (now bool) {
+	r.Gone = &q.gone
 	a.Connect(r, func(v Verdict) {
 		if q.answered.Swap(true) {
 			return

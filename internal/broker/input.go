@@ -121,7 +121,9 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 			if !s.join(c, first, body) {
 				return used
 			}
-		} else if err := s.handle(c, first, body); err != nil {
+		} else if err := s.handle(c, first, body); err == errAsked {
+			break
+		} else if err != nil {
 			s.fault(c, err)
 			return len(b)
 		}

@@ -113,6 +113,9 @@ func (s *shard) handlePublish(c *conn, first byte, body []byte) error {
 	if err := p.Decode(c.version, first, body); err != nil {
 		return err
 	}
+	if who := c.client.Identity(); who != nil && who.Asking != nil && s.asksAboutPublish(c, who.Asking, p) {
+		return errAsked
+	}
 	if s.budget.pressure >= SlowPublishers {
 		s.count.PausedMemory++
 		s.stall(c)

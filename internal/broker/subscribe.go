@@ -23,6 +23,9 @@ func (s *shard) handleSubscribe(c *conn, first byte, body []byte) error {
 			return err
 		}
 	}
+	if who := c.client.Identity(); who != nil && who.Asking != nil && s.asksAboutSubscribe(c, who.Asking, p) {
+		return errAsked
+	}
 	s.intact = false
 	var id uint32
 	if ids := p.Properties.SubscriptionIDs; len(ids) > 0 {

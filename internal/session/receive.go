@@ -39,6 +39,15 @@ func (s *Session) Receive(p *packet.Publish) (in Inbound, err error) {
 	return in, nil
 }
 
+// TopicOf is the topic name that a PUBLISH has, by itself or by an alias; nil if its alias was
+// not set. It changes nothing.
+func (s *Session) TopicOf(p *packet.Publish) []byte {
+	if len(p.Topic) > 0 || p.Properties.TopicAlias == 0 {
+		return p.Topic
+	}
+	return s.Link.terms.in[p.Properties.TopicAlias]
+}
+
 // Acknowledge appends the PUBACK or PUBREC for a PUBLISH (MQTT-4.3.2-4,
 // MQTT-4.3.3-8). A code of 0x80 and more ends a QoS 2 exchange (MQTT-4.3.3-9).
 func (s *Session) Acknowledge(out []byte, id packet.ID, qos packet.QoS, code packet.ReasonCode) []byte {
