@@ -44,11 +44,13 @@ func secure(shards []engine.Shard, buffers *bufpool.Pool, all certificates, log 
 		}
 		return nil
 	}
-	l := tlslayer.New(shards, buffers, tlslayer.Config{TLS: byListener, Log: log})
+	compact := func(listener int) bool { c := all[listener]; return c != nil && c.Compact() }
+	l := tlslayer.New(shards, buffers, tlslayer.Config{TLS: byListener, Compact: compact, Log: log})
 	return layered{l.Shards(), l.Start, func(c *broker.Counters) {
 		from := l.Counters()
 		c.TLSHandshakes += from.Done.Load()
 		c.TLSResumed += from.Resumed.Load()
+		c.TLSCompact += from.Compact.Load()
 		c.TLSWaiting += uint64(max(from.Waiting.Load(), 0))
 		failed := map[*uint64][]tlslayer.Reason{
 			&c.TLSNotTLS:      {tlslayer.PlainMQTT, tlslayer.PlainHTTP, tlslayer.NotTLS},

@@ -17,21 +17,22 @@ import (
 // may import, in the order of the layout. docs/design/broker.md draws it.
 var allowed = map[string]string{
 	// Types and pure functions.
-	"packet":   "",
-	"topic":    "",
-	"named":    "",
-	"rate":     "",
-	"bufpool":  "",
-	"engine":   "bufpool",
-	"settings": "",
-	"config":   "settings",
-	"message":  "bufpool packet",
+	"packet":    "",
+	"topic":     "",
+	"named":     "",
+	"rate":      "",
+	"bufpool":   "",
+	"engine":    "bufpool",
+	"settings":  "",
+	"tlsrecord": "",
+	"config":    "settings",
+	"message":   "bufpool packet",
 
 	// The protocol: pure, packets and time in, bytes and effects out.
 	"session": "message packet topic",
 
 	// Certificates and what else TLS needs, from files.
-	"tlsconfig": "settings",
+	"tlsconfig": "settings tlsrecord",
 	"devcert":   "",
 
 	// Settings that are kept elsewhere than in files.
@@ -49,7 +50,7 @@ var allowed = map[string]string{
 
 	// Protocols between an engine and its shards.
 	"engine/layer":      "bufpool engine engine/input",
-	"engine/tlslayer":   "bufpool engine engine/layer",
+	"engine/tlslayer":   "bufpool engine engine/layer tlsrecord",
 	"engine/wslayer":    "bufpool engine engine/layer",
 	"engine/proxylayer": "engine",
 
@@ -131,7 +132,7 @@ var outside = map[string]string{
 	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench internal/bench/compare",
 	"github.com/spf13/cobra":                  "internal/cli internal/cli/bench internal/cli/clients internal/cli/command",
 	"github.com/spf13/pflag":                  "internal/cli internal/cli/bench internal/cli/clients internal/cli/command",
-	"golang.org/x/crypto":                     "internal/auth/passwordfile",
+	"golang.org/x/crypto":                     "internal/auth/passwordfile internal/tlsrecord",
 	"golang.org/x/net":                        "internal/client",
 	"golang.org/x/sys":                        "internal/shell",
 	"golang.org/x/term":                       "internal/cli internal/shell internal/top",

@@ -90,6 +90,7 @@ type Counters struct {
 
 	TLSHandshakes     uint64 // these of the layers
 	TLSResumed        uint64
+	TLSCompact        uint64
 	TLSWaiting        uint64
 	TLSNotTLS         uint64
 	TLSParameters     uint64
@@ -205,6 +206,7 @@ var counterTable = []counter{
 	{"config/failed", "times that it had a fault, so that the one before stayed in force; the log has it", total, func(c *Counters) *uint64 { return &c.ReloadsFailed }},
 	{"tls/handshakes", "handshakes of TLS that succeeded", total, func(c *Counters) *uint64 { return &c.TLSHandshakes }},
 	{"tls/resumed", "of these, those that went on with an earlier session", total, func(c *Counters) *uint64 { return &c.TLSResumed }},
+	{"tls/compact", "handshakes after which the compact record layer went on: `tls.record_layer`", total, func(c *Counters) *uint64 { return &c.TLSCompact }},
 	{"tls/waiting", "handshakes under way now", gauge, func(c *Counters) *uint64 { return &c.TLSWaiting }},
 	{"tls/failed/no_tls", "connections that began with something else than TLS: plain MQTT most often", total, func(c *Counters) *uint64 { return &c.TLSNotTLS }},
 	{"tls/failed/parameters", "handshakes without a version, cipher suite or protocol in common: `tls.min_version`, `tls.ciphers`, `tls.alpn`", total, func(c *Counters) *uint64 { return &c.TLSParameters }},

@@ -21,9 +21,10 @@ type TLS struct {
 	ALPN               []string
 	OCSPStaple         string
 	ReadableKeys       bool
+	RecordLayer        string
 }
 
-// What TLS.ClientCertificates and TLS.UnknownName may be.
+// What TLS.ClientCertificates, TLS.UnknownName and TLS.RecordLayer may be.
 const (
 	NoClientCertificates = "none"
 	Optional             = "optional"
@@ -31,6 +32,9 @@ const (
 
 	FirstCertificate = "first"
 	RefuseName       = "refuse"
+
+	StandardRecords = "standard"
+	CompactRecords  = "compact"
 )
 
 // WebSocket is what listeners with WebSocket go by.
@@ -97,6 +101,11 @@ func tlsSection() Section {
 			Default: false, PerListener: true,
 			Doc:    "Takes private keys that everybody on the machine may read.",
 			Reason: "Who reads the key can pose as the broker.",
+		}, {
+			Key: "tls.record_layer", At: func(c *Settings) any { return &c.TLS.RecordLayer },
+			Default: StandardRecords, Words: []string{StandardRecords, CompactRecords}, PerListener: true,
+			Doc:    "What encrypts a connection after its handshake: `compact` is the broker's own code for records of TLS 1.3, and keeps 1 kB of a connection; `standard` is the Go library's, which keeps 4 to 23 kB. TLS 1.2, and FIPS 140 mode, have `standard` in any case. Both shake hands with the Go library.",
+			Reason: "All code that encrypts should come from one place, unless memory matters more.",
 		},
 	}}
 }

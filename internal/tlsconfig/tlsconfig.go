@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"midge/internal/settings"
+	"midge/internal/tlsrecord"
 )
 
 // Config is the configuration of a listener. Safe from any goroutine.
@@ -44,8 +45,8 @@ func New(name string, s *settings.TLS, alpn ...string) (*Config, error) {
 	c.current.Store(b)
 	// Tickets belong to the outer configuration, so that sessions resume after files have
 	// changed.
-	c.outer = &tls.Config{DynamicRecordSizingDisabled: true, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		return c.current.Load().config, nil
+	c.outer = &tls.Config{DynamicRecordSizingDisabled: true, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		return tlsrecord.Config(hello.Conn, c.current.Load().config), nil
 	}}
 	return c, nil
 }
@@ -55,6 +56,9 @@ func (c *Config) Name() string { return c.name }
 
 // TLS is what connections are made with.
 func (c *Config) TLS() *tls.Config { return c.outer }
+
+// Compact reports whether package tlsrecord is to go on after handshakes of TLS 1.3.
+func (c *Config) Compact() bool { return c.settings.RecordLayer == settings.CompactRecords }
 
 // files are the names of all files.
 func (c *Config) files() (names []string) {

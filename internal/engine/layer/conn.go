@@ -43,6 +43,9 @@ func (c *Conn) Raw() engine.Conn { return c.raw }
 // codec is the one that c lies in.
 func (c *Conn) codec() Codec { return c.raw.Attached().(Codec) }
 
+// Shard is the index of the shard that owns c.
+func (c *Conn) Shard() int { return c.home.Load().index }
+
 // Protocol is what c speaks.
 func (c *Conn) Protocol() Protocol { return c.home.Load().layer.protocol }
 

@@ -96,6 +96,7 @@ func (c *Conn) depart(to int) {
 		s.dirty = slices.DeleteFunc(s.dirty, func(x *Conn) bool { return x == c })
 	}
 	c.flags &^= resuming | draining
+	c.codec().Leave()
 	c.home.Store(s.layer.nowhere)
 	c.raw.Move(to)
 }

@@ -21,9 +21,9 @@ const (
 func (s *shard) decode(c *Conn, b []byte) (used int, here bool) {
 	for !c.has(paused | closing | ended) {
 		dst, unread, mem, own := s.place(c)
-		n, filled, err := c.codec().Decode(b[used:], dst[unread:])
+		n, filled, again, err := c.codec().Decode(b[used:], dst[unread:])
 		used += n
-		if c.flags &^= more; unread+filled == len(dst) {
+		if c.flags &^= more; again {
 			c.flags |= more
 		}
 		if err != nil {

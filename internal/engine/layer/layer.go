@@ -13,6 +13,8 @@
 package layer
 
 import (
+	"time"
+
 	"midge/internal/bufpool"
 	"midge/internal/engine"
 	"midge/internal/engine/input"
@@ -25,6 +27,10 @@ type Protocol interface {
 
 	// NewCodec returns the codec of a new connection.
 	NewCodec() Codec
+
+	// Turn is called when the output of a shard's turn is encoded. It returns when it
+	// wants the next one at the latest; engine.Never if it needs none. See engine.Shard.
+	Turn(shard int, now time.Duration) (next time.Duration)
 }
 
 // Codec is the protocol on one connection. All of its methods run on the thread of
@@ -39,11 +45,11 @@ type Codec interface {
 	Begin(b []byte) (used int)
 
 	// Decode decodes src into dst. It returns how many bytes of src it used and how
-	// many of dst it filled. If it filled all of dst there may be more, which it
-	// offers in the next call; src may be empty then. io.EOF says that the peer has
-	// ended its output in order; any other error is a violation, of which Decode
-	// has told the peer.
-	Decode(src, dst []byte) (used, filled int, err error)
+	// many of dst it filled. more says that it has stopped because dst had no room for
+	// what comes next; it goes on in the next call, whose src may be empty. It fills
+	// something before it says so. io.EOF says that the peer has ended its output in order; any
+	// other error is a violation, of which Decode has told the peer.
+	Decode(src, dst []byte) (used, filled int, more bool, err error)
 
 	// Encode sends out and then body to the peer; body lies in buffer if that is
 	// not nil. Both are borrowed.
@@ -52,7 +58,8 @@ type Codec interface {
 	// Goodbye tells the peer that there will be no more output.
 	Goodbye()
 
-	// Moved is called after another shard has got the connection.
+	// Leave is called before another shard gets the connection, and Moved after that.
+	Leave()
 	Moved()
 
 	// End is called once, when the connection ends: with nil if the inner shard or the codec

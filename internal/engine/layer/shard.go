@@ -149,6 +149,7 @@ func (s *shard) Closed(raw engine.Conn, err error) {
 func (s *shard) Turn(now time.Duration) time.Duration {
 	next := s.inner.Turn(now)
 	s.flush()
+	next = min(next, s.layer.protocol.Turn(s.index, now))
 	if s.read != nil {
 		s.read.Release()
 		s.read = nil

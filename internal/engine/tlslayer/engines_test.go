@@ -34,20 +34,22 @@ func newEngine(t *testing.T, kind string, shards []engine.Shard, cfg tlslayer.Co
 func TestEngine(t *testing.T) {
 	pair := certificate.New(t, "broker.test")
 	for _, kind := range engines.Kinds {
-		for _, version := range []uint16{tls.VersionTLS13, tls.VersionTLS12} {
-			if kind == "goroutine" && version == tls.VersionTLS12 {
+		for _, w := range ways {
+			if kind == "goroutine" && w.version == tls.VersionTLS12 {
 				continue // the version is crypto/tls's affair
 			}
-			t.Run(kind+"/"+tls.VersionName(version), func(t *testing.T) {
-				server := &tls.Config{Certificates: []tls.Certificate{pair.TLS}, DynamicRecordSizingDisabled: true}
-				ours := &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test", MaxVersion: version}
+			t.Run(kind+"/"+w.name, func(t *testing.T) {
+				cfg := w.config(&tls.Config{Certificates: []tls.Certificate{pair.TLS}})
+				server := cfg.TLS(7)
+				cfg.TLS = func(listener int) *tls.Config {
+					if listener != 7 {
+						return nil
+					}
+					return server
+				}
+				ours := &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test", MaxVersion: w.version}
 				enginetest.Run(t, func(t *testing.T, shards []engine.Shard) enginetest.Engine {
-					e := newEngine(t, kind, shards, tlslayer.Config{TLS: func(listener int) *tls.Config {
-						if listener != 7 {
-							return nil
-						}
-						return server
-					}})
+					e := newEngine(t, kind, shards, cfg)
 					e.TLS, e.Least = true, 16<<10
 					e.Dial = func(addr string) (enginetest.Client, error) {
 						c, err := tls.Dial("tcp", addr, ours)

@@ -4,15 +4,18 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+
+	"midge/internal/tlsrecord"
 )
 
 // handshake is a connection that shakes hands: what its goroutine and the shard
 // tell each other. It is a member of the pool.
 type handshake struct {
-	tls   *tls.Conn
-	post  func() // has the shard look at what is to be done; called with the lock
-	limit limit  // the goroutine's
-	place *place // the goroutine's
+	tls     *tls.Conn
+	secrets *tlsrecord.Secrets // the goroutine's; may be nil
+	post    func()             // has the shard look at what is to be done; called with the lock
+	limit   limit              // the goroutine's
+	place   *place             // the goroutine's
 
 	mu      sync.Mutex
 	arrived sync.Cond
@@ -147,6 +150,9 @@ func (h *handshake) write(b []byte) (int, error) {
 	defer h.mu.Unlock()
 	if h.stopped != nil {
 		return 0, net.ErrClosed
+	}
+	if h.secrets != nil {
+		h.secrets.Sent(b)
 	}
 	h.done.out = append(h.done.out, b...)
 	h.notify()

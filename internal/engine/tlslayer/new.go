@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"runtime"
+	"time"
 
 	"midge/internal/bufpool"
 	"midge/internal/engine"
@@ -14,7 +15,9 @@ import (
 type Layer struct {
 	*layer.Layer
 	cfg      Config
+	buffers  *bufpool.Pool
 	pool     *pool
+	shards   []shard
 	counters Counters
 }
 
@@ -23,7 +26,11 @@ func New(shards []engine.Shard, buffers *bufpool.Pool, cfg Config) *Layer {
 	cfg.Running = cmp.Or(cfg.Running, runtime.GOMAXPROCS(0))
 	cfg.Waiting = cmp.Or(cfg.Waiting, DefaultWaiting)
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
-	l := &Layer{cfg: cfg, pool: newPool(cfg.Running, cfg.Waiting)}
+	if cfg.Compact == nil {
+		cfg.Compact = func(int) bool { return false }
+	}
+	l := &Layer{cfg: cfg, pool: newPool(cfg.Running, cfg.Waiting), shards: make([]shard, len(shards))}
+	l.buffers = buffers
 	l.Layer = layer.New(l, shards, buffers)
 	return l
 }
@@ -34,5 +41,12 @@ func (l *Layer) Counters() *Counters { return &l.counters }
 // Speaks implements layer.Protocol.
 func (l *Layer) Speaks(listener int) bool { return l.cfg.TLS(listener) != nil }
 
+// Turn implements layer.Protocol.
+func (l *Layer) Turn(shard int, now time.Duration) time.Duration { return l.shards[shard].turn(now) }
+
 // NewCodec implements layer.Protocol.
-func (l *Layer) NewCodec() layer.Codec { return &codec{layer: l} }
+func (l *Layer) NewCodec() layer.Codec {
+	k := &codec{}
+	k.mode = &standard{layer: l, codec: k, conn: &k.conn}
+	return k
+}

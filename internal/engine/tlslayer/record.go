@@ -1,5 +1,7 @@
 package tlslayer
 
+import "midge/internal/tlsrecord"
+
 const (
 	headerBytes = 5 // of a record: type, version, length
 
@@ -44,4 +46,40 @@ func (l *limit) take(b, in []byte) int {
 	n := copy(b, in[:min(len(in), l.left)])
 	l.left -= n
 	return n
+}
+
+// early is what came behind the handshake before the shard knew that it was over.
+type early []byte
+
+// next returns the next record, if all of it is here, and how many bytes of src it has
+// used.
+func (e *early) next(src []byte) (record []byte, used int) {
+	for len(*e) > 0 {
+		n := recordLength(*e)
+		if len(*e) >= n {
+			if record = (*e)[:n]; n == len(*e) {
+				*e = nil
+			} else {
+				*e = (*e)[n:]
+			}
+			return record, used
+		}
+		part := min(n-len(*e), len(src)-used)
+		if part == 0 {
+			return nil, used
+		}
+		*e = append(*e, src[used:used+part]...)
+		used += part
+	}
+	if n := recordLength(src); len(src) >= n {
+		return src[:n], n
+	}
+	return nil, 0
+}
+
+// fill cuts out and then body into two parts with full records, all but the last one. It may
+// write behind out.
+func fill(out, body []byte) (first, second []byte) {
+	n := min(tlsrecord.MaxContent-len(out)%tlsrecord.MaxContent, len(body))
+	return append(out, body[:n]...), body[n:]
 }

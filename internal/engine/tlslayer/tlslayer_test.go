@@ -16,6 +16,7 @@ import (
 	"midge/internal/bufpool"
 	"midge/internal/engine"
 	"midge/internal/engine/tlslayer"
+	"midge/internal/tlsrecord"
 	"midge/test/certificate"
 	"midge/test/engines"
 )
@@ -108,6 +109,31 @@ func fixed(cfg *tls.Config) tlslayer.Config {
 	return tlslayer.Config{TLS: func(int) *tls.Config { return cfg }}
 }
 
+// way is a version of TLS, and who goes on after the handshake.
+type way struct {
+	name    string
+	version uint16
+	compact bool
+}
+
+var ways = []way{
+	{"TLS 1.2", tls.VersionTLS12, false},
+	{"TLS 1.3", tls.VersionTLS13, false},
+	{"TLS 1.3, compact", tls.VersionTLS13, true},
+}
+
+// config is a configuration that has TLS on all listeners.
+func (w way) config(cfg *tls.Config) tlslayer.Config {
+	all := fixed(cfg)
+	if w.compact {
+		outer := cfg.Clone()
+		outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return tlsrecord.Config(hello.Conn, cfg), nil }
+		all.TLS = func(int) *tls.Config { return outer }
+		all.Compact = func(int) bool { return true }
+	}
+	return all
+}
+
 func dialTCP(t *testing.T, addr string) *net.TCPConn {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -192,10 +218,10 @@ func (h *hoard) Write(b []byte) (int, error) {
 func TestHandshakes(t *testing.T) {
 	pair := certificate.New(t, "broker.test")
 	for _, kind := range engines.Kinds {
-		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-			ours := &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test", MaxVersion: version, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
-			t.Run(kind+"/"+tls.VersionName(version), func(t *testing.T) {
-				s := serve(t, kind, []*echo{{}, {}}, fixed(&tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
+		for _, w := range ways {
+			ours := &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test", MaxVersion: w.version, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+			t.Run(kind+"/"+w.name, func(t *testing.T) {
+				s := serve(t, kind, []*echo{{}, {}}, w.config(&tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
 				t.Run("one byte at a time", func(t *testing.T) {
 					c := tls.Client(drip{dialTCP(t, s.addr)}, ours)
 					exchange(t, c, []byte("slowly"))
@@ -203,7 +229,7 @@ func TestHandshakes(t *testing.T) {
 				t.Run("data with Finished", func(t *testing.T) {
 					h := &hoard{Conn: dialTCP(t, s.addr)}
 					c := tls.Client(h, ours)
-					h.open = version == tls.VersionTLS12 // its client waits for the server's Finished
+					h.open = w.version == tls.VersionTLS12 // its client waits for the server's Finished
 					if err := c.Handshake(); err != nil {
 						t.Fatal(err)
 					}
@@ -217,8 +243,12 @@ func TestHandshakes(t *testing.T) {
 						exchange(t, c, []byte("x"))
 						c.Close()
 					}
-					if s.layer.Counters().Resumed.Load() == before {
+					c := s.layer.Counters()
+					if c.Resumed.Load() == before {
 						t.Error("no handshake was resumed")
+					}
+					if n := c.Compact.Load(); (n == c.Done.Load()) != w.compact {
+						t.Errorf("after %d of %d handshakes the connection was compact", n, c.Done.Load())
 					}
 				})
 			})
@@ -232,25 +262,27 @@ func TestMoveInHandshake(t *testing.T) {
 	pair := certificate.New(t, "broker.test")
 	ours := &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test"}
 	for _, kind := range engines.Kinds {
-		t.Run(kind, func(t *testing.T) {
-			const shards, hops = 3, 40
-			var all []*echo
-			for range shards {
-				all = append(all, &echo{open: func(s *echo, c engine.Conn) {
-					n, _ := c.Attached().(int)
-					if n == hops {
-						return
-					}
-					c.Attach(n + 1)
-					go s.runner.Post(s.index, func() { c.Move((s.index + 1) % shards) })
-				}})
-			}
-			s := serve(t, kind, all, fixed(&tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
-			for range 5 {
-				c := tls.Client(drip{dialTCP(t, s.addr)}, ours)
-				exchange(t, c, bytes.Repeat([]byte("moved"), 100))
-			}
-		})
+		for _, w := range ways[1:] {
+			t.Run(kind+"/"+w.name, func(t *testing.T) {
+				const shards, hops = 3, 40
+				var all []*echo
+				for range shards {
+					all = append(all, &echo{open: func(s *echo, c engine.Conn) {
+						n, _ := c.Attached().(int)
+						if n == hops {
+							return
+						}
+						c.Attach(n + 1)
+						go s.runner.Post(s.index, func() { c.Move((s.index + 1) % shards) })
+					}})
+				}
+				s := serve(t, kind, all, w.config(&tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
+				for range 5 {
+					c := tls.Client(drip{dialTCP(t, s.addr)}, ours)
+					exchange(t, c, bytes.Repeat([]byte("moved"), 100))
+				}
+			})
+		}
 	}
 }
 
@@ -415,12 +447,12 @@ func TestDisplaced(t *testing.T) {
 func TestViolation(t *testing.T) {
 	pair := certificate.New(t, "broker.test")
 	for _, kind := range engines.Kinds {
-		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-			t.Run(kind+"/"+tls.VersionName(version), func(t *testing.T) {
+		for _, w := range ways {
+			t.Run(kind+"/"+w.name, func(t *testing.T) {
 				closed := make(chan error, 1)
-				s := serve(t, kind, []*echo{{Shard: engines.Shard{Ended: closed}}}, fixed(&tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
+				s := serve(t, kind, []*echo{{Shard: engines.Shard{Ended: closed}}}, w.config(&tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
 				raw := dialTCP(t, s.addr)
-				c := tls.Client(raw, &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test", MaxVersion: version})
+				c := tls.Client(raw, &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test", MaxVersion: w.version})
 				exchange(t, c, []byte("x"))
 				raw.Write([]byte("\x17\x03\x03\x00\x20--------------------------------"))
 				if err := <-closed; err == nil || errors.Is(err, io.EOF) {
@@ -438,27 +470,29 @@ func TestViolation(t *testing.T) {
 func TestRecords(t *testing.T) {
 	pair := certificate.New(t, "broker.test")
 	for _, kind := range engines.Kinds {
-		t.Run(kind, func(t *testing.T) {
-			shard := &echo{data: func(c engine.Conn, _ []byte) {
-				for range 99 {
-					c.Send([]byte("0123456789"), nil)
+		for _, w := range ways[1:] {
+			t.Run(kind+"/"+w.name, func(t *testing.T) {
+				shard := &echo{data: func(c engine.Conn, _ []byte) {
+					for range 99 {
+						c.Send([]byte("0123456789"), nil)
+					}
+				}}
+				s := serve(t, kind, []*echo{shard}, w.config(&tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
+				counted := &records{Conn: dialTCP(t, s.addr)}
+				c := tls.Client(counted, &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test"})
+				if err := c.Handshake(); err != nil {
+					t.Fatal(err)
 				}
-			}}
-			s := serve(t, kind, []*echo{shard}, fixed(&tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
-			counted := &records{Conn: dialTCP(t, s.addr)}
-			c := tls.Client(counted, &tls.Config{RootCAs: pair.Pool(), ServerName: "broker.test"})
-			if err := c.Handshake(); err != nil {
-				t.Fatal(err)
-			}
-			before := len(counted.all)
-			c.Write([]byte("go........"))
-			if _, err := io.ReadFull(c, make([]byte, 1000)); err != nil {
-				t.Fatal(err)
-			}
-			if n := bytes.Count(counted.all[before:], []byte{23, 3, 3}); n > 3 { // a ticket or two may be among them
-				t.Errorf("%d records for the output of a turn", n)
-			}
-		})
+				before := len(counted.all)
+				c.Write([]byte("go........"))
+				if _, err := io.ReadFull(c, make([]byte, 1000)); err != nil {
+					t.Fatal(err)
+				}
+				if n := bytes.Count(counted.all[before:], []byte{23, 3, 3}); n > 3 { // a ticket or two may be among them
+					t.Errorf("%d records for the output of a turn", n)
+				}
+			})
+		}
 	}
 }
 

@@ -119,12 +119,12 @@ func (k *codec) count(r Reason) {
 
 // Decode implements layer.Codec. Packets begin and end anywhere in frames
 // [MQTT-6.0.0-2].
-func (k *codec) Decode(src, dst []byte) (used, filled int, err error) {
+func (k *codec) Decode(src, dst []byte) (used, filled int, more bool, err error) {
 	for used < len(src) {
 		if k.left > 0 {
 			n := min(len(dst)-filled, len(src)-used, int(min(k.left, math.MaxInt32)))
 			if n == 0 {
-				break
+				return used, filled, true, nil
 			}
 			copy(dst[filled:], src[used:used+n])
 			ws.Cipher(dst[filled:filled+n], k.mask, 0)
@@ -142,7 +142,7 @@ func (k *codec) Decode(src, dst []byte) (used, filled int, err error) {
 		}
 		if err != nil {
 			k.goodbye(err)
-			return used, filled, err
+			return used, filled, false, err
 		}
 		if !f.op.IsControl() {
 			k.left, k.mask = uint32(f.size), f.mask
@@ -160,10 +160,10 @@ func (k *codec) Decode(src, dst []byte) (used, filled int, err error) {
 		used += n + size
 		ws.Cipher(payload, f.mask, 0)
 		if k.control(f.op, payload) {
-			return used, filled, io.EOF
+			return used, filled, false, io.EOF
 		}
 	}
-	return used, filled, nil
+	return used, filled, false, nil
 }
 
 // control answers a control frame, and reports whether it was the last.
@@ -220,7 +220,8 @@ func (k *codec) Goodbye() {
 	}
 }
 
-// Moved implements layer.Codec.
+// Leave and Moved implement layer.Codec.
+func (k *codec) Leave() {}
 func (k *codec) Moved() {}
 
 // End implements layer.Codec.

@@ -3,6 +3,7 @@ package wslayer
 import (
 	"cmp"
 	"log/slog"
+	"time"
 
 	"midge/internal/bufpool"
 	"midge/internal/engine"
@@ -29,6 +30,9 @@ func (l *Layer) Counters() *Counters { return &l.counters }
 
 // Speaks implements layer.Protocol.
 func (l *Layer) Speaks(listener int) bool { return l.cfg.Listener(listener) != nil }
+
+// Turn implements layer.Protocol.
+func (l *Layer) Turn(int, time.Duration) time.Duration { return engine.Never }
 
 // NewCodec implements layer.Protocol.
 func (l *Layer) NewCodec() layer.Codec { return &codec{} }
