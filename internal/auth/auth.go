@@ -11,6 +11,7 @@
 package auth
 
 import (
+	"fmt"
 	"time"
 
 	"midge/internal/broker"
@@ -25,23 +26,31 @@ type Link interface {
 	// Check calls done with what it thinks of r, once: before it returns, or later
 	// from any goroutine. It runs on the threads of the shards, several at a time,
 	// and must not block.
+	//
+	// A link of Chain.Methods may write into r.UserName who the client says it is: so
+	// wrong tries count for the user.
 	Check(r *Request, done func(Answer))
 }
 
 // Answer is what a Link thinks of a connection. The zero value is Next.
 type Answer struct {
 	Decision Decision
+	Data     []byte // Authentication Data for the client, of one that is allowed or asked
 
 	// Of one that is allowed:
 	User     string    // who it is, "" for nobody in particular
 	Groups   []string  // that the user is in
 	ClientID string    // what counts instead of the client identifier of CONNECT; "" leaves that
-	Expires  time.Time // when the client has to connect again; zero: never
+	Expires  time.Time // when the client has to connect, or to authenticate, again; zero: never
 
 	// Of one that is denied:
 	Code    packet.ReasonCode
 	Refusal broker.Refusal
 	Reason  string // in words, for the log and the client
+
+	// Of one that is asked: takes what the client says, which does not change, as Check
+	// does. No links of Chain.Links ask.
+	Then func(data []byte, done func(Answer))
 }
 
 // Decision is what a Link decides.
@@ -51,6 +60,7 @@ const (
 	Next  Decision = iota // the next link shall decide
 	Allow                 // the client is who it says
 	Deny                  // it is not, or may not connect
+	Ask                   // nothing yet: the client has to answer Answer.Data
 )
 
 // Wrong denies a connection whose user name or password is wrong. It does not
@@ -59,6 +69,14 @@ func Wrong() Answer {
 	return Answer{
 		Decision: Deny, Code: packet.BadUserNameOrPassword, Refusal: broker.WrongCredentials,
 		Reason: "wrong user name or password",
+	}
+}
+
+// UnknownMethod denies a connection with an Authentication Method that nobody speaks.
+func UnknownMethod(method string) Answer {
+	return Answer{
+		Decision: Deny, Code: packet.BadAuthenticationMethod, Refusal: broker.UnknownMethod,
+		Reason: fmt.Sprintf("the authentication method %.40q is not known here", method),
 	}
 }
 

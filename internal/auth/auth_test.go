@@ -3,6 +3,7 @@ package auth
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -81,7 +82,7 @@ func TestChain(t *testing.T) {
 				for i, a := range tt.answers {
 					c.Links = append(c.Links, told{a, later, &asked, fmt.Sprint(i)})
 				}
-				if got := verdict(c, tt.r); got != tt.want {
+				if got := verdict(c, tt.r); !reflect.DeepEqual(got, tt.want) {
 					t.Errorf("%+v, want %+v", got, tt.want)
 				}
 				if got := strings.Join(asked, " "); got != tt.asked {

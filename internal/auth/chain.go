@@ -11,8 +11,9 @@ import (
 // change once it is in use.
 type Chain struct {
 	Links       []Link
-	Throttle    *Throttle   // nil: none
-	Identifiers Identifiers // the client identifiers that users may have
+	Methods     map[string]Link // by Authentication Method; a client that names one has chosen
+	Throttle    *Throttle       // nil: none
+	Identifiers Identifiers     // the client identifiers that users may have
 
 	// Permissions says what a client may do; nil: everything.
 	Permissions func(Identity) broker.Permissions
@@ -21,13 +22,21 @@ type Chain struct {
 // Connect implements broker.Authenticator. A connection that all links leave to
 // the next one is denied.
 func (c *Chain) Connect(r broker.Request, done func(broker.Verdict)) {
-	r.UserName, r.Password = slices.Clone(r.UserName), slices.Clone(r.Password)
-	if r.Password != nil && c.Throttle.Holds(r.UserName, r.Remote.Addr()) {
+	r.UserName, r.Password, r.Data = slices.Clone(r.UserName), slices.Clone(r.Password), slices.Clone(r.Data)
+	tries := r.Password != nil || r.Method != ""
+	switch {
+	case tries && c.holds(&r):
 		c.conclude(&r, TooMany(), done)
-		return
+	case r.Method == "":
+		c.ask(0, &r, done)
+	case c.Methods[r.Method] == nil:
+		c.conclude(&r, UnknownMethod(r.Method), done)
+	default:
+		c.Methods[r.Method].Check(&r, func(a Answer) { c.conclude(&r, a, done) })
 	}
-	c.ask(0, &r, done)
 }
+
+func (c *Chain) holds(r *Request) bool { return c.Throttle.Holds(r.UserName, r.Remote.Addr()) }
 
 // ask asks the links from number at on.
 func (c *Chain) ask(at int, r *Request, done func(broker.Verdict)) {
@@ -54,11 +63,18 @@ func (c *Chain) last(r *Request) Answer {
 
 // conclude turns the answer of a link into a verdict.
 func (c *Chain) conclude(r *Request, a Answer, done func(broker.Verdict)) {
-	if a.Decision == Deny {
-		if a.Refusal == broker.WrongCredentials && r.Password != nil {
+	switch a.Decision {
+	case Next: // of a method, which has no next link
+		c.conclude(r, Wrong(), done)
+		return
+	case Deny:
+		if a.Refusal == broker.WrongCredentials && (r.Password != nil || r.Method != "") {
 			c.Throttle.Failed(r.UserName, r.Remote.Addr())
 		}
 		done(broker.Verdict{Code: a.Code, Refusal: a.Refusal, Reason: a.Reason})
+		return
+	case Ask:
+		c.challenge(r, a, done)
 		return
 	}
 	id := r.ClientID
@@ -71,9 +87,25 @@ func (c *Chain) conclude(r *Request, a Answer, done func(broker.Verdict)) {
 		})
 		return
 	}
-	v := broker.Verdict{Principal: a.User, ClientID: a.ClientID, Expires: a.Expires}
+	v := broker.Verdict{Principal: a.User, ClientID: a.ClientID, Expires: a.Expires, Data: a.Data}
 	if c.Permissions != nil {
 		v.Permissions = c.Permissions(Identity{User: a.User, Groups: a.Groups, ClientID: id, Listener: r.Listener})
 	}
 	done(v)
+}
+
+// challenge has the client answer what a link asks. Nobody looks at an answer after too
+// many wrong ones for the user, also if they have come meanwhile.
+func (c *Chain) challenge(r *Request, a Answer, done func(broker.Verdict)) {
+	if c.holds(r) {
+		c.conclude(r, TooMany(), done)
+		return
+	}
+	done(broker.Verdict{Data: a.Data, Next: func(data []byte, done func(broker.Verdict)) {
+		if c.holds(r) {
+			c.conclude(r, TooMany(), done)
+			return
+		}
+		a.Then(slices.Clone(data), func(a Answer) { c.conclude(r, a, done) })
+	}})
 }

@@ -10,14 +10,14 @@
 // bytes.
 //
 // Files, from the bottom up: config.go, settings.go, counters.go, timer.go,
-// identity.go, client.go, conn.go, keepalive.go, fault.go, names.go, mount.go,
+// identity.go, client.go, conn.go, keepalive.go, fault.go, authentication.go, names.go, mount.go,
 // handshake.go, gate.go, store.go, clock.go, asking.go, work.go, clientlog.go, rates.go, memory.go,
 // arrival.go, slow.go, output.go, promise.go, durable.go, journal.go,
 // commit.go, mailbox.go, consumer.go, delivery.go, ack.go, fanout.go,
 // groupqueue.go, group.go, handover.go, dealing.go, inbox.go, publish.go,
 // walk.go, will.go, subscribe.go, expiry.go, lapse.go, disconnect.go, guard.go,
 // limits.go, pressure.go, contest.go, connect.go, drain.go, connecting.go,
-// input.go, sys.go, apply.go, shard.go, load.go, shutdown.go, broker.go.
+// reauthentication.go, input.go, sys.go, apply.go, shard.go, load.go, shutdown.go, broker.go.
 package broker
 
 import (

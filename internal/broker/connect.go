@@ -22,11 +22,8 @@ func (s *shard) assign() string {
 }
 
 // checkConnect looks at what a CONNECT asks for beyond its form, whoever it is
-// (MQTT-3.1.4-2, MQTT-4.12.0-1).
+// (MQTT-3.1.4-2).
 func (s *shard) checkConnect(p *packet.Connect) error {
-	if p.Properties.Has(packet.PropAuthMethod) {
-		return fault(p.Version, packet.BadAuthenticationMethod, "MQTT-4.12.0-1", "", "authentication method is not known")
-	}
 	if err := s.checkStrict(p); err != nil {
 		return err
 	}
@@ -99,11 +96,14 @@ func (s *shard) numberFor(p *packet.Connect) uint64 {
 // connack appends the CONNACK that accepts a CONNECT, and returns the Keep Alive
 // in force. It appends nothing if the client takes no packet as large as that
 // (MQTT-3.1.2-24).
-func (s *shard) connack(out []byte, c *conn, p *packet.Connect, assigned string, present bool) (_ []byte, keepAlive time.Duration) {
-	ack := &s.packets.accepted
+func (s *shard) connack(out []byte, j *connecting, present bool) (_ []byte, keepAlive time.Duration) {
+	ack, p := &s.packets.accepted, &s.packets.connect
 	*ack = packet.Connack{SessionPresent: present}
 	keepAlive = s.keepAlive(p, ack)
-	s.connackProperties(p, assigned, s.settings.admit(c.net).packetSize, ack)
+	s.connackProperties(p, j.assignedID(), s.settings.admit(j.c.net).packetSize, ack)
+	if j.enhanced != nil {
+		j.enhanced.describe(&ack.Properties, j.data)
+	}
 	limit := uint32(packet.MaxSize)
 	if p.Version == packet.V5 {
 		limit = cmp.Or(p.Properties.MaximumPacketSize, limit)
@@ -113,11 +113,12 @@ func (s *shard) connack(out []byte, c *conn, p *packet.Connect, assigned string,
 
 // cantAnswer reports whether the client takes no packet as large as the CONNACK that
 // accepts it.
-func (s *shard) cantAnswer(c *conn, p *packet.Connect, assigned string) bool {
+func (s *shard) cantAnswer(j *connecting) bool {
+	p := &s.packets.connect
 	if p.Version != packet.V5 || p.Properties.MaximumPacketSize == 0 {
 		return false
 	}
-	answer, _ := s.connack(s.out[:0], c, p, assigned, false)
+	answer, _ := s.connack(s.out[:0], j, false)
 	return len(answer) == 0
 }
 

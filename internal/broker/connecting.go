@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -18,8 +19,8 @@ import (
 // connecting is a CONNECT on its way to CONNACK (MQTT 5.0 section 3.1.4). It
 // takes some steps, in their order. Each is done at once, or waits for something
 // and is taken again when that has come: see proceed. Nothing that the client
-// sends behind CONNECT is looked at meanwhile; the engine keeps one buffer of it
-// at most.
+// sends behind CONNECT is looked at meanwhile, but AUTH that it was asked for; the
+// engine keeps one buffer of it at most.
 type connecting struct {
 	c        *conn
 	step     connectStep
@@ -31,10 +32,12 @@ type connecting struct {
 	placed   bool              // it is on the shard of its id
 	queued   bool              // it waits for its turn; see contest
 	had      bool              // it has had it
+	enhanced *authentication   // nil if CONNECT has no Authentication Method
 	question *question         // that waits for its answer
 	judged   bool              // the Authenticator has answered, and it may connect:
 	who      *routing.Identity // as this,
 	expires  time.Time         // until then; zero: for ever
+	data     []byte            // Authentication Data of CONNACK
 	drained  *conn             // the connection to take over from, once that was drained
 	onDisk   bool              // what CONNACK promises is
 	durable  bool              // CONNACK must wait for the disk
@@ -117,6 +120,9 @@ func (s *shard) join(c *conn, first byte, body []byte) (read bool) {
 		return true
 	}
 	*j = connecting{c: c, first: first, body: body, assigned: len(p.ClientID) == 0}
+	if p.Properties.Has(packet.PropAuthMethod) {
+		j.enhanced = &authentication{c: c, method: string(p.Properties.AuthMethod), assigned: j.assigned}
+	}
 	if j.assigned {
 		p.ClientID = []byte(s.assign())
 	}
@@ -211,21 +217,38 @@ func (s *shard) giveAway(j *connecting, to int) {
 
 // authenticate asks who the client is, and whether it may connect.
 func (s *shard) authenticate(j *connecting) progress {
-	a := s.authenticator
-	c, q := j.c, j.question
-	if j.judged || a == nil && q == nil { // who was asked decides
+	a, p := s.authenticator, &s.packets.connect
+	switch {
+	case j.judged:
 		return done
-	}
-	if q == nil {
-		q = &question{}
-		p := &s.packets.connect
-		r := Request{Peer: c.net.Peer(), ClientID: j.id, Assigned: j.assigned, UserName: p.UserName, Password: p.Password, Version: p.Version}
-		if !q.ask(s, a, r, func() { s.answered(c) }) {
-			s.waitForAnswer(j).question = q
+	case j.question != nil: // who was asked decides
+	case a == nil && j.enhanced != nil:
+		return s.judge(j, &Verdict{Code: packet.BadAuthenticationMethod, Refusal: UnknownMethod, Reason: "there is no authentication method here"})
+	case a == nil:
+		return done
+	default:
+		r := Request{Peer: j.c.net.Peer(), ClientID: j.id, Assigned: j.assigned, UserName: p.UserName, Password: p.Password, Version: p.Version}
+		if j.enhanced != nil {
+			r.Method, r.Data = j.enhanced.method, dataOf(&p.Properties)
+		}
+		if !s.ask(j, func(gone *atomic.Bool, done func(Verdict)) {
+			r.Gone = gone
+			a.Connect(r, done)
+		}) {
 			return later
 		}
 	}
-	return s.judge(j, &q.verdict)
+	return s.judge(j, &j.question.verdict)
+}
+
+// ask has the Authenticator decide. It reports false if the verdict comes later.
+func (s *shard) ask(j *connecting, about func(gone *atomic.Bool, done func(Verdict))) (now bool) {
+	c, q := j.c, &question{}
+	if now = q.ask(s, about, func() { s.answered(c) }); !now {
+		j = s.waitForAnswer(j)
+	}
+	j.question = q
+	return now
 }
 
 // waitForAnswer makes a CONNECT wait for somebody who is asked about it.
@@ -243,12 +266,15 @@ func (s *shard) answered(c *conn) {
 
 // judge does what a verdict says.
 func (s *shard) judge(j *connecting, v *Verdict) progress {
+	if v.Next != nil {
+		return s.challenge(j, v)
+	}
 	if v.Code.Failed() {
 		*v.Refusal.of(&s.count)++
 		s.refuse(j.c, v.Code, cmp.Or(v.Reason, "access was denied"))
 		return refused
 	}
-	j.judged, j.question, j.who, j.expires = true, nil, v.identity(), v.Expires
+	j.judged, j.question, j.who, j.expires, j.data = true, nil, v.identity(), v.Expires, v.Data
 	id := cmp.Or(v.ClientID, j.id)
 	if !validClientID(id) {
 		s.count.RefusedAccess++
@@ -271,6 +297,86 @@ func (s *shard) judge(j *connecting, v *Verdict) progress {
 	return back
 }
 
+// challenge asks the client something, and waits for its AUTH (MQTT-4.12.0-2).
+func (s *shard) challenge(j *connecting, v *Verdict) progress {
+	c, e := j.c, j.enhanced
+	switch {
+	case e == nil: // MQTT-4.12.0-6
+		s.refuse(c, packet.ImplementationSpecificError, "whoever decides asks something that a client without an authentication method can't answer")
+		return refused
+	case e.rounds == maxRounds:
+		s.count.RefusedAccess++
+		s.refuse(c, packet.NotAuthorized, "the authentication has taken too many AUTH packets")
+		return refused
+	}
+	out := s.authPacket(c, e, packet.ContinueAuthentication, v.Data)
+	if len(out) == 0 {
+		s.refuseSilently(j, "its Maximum Packet Size is too small for AUTH")
+		return refused
+	}
+	j = s.park(j)
+	e.next, j.question = v.Next, nil
+	s.resume(c, forAnswer)
+	s.send(c, out)
+	return later
+}
+
+// challenged reports whether the client was asked something, and has not answered.
+func (j *connecting) challenged() bool { return j.enhanced != nil && j.enhanced.next != nil }
+
+// authPacket appends an AUTH packet; nothing if the client takes none as large.
+func (s *shard) authPacket(c *conn, e *authentication, code packet.ReasonCode, data []byte) []byte {
+	p := &s.packets.auth
+	*p = packet.Auth{Code: code}
+	e.describe(&p.Properties, data)
+	return p.AppendWithin(s.out[:0], c.version, s.maxPacket(c))
+}
+
+// answersChallenge looks at the first byte of what a connection sends whose CONNECT
+// waits. It reports whether the packet is to be read now: AUTH that the client was
+// asked for, or DISCONNECT instead. All else is a violation then (MQTT-3.1.2-30), and
+// waits otherwise.
+func (s *shard) answersChallenge(j *connecting, first byte) bool {
+	if !j.challenged() {
+		s.pause(j.c, forAnswer) // it has sent more, which we don't pile up
+		return false
+	}
+	if t := packet.TypeOf(first); t != packet.AUTH && t != packet.DISCONNECT {
+		s.reread(j)
+		s.fault(j.c, fault(packet.V5, packet.ProtocolError, "MQTT-3.1.2-30", "", t.String()+" before the authentication is over"))
+		return false
+	}
+	return true
+}
+
+// takeAnswer goes on with a CONNECT whose client answers what it was asked.
+func (s *shard) takeAnswer(j *connecting, first byte, body []byte) {
+	c, p := j.c, &s.packets.auth
+	s.reread(j)
+	if packet.TypeOf(first) == packet.DISCONNECT {
+		if err := s.packets.disconnect.Decode(c.version, first, body); err != nil {
+			s.fault(c, err)
+			return
+		}
+		c.net.Close()
+		s.abandon(c, false, "DISCONNECT from the client before CONNACK")
+		return
+	}
+	err := p.Decode(c.version, first, body)
+	if err == nil {
+		err = j.enhanced.check(p, len(body), len(body))
+	}
+	if err != nil {
+		s.fault(c, err)
+		return
+	}
+	s.work += authWork
+	next, data := j.enhanced.takeNext(), dataOf(&p.Properties)
+	if s.ask(j, func(_ *atomic.Bool, done func(Verdict)) { next(data, done) }) {
+		s.advance(j)
+	}
+}
+
 // validClientID reports whether MQTT allows a client identifier (MQTT-3.1.3-4).
 func validClientID(id string) bool {
 	return len(id) <= 65_535 && utf8.ValidString(id) && !strings.ContainsRune(id, 0)
@@ -289,8 +395,8 @@ func (s *shard) authorise(j *connecting) progress {
 			return refused
 		}
 	}
-	if s.cantAnswer(c, p, j.assignedID()) {
-		s.refuseSilently(j)
+	if s.cantAnswer(j) {
+		s.refuseSilently(j, tooSmall)
 		return refused
 	}
 	return done
@@ -329,10 +435,11 @@ func (s *shard) asksAboutWill(j *connecting) bool {
 	return true
 }
 
+const tooSmall = "its Maximum Packet Size is too small for CONNACK"
+
 // refuseSilently closes the connection of a client that takes no packet as large as
 // its CONNACK. It has no will yet.
-func (s *shard) refuseSilently(j *connecting) {
-	const reason = "its Maximum Packet Size is too small for CONNACK"
+func (s *shard) refuseSilently(j *connecting, reason string) {
 	s.count.RefusedSize++
 	s.note(j.c, line{slog.LevelWarn, clientRefused, j.id, "", packet.PacketTooLarge, reason, "v5/MQTT-3.1.2-24"})
 	j.c.net.Close()
@@ -367,7 +474,7 @@ func (s *shard) claim(j *connecting) progress {
 	}
 	s.admit(j)
 	if len(j.answer) == 0 { // other settings than before ask for a larger one
-		s.refuseSilently(j)
+		s.refuseSilently(j, tooSmall)
 		return refused
 	}
 	return done
@@ -418,11 +525,12 @@ func (s *shard) admit(j *connecting) {
 	}
 	s.handshakes.accepted(c)
 	s.lapseAt(c, j.expires)
+	s.keepAuthentication(j.enhanced)
 	s.count.Connects++
 	s.count.Connected++
 	s.timers.stop(&c.timer)
 
-	answer, keepAlive := s.connack(s.out[:0], c, p, j.assignedID(), present)
+	answer, keepAlive := s.connack(s.out[:0], j, present)
 	j.answer, j.body = answer, nil
 	c.keepAlive = uint16(keepAlive / time.Second)
 	if s.logsConnections() {
@@ -473,6 +581,10 @@ func (s *shard) expireUnconnected(c *conn) {
 		s.endWait(j)
 	case c.passage != entered:
 		s.closeUnanswered(c)
+	case j != nil && j.challenged():
+		s.count.ConnectTimeouts++
+		s.reread(j)
+		s.refuse(c, packet.NotAuthorized, "it has not answered within limits.connect_timeout what it was asked")
 	case j != nil:
 		s.count.ConnectTimeouts++
 		s.reread(j)

@@ -62,6 +62,7 @@ type Counters struct {
 	RefusedAttempts      uint64
 	RefusedNotChecked    uint64
 	RefusedIdentifier    uint64
+	RefusedMethod        uint64
 	RefusedSubscriptions uint64
 	RefusedTopics        uint64
 	RefusedRetained      uint64
@@ -70,6 +71,7 @@ type Counters struct {
 	RefusedUnanswered    uint64
 	RefusedMemory        uint64
 
+	Reauthenticated   uint64
 	Delayed           uint64
 	TakenOver         uint64
 	ConnectTimeouts   uint64
@@ -171,11 +173,12 @@ var counterTable = []counter{
 	{"refused/rate/per_ip", "connections that came too soon after others from an address: `limits.connect_rate_per_ip`", total, func(c *Counters) *uint64 { return &c.RefusedPerIPRate }},
 	{"refused/proxy", "connections to a listener with `proxy_protocol` that come from elsewhere, or have no proper header in time", total, func(c *Counters) *uint64 { return &c.RefusedProxy }},
 	{"refused/access", "CONNECT, PUBLISH and subscriptions that the client has no right to", total, func(c *Counters) *uint64 { return &c.RefusedAccess }},
-	{"refused/credentials", "CONNECT packets with a wrong user name or password, or another proof of who it is that is not right", total, func(c *Counters) *uint64 { return &c.RefusedCredentials }},
+	{"refused/credentials", "CONNECT packets, and AUTH of clients that are connected, with a wrong user name or password, or another proof of who it is that is not right", total, func(c *Counters) *uint64 { return &c.RefusedCredentials }},
 	{"refused/anonymous", "CONNECT packets without a user name, where that is asked for", total, func(c *Counters) *uint64 { return &c.RefusedAnonymous }},
 	{"refused/attempts", "CONNECT packets whose password nobody looked at, after too many wrong ones: `auth.attempts`", total, func(c *Counters) *uint64 { return &c.RefusedAttempts }},
 	{"refused/not_checked", "CONNECT packets whose password could not be checked: too many waited for that (`auth.queue`), or what is asked did not answer", total, func(c *Counters) *uint64 { return &c.RefusedNotChecked }},
 	{"refused/identifier", "CONNECT packets with a client identifier that is for other users: `auth.client_id`", total, func(c *Counters) *uint64 { return &c.RefusedIdentifier }},
+	{"refused/method", "CONNECT packets with an Authentication Method that the listener does not have", total, func(c *Counters) *uint64 { return &c.RefusedMethod }},
 	{"refused/subscriptions", "subscriptions over the limit of a client: `limits.subscriptions`", total, func(c *Counters) *uint64 { return &c.RefusedSubscriptions }},
 	{"refused/topics", "topic names and filters over the limits: `limits.topic_levels`, `limits.topic_length`", total, func(c *Counters) *uint64 { return &c.RefusedTopics }},
 	{"refused/retained", "retained messages over the limits: `limits.retained_messages`, `limits.retained_bytes`, a third of `limits.memory`", total, func(c *Counters) *uint64 { return &c.RefusedRetained }},
@@ -184,6 +187,7 @@ var counterTable = []counter{
 	{"refused/unanswered", "of the connections over a limit, those that were closed without CONNACK: they sent no CONNECT in time, or there were too many", total, func(c *Counters) *uint64 { return &c.RefusedUnanswered }},
 	{"refused/memory", "CONNECT packets while memory was short, and new subscriptions when it was used up: `limits.memory`", total, func(c *Counters) *uint64 { return &c.RefusedMemory }},
 
+	{"clients/reauthenticated", "times that a client which was connected has shown again who it is (AUTH)", total, func(c *Counters) *uint64 { return &c.Reauthenticated }},
 	{"connections/delayed", "CONNECT packets that had to wait because connections take a client id from each other", total, func(c *Counters) *uint64 { return &c.Delayed }},
 	{"closed/taken_over", "connections that another one with the same client id ended", total, func(c *Counters) *uint64 { return &c.TakenOver }},
 	{"closed/connect_timeout", "connections whose CONNECT did not come, or was not decided upon, in time: `limits.connect_timeout`", total, func(c *Counters) *uint64 { return &c.ConnectTimeouts }},

@@ -127,6 +127,7 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 	s.disk.promises.forget(c)
 	delete(s.slow.lagging, c)
 	s.forgetLapse(c)
+	s.forgetAuthentication(c)
 	cl := c.client
 	if cl == nil {
 		s.logEnd(c, why)

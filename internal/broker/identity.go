@@ -19,6 +19,10 @@ type Authenticator interface {
 	// Connect runs on the threads of the shards, several at a time, and must not
 	// block: all clients of the shard wait for it. The slices of r are borrowed
 	// until it returns.
+	//
+	// A client that has named an Authentication Method may be asked something
+	// before it is decided: see Verdict.Next. Once it is connected it may say again
+	// who it is, at any time: see Request.Again.
 	Connect(r Request, done func(Verdict))
 }
 
@@ -31,6 +35,11 @@ type Request struct {
 	Password []byte // nil if there is none
 	Version  packet.Version
 	Gone     *atomic.Bool // true as soon as nobody waits for a verdict any more; nil: somebody does
+
+	// Of an enhanced authentication (MQTT 5.0 section 4.12):
+	Method string // Authentication Method; "" for none
+	Data   []byte // Authentication Data; nil if there is none
+	Again  bool   // the client is connected: it authenticates again, without user name and password
 }
 
 // Verdict is what an Authenticator decides.
@@ -42,7 +51,14 @@ type Verdict struct {
 	Permissions Permissions       // nil: the client may do everything
 	ClientID    string            // what counts instead of Request.ClientID; "" leaves that
 	MountPoint  string            // what all its topics begin with, for which it needs a / at its end; "" for nothing. See store.MountedID
-	Expires     time.Time         // when the client has to connect again; zero: never
+	Expires     time.Time         // when the client has to connect, or to authenticate, again; zero: never
+
+	// Data is Authentication Data for the client, nil for none. Next, if there is one,
+	// means that nothing is decided: the client gets Data in AUTH, and Next its
+	// answer. All that is said of Authenticator.Connect holds for Next, too. Both are
+	// for clients with an Authentication Method only.
+	Data []byte
+	Next func(data []byte, done func(Verdict))
 }
 
 // Refusal is what the refusal of a connection is counted as.
@@ -55,6 +71,7 @@ const (
 	TooManyAttempts                  // with wrong ones, so that nobody looked at these
 	NotChecked                       // nobody could look at them: there were too many at a time, or what is asked did not answer
 	ForeignIdentifier                // the client identifier is for somebody else
+	UnknownMethod                    // nobody speaks the Authentication Method
 )
 
 // of is the counter of a refusal.
@@ -70,6 +87,8 @@ func (r Refusal) of(c *Counters) *uint64 {
 		return &c.RefusedNotChecked
 	case ForeignIdentifier:
 		return &c.RefusedIdentifier
+	case UnknownMethod:
+		return &c.RefusedMethod
 	}
 	return &c.RefusedAccess
 }
@@ -124,16 +143,15 @@ type question struct {
 }
 
 const (
-	asking     uint32 = iota // Connect has not returned
+	asking     uint32 = iota // Connect, or Next, has not returned
 	unanswered               // it has, without an answer
 	decided                  // the verdict is there
 )
 
 // ask asks the Authenticator. It reports false if the answer comes later, on the
 // thread of the shard, by then.
-func (q *question) ask(s *shard, a Authenticator, r Request, then func()) (now bool) {
-	r.Gone = &q.gone
-	a.Connect(r, func(v Verdict) {
+func (q *question) ask(s *shard, about func(gone *atomic.Bool, done func(Verdict)), then func()) (now bool) {
+	about(&q.gone, func(v Verdict) {
 		if q.answered.Swap(true) {
 			return
 		}

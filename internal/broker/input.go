@@ -85,13 +85,8 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 		s.intact, s.first = true, b[used]
 		limit := at.packetSize
 		if c.client == nil {
-			if s.handshakes.waiting[c] != nil { // it has sent more, which we don't pile up
-				s.pause(c, forAnswer)
+			if !s.readsBefore(c, b[used]) {
 				break
-			}
-			if packet.TypeOf(b[used]) != packet.CONNECT {
-				s.fault(c, &packet.Fault{Code: packet.ProtocolError, Clause: "v5/MQTT-3.1.0-1", Detail: "the first packet is not CONNECT"})
-				return len(b)
 			}
 			limit = at.connectSize
 		}
@@ -103,6 +98,9 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 			err = packet.CheckFirst(c.version, first)
 		}
 		if err != nil {
+			if j := s.handshakes.waiting[c]; j != nil {
+				s.reread(j)
+			}
 			s.fault(c, err)
 			return len(b)
 		}
@@ -118,7 +116,7 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 		}
 		s.budget.charge(2 * size) // what it was gathered in has grown to that size
 		if c.client == nil {
-			if !s.join(c, first, body) {
+			if !s.handleBefore(c, first, body) {
 				return used
 			}
 		} else if err := s.handle(c, first, body); err == errAsked {
@@ -133,6 +131,9 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 		s.count.BytesReceived += uint64(size)
 		c.noteInput(s.now)
 		if c.client == nil { // CONNECT waits, or was refused
+			if j := s.handshakes.waiting[c]; j != nil && j.challenged() {
+				continue
+			}
 			break
 		}
 		if s.overdue(c) {
@@ -145,6 +146,29 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 		return len(b)
 	}
 	return used
+}
+
+// readsBefore reports whether a connection that is no client's yet is to be read on,
+// by the first byte of the next packet.
+func (s *shard) readsBefore(c *conn, first byte) bool {
+	if j := s.handshakes.waiting[c]; j != nil {
+		return s.answersChallenge(j, first)
+	}
+	if packet.TypeOf(first) != packet.CONNECT {
+		s.fault(c, &packet.Fault{Code: packet.ProtocolError, Clause: "v5/MQTT-3.1.0-1", Detail: "the first packet is not CONNECT"})
+		return false
+	}
+	return true
+}
+
+// handleBefore runs a packet of such a connection. It reports false if the packet is
+// to be read again, by another shard.
+func (s *shard) handleBefore(c *conn, first byte, body []byte) (read bool) {
+	if j := s.handshakes.waiting[c]; j != nil {
+		s.takeAnswer(j, first, body)
+		return true
+	}
+	return s.join(c, first, body)
 }
 
 // packets is the memory that packets are decoded into, and answers are made in.
@@ -182,10 +206,7 @@ func (s *shard) handle(c *conn, first byte, body []byte) error {
 	case packet.DISCONNECT:
 		return s.handleDisconnect(c, first, body)
 	case packet.AUTH:
-		if err := s.packets.auth.Decode(c.version, first, body); err != nil {
-			return err
-		}
-		return fault(c.version, packet.ProtocolError, "MQTT-4.12.0-6", "3.15", "AUTH although CONNECT had no authentication method")
+		return s.handleAuth(c, first, body)
 	case packet.CONNECT:
 		return fault(c.version, packet.ProtocolError, "MQTT-3.1.0-2", "MQTT-3.1.0-2", "a second CONNECT")
 	}

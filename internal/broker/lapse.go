@@ -12,8 +12,10 @@ type lapse struct {
 	timer timer
 }
 
-// lapseAt has the connection end at a time of the wall clock.
+// lapseAt has the connection end at a time of the wall clock, and no more at the one
+// before.
 func (s *shard) lapseAt(c *conn, at time.Time) {
+	s.forgetLapse(c)
 	if at.IsZero() {
 		return
 	}
@@ -26,7 +28,7 @@ func (s *shard) lapseAt(c *conn, at time.Time) {
 	s.timers.start(&l.timer, s.now+time.Until(at))
 }
 
-// forgetLapse is called when a connection ends.
+// forgetLapse is called when a connection ends, or is to end at another time.
 func (s *shard) forgetLapse(c *conn) {
 	if l := s.lapses[c]; l != nil {
 		s.timers.stop(&l.timer)

@@ -45,6 +45,7 @@ type shard struct {
 	stalled    []*conn       // publishers that wait for another shard
 	slow       slowReaders
 	lapses     lapses
+	enhanced   authentications
 	budget     memoryShare
 	unserved   []*conn // publishers that wait for the next round, and had none in this
 	input      input

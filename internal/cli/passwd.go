@@ -38,6 +38,7 @@ it, or htpasswd -B, has written may stay in the file.`,
 		Example: `  midge passwd -c /etc/midge/passwords alice
   midge passwd /etc/midge/passwords bob < bobs-password
   midge passwd -b /etc/midge/passwords sensor-17 "$(openssl rand -hex 16)"
+  midge passwd -H scram-sha-256 /etc/midge/passwords carol
   midge passwd -D /etc/midge/passwords bob
   midge passwd -U passwords-in-plain-text`,
 	}
@@ -46,7 +47,7 @@ it, or htpasswd -B, has written may stay in the file.`,
 	flags.BoolVarP(&f.batch, "batch", "b", false, "take the password from the command line, where other users of the machine can see it")
 	flags.BoolVarP(&f.remove, "delete", "D", false, "delete USER")
 	flags.BoolVarP(&f.upgrade, "upgrade", "U", false, "hash all passwords of FILE that stand there as plain text")
-	flags.StringVarP(&f.hash, "hash", "H", string(passwordfile.Kinds[0]), "how to hash: `kind` argon2id, bcrypt, or sha512-pbkdf2, which Mosquitto reads, too")
+	flags.StringVarP(&f.hash, "hash", "H", string(passwordfile.Kinds[0]), "how to hash: `kind` argon2id, bcrypt, scram-sha-256, with which clients need not send it, or sha512-pbkdf2, which Mosquitto reads, too")
 	cmd.Args = func(_ *cobra.Command, args []string) error { return f.check(args) }
 	cmd.RunE = command.Work(func(cmd *cobra.Command, args []string) error { return f.run(w, cmd.OutOrStdout(), args) })
 	return cmd
@@ -75,7 +76,7 @@ func (f *passwdFlags) check(args []string) error {
 	case len(args) != len(strings.Fields(want)):
 		return fmt.Errorf("this takes %s", want)
 	case !slices.Contains(passwordfile.Kinds, passwordfile.Kind(f.hash)):
-		return fmt.Errorf("--hash %s: it can be argon2id, bcrypt or sha512-pbkdf2", f.hash)
+		return fmt.Errorf("--hash %s: it can be argon2id, bcrypt, scram-sha-256 or sha512-pbkdf2", f.hash)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (p *Ack) readProperties(r *reader) {
 // code reads a reason code that 5.0 allows in packets of the reader's type.
 func (r *reader) code() ReasonCode {
 	c := ReasonCode(r.byte())
-	if r.err == nil && !c.allowedIn(r.t) {
+	if r.err == nil && !c.AllowedIn(r.t) {
 		r.fail(ProtocolError, reasonStatement(r.t), "", fmt.Sprintf("reason code 0x%02x does not belong in %v", uint8(c), r.t))
 	}
 	return c

@@ -66,8 +66,8 @@ func (c ReasonCode) String() string {
 	return fmt.Sprintf("reason code 0x%02x", uint8(c))
 }
 
-// allowedIn reports whether 5.0 lists the code for packets of type t.
-func (c ReasonCode) allowedIn(t Type) bool {
+// AllowedIn reports whether 5.0 lists the code for packets of type t.
+func (c ReasonCode) AllowedIn(t Type) bool {
 	_, in := c.describe()
 	return in.has(t)
 }

@@ -46,6 +46,14 @@ type Identity struct {
 // Restricted reports whether the client may not do everything.
 func (who *Identity) Restricted() bool { return who != nil && who.Permissions != nil }
 
+// Name is the Principal; "" for anybody.
+func (who *Identity) Name() string {
+	if who == nil {
+		return ""
+	}
+	return who.Principal
+}
+
 // MaySubscribe reports whether the client may subscribe to a filter, which begins with
 // its mount point as all that follows.
 func (who *Identity) MaySubscribe(filter string) bool {

@@ -2,6 +2,7 @@ package passwordfile
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,6 +67,10 @@ func is(line []byte, user string) bool {
 func (e *Editor) Set(user, hash string) (added bool, err error) {
 	if err := CheckName(user); err != nil {
 		return false, err
+	}
+	if strings.HasPrefix(hash, scramPrefix) && !slices.ContainsFunc(e.lines, func(l []byte) bool { return bytes.HasPrefix(l, []byte(madeUpPrefix)) }) {
+		key := newKey()
+		e.lines = slices.Insert(e.lines, 0, []byte(madeUpPrefix+base64.StdEncoding.EncodeToString(key[:])))
 	}
 	line := []byte(user + ":" + hash)
 	at := slices.IndexFunc(e.lines, func(l []byte) bool { return is(l, user) })

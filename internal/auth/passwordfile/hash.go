@@ -3,6 +3,7 @@ package passwordfile
 import (
 	"crypto/pbkdf2"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
@@ -14,6 +15,8 @@ import (
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
+
+	"midge/internal/scram"
 )
 
 // hash is a password as a file has it. A check never ends by itself, so that parse
@@ -51,8 +54,10 @@ func parseHash(text string) (hash, error) {
 		return parsePBKDF2(rest)
 	case "6":
 		return parseSHA512(rest)
+	case "scram-sha-256":
+		return parseSCRAM(rest)
 	}
-	return nil, fmt.Errorf("hashes that begin with $%s$ are not known; those of argon2, bcrypt ($2b$) and mosquitto_passwd ($6$, $7$) are", shorten(kind))
+	return nil, fmt.Errorf("hashes that begin with $%s$ are not known; those of argon2, bcrypt ($2b$), SCRAM and mosquitto_passwd ($6$, $7$) are", shorten(kind))
 }
 
 // shorten keeps an error readable, whatever is in the file.
@@ -211,6 +216,39 @@ func parseSHA512(text string) (hash, error) {
 	return s, nil
 }
 
+// salty are credentials for SCRAM-SHA-256. They check a password that was sent, too.
+type salty struct{ scram.Credentials }
+
+func (s *salty) matches(password []byte) bool { return s.Matches(password) }
+
+func (s *salty) memory() int64 { return 0 }
+
+// scramPrefix begins the text of such credentials.
+const scramPrefix = "$" + string(SCRAM) + "$"
+
+// parseSCRAM reads iterations$salt$StoredKey$ServerKey.
+func parseSCRAM(text string) (hash, error) {
+	parts := strings.Split(text, "$")
+	if len(parts) != 4 {
+		return nil, errors.New("SCRAM: credentials have the form " + scramPrefix + "ITERATIONS$SALT$STOREDKEY$SERVERKEY")
+	}
+	n, err := strconv.Atoi(parts[0])
+	if err != nil || n < scram.MinIterations || n > maxIterations {
+		return nil, fmt.Errorf("SCRAM: %s iterations are outside %d to %d", shorten(parts[0]), scram.MinIterations, maxIterations)
+	}
+	s := &salty{scram.Credentials{Iterations: n}}
+	if s.Salt, s.StoredKey, err = saltAndHash("SCRAM", base64.StdEncoding, parts[1], parts[2]); err != nil {
+		return nil, err
+	}
+	if _, s.ServerKey, err = saltAndHash("SCRAM", base64.StdEncoding, parts[1], parts[3]); err != nil {
+		return nil, err
+	}
+	if len(s.StoredKey) != sha256.Size || len(s.ServerKey) != sha256.Size {
+		return nil, fmt.Errorf("SCRAM: keys of %d and %d bytes; both have %d", len(s.StoredKey), len(s.ServerKey), sha256.Size)
+	}
+	return s, nil
+}
+
 // Kind is a way to hash a password.
 type Kind string
 
@@ -218,10 +256,11 @@ const (
 	Argon2id Kind = "argon2id"
 	Bcrypt   Kind = "bcrypt"
 	PBKDF2   Kind = "sha512-pbkdf2" // as mosquitto_passwd calls it
+	SCRAM    Kind = "scram-sha-256" // with which clients need not send the password
 )
 
 // Kinds are all of them; the first is the best one.
-var Kinds = []Kind{Argon2id, Bcrypt, PBKDF2}
+var Kinds = []Kind{Argon2id, Bcrypt, PBKDF2, SCRAM}
 
 // Hash hashes a password with a new salt.
 func (k Kind) Hash(password []byte) (string, error) {
@@ -247,6 +286,10 @@ func (k Kind) Hash(password []byte) (string, error) {
 		key, err := pbkdf2.Key(sha512.New, string(password), salt, iterations, sha512.Size)
 		b64 := base64.StdEncoding.EncodeToString
 		return fmt.Sprintf("$7$%d$%s$%s", iterations, b64(salt), b64(key)), err
+	case SCRAM:
+		c, err := scram.New(password)
+		b64 := base64.StdEncoding.EncodeToString
+		return fmt.Sprintf("%s%d$%s$%s$%s", scramPrefix, c.Iterations, b64(c.Salt), b64(c.StoredKey), b64(c.ServerKey)), err
 	}
 	return "", fmt.Errorf("%q is no way to hash a password", string(k))
 }

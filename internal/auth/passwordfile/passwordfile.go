@@ -1,9 +1,10 @@
 // Package passwordfile has user names and hashed passwords in a file, one on a
 // line, as name:hash. It reads what mosquitto_passwd, htpasswd -B and 'midge
-// passwd' write: argon2, bcrypt, and PBKDF2 or one round of SHA-512.
+// passwd' write: argon2, bcrypt, PBKDF2 or one round of SHA-512, and credentials for
+// SCRAM-SHA-256.
 //
 // Files, from the bottom up: hash.go, owner_unix.go, owner_other.go,
-// passwordfile.go, edit.go, link.go.
+// passwordfile.go, edit.go, link.go, scram.go.
 package passwordfile
 
 import (
@@ -36,7 +37,14 @@ type users struct {
 	byName map[string]*entry
 	list   []*entry // in the order of the file
 	seed   maphash.Seed
+
+	iterations int    // of the first one with credentials for SCRAM; 0: nobody has any
+	madeUp     []byte // the key for salts of users that have none; nil: the file has no such key
 }
+
+// madeUpPrefix begins the line with that key, which 'midge passwd' writes. It is a
+// comment to others.
+const madeUpPrefix = "#scram-key:"
 
 // entry is a user.
 type entry struct {
@@ -59,6 +67,9 @@ func parse(text []byte) (u *users, faults []Fault) {
 		switch {
 		case err != nil:
 		case h == "":
+			if key, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte(madeUpPrefix)); ok && u.madeUp == nil {
+				u.madeUp = bytes.Clone(key)
+			}
 			continue
 		case u.byName[name] != nil:
 			err = fmt.Errorf("user %q is there already", name)
@@ -67,6 +78,9 @@ func parse(text []byte) (u *users, faults []Fault) {
 			if e.hash, err = parseHash(h); err == nil {
 				u.byName[name] = e
 				u.list = append(u.list, e)
+				if s, ok := e.hash.(*salty); ok && u.iterations == 0 {
+					u.iterations = s.Iterations
+				}
 			}
 		}
 		if err != nil {
