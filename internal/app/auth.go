@@ -81,7 +81,7 @@ func (a *access) next(cfg *config.Loaded, log *slog.Logger) (*access, error) {
 // chain makes the chain of a listener, with the parts that it had before, as far as
 // they are the same.
 func (a *access) chain(l *config.Listener, before *access) (*auth.Chain, error) {
-	c := &auth.Chain{Throttle: a.throttle}
+	c := &auth.Chain{Throttle: a.throttle, Methods: map[string]auth.Link{}}
 	add := func(key any, open func() (auth.Link, error)) error {
 		link := a.links[key]
 		if link == nil {
@@ -95,6 +95,10 @@ func (a *access) chain(l *config.Listener, before *access) (*auth.Chain, error) 
 		}
 		a.links[key] = link
 		c.Links = append(c.Links, link)
+		if m, ok := link.(auth.WithMethod); ok {
+			name, by := m.Method()
+			c.Methods[name] = by
+		}
 		return nil
 	}
 	var err error

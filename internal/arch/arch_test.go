@@ -68,7 +68,7 @@ var allowed = map[string]string{
 	"auth":              "broker packet rate",
 	"auth/certificate":  "auth broker packet",
 	"auth/jwt":          "auth broker packet",
-	"auth/passwordfile": "auth",
+	"auth/passwordfile": "auth broker packet scram",
 
 	// What clients may do.
 	"acl": "packet routing topic",
@@ -76,8 +76,9 @@ var allowed = map[string]string{
 	// Services that are asked over HTTP.
 	"httpclient": "",
 
-	// Transports that clients and listeners share.
+	// What clients and listeners share: transports, and ways to authenticate.
 	"websocket": "",
+	"scram":     "",
 
 	// What Linux says of processes, for the bench and the tests.
 	"proc": "",
@@ -93,7 +94,7 @@ var allowed = map[string]string{
 	"bench/compare": "bench packet proc program",
 
 	// The client side of the tools.
-	"client": "packet websocket",
+	"client": "packet scram websocket",
 	"pubsub": "client packet topic",
 
 	// What Mosquitto's users bring along.

@@ -32,6 +32,14 @@ type Link interface {
 	Check(r *Request, done func(Answer))
 }
 
+// WithMethod is a Link that knows clients by an Authentication Method, too.
+type WithMethod interface {
+	Link
+
+	// Method returns its name, and the link for Chain.Methods.
+	Method() (name string, by Link)
+}
+
 // Answer is what a Link thinks of a connection. The zero value is Next.
 type Answer struct {
 	Decision Decision

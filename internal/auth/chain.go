@@ -71,7 +71,11 @@ func (c *Chain) conclude(r *Request, a Answer, done func(broker.Verdict)) {
 		if a.Refusal == broker.WrongCredentials && (r.Password != nil || r.Method != "") {
 			c.Throttle.Failed(r.UserName, r.Remote.Addr())
 		}
-		done(broker.Verdict{Code: a.Code, Refusal: a.Refusal, Reason: a.Reason})
+		v := broker.Verdict{Code: a.Code, Refusal: a.Refusal, Reason: a.Reason}
+		if r.Method != "" {
+			v.Principal = string(r.UserName)
+		}
+		done(v)
 		return
 	case Ask:
 		c.challenge(r, a, done)

@@ -32,8 +32,8 @@ type authentication struct {
 // authentications are those of clients that are connected.
 type authentications map[*conn]*authentication
 
-// goesOn reports whether an exchange is on.
-func (a *authentication) goesOn() bool { return a.next != nil || a.question != nil }
+// running reports whether an exchange is on.
+func (a *authentication) running() bool { return a.next != nil || a.question != nil }
 
 // describe fills in the properties of AUTH and CONNACK (MQTT-4.12.0-5).
 func (a *authentication) describe(p *packet.Properties, data []byte) {
@@ -62,7 +62,7 @@ func (a *authentication) check(p *packet.Auth, size, limit int) error {
 		return wrong("MQTT-4.12.1-1", "AUTH with another authentication method than CONNECT")
 	case p.Code == packet.ContinueAuthentication && a.next == nil:
 		return wrong("MQTT-4.12.0-3", "AUTH that goes on with an authentication, and nobody has asked for it")
-	case p.Code == packet.Reauthenticate && a.goesOn():
+	case p.Code == packet.Reauthenticate && a.running():
 		return wrong("MQTT-4.12.0-3", "AUTH that begins an authentication while another one is on")
 	}
 	return nil

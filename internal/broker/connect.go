@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"midge/internal/packet"
+	"midge/internal/store"
 )
 
 // assign makes a client id that no session has (MQTT-3.1.3-6, MQTT-3.2.2-16), of
@@ -109,6 +110,15 @@ func (s *shard) connack(out []byte, j *connecting, present bool) (_ []byte, keep
 		limit = cmp.Or(p.Properties.MaximumPacketSize, limit)
 	}
 	return ack.AppendWithin(out, p.Version, int(limit)), keepAlive
+}
+
+// assignedID is the client id that CONNACK has, "" for none.
+func (j *connecting) assignedID() string {
+	if !j.assigned {
+		return ""
+	}
+	_, id := store.SplitID(j.id)
+	return id
 }
 
 // cantAnswer reports whether the client takes no packet as large as the CONNACK that

@@ -215,7 +215,8 @@ func (s *shard) giveAway(j *connecting, to int) {
 	c.net.Move(to)
 }
 
-// authenticate asks who the client is, and whether it may connect.
+// authenticate asks who the client is, and whether it may connect. An authentication
+// method that nobody knows is refused (MQTT-4.12.0-1).
 func (s *shard) authenticate(j *connecting) progress {
 	a, p := s.authenticator, &s.packets.connect
 	switch {
@@ -271,6 +272,9 @@ func (s *shard) judge(j *connecting, v *Verdict) progress {
 	}
 	if v.Code.Failed() {
 		*v.Refusal.of(&s.count)++
+		if j.enhanced != nil {
+			s.packets.connect.UserName = []byte(v.Principal) // who it said it is, for the log
+		}
 		s.refuse(j.c, v.Code, cmp.Or(v.Reason, "access was denied"))
 		return refused
 	}
@@ -444,15 +448,6 @@ func (s *shard) refuseSilently(j *connecting, reason string) {
 	s.note(j.c, line{slog.LevelWarn, clientRefused, j.id, "", packet.PacketTooLarge, reason, "v5/MQTT-3.1.2-24"})
 	j.c.net.Close()
 	s.abandon(j.c, false, reason)
-}
-
-// assignedID is the client id that CONNACK has, "" for none.
-func (j *connecting) assignedID() string {
-	if !j.assigned {
-		return ""
-	}
-	_, id := store.SplitID(j.id)
-	return id
 }
 
 // claim takes the session of the client id, from an older connection too.

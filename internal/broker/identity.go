@@ -47,7 +47,7 @@ type Verdict struct {
 	Code        packet.ReasonCode // Success, or why the connection is refused:
 	Refusal     Refusal           // what it counts as, and
 	Reason      string            // in words, for the log and the client; "" for no more than that access was denied
-	Principal   string            // who the client is, for the log; "" if that is nobody in particular
+	Principal   string            // who the client is, or with a method has said it is, for the log; "" if that is nobody in particular
 	Permissions Permissions       // nil: the client may do everything
 	ClientID    string            // what counts instead of Request.ClientID; "" leaves that
 	MountPoint  string            // what all its topics begin with, for which it needs a / at its end; "" for nothing. See store.MountedID

@@ -149,7 +149,7 @@ func (s *shard) runPackets(c *conn, b []byte) (used int) {
 }
 
 // readsBefore reports whether a connection that is no client's yet is to be read on,
-// by the first byte of the next packet.
+// by the first byte of the next packet: first comes CONNECT (MQTT-3.1.0-1).
 func (s *shard) readsBefore(c *conn, first byte) bool {
 	if j := s.handshakes.waiting[c]; j != nil {
 		return s.answersChallenge(j, first)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"midge/internal/packet"
+	"midge/internal/store"
 )
 
 // handleAuth runs an AUTH packet of a client that is connected (MQTT 5.0 section
@@ -31,10 +32,15 @@ func (s *shard) handleAuth(c *conn, first byte, body []byte) error {
 	}
 	a.rounds = 0
 	s.timers.start(&a.timer, s.now+at.connectTimeout)
-	r := Request{Peer: c.net.Peer(), ClientID: c.client.id, Assigned: a.assigned, Method: a.method, Data: data, Again: true, Version: c.version}
+	_, id := store.SplitID(c.client.id)
+	r := Request{Peer: c.net.Peer(), ClientID: id, Assigned: a.assigned, Method: a.method, Data: data, Again: true, Version: c.version}
 	s.askAgain(a, func(gone *atomic.Bool, done func(Verdict)) {
+		if s.authenticator == nil { // nobody decides since
+			done(Verdict{Code: packet.NotAuthorized, Refusal: UnknownMethod, Reason: "there is no authentication method here any more"})
+			return
+		}
 		r.Gone = gone
-		s.b.cfg.Authenticator.Connect(r, done)
+		s.authenticator.Connect(r, done)
 	})
 	return nil
 }
@@ -59,6 +65,7 @@ func (s *shard) askAgain(a *authentication, about func(gone *atomic.Bool, done f
 func (s *shard) judgeAgain(a *authentication, v *Verdict) {
 	c := a.c
 	cl := c.client
+	mount, id := store.SplitID(cl.id)
 	a.question = nil
 	fails := func(code packet.ReasonCode, refusal Refusal, reason string) {
 		*refusal.of(&s.count)++
@@ -78,8 +85,10 @@ func (s *shard) judgeAgain(a *authentication, v *Verdict) {
 		fails(v.Code, v.Refusal, cmp.Or(v.Reason, "access was denied"))
 	case v.Principal != cl.Identity().Name():
 		fails(packet.NotAuthorized, WrongCredentials, "it is somebody else than at CONNECT, whose session this is")
-	case v.ClientID != "" && v.ClientID != cl.id:
+	case v.ClientID != "" && v.ClientID != id:
 		fails(packet.NotAuthorized, ForeignIdentifier, "it has another client identifier than at CONNECT")
+	case v.MountPoint != mount:
+		fails(packet.NotAuthorized, NoRight, "it has another mount point than at CONNECT")
 	default:
 		s.timers.stop(&a.timer)
 		s.count.Reauthenticated++

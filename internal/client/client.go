@@ -7,7 +7,7 @@
 // broker, and are acknowledged after it returned.
 //
 // Files, from the bottom up: fault.go, conn.go, dial.go, message.go, client.go,
-// v5packet.go, v5.go, v3.go, connect.go.
+// v5packet.go, authentication.go, v5.go, v3.go, connect.go.
 package client
 
 import (
@@ -56,9 +56,9 @@ type Options struct {
 	MaximumPacketSize          uint32 // bytes; 0 leaves it out
 	TopicAliasMaximum          uint16
 	RequestResponseInformation bool
-	WithoutProblemInformation  bool // asks the broker for no reason strings
-	AuthenticationMethod       string
-	AuthenticationData         []byte
+	WithoutProblemInformation  bool   // asks the broker for no reason strings
+	AuthenticationMethod       string // SCRAM-SHA-256 and OAUTH2-JWT go by Username and Password, others by:
+	AuthenticationData         []byte // if it is nil
 	UserProperties             []UserProperty
 
 	// Session keeps what a client must remember between connections; nil for

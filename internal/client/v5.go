@@ -53,11 +53,13 @@ func (c *Client) connect5(ctx context.Context, conn *conn) error {
 		c.o.Session = NewSession()
 	}
 	p.state.SessionManager = c.o.Session.state
+	request := connectPacket(&c.o)
+	auth := authenticate(&c.o, request, func() { conn.Close() })
 	p.client = paho.NewClient(paho.ClientConfig{
 		Conn:          conn,
 		Session:       &p.state,
 		PacketTimeout: unlimited,
-		AuthHandler:   authentication{&c.o},
+		AuthHandler:   auth,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){
 			func(r paho.PublishReceived) (bool, error) {
 				c.deliver(message5(r.Packet), func() { _ = c.o.Session.state.Ack(r.Packet.Packet()) }) // an error ends the connection anyway
@@ -69,28 +71,26 @@ func (c *Client) connect5(ctx context.Context, conn *conn) error {
 		},
 		OnClientError: func(err error) { c.lost(reword(err)) },
 	})
-	ack, err := p.client.Connect(ctx, connectPacket(&c.o))
+	ack, err := p.client.Connect(ctx, request)
 	if ack != nil && ack.ReasonCode >= 0x80 {
 		return &Refused{Reason: packet.ReasonCode(ack.ReasonCode), Text: ack.Properties.ReasonString}
 	}
+	select {
+	case wrong := <-auth.wrong:
+		return wrong
+	default:
+	}
+	switch {
+	case err == nil:
+		err = auth.verify(ack)
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
 		return err
 	}
 	c.protocol, c.connected = p, connected5(&c.o, ack)
 	return nil
-}
-
-// authentication answers each AUTH with the data of the options: methods with
-// one step need no more.
-type authentication struct{ o *Options }
-
-func (a authentication) Authenticated() {}
-
-func (a authentication) Authenticate(*paho.Auth) *paho.Auth {
-	return &paho.Auth{ReasonCode: byte(packet.ContinueAuthentication), Properties: &paho.AuthProperties{AuthMethod: a.o.AuthenticationMethod, AuthData: a.o.AuthenticationData}}
 }
 
 func (p *v5) send(ctx context.Context, m Message) (*Receipt, error) {

@@ -147,6 +147,10 @@ func connectOptions() []option {
 			set: func(r *request, v string) error { return toSwitch(&r.askPassword, v) },
 		},
 		{
+			name: "auth-method", value: "METHOD", help: "show who this is by this method (5.0): the password is not sent, or it is a token", choices: oneOf("SCRAM-SHA-256", "OAUTH2-JWT"),
+			set: func(r *request, v string) error { r.connect.AuthenticationMethod = v; return nil },
+		},
+		{
 			name: "keep-session", short: 'c', help: "go on with the session of this client id (no clean start)",
 			set: func(r *request, v string) error {
 				keep := false

@@ -61,6 +61,23 @@ func (l *Link) Check(r *auth.Request, done func(auth.Answer)) {
 	done(l.check(r))
 }
 
+// method is the Authentication Method by which clients give their token as
+// Authentication Data, and a new one while they are connected. Others call it so, too.
+const method = "OAUTH2-JWT"
+
+// byAuth is the link for that.
+type byAuth struct{ *Link }
+
+// Method implements auth.WithMethod.
+func (l *Link) Method() (name string, by auth.Link) { return method, byAuth{l} }
+
+// Check implements auth.Link.
+func (l byAuth) Check(r *auth.Request, done func(auth.Answer)) {
+	token := *r
+	token.Password = r.Data
+	done(l.check(&token))
+}
+
 func (l *Link) check(r *auth.Request) auth.Answer {
 	wrong := func(reason string) auth.Answer {
 		return auth.Answer{Decision: auth.Deny, Code: packet.BadUserNameOrPassword, Refusal: broker.WrongCredentials, Reason: reason}

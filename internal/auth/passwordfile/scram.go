@@ -12,9 +12,9 @@ import (
 // bySCRAM is the link for SCRAM-SHA-256.
 type bySCRAM struct{ *File }
 
-// SCRAM returns the link for clients with the Authentication Method SCRAM-SHA-256. It
-// knows the users that have credentials for it.
-func (f *File) SCRAM() auth.Link { return bySCRAM{f} }
+// Method implements auth.WithMethod: by SCRAM-SHA-256 it knows the users that have
+// credentials for it.
+func (f *File) Method() (name string, by auth.Link) { return scram.Method, bySCRAM{f} }
 
 // Check implements auth.Link. The client does the hashing, so that a check costs less
 // than the rest of a CONNECT, for known and for unknown users. These get a salt that is

@@ -32,11 +32,11 @@ type connectFlags struct {
 	wsPath                       string
 	version                      string
 
-	id, idPrefix, username, password, passwordFile string
-	persistent                                     bool
-	sessionExpiry                                  string
-	keepAlive                                      uint16
-	timeout                                        time.Duration
+	id, idPrefix, username, password, passwordFile, authMethod string
+	persistent                                                 bool
+	sessionExpiry                                              string
+	keepAlive                                                  uint16
+	timeout                                                    time.Duration
 
 	willTopic, willPayload string
 	willQoS                uint8
@@ -70,6 +70,7 @@ func addConnectFlags(f *pflag.FlagSet) *connectFlags {
 	f.StringVarP(&c.username, "username", "u", "", "user `name`")
 	f.StringVarP(&c.password, "pw", "P", "", "`password`; others can see it in the list of processes: see --pw-file")
 	f.StringVar(&c.passwordFile, "pw-file", "", "read the password from the first line of `file`")
+	f.StringVar(&c.authMethod, "auth-method", "", "5.0: show who this is by the `method` SCRAM-SHA-256, which does not send the password, or OAUTH2-JWT, whose password is a token")
 	f.BoolVarP(&c.persistent, "disable-clean-session", "c", false, "keep the session: it goes on when the client comes back (needs -i)")
 	f.StringVarP(&c.sessionExpiry, "session-expiry-interval", "x", "", "the session lives this many `seconds` after the connection, -1 for ever (default: 0, with -c for ever); 5.0")
 	f.Uint16VarP(&c.keepAlive, "keepalive", "k", 60, "Keep Alive in `seconds`; 0 turns it off")
@@ -143,6 +144,10 @@ func (c *connectFlags) identity(o *client.Options) error {
 	if o.ClientID == "" && c.persistent {
 		return errors.New("-c keeps a session, which needs the name that -i gives")
 	}
+	if c.authMethod != "" && o.Version != packet.V5 {
+		return errors.New("--auth-method needs MQTT 5.0")
+	}
+	o.AuthenticationMethod = c.authMethod
 	o.Username, o.HasUsername = c.username, c.flags.Changed("username")
 	o.Password, o.HasPassword = []byte(c.password), c.flags.Changed("pw")
 	if c.passwordFile == "" {

@@ -75,6 +75,9 @@ func TestConnectFlags(t *testing.T) {
 		{"-u me -P secret", func(o *options) {
 			o.Username, o.HasUsername, o.Password, o.HasPassword = "me", true, []byte("secret"), true
 		}, ""},
+		{"-u me -P secret --auth-method SCRAM-SHA-256", func(o *options) {
+			o.Username, o.HasUsername, o.Password, o.HasPassword, o.AuthenticationMethod = "me", true, []byte("secret"), true, "SCRAM-SHA-256"
+		}, ""},
 		{"-u me --pw-file " + secret, func(o *options) {
 			o.Username, o.HasUsername, o.Password, o.HasPassword = "me", true, []byte("s3cret"), true
 		}, ""},

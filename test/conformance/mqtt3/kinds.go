@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+
+	"midge/internal/broker"
 )
 
 const (
@@ -31,6 +33,7 @@ type kind struct {
 	engine    string // epoll or goroutine; "": what MQTT_ENGINE says, or else what a user of this system gets
 	transport string // one of transport.go; "": tcp
 	late      bool   // the disk, and who decides who may connect, take their time
+	asks      broker.Authenticator
 }
 
 // kinds are the brokers that Main runs the tests against: each transport on each

@@ -26,6 +26,7 @@ type Tuned struct {
 	KeepAlive             time.Duration // the longest of 5.0 clients
 	ConnectTimeout        time.Duration
 	NoRetained, NoAliases bool
+	Authenticator         broker.Authenticator
 }
 
 // Serve starts a durable broker that ends with the test, for what the server
@@ -43,7 +44,7 @@ func Serve(t *testing.T, tuned Tuned) (address string) {
 	if tuned.NoAliases {
 		core.Limits.TopicAliases = 0
 	}
-	return serve(t, core, kind{transport: served})
+	return serve(t, core, kind{transport: served, asks: tuned.Authenticator})
 }
 
 // serve starts a broker that ends with the test.
@@ -82,7 +83,7 @@ type server struct {
 // start starts a broker on a free port. dir is its data directory.
 func start(core settings.Core, k kind, dir string) (*server, error) {
 	s := &server{ended: make(chan error, 1)}
-	cfg := broker.Config{Shards: 4, Refusing: settings.MaxRefusing}
+	cfg := broker.Config{Shards: 4, Refusing: settings.MaxRefusing, Authenticator: k.asks}
 	pause := func() {}
 	if k.late {
 		seed := rand.Uint64()

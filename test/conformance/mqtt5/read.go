@@ -29,6 +29,8 @@ func fill(p any, w *wire.Packet) error {
 		*p = packet.Unsuback{ID: packet.ID(w.ID), Codes: codes(w.Codes), Properties: properties(w.Properties)}
 	case *packet.Disconnect:
 		*p = packet.Disconnect{Code: packet.ReasonCode(w.Code), Properties: properties(w.Properties)}
+	case *packet.Auth:
+		*p = packet.Auth{Code: packet.ReasonCode(w.Code), Properties: properties(w.Properties)}
 	default:
 		return fmt.Errorf("no way to fill a %T", p)
 	}
