@@ -226,7 +226,7 @@ func TestEnhancedRefused(t *testing.T) {
 		{"PINGREQ", 1, byMethod("quiz", "start"), send([]byte{0xc0, 0}), packet.ProtocolError},
 		{"the first byte of PUBLISH", 1, byMethod("quiz", "start"), send([]byte{0x30}), packet.ProtocolError},
 		{"CONNECT", 1, byMethod("quiz", "start"), send((&packet.Connect{Version: packet.V5, CleanStart: true}).Append(nil)), packet.ProtocolError},
-		{"the beginning of AUTH", 1, byMethod("quiz", "start"), send((authOf(0x18, "quiz", strings.Repeat("x", 60_000)))[:5]), 0xff},
+		{"the beginning of AUTH", 1, byMethod("quiz", "start"), send(authOf(0x18, "quiz", strings.Repeat("x", 60_000))[:5]), 0xff},
 		{"too large", 1, byMethod("quiz", "start"), send([]byte{0xf0, 0xff, 0xff, 0x7f}), packet.PacketTooLarge},
 		{"no answer", 1, byMethod("quiz", "start"), func(p *peer) { p.w.pass(6 * time.Second) }, packet.NotAuthorized},
 		{"half an answer", 1, byMethod("quiz", "start"), func(p *peer) {
