@@ -145,11 +145,13 @@ func TestMosquittoACL(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, ports := process.Mosquitto(t, "listener {port} 127.0.0.1\nallow_anonymous true\nacl_file "+file+"\n")
+			var rules acl.Rules
+			rules.Use(list)
+			_, ports := process.Mosquitto(t, "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nacl_file "+file+"\n")
 			publisher := dialRaw(t, ports["port"], "root", "root")
 			for _, who := range []struct{ user, id string }{{"", "c"}, {"u", "c"}, {"v", "b"}, {"u+", "c"}, {"u", "c+"}, {"", "#"}, {"", "x/b"}} {
 				client := dialRaw(t, ports["port"], who.user, who.id)
-				may := list.For(who.user, who.id, "", nil)
+				may := rules.For(who.user, who.id, "", nil)
 				for n, topic := range []string{"a", "b", "a/b", "u", "v", "c", "a/c", "x/b", "a/x/b", "xu", "u/c", "x/b/c"} {
 					sub := packet.Subscribe{ID: packet.ID(n + 1), Subscriptions: []packet.Subscription{{Filter: []byte(topic)}}}
 					client.send(sub.Append(nil, packet.V5))

@@ -3,9 +3,13 @@
 package interop
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -16,24 +20,66 @@ import (
 // anything here takes; a test that needs it has failed.
 const patience = 5 * time.Minute
 
-// addr is where the broker under test listens.
-var addr string
+var (
+	// addresses are where the broker under test listens, host:port, by scheme.
+	addresses = map[string]string{}
+
+	// certificates is the directory of what midge cert dev has made.
+	certificates string
+)
 
 func TestMain(m *testing.M) {
-	if addr = os.Getenv("MIDGE_INTEROP_ADDR"); addr != "" {
+	if addr := os.Getenv("MIDGE_INTEROP_ADDR"); addr != "" {
+		addresses["tcp"] = addr
 		os.Exit(m.Run())
 	}
 	os.Exit(process.Built(func(binary string) int {
-		broker, err := process.Start(exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--data-dir", binary+"-data"))
-		if err == nil {
+		broker, err := serve(binary)
+		if broker != nil {
 			defer broker.Kill()
-			err = broker.Listening(patience)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		addr = broker.Addr
 		return m.Run()
 	}))
+}
+
+// serve starts the broker under test, on each transport.
+func serve(binary string) (*process.Process, error) {
+	certificates = binary + "-certificates"
+	if out, err := exec.Command(binary, "cert", "dev", "--dir", certificates).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("midge cert dev: %w\n%s", err, out)
+	}
+	args := []string{
+		"serve", "--data-dir", binary + "-data",
+		"--set", "tls.certificate=" + certificates + "/server.pem", "--set", "tls.key=" + certificates + "/server-key.pem",
+	}
+	for _, address := range []string{"tcp://127.0.0.1:0", "tls://127.0.0.1:0", "ws://127.0.0.1:0/mqtt", "wss://127.0.0.1:0/mqtt"} {
+		args = append(args, "--listen", address)
+	}
+	broker, err := process.Start(exec.Command(binary, args...))
+	if err != nil {
+		return nil, err
+	}
+	if err := broker.Listening(patience); err != nil {
+		return broker, err
+	}
+	for _, found := range regexp.MustCompile(`(tcp|tls|wss?)://(127\.0\.0\.1:\d+)`).FindAllStringSubmatch(broker.Banner(), -1) {
+		addresses[found[1]] = found[2]
+	}
+	return broker, nil
+}
+
+// tlsConfig trusts the broker under test.
+func tlsConfig(t *testing.T) *tls.Config {
+	t.Helper()
+	pem, err := os.ReadFile(filepath.Join(certificates, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	return &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
 }

@@ -5,6 +5,7 @@ package interop
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,7 +21,9 @@ type message struct {
 
 // options is what a client connects with.
 type options struct {
+	Scheme  string   `json:"scheme"` // tcp, tls, ws or wss
 	Addr    string   `json:"addr"`
+	CA      string   `json:"ca"`      // file with the authority of the broker's certificate
 	Version int      `json:"version"` // 3, 4 or 5, as in CONNECT
 	ID      string   `json:"id"`
 	Clean   bool     `json:"clean"` // false: the session lives on for 600 s at least
@@ -38,22 +41,28 @@ type client interface {
 	close(t *testing.T) // DISCONNECT
 }
 
-// clients are the programs and libraries, and the versions that they speak.
+// clients are the programs and libraries, the versions that they speak, and over what
+// besides TCP.
 var clients = []struct {
-	name     string
-	versions []int
-	connect  func(*testing.T, options) client
+	name       string
+	versions   []int
+	transports []string
+	connect    func(*testing.T, options) client
 }{
-	{"mosquitto", []int{3, 4, 5}, connectMosquitto},
-	{"MQTT.js", []int{3, 4, 5}, connectMQTTjs},
-	{"paho.mqtt.python", []int{3, 4, 5}, connectPython},
-	{"paho.mqtt.golang", []int{3, 4}, connectPaho3},
-	{"paho.golang", []int{5}, connectPaho5},
+	{"mosquitto", []int{3, 4, 5}, []string{"tls"}, connectMosquitto}, // Debian's has no WebSocket
+	{"MQTT.js", []int{3, 4, 5}, []string{"tls", "ws", "wss"}, connectMQTTjs},
+	{"paho.mqtt.python", []int{3, 4, 5}, []string{"wss", "tls", "ws"}, connectPython},
+	{"paho.mqtt.golang", []int{3, 4}, []string{"ws", "wss", "tls"}, connectPaho3},
+	{"paho.golang", []int{5}, []string{"tls", "wss", "ws"}, connectPaho5},
 }
+
+// calls counts those of each.
+var calls int
 
 // world is one client program at one version.
 type world struct {
 	version int
+	scheme  string
 	topic   string // first level of the topics of the test
 	dial    func(*testing.T, options) client
 }
@@ -65,23 +74,35 @@ func unique(prefix string) string { return fmt.Sprintf("%s%d-%d", prefix, os.Get
 
 func (w world) connect(t *testing.T, o options) client {
 	t.Helper()
-	o.Addr, o.Version = addr, w.version
+	o.Scheme, o.Addr, o.Version = w.scheme, addresses[w.scheme], w.version
+	o.CA = filepath.Join(certificates, "ca.pem")
 	if o.ID == "" {
 		o.ID, o.Clean = unique("i"), true
 	}
 	return w.dial(t, o)
 }
 
-// each runs a test with each client and version.
+// each runs a test with each client and version, and with the last version over one of the
+// other transports: the next one with each call.
 func each(t *testing.T, test func(*testing.T, world)) {
 	for _, c := range clients {
 		for _, v := range c.versions {
-			t.Run(c.name+"/"+map[int]string{3: "v31", 4: "v311", 5: "v5"}[v], func(t *testing.T) {
-				test(t, world{version: v, topic: unique("t"), dial: c.connect})
+			t.Run(c.name+"/"+versions[v], func(t *testing.T) {
+				test(t, world{v, "tcp", unique("t"), c.connect})
 			})
 		}
+		last, scheme := c.versions[len(c.versions)-1], c.transports[calls%len(c.transports)]
+		t.Run(c.name+"/"+versions[last]+" over "+scheme, func(t *testing.T) {
+			if addresses[scheme] == "" {
+				t.Skip("somebody else's broker: only TCP is known of it")
+			}
+			test(t, world{last, scheme, unique("t"), c.connect})
+		})
 	}
+	calls++
 }
+
+var versions = map[int]string{3: "v31", 4: "v311", 5: "v5"}
 
 // want receives exactly these messages, in this order.
 func want(t *testing.T, c client, all ...message) {

@@ -43,7 +43,11 @@ func (m *mosquitto) arguments(t *testing.T, id string) []string {
 		t.Fatal(err)
 	}
 	version := map[int]string{3: "mqttv31", 4: "mqttv311", 5: "mqttv5"}[m.Version]
-	return []string{"-h", host, "-p", port, "-V", version, "-i", id}
+	args := []string{"-h", host, "-p", port, "-V", version, "-i", id}
+	if m.Scheme == "tls" {
+		args = append(args, "--cafile", m.CA)
+	}
+	return args
 }
 
 func (m *mosquitto) subscribe(t *testing.T, filter string, qos byte) {

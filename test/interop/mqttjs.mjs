@@ -2,6 +2,7 @@
 // what to connect with; commands come as lines of JSON, answers and messages go
 // out as such. The end of the process without "close" is an abnormal end.
 import { createInterface } from 'node:readline'
+import { readFileSync } from 'node:fs'
 import mqtt from 'mqtt'
 
 const o = JSON.parse(process.argv[2])
@@ -19,7 +20,9 @@ const options = {
 if (o.version === 5 && !o.clean) options.properties = { sessionExpiryInterval: 600 }
 if (o.will) options.will = { ...o.will, payload: Buffer.from(o.will.payload) }
 
-const client = mqtt.connect(`mqtt://${o.addr}`, options)
+if (o.scheme === 'tls' || o.scheme === 'wss') options.ca = readFileSync(o.ca)
+const url = { tcp: 'mqtt://', tls: 'mqtts://', ws: 'ws://', wss: 'wss://' }[o.scheme] + o.addr
+const client = mqtt.connect(o.scheme.startsWith('ws') ? url + '/mqtt' : url, options)
 client.on('error', fail)
 client.on('connect', (connack) => say({ connected: true, present: connack.sessionPresent }))
 client.on('message', (topic, payload, p) =>

@@ -4,13 +4,17 @@ package interop
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
 	paho5 "github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
+
+	"midge/internal/websocket"
 )
 
 // goClient is what both Go clients have in common: a connection that the test
@@ -21,14 +25,40 @@ type goClient struct {
 	isPresent bool
 }
 
-func dialBroker(t *testing.T) goClient {
+// dialBroker opens the connection of a client; a WebSocket is ours, since the clients know
+// nothing of what their connection is.
+func dialBroker(t *testing.T, o options) goClient {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", addr, patience)
+	conn, err := net.DialTimeout("tcp", o.Addr, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	if o.Scheme == "tls" || o.Scheme == "wss" {
+		conn = tls.Client(conn, tlsConfig(t))
+	}
+	if o.Scheme == "ws" || o.Scheme == "wss" {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		ws, err := websocket.Client(ctx, conn, o.Scheme+"://"+o.Addr+"/mqtt", "mqtt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn = &oneByOne{Conn: ws}
+	}
 	return goClient{conn: conn, messages: make(chan message, 100)}
+}
+
+// oneByOne is a connection that goroutines write at the same time.
+type oneByOne struct {
+	net.Conn
+	mu sync.Mutex
+}
+
+func (c *oneByOne) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.Conn.Write(b)
 }
 
 func (c *goClient) received() <-chan message { return c.messages }
@@ -43,7 +73,7 @@ type paho3Client struct {
 
 func connectPaho3(t *testing.T, o options) client {
 	t.Helper()
-	c := &paho3Client{goClient: dialBroker(t)}
+	c := &paho3Client{goClient: dialBroker(t, o)}
 	p := paho3.NewClientOptions().AddBroker("tcp://" + o.Addr).SetClientID(o.ID).SetCleanSession(o.Clean).
 		SetProtocolVersion(uint(o.Version)).SetAutoReconnect(false).SetConnectTimeout(patience).
 		SetCustomOpenConnectionFn(func(*url.URL, paho3.ClientOptions) (net.Conn, error) { return c.conn, nil }).
@@ -90,7 +120,7 @@ type paho5Client struct {
 
 func connectPaho5(t *testing.T, o options) client {
 	t.Helper()
-	c := &paho5Client{goClient: dialBroker(t)}
+	c := &paho5Client{goClient: dialBroker(t, o)}
 	c.mqtt = paho5.NewClient(paho5.ClientConfig{
 		Conn: c.conn,
 		OnPublishReceived: []func(paho5.PublishReceived) (bool, error){func(r paho5.PublishReceived) (bool, error) {

@@ -59,7 +59,11 @@ def close(c):
 
 
 options = {} if o["version"] == 5 else {"clean_session": o["clean"]}
+if o["scheme"] in ("ws", "wss"):
+    options["transport"] = "websockets"
 client = mqtt.Client(client_id=o["id"], protocol=o["version"], **options)
+if o["scheme"] in ("tls", "wss"):
+    client.tls_set(o["ca"])
 client.on_connect, client.on_message = on_connect, on_message
 client.on_subscribe = lambda client, userdata, mid, *rest: event(mid).set()
 if o.get("will"):
