@@ -24,8 +24,9 @@ var (
 	// addresses are where the broker under test listens, host:port, by scheme.
 	addresses = map[string]string{}
 
-	// certificates is the directory of what midge cert dev has made.
-	certificates string
+	// binary is midge, and certificates the directory of what its cert dev has made; both
+	// empty with somebody else's broker.
+	binary, certificates string
 )
 
 func TestMain(m *testing.M) {
@@ -33,8 +34,9 @@ func TestMain(m *testing.M) {
 		addresses["tcp"] = addr
 		os.Exit(m.Run())
 	}
-	os.Exit(process.Built(func(binary string) int {
-		broker, err := serve(binary)
+	os.Exit(process.Built(func(path string) int {
+		binary = path
+		broker, err := serve()
 		if broker != nil {
 			defer broker.Kill()
 		}
@@ -47,15 +49,12 @@ func TestMain(m *testing.M) {
 }
 
 // serve starts the broker under test, on each transport.
-func serve(binary string) (*process.Process, error) {
+func serve() (*process.Process, error) {
 	certificates = binary + "-certificates"
 	if out, err := exec.Command(binary, "cert", "dev", "--dir", certificates).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("midge cert dev: %w\n%s", err, out)
 	}
-	args := []string{
-		"serve", "--data-dir", binary + "-data",
-		"--set", "tls.certificate=" + certificates + "/server.pem", "--set", "tls.key=" + certificates + "/server-key.pem",
-	}
+	args := append([]string{"serve", "--data-dir", binary + "-data"}, ownCertificate()...)
 	for _, address := range []string{"tcp://127.0.0.1:0", "tls://127.0.0.1:0", "ws://127.0.0.1:0/mqtt", "wss://127.0.0.1:0/mqtt"} {
 		args = append(args, "--listen", address)
 	}
@@ -66,10 +65,22 @@ func serve(binary string) (*process.Process, error) {
 	if err := broker.Listening(patience); err != nil {
 		return broker, err
 	}
-	for _, found := range regexp.MustCompile(`(tcp|tls|wss?)://(127\.0\.0\.1:\d+)`).FindAllStringSubmatch(broker.Banner(), -1) {
-		addresses[found[1]] = found[2]
-	}
+	addresses = listening(broker)
 	return broker, nil
+}
+
+// ownCertificate is how a broker is told its certificate.
+func ownCertificate() []string {
+	return []string{"--set", "tls.certificate=" + certificates + "/server.pem", "--set", "tls.key=" + certificates + "/server-key.pem"}
+}
+
+// listening is where a broker listens, host:port, by scheme.
+func listening(broker *process.Process) map[string]string {
+	all := map[string]string{}
+	for _, found := range regexp.MustCompile(`(tcp|tls|wss?)://(127\.0\.0\.1:\d+)`).FindAllStringSubmatch(broker.Banner(), -1) {
+		all[found[1]] = found[2]
+	}
+	return all
 }
 
 // tlsConfig trusts the broker under test.
