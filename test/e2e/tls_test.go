@@ -117,9 +117,11 @@ func conversation(topic string) []byte {
 func upgrade(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	answer := filepath.Join(dir, "upgraded")
-	cmd := exec.Command("curl", append([]string{"-s", "-N", "--http1.1", "-D", answer, "-o", filepath.Join(dir, "frames"),
+	cmd := exec.Command("curl", append([]string{
+		"-s", "-N", "--http1.1", "-D", answer, "-o", filepath.Join(dir, "frames"),
 		"-H", "Connection: Upgrade", "-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13",
-		"-H", "Sec-WebSocket-Protocol: mqtt", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}, args...)...)
+		"-H", "Sec-WebSocket-Protocol: mqtt", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+	}, args...)...)
 	cmd.Dir = dir
 	p, err := program.Start(cmd)
 	if err != nil {
