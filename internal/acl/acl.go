@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"midge/internal/packet"
+	"midge/internal/variable"
 )
 
 // action is a set of what a client may do.
@@ -53,10 +54,10 @@ type condition struct {
 }
 
 func (c *condition) holds(s *subject) bool {
-	return (!c.anonymous || s.user == "") &&
-		(c.users == nil || s.user != "" && c.users.match(s.user)) &&
-		(c.clients == nil || c.clients.match(s.client)) &&
-		(c.listeners == nil || c.listeners.match(s.listener)) &&
+	return (!c.anonymous || s.User == "") &&
+		(c.users == nil || s.User != "" && c.users.match(s.User)) &&
+		(c.clients == nil || c.clients.match(s.ID)) &&
+		(c.listeners == nil || c.listeners.match(s.Listener)) &&
 		(c.groups == nil || slices.ContainsFunc(s.groups, c.groups.match))
 }
 
@@ -98,10 +99,9 @@ func matchGlob(pattern, s string) bool {
 
 // subject is a client whose rights are asked for.
 type subject struct {
-	user     string // "" for nobody in particular
-	client   string
-	listener string
-	groups   []string
+	variable.Client
+	groups []string
+	mount  string // its mount point
 }
 
 // question is what is asked.
@@ -126,11 +126,8 @@ func publishing(s *subject, qos packet.QoS, retain bool) question {
 
 // value is what a variable stands for, and whether it may stand in a topic: it must
 // not be a wildcard, or nothing.
-func (q *question) value(name byte) (value string, ok bool) {
-	value = q.client
-	if name == 'u' {
-		value = q.user
-	}
+func (q *question) value(name variable.Name) (value string, ok bool) {
+	value = q.Value(name)
 	unfit := "+#/\x00"
 	if q.slashes {
 		unfit = "+#\x00"

@@ -1,8 +1,11 @@
 package acl
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +14,7 @@ import (
 
 	"midge/internal/packet"
 	"midge/internal/topic"
+	"midge/internal/variable"
 )
 
 func mustParse(t testing.TB, text string) *list {
@@ -22,6 +26,10 @@ func mustParse(t testing.TB, text string) *list {
 	return l
 }
 
+func subjectOf(user, client, listener string) *subject {
+	return &subject{Client: variable.Client{User: user, ID: client, Listener: listener}}
+}
+
 // ask reads a question such as "alice/phone publish a/b": user, client identifier,
 // what, and a topic. Behind the client identifier @ begins the listener. publish may
 // have a QoS and ! for RETAIN at its end.
@@ -30,7 +38,7 @@ func ask(t testing.TB, l *list, question string) bool {
 	f := strings.SplitN(question, " ", 3)
 	user, client, _ := strings.Cut(f[0], "/")
 	client, listener, _ := strings.Cut(client, "@")
-	s := &subject{user: user, client: client, listener: listener}
+	s := subjectOf(user, client, listener)
 	what := strings.TrimRight(f[1], "012!")
 	switch what {
 	case "publish":
@@ -111,7 +119,7 @@ func TestRules(t *testing.T) {
 						continue
 					}
 					if tt.name == "quotes" {
-						s := &subject{user: "Ms X, of Y", client: "c"}
+						s := subjectOf("Ms X, of Y", "c", "")
 						if l.mayPublish(s, "a b", 0, false) != allowed || l.mayPublish(s, "c", 0, false) != allowed {
 							t.Error("not allowed")
 						}
@@ -123,6 +131,74 @@ func TestRules(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCertificates asks rules with what a certificate has in it. A value that is no single
+// level matches nothing, and widens no rule.
+func TestCertificates(t *testing.T) {
+	l := mustParse(t, "deny all o/%{o}/secret\nallow all o/%{o}/#\nallow publish x-%{cn}/%{serial}\nallow publish %{san_dns}/#\nallow publish l/%l")
+	of := func(name string, organization ...string) *subject {
+		c := &x509.Certificate{Subject: pkix.Name{CommonName: name, Organization: organization}, DNSNames: []string{"$SYS"}, SerialNumber: big.NewInt(255)}
+		return &subject{Client: variable.Client{Listener: "tls", Certificate: variable.Of(c)}}
+	}
+	for _, tt := range []struct {
+		s     *subject
+		topic string
+		want  bool
+	}{
+		{of("box", "plant"), "o/plant/a", true},
+		{of("box", "plant", "other"), "o/other/a", false},
+		{of("box", "plant"), "o/plant/secret", false},
+		{of("box", "plant"), "o/other/a", false},
+		{of("box", "+"), "o/+/a", false},
+		{of("box", "#"), "o/#/a", false},
+		{of("box", "plant/a"), "o/plant/a/b", false},
+		{of("box", ""), "o//a", false},
+		{of("box"), "o/%{o}/a", false},
+		{of("box"), "x-box/ff", true},
+		{of(""), "x-/ff", false},
+		{of("box"), "$SYS/a", false},
+		{of("box"), "l/tls", true},
+		{&subject{}, "o//a", false},
+		{&subject{Client: variable.Client{User: "plant"}}, "o/plant/a", false},
+	} {
+		if got := l.mayPublish(tt.s, tt.topic, 0, false) == allowed; got != tt.want {
+			t.Errorf("%+v: %s: %t", tt.s.Certificate, tt.topic, got)
+		}
+	}
+	if l.maySubscribe(of("box", "plant"), "o/+/a") == allowed || l.maySubscribe(of("box", "plant"), "o/plant/#") != allowed {
+		t.Error("a subscription is wider than its rule, or too narrow")
+	}
+	if m := mustParse(t, "pattern a/%{o}/%u"); m.mayPublish(&subject{Client: variable.Client{User: "u", Certificate: of("box", "plant").Certificate}}, "a/plant/u", 0, false) == allowed {
+		t.Error("a file of Mosquitto knows more variables than Mosquitto")
+	}
+	if _, err := parse([]byte("allow publish a/%{foo}")); err == nil || !strings.Contains(err.Error(), "%{cn}") {
+		t.Errorf("an unknown variable: %v", err)
+	}
+}
+
+// TestMountPoint asks about a client with a mount point: rules of ours see topics as it does,
+// those of Mosquitto as the broker does.
+func TestMountPoint(t *testing.T) {
+	for rules, want := range map[string]bool{
+		"allow all a/#": true, "allow all t/a/#": false,
+		"topic a/#": false, "topic t/a/#": true,
+	} {
+		name := filepath.Join(t.TempDir(), "acl")
+		if err := os.WriteFile(name, []byte(rules), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Open(name, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r Rules
+		r.Use(f)
+		p := Sources{Listener: &r}.For(variable.Client{ID: "c"}, nil, "t/")
+		if p.Publish([]byte("a/b"), 0, false) != want || p.Receive([]byte("a/b")) != want {
+			t.Errorf("%s: not %t", rules, want)
+		}
 	}
 }
 
@@ -267,7 +343,7 @@ func TestTreeAgrees(t *testing.T) {
 		}
 		l := mustParse(t, text.String())
 		for range 50 {
-			s := &subject{user: pick("", "u1", "u2"), client: pick("c1", "c2")}
+			s := subjectOf(pick("", "u1", "u2"), pick("c1", "c2"), "")
 			asked, about := publish, name(false)
 			if about == "" {
 				continue
@@ -277,11 +353,11 @@ func TestTreeAgrees(t *testing.T) {
 			}
 			want := false
 			for _, r := range lines {
-				filter := strings.ReplaceAll(r.filter, "%c", s.client)
-				if r.action&asked == 0 || r.user != "" && r.user != s.user || r.client != "" && r.client != s.client || strings.Contains(filter, "%u") && s.user == "" {
+				filter := strings.ReplaceAll(r.filter, "%c", s.ID)
+				if r.action&asked == 0 || r.user != "" && r.user != s.User || r.client != "" && r.client != s.ID || strings.Contains(filter, "%u") && s.User == "" {
 					continue
 				}
-				if topic.Match(strings.ReplaceAll(filter, "%u", s.user), about) {
+				if topic.Match(strings.ReplaceAll(filter, "%u", s.User), about) {
 					want = r.allow
 					break
 				}
@@ -313,7 +389,7 @@ func TestReload(t *testing.T) {
 	if err != nil || f.Rules() != 1 {
 		t.Fatalf("%d rules, %v", f.Rules(), err)
 	}
-	p := Sources{Listener: rulesOf(f)}.For("alice", "c", "l", nil)
+	p := Sources{Listener: rulesOf(f)}.For(variable.Client{User: "alice", ID: "c", Listener: "l"}, nil, "")
 	check := func(a, b bool) {
 		t.Helper()
 		if p.Publish([]byte("a"), 0, false) != a || p.Subscribe("b") != b || p.Receive([]byte("b")) != b {
@@ -332,7 +408,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("a wrong file: %v", err)
 	}
 	check(false, true)
-	if q := (Sources{Listener: rulesOf(f)}).For("alice", "c", "l", []string{"g"}); q.Publish([]byte("a"), 0, false) {
+	if q := (Sources{Listener: rulesOf(f)}).For(variable.Client{User: "alice", ID: "c", Listener: "l"}, []string{"g"}, ""); q.Publish([]byte("a"), 0, false) {
 		t.Error("a wrong answer")
 	}
 	other := filepath.Join(t.TempDir(), "acl")
@@ -344,7 +420,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules := rulesOf(f)
-	p = Sources{Listener: rules}.For("alice", "c", "l", nil)
+	p = Sources{Listener: rules}.For(variable.Client{User: "alice", ID: "c", Listener: "l"}, nil, "")
 	check(false, true)
 	rules.Use(next)
 	check(true, false)
@@ -355,7 +431,7 @@ func TestReload(t *testing.T) {
 	if err := f.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if q := (Sources{Listener: rulesOf(f)}).For("alice", "c", "l", []string{"g"}); !q.Publish([]byte("a"), 0, false) {
+	if q := (Sources{Listener: rulesOf(f)}).For(variable.Client{User: "alice", ID: "c", Listener: "l"}, []string{"g"}, ""); !q.Publish([]byte("a"), 0, false) {
 		t.Error("the group that a link has told does not count")
 	}
 }
@@ -370,7 +446,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s := &subject{user: user, client: client, listener: "l"}
+		s := subjectOf(user, client, "l")
 		l.mayPublish(s, name, 1, true)
 		l.mayReceive(s, name)
 		l.maySubscribe(s, name)
@@ -385,7 +461,7 @@ func BenchmarkDecide(b *testing.B) {
 			fmt.Fprintf(&text, kind, i, i)
 		}
 		l := mustParse(b, text.String())
-		s := &subject{user: "u500", client: "c"}
+		s := subjectOf("u500", "c", "")
 		for _, name := range []string{"home/u500/lamp", "home/t500/x500/y", "home/u500/t999/999/a"} {
 			b.Run(strings.Fields(kind)[1]+"/"+name, func(b *testing.B) {
 				b.ReportAllocs()

@@ -12,6 +12,7 @@ import (
 
 	"midge/internal/packet"
 	"midge/internal/routing"
+	"midge/internal/variable"
 )
 
 // told answers from a list, and counts what it is asked for.
@@ -74,7 +75,7 @@ func TestSources(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := tt.from.For("alice", "c", "l", nil)
+			p := tt.from.For(variable.Client{User: "alice", ID: "c", Listener: "l"}, nil, "")
 			for _, what := range all {
 				action, about, _ := strings.Cut(what, " ")
 				got := p.Subscribe(about)

@@ -29,8 +29,8 @@ func newList() *list {
 	return &list{users: map[string]*tree{}, groups: map[string]*tree{}, clients: map[string]*tree{}, members: map[string][]string{}}
 }
 
-// add adds a rule for filters, behind those that are there. %u and %c in them are
-// variables.
+// add adds a rule for filters, in which all variables may stand, behind those that are
+// there.
 func (l *list) add(r rule, filters ...string) {
 	trees := []*tree{&l.everybody}
 	named := func(by map[string]*tree, names []string) {
@@ -49,7 +49,7 @@ func (l *list) add(r rule, filters ...string) {
 	case w.groups.exact():
 		named(l.groups, w.groups)
 	}
-	l.put(r, trees, true, filters)
+	l.put(r, trees, nil, filters)
 }
 
 func treeOf(by map[string]*tree, name string) *tree {
@@ -60,12 +60,12 @@ func treeOf(by map[string]*tree, name string) *tree {
 }
 
 // put adds a rule to trees.
-func (l *list) put(r rule, to []*tree, variables bool, filters []string) {
+func (l *list) put(r rule, to []*tree, v variables, filters []string) {
 	r.number = l.rules
 	l.rules++
 	for _, t := range to {
 		for _, filter := range filters {
-			t.add(filter, variables, &r)
+			t.add(filter, v, &r)
 		}
 	}
 }
@@ -82,12 +82,12 @@ const (
 // decide reports what the rules say of what is asked.
 func (l *list) decide(q question, name string) verdict {
 	q.slashes = l.mosquitto
-	if q.user == "" {
+	if q.User == "" {
 		l.nobody.find(&q, name)
-	} else if t := l.users[q.user]; t != nil {
+	} else if t := l.users[q.User]; t != nil {
 		t.find(&q, name)
 	}
-	if t := l.clients[q.client]; t != nil {
+	if t := l.clients[q.ID]; t != nil {
 		t.find(&q, name)
 	}
 	if len(l.groups) > 0 {
@@ -97,7 +97,7 @@ func (l *list) decide(q question, name string) verdict {
 			}
 		}
 	}
-	if l.patterns && q.best == nil && (wild(q.user) || wild(q.client)) {
+	if l.patterns && q.best == nil && (wild(q.User) || wild(q.ID)) {
 		return denied // CVE-2017-7650
 	}
 	l.everybody.find(&q, name)
@@ -112,8 +112,8 @@ func (l *list) decide(q question, name string) verdict {
 
 // of is a client as the list sees it: in the groups that the file says, too.
 func (l *list) of(s *subject) *subject {
-	more := l.members[s.user]
-	if s.user == "" || len(more) == 0 {
+	more := l.members[s.User]
+	if s.User == "" || len(more) == 0 {
 		return s
 	}
 	with := *s
@@ -122,7 +122,7 @@ func (l *list) of(s *subject) *subject {
 }
 
 func (l *list) mayPublish(s *subject, topic string, qos packet.QoS, retain bool) verdict {
-	return l.decide(publishing(l.of(s), qos, retain), topic)
+	return l.decide(publishing(l.of(s), qos, retain), l.name(s, topic))
 }
 
 func (l *list) maySubscribe(s *subject, filter string) verdict {
@@ -133,7 +133,16 @@ func (l *list) maySubscribe(s *subject, filter string) verdict {
 }
 
 func (l *list) mayReceive(s *subject, topic string) verdict {
-	return l.decide(question{subject: l.of(s), action: receive}, topic)
+	return l.decide(question{subject: l.of(s), action: receive}, l.name(s, topic))
+}
+
+// name is what the rules call a topic of the client: as it does or, by those of Mosquitto,
+// with its mount point.
+func (l *list) name(s *subject, topic string) string {
+	if l.mosquitto {
+		return s.mount + topic
+	}
+	return topic
 }
 
 func wild(name string) bool { return strings.ContainsAny(name, "+#") }

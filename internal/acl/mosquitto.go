@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"midge/internal/variable"
 )
 
 // mosquitto reads an acl_file of Mosquitto 2.0. What its broker does with one, and
@@ -19,6 +21,9 @@ type mosquitto struct {
 	user  string // whose topics come; "" before the first
 	found []found
 }
+
+// ofMosquitto are the variables of its patterns.
+var ofMosquitto = variables{variable.User, variable.ClientID}
 
 // found is a rule, in the order of the file.
 type found struct {
@@ -61,10 +66,10 @@ func (m *mosquitto) mosquittoLine(l *list, first, rest string) error {
 		return err
 	}
 	f := found{pattern: first == "pattern", user: m.user, filter: filter, rule: rule{allow: allow, actions: actions, qos: anyQoS, retain: anyRetain}}
-	switch variables := hasVariable(filter); {
-	case f.pattern && !variables:
+	switch has := ofMosquitto.in(filter) != nil; {
+	case f.pattern && !has:
 		l.warnings = append(l.warnings, fmt.Sprintf("pattern %s has neither %%u nor %%c: it is for everybody", filter))
-	case !f.pattern && variables:
+	case !f.pattern && has:
 		l.warnings = append(l.warnings, fmt.Sprintf("topic %s: only pattern knows %%u and %%c; here they are taken as they are", filter))
 	}
 	l.patterns = l.patterns || f.pattern
@@ -75,10 +80,14 @@ func (m *mosquitto) mosquittoLine(l *list, first, rest string) error {
 // finish puts the rules in the order in which they count.
 func (m *mosquitto) finish(l *list) {
 	for _, pattern := range []bool{false, true} {
+		known := noVariables
+		if pattern {
+			known = ofMosquitto
+		}
 		for _, allow := range []bool{false, true} {
 			for _, f := range m.found {
 				if f.pattern == pattern && f.rule.allow == allow {
-					l.put(f.rule, []*tree{m.tree(l, f)}, pattern, []string{f.filter})
+					l.put(f.rule, []*tree{m.tree(l, f)}, known, []string{f.filter})
 				}
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"midge/internal/variable"
 )
 
 // maxFaults is how many lines an error tells of.
@@ -132,6 +134,9 @@ func (p *parser) rule(allow bool, all []word) error {
 			filter = w.key + "=" + filter
 		}
 		if err := checkFilter(filter); err != nil {
+			return err
+		}
+		if _, err := variable.Parse(filter); err != nil {
 			return err
 		}
 		filters = append(filters, filter)

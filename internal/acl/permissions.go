@@ -3,6 +3,7 @@ package acl
 import (
 	"midge/internal/packet"
 	"midge/internal/routing"
+	"midge/internal/variable"
 )
 
 // Sources are what says what a client may do. What the first has no rule for the
@@ -14,9 +15,10 @@ type Sources struct {
 	Ask      routing.Asking // somebody who decides what rules leave open; nil: nobody
 }
 
-// For is what a client may do: by the rules as they are whenever it is asked.
-func (from Sources) For(user, client, listener string, groups []string) routing.Permissions {
-	p := permissions{from, subject{user: user, client: client, listener: listener, groups: groups}}
+// For is what a client may do: by the rules as they are whenever it is asked. mount is its
+// mount point, "" for none.
+func (from Sources) For(c variable.Client, groups []string, mount string) routing.Permissions {
+	p := permissions{from, subject{Client: c, groups: groups, mount: mount}}
 	if from.Ask != nil {
 		return &asking{p}
 	}

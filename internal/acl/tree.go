@@ -1,32 +1,36 @@
 package acl
 
-import "strings"
+import (
+	"strings"
+
+	"midge/internal/variable"
+)
 
 // tree has the rules of filters, by levels.
 type tree struct {
 	literal  map[string]*tree
 	plus     *tree
-	variable []variable
+	patterns []pattern
 	here     []*rule // whose filter ends here
 	below    []*rule // whose filter ends with # below here
 }
 
-// variable is a level with %u or %c in it.
-type variable struct {
-	text string
-	next *tree
+// pattern is a level with variables in it.
+type pattern struct {
+	text  string
+	parts variable.Text
+	next  *tree
 }
 
-// add adds a rule for a filter, in which %u and %c may be variables. Numbers of
-// rules go up.
-func (t *tree) add(filter string, variables bool, r *rule) {
+// add adds a rule for a filter. Numbers of rules go up.
+func (t *tree) add(filter string, v variables, r *rule) {
 	for {
 		level, rest, more := strings.Cut(filter, "/")
 		if level == "#" {
 			t.below = append(t.below, r)
 			return
 		}
-		t = t.child(level, variables && hasVariable(level))
+		t = t.child(level, v.in(level))
 		if !more {
 			t.here = append(t.here, r)
 			return
@@ -36,22 +40,22 @@ func (t *tree) add(filter string, variables bool, r *rule) {
 }
 
 // child returns the tree below a level of a filter, and makes it if it isn't there.
-func (t *tree) child(level string, isVariable bool) *tree {
+func (t *tree) child(level string, parts variable.Text) *tree {
 	switch {
 	case level == "+":
 		if t.plus == nil {
 			t.plus = &tree{}
 		}
 		return t.plus
-	case isVariable:
-		for _, v := range t.variable {
-			if v.text == level {
-				return v.next
+	case parts != nil:
+		for _, p := range t.patterns {
+			if p.text == level {
+				return p.next
 			}
 		}
-		v := variable{level, &tree{}}
-		t.variable = append(t.variable, v)
-		return v.next
+		p := pattern{level, parts, &tree{}}
+		t.patterns = append(t.patterns, p)
+		return p.next
 	}
 	next := t.literal[level]
 	if next == nil {
@@ -63,7 +67,19 @@ func (t *tree) child(level string, isVariable bool) *tree {
 	return next
 }
 
-func hasVariable(s string) bool { return strings.Contains(s, "%u") || strings.Contains(s, "%c") }
+// variables are those that filters may have, all if there are none.
+type variables []variable.Name
+
+// noVariables are none: there is nothing that it would stand for.
+var noVariables = variables{variable.None}
+
+// in returns the parts of a level with variables, nil if it has none.
+func (v variables) in(level string) variable.Text {
+	if parts, err := variable.Parse(level, v...); err == nil && parts.Variables() > 0 {
+		return parts
+	}
+	return nil
+}
 
 // find considers the rules of all filters that match a topic name or, if name is a
 // topic filter, that match every topic name which it matches.
@@ -96,39 +112,27 @@ func (t *tree) levels(q *question, name string, first bool) {
 	if t.plus != nil && !(first && q.reserved) {
 		step(t.plus, rest, more)
 	}
-	for _, v := range t.variable {
-		if rest, more, ok := v.match(q, name); ok && !(first && q.reserved && v.text[0] == '%') {
-			step(v.next, rest, more)
+	for i := range t.patterns {
+		p := &t.patterns[i]
+		if rest, more, ok := p.match(q, name); ok && !(first && q.reserved && p.parts[0].Name != variable.None) {
+			step(p.next, rest, more)
 		}
 	}
 }
 
 // match takes from name what the level stands for: one level, or several where
 // values may have slashes.
-func (v *variable) match(q *question, name string) (rest string, more, ok bool) {
-	text := v.text
-	for text != "" {
-		at := strings.IndexByte(text, '%')
-		if at < 0 {
-			at = len(text)
-		}
-		if name, ok = strings.CutPrefix(name, text[:at]); !ok {
-			return "", false, false
-		}
-		if text = text[at:]; text == "" {
-			break
-		}
-		literal := text[:1]
-		if len(text) > 1 && (text[1] == 'u' || text[1] == 'c') {
-			if literal, ok = q.value(text[1]); !ok {
+func (p *pattern) match(q *question, name string) (rest string, more, ok bool) {
+	for _, part := range p.parts {
+		literal := part.Text
+		if part.Name != variable.None {
+			if literal, ok = q.value(part.Name); !ok {
 				return "", false, false
 			}
-			text = text[1:]
 		}
 		if name, ok = strings.CutPrefix(name, literal); !ok {
 			return "", false, false
 		}
-		text = text[1:]
 	}
 	if name == "" {
 		return "", false, true

@@ -59,8 +59,8 @@ func isKey(s string) bool {
 	return s != ""
 }
 
-// checkFilter reports what is wrong with a topic filter, in which %u and %c are
-// variables.
+// checkFilter reports what is wrong with a topic filter, in which variables may
+// stand.
 func checkFilter(filter string) error {
 	if strings.HasPrefix(filter, "$share/") {
 		return fmt.Errorf("%q: of a shared subscription only the filter behind the group's name counts", shorten(filter))

@@ -105,6 +105,9 @@ func (a *access) chain(l *config.Listener, before *access) (*auth.Chain, error) 
 	if c.Identifiers, err = auth.ParseIdentifiers(l.Auth.ClientID); err != nil {
 		return nil, fmt.Errorf("auth.client_id: %w", err)
 	}
+	if c.MountPoint, err = auth.ParseMountPoint(l.MountPoint); err != nil {
+		return nil, fmt.Errorf("mount_point: %w", err)
+	}
 	if from := l.Auth.CertificateUser; from != settings.NoCertificate {
 		a.certificates = true
 		c.Links = append(c.Links, certificate.Link{From: certificate.Name(from)})
@@ -150,7 +153,7 @@ func (a *access) restrict(c *auth.Chain, l *config.Listener, before *access) err
 		a.rules[l.Name()] = rules
 	}
 	c.Permissions = func(who auth.Identity) broker.Permissions {
-		return acl.Sources{Listener: rules}.For(who.User, who.ClientID, who.Listener, who.Groups)
+		return acl.Sources{Listener: rules}.For(who.Client, who.Groups, who.MountPoint)
 	}
 	return nil
 }
@@ -220,7 +223,7 @@ func hashingMemory(setting settings.Size) int64 {
 // authenticator is nil if everybody may do everything: then nothing is asked for.
 func (a *access) authenticator() broker.Authenticator {
 	for _, c := range a.listeners {
-		if len(a.lists) > 0 || len(c.Links) != 1 || c.Links[0] != auth.Link(auth.Anonymous{Named: true}) {
+		if len(a.lists) > 0 || c.MountPoint.Set() || len(c.Links) != 1 || c.Links[0] != auth.Link(auth.Anonymous{Named: true}) {
 			return a.listeners
 		}
 	}

@@ -20,7 +20,7 @@ func (b *Broker) coreSettings(cfg *config.Loaded, connections int) settings.Core
 	core.Limits.Connections = connections
 	core.Listeners = map[int]settings.ListenerLimits{}
 	for number := range cfg.Listeners {
-		if l := &cfg.Listeners[number]; l.Sets("limits.") {
+		if l := &cfg.Listeners[number]; l.Sets("limits.") || l.MountPoint != "" {
 			core.Listeners[number] = limitsOf(l)
 		}
 	}
@@ -29,7 +29,7 @@ func (b *Broker) coreSettings(cfg *config.Loaded, connections int) settings.Core
 
 // limitsOf are those of a listener that has some of its own.
 func limitsOf(l *config.Listener) settings.ListenerLimits {
-	limits := settings.ListenerLimits{Limits: l.Limits}
+	limits := settings.ListenerLimits{Limits: l.Limits, Mounts: l.MountPoint != ""}
 	if l.Sets("limits.connections") {
 		limits.Own = &l.Limits.Connections
 	}

@@ -25,6 +25,7 @@ var allowed = map[string]string{
 	"engine":    "bufpool",
 	"settings":  "",
 	"tlsrecord": "",
+	"variable":  "",
 	"config":    "settings",
 	"message":   "bufpool packet",
 
@@ -65,13 +66,13 @@ var allowed = map[string]string{
 	"broker":   "bufpool engine message named packet rate retained routing session settings store topic",
 
 	// Who may connect: a chain, and its links.
-	"auth":              "broker packet rate",
+	"auth":              "broker packet rate variable",
 	"auth/certificate":  "auth broker packet",
 	"auth/jwt":          "auth broker packet",
 	"auth/passwordfile": "auth broker packet scram",
 
 	// What clients may do.
-	"acl": "packet routing topic",
+	"acl": "packet routing topic variable",
 
 	// Services that are asked over HTTP.
 	"httpclient": "",

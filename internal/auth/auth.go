@@ -7,15 +7,17 @@
 // at for a while (Throttle).
 //
 // Files, from the bottom up: auth.go, identifier.go, pool.go, throttle.go,
-// anonymous.go, chain.go, listeners.go.
+// mountpoint.go, anonymous.go, chain.go, listeners.go.
 package auth
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
 	"midge/internal/broker"
 	"midge/internal/packet"
+	"midge/internal/variable"
 )
 
 // Request is what a Link decides about. Its slices are copies that don't change.
@@ -104,8 +106,16 @@ func Busy(reason string) Answer {
 // Identity is who a client is and where it came in, for whoever says what it may
 // do.
 type Identity struct {
-	User     string // "" for nobody in particular
-	Groups   []string
-	ClientID string
-	Listener string // the name of the listener
+	variable.Client
+	Groups     []string
+	MountPoint string // what all its topics begin with, and it does not see; "" for nothing
+}
+
+// clientOf is who a client is that a Link has let in.
+func clientOf(r *Request, a *Answer) variable.Client {
+	c := variable.Client{User: a.User, ID: cmp.Or(a.ClientID, r.ClientID), Listener: r.Listener}
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		c.Certificate = variable.Of(r.TLS.VerifiedChains[0][0])
+	}
+	return c
 }

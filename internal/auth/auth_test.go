@@ -1,6 +1,9 @@
 package auth
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -131,13 +134,16 @@ func TestIdentifiers(t *testing.T) {
 		{"%u-*", "", "-phone", false},
 		{"dev/%u/*", "alice", "dev/alice/1", true},
 		{"dev/%u/*", "alice", "dev/bob/1", false},
+		{"%{cn}-*", "alice", "box 1-a", true},
+		{"%{cn}-*", "alice", "alice-a", false},
+		{"%{ou}-*", "alice", "-a", false},
 	} {
 		p, err := ParseIdentifiers(tt.pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c := &Chain{Links: []Link{told{answer: Answer{Decision: Allow, User: tt.user}, asked: new([]string)}}, Identifiers: p}
-		r := request("", "")
+		r := certified("", "")
 		r.ClientID = tt.id
 		v := verdict(c, r)
 		if v.Code.Failed() == tt.ok || !tt.ok && (v.Code != packet.ClientIdentifierNotValid || v.Refusal != broker.ForeignIdentifier) {
@@ -147,11 +153,79 @@ func TestIdentifiers(t *testing.T) {
 			t.Errorf("%+v: an identifier that the broker has made is refused", tt)
 		}
 	}
-	for _, bad := range []string{"x", "%u%u", "*%u", "%c", "%u*x"} {
+	for _, bad := range []string{"x", "%u%u", "*%u", "%c", "%u*x", "%l", "%{cn}%u", "%{x}"} {
 		if _, err := ParseIdentifiers(bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
 	}
+}
+
+// certified is a CONNECT with a certificate that was verified.
+func certified(user, organization string) broker.Request {
+	r := request(user, "")
+	c := &x509.Certificate{Subject: pkix.Name{CommonName: "box 1", Organization: []string{organization}}, DNSNames: []string{"box1.example"}}
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c}, VerifiedChains: [][]*x509.Certificate{{c}}}
+	return r
+}
+
+// TestMountPoints gives clients mount points, by who they are. A name that could be more
+// than one topic level is refused, and so is a client without a name.
+func TestMountPoints(t *testing.T) {
+	unverified := certified("alice", "Plant")
+	unverified.TLS.VerifiedChains = nil
+	for _, tt := range []struct {
+		text, user string
+		r          broker.Request
+		want       string // "!" and a part of the reason if it is refused
+	}{
+		{"", "a/b", request("", ""), ""},
+		{"plant/", "", request("", ""), "plant/"},
+		{"%u/", "alice", request("", ""), "alice/"},
+		{"x/t-%u/%c/", "alice", request("", ""), "x/t-alice/id/"},
+		{"%l/", "alice", request("", ""), "l/"},
+		{"%{o}/%{cn}/", "alice", certified("alice", "Plant"), "Plant/box 1/"},
+		{"%{san_dns}/", "alice", certified("alice", "Plant"), "box1.example/"},
+		{"%u/", "", request("alice", ""), "!no %u"},
+		{"%u/", "a/b", request("", ""), "!'/'"},
+		{"%u/", "+", request("", ""), "!'+'"},
+		{"%u/", "a#", request("", ""), "!'#'"},
+		{"%u/", "$SYS", request("", ""), "!begins with $"},
+		{"x/%u/", "$SYS", request("", ""), "x/$SYS/"},
+		{"%{o}/", "alice", certified("alice", "a/b"), "!'/'"},
+		{"%{o}/", "alice", certified("alice", ""), "!no %{o}"},
+		{"%{o}/", "alice", request("", ""), "!no %{o}"},
+		{"%{o}/", "alice", unverified, "!no %{o}"},
+	} {
+		m, err := ParseMountPoint(tt.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told Identity
+		c := &Chain{
+			Links: []Link{asUser(tt.user)}, MountPoint: m,
+			Permissions: func(i Identity) broker.Permissions { told = i; return nil },
+		}
+		v := verdict(c, tt.r)
+		reason, refused := strings.CutPrefix(tt.want, "!")
+		switch {
+		case refused:
+			if v.Code != packet.NotAuthorized || !strings.Contains(v.Reason, reason) {
+				t.Errorf("%s: %+v, want it refused: %s", tt.text, v, reason)
+			}
+		case v.Code.Failed() || v.MountPoint != tt.want || told.MountPoint != tt.want:
+			t.Errorf("%s: %+v, want %q", tt.text, v, tt.want)
+		}
+	}
+	for _, bad := range []string{"a", "/a", "%u%c/", "a/%u-%{cn}/", "%{x}/", "%{cn/"} {
+		if _, err := ParseMountPoint(bad); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+// asUser lets a user in.
+func asUser(user string) Link {
+	return told{answer: Answer{Decision: Allow, User: user}, asked: new([]string)}
 }
 
 // TestChainTellsWho gives the access list who the client is.
@@ -163,7 +237,7 @@ func TestChainTellsWho(t *testing.T) {
 		Permissions: func(i Identity) broker.Permissions { got = i; return nil },
 	}
 	verdict(Listeners{"l": c}, request("alice", "x"))
-	if got.User != "alice" || got.ClientID != "id" || got.Listener != "l" || len(got.Groups) != 1 {
+	if got.User != "alice" || got.ID != "id" || got.Listener != "l" || len(got.Groups) != 1 {
 		t.Errorf("%+v", got)
 	}
 	if v := verdict(Listeners{}, request("", "")); !v.Code.Failed() {

@@ -14,6 +14,7 @@ type Chain struct {
 	Methods     map[string]Link // by Authentication Method; a client that names one has chosen
 	Throttle    *Throttle       // nil: none
 	Identifiers Identifiers     // the client identifiers that users may have
+	MountPoint  MountPoint
 
 	// Permissions says what a client may do; nil: everything.
 	Permissions func(Identity) broker.Permissions
@@ -81,19 +82,22 @@ func (c *Chain) conclude(r *Request, a Answer, done func(broker.Verdict)) {
 		c.challenge(r, a, done)
 		return
 	}
-	id := r.ClientID
-	if a.ClientID != "" {
-		id = a.ClientID
-	} else if !r.Assigned && !c.Identifiers.Allow(a.User, id) {
+	who := Identity{Client: clientOf(r, &a), Groups: a.Groups}
+	if a.ClientID == "" && !r.Assigned && !c.Identifiers.Allow(&who.Client) {
 		done(broker.Verdict{
 			Code: packet.ClientIdentifierNotValid, Refusal: broker.ForeignIdentifier,
 			Reason: "the client identifier is not one of this user: auth.client_id",
 		})
 		return
 	}
-	v := broker.Verdict{Principal: a.User, ClientID: a.ClientID, Expires: a.Expires, Data: a.Data}
+	var err error
+	if who.MountPoint, err = c.MountPoint.Of(&who.Client); err != nil {
+		done(broker.Verdict{Code: packet.NotAuthorized, Reason: "mount_point: " + err.Error()})
+		return
+	}
+	v := broker.Verdict{Principal: a.User, ClientID: a.ClientID, MountPoint: who.MountPoint, Expires: a.Expires, Data: a.Data}
 	if c.Permissions != nil {
-		v.Permissions = c.Permissions(Identity{User: a.User, Groups: a.Groups, ClientID: id, Listener: r.Listener})
+		v.Permissions = c.Permissions(who)
 	}
 	done(v)
 }

@@ -97,7 +97,7 @@ func authentication() Section {
 		}, {
 			Key: "auth.client_id", At: func(c *Settings) any { return &c.Auth.ClientID },
 			Default: "", PerListener: true, Zero: "any",
-			Doc:    "The client identifiers that a user may have: `%u` is the user's name, and `*` at the end any text, such as `%u` or `%u-*`. Others are refused with 0x85 (3.1.1: 2). A client without an identifier gets one from the broker as ever. Whoever can connect with the identifier of another client takes over its session.",
+			Doc:    "The client identifiers that a user may have: `%u` is the user's name, or `%{cn}` and others something of its certificate (see `mount_point`), and `*` at the end any text, such as `%u` or `%u-*`. Others are refused with 0x85 (3.1.1: 2). A client without an identifier gets one from the broker as ever. Whoever can connect with the identifier of another client takes over its session.",
 			Reason: "Most clients make up their identifiers.",
 			Change: forNew,
 		}, {

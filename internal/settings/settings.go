@@ -21,6 +21,7 @@ type Settings struct {
 	Listen         []string
 	ListenWait     time.Duration
 	AllowAnonymous bool
+	MountPoint     string
 
 	Listener Listener // in the settings of one listener: see Section.Listener
 

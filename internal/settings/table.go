@@ -143,6 +143,12 @@ func top() Section {
 			Reason: "Whoever reaches an open broker reads and writes everything in it, and such brokers are found within hours.",
 			Change: forNew,
 		}, {
+			Key: "mount_point", At: func(c *Settings) any { return &c.MountPoint },
+			Default: "", PerListener: true, Zero: "topics are as clients write them", Check: checkMountPoint,
+			Doc:    "What all topics of a client begin with, without its knowing: with `plant/`, what it calls `a` is `plant/a` for the broker and for clients without a mount point. It ends with `/`. Variables stand for who the client is: `%u` the user, `%c` the client identifier, `%l` the name of the listener, and of a verified TLS certificate `%{cn}`, `%{o}`, `%{ou}`, `%{san_dns}`, `%{san_email}`, `%{san_uri}` and `%{serial}`; one at most between two slashes. Who has nothing of the kind, or one with `/`, `+` or `#` in it, is refused (0x87). Clients with different mount points are different clients, also with the same client identifier: see [tenants](../tenants.md).",
+			Reason: "Most brokers have one owner.",
+			Change: forNew,
+		}, {
 			Key: "engine", At: func(c *Settings) any { return &c.Engine },
 			Default: "auto", Words: []string{"auto", "epoll", "goroutine"},
 			Doc:    "What moves the bytes: `epoll` (event loops, Linux) or `goroutine` (every system). `auto` takes epoll where it works.",
@@ -174,6 +180,21 @@ func top() Section {
 			Reason:  "Beside the place where the broker was started, easy to find and to delete.",
 		},
 	}}
+}
+
+// checkMountPoint finds what is wrong with a mount point, but for its variables.
+func checkMountPoint(text string) error {
+	switch {
+	case text == "":
+		return nil
+	case !strings.HasSuffix(text, "/"):
+		return fmt.Errorf("%q has to end with /", text)
+	case strings.ContainsAny(text, "+#\x00"):
+		return fmt.Errorf("%q must not have + or # in it", text)
+	case strings.HasPrefix(text, "$SYS/"), strings.HasPrefix(text, "$share/"):
+		return fmt.Errorf("%q must not begin with $SYS/ or $share/", text)
+	}
+	return nil
 }
 
 func listener() Section {

@@ -250,6 +250,30 @@ func TestAccess(t *testing.T) {
 	}
 }
 
+// TestMountPoint takes over what means the same here, and opens no listener whose clients
+// would have other topics than in Mosquitto.
+func TestMountPoint(t *testing.T) {
+	for text, want := range map[string]string{"a/b/": "a/b/", "a": "!", "a/%u/": "!", "$SYS/a/": "!", "$share/a/": "!", "a+/": "fault", "#/": "fault"} {
+		d := Convert(read(source{"m.conf", []byte("listener 2\nallow_anonymous true\nmount_point " + text + "\n")}, nil))
+		l, err := config.Load(config.Sources{FileName: "midge.toml", File: d.TOML})
+		got := ""
+		for _, f := range d.Findings {
+			switch {
+			case f.Kind == Blocking:
+				got = "!"
+			case f.Kind == Fault:
+				got = "fault"
+			}
+		}
+		if got == "" && err == nil {
+			got = l.Listeners[0].MountPoint
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s; %v\n%s", text, got, want, err, d.TOML)
+		}
+	}
+}
+
 // TestListenerValues proves that a listener has its own limits.
 func TestListenerValues(t *testing.T) {
 	_, l, _ := open(t, "allow_anonymous true\nlistener 2\nmax_connections 7\nlistener 3\nmax_connections -1\nlistener 4\nmax_connections 1\nmax_connections 2\n")

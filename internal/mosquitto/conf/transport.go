@@ -1,6 +1,9 @@
 package conf
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 func listening() map[string]option {
 	return map[string]option{
@@ -14,7 +17,7 @@ func listening() map[string]option {
 		"maximum_qos":              missing(between(0, 2), "2", "every QoS is there on every listener"),
 		"max_topic_alias":          {read: between(0, 65_535), take: func(c *converter, l *Line) { c.ofListener(l, "limits.topic_aliases", atoi(l.Value)) }, scope: ofListener},
 		"max_topic_alias_broker":   missing(between(0, 65_535), "", "limits.topic_aliases is for both directions"),
-		"mount_point":              blocking(ofListener, anything, "", "mount points are not built yet"),
+		"mount_point":              {read: anything, take: (*converter).mountPoint, scope: ofListener},
 		"protocol":                 {read: anything, take: (*converter).protocol, scope: ofListener},
 		"socket_domain":            {read: anything, take: (*converter).socketDomain, scope: ofListener},
 		"use_username_as_clientid": blocking(ofListener, truth, "false", "client ids don't come from user names; with auth.client_id = \"%u\" clients must use theirs"),
@@ -59,6 +62,27 @@ func (c *converter) tls(l *Line, key, value string) {
 }
 
 func (c *converter) origin(l *Line) { c.own(l, "websocket.origins", "["+quote(l.Value)+"]") }
+
+// mountPoint takes what Mosquitto writes in front of topics, whatever that is.
+func (c *converter) mountPoint(l *Line) {
+	text := ""
+	switch {
+	case strings.ContainsAny(l.Value, "+#"):
+		c.find(l, Fault, "a mount point must not have + or # in it")
+		return
+	case !strings.HasSuffix(l.Value, "/"):
+		text = "a mount point has to end with / here; in Mosquitto, clients that subscribe to # get nothing without it"
+	case strings.Contains(l.Value, "%"):
+		text = "% begins a variable in a mount point here"
+	case strings.HasPrefix(l.Value, "$SYS/"), strings.HasPrefix(l.Value, "$share/"):
+		text = "a mount point must not begin with $SYS/ or $share/ here"
+	default:
+		c.own(l, "mount_point", quote(l.Value))
+		return
+	}
+	c.find(l, Blocking, text)
+	c.current.access.closed = append(c.current.access.closed, *l)
+}
 
 func (c *converter) requireCertificate(l *Line) {
 	if !isTrue(l) {
