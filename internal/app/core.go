@@ -20,7 +20,8 @@ func (b *Broker) coreSettings(cfg *config.Loaded, connections int) settings.Core
 	core.Limits.Connections = connections
 	core.Listeners = map[int]settings.ListenerLimits{}
 	for number := range cfg.Listeners {
-		if l := &cfg.Listeners[number]; l.Sets("limits.") || l.MountPoint != "" {
+		l := &cfg.Listeners[number]
+		if l.Sets("limits.") || l.MountPoint != "" || l.Listener.TotalMessageRate > 0 || l.Listener.TotalByteRate > 0 {
 			core.Listeners[number] = limitsOf(l)
 		}
 	}
@@ -42,6 +43,7 @@ func limitsOf(l *config.Listener) settings.ListenerLimits {
 	if l.Sets("limits.connect_rate_per_ip") {
 		limits.OwnConnectRatePerIP = &l.Limits.ConnectRatePerIP
 	}
+	limits.TotalMessageRate, limits.TotalByteRate = l.Listener.TotalMessageRate, l.Listener.TotalByteRate
 	return limits
 }
 

@@ -28,6 +28,9 @@ func (s *shard) apply(f *inForce) {
 	if f.topics != before.topics {
 		s.routes.Clear() // the names in it were checked against others
 	}
+	if !f.sameFlow(before) {
+		s.resumeMeters()
+	}
 	if s.index == 0 {
 		s.sys.follow(s)
 	}

@@ -95,6 +95,45 @@ func (c *changing) session(id string) *client {
 	return c.b.shards[shardOf([]byte(id), len(c.b.shards))].clients.Get(id)
 }
 
+func ifOn(on bool, n int) int {
+	if on {
+		return n
+	}
+	return 0
+}
+
+// changesFlow sets a limit of ten messages a second for a client that is connected, and
+// takes it away.
+func changesFlow(set func(s *settings.Core, l *settings.ListenerLimits, on bool)) func(*changing) {
+	return func(c *changing) {
+		limit := func(on bool) {
+			c.set(func(s *settings.Core) {
+				l := settings.ListenerLimits{Limits: s.Limits}
+				set(s, &l, on)
+				l.MessageRate, l.ByteRate = s.Limits.MessageRate, s.Limits.ByteRate
+				s.Listeners = map[int]settings.ListenerLimits{0: l}
+			})
+		}
+		p := c.connect(packet.V5, "p")
+		p.subscribe("t", 0)
+		for _, on := range []bool{false, true, false} {
+			for i := range 100 {
+				p.offerOnly(thousand(packet.V5, i, 0))
+			}
+			c.turn()
+			want := 100
+			if on {
+				want = 10
+			}
+			c.equal("at once", len(p.numbers()), want)
+			if limit(!on); on {
+				c.pass(100 * time.Millisecond)
+				c.equal("the rest", len(p.numbers()), 90)
+			}
+		}
+	}
+}
+
 // shrinks lowers a limit of a queue that has 20 messages: with each message it
 // comes nearer to it.
 func shrinks(lower func(*settings.Core)) func(*changing) {
@@ -175,6 +214,31 @@ var changesAtRunTime = map[string]func(*changing){
 		c.set(func(s *settings.Core) { s.Limits.ConnectBurst = 5 * time.Second })
 		c.equal("with more at once", c.come(10, 0, "192.0.2.1"), 8)
 	},
+	"limits.reconnects": func(c *changing) {
+		c.set(func(s *settings.Core) { s.Limits.Reconnects = 2 })
+		c.equal("let in at once", c.reconnect(10), 2)
+		c.set(func(s *settings.Core) { s.Limits.Reconnects = 0 })
+		c.equal("without", c.reconnect(10), 10)
+	},
+	"limits.reconnect_interval": func(c *changing) {
+		c.set(func(s *settings.Core) { s.Limits.Reconnects, s.Limits.ReconnectInterval = 2, time.Hour })
+		c.equal("let in at once", c.reconnect(10), 2)
+		c.pass(time.Minute)
+		c.equal("a minute later", c.reconnect(10), 0)
+		c.set(func(s *settings.Core) { s.Limits.ReconnectInterval = time.Second })
+		c.pass(2 * time.Hour)
+		c.equal("two hours later", c.reconnect(2), 2)
+		c.pass(time.Second)
+		c.equal("a second later", c.reconnect(1), 1)
+	},
+	"limits.message_rate": changesFlow(func(s *settings.Core, _ *settings.ListenerLimits, on bool) { s.Limits.MessageRate = ifOn(on, 10) }),
+	"limits.byte_rate": changesFlow(func(s *settings.Core, _ *settings.ListenerLimits, on bool) {
+		s.Limits.ByteRate = settings.Size(ifOn(on, 10_000))
+	}),
+	"listener.total_message_rate": changesFlow(func(_ *settings.Core, l *settings.ListenerLimits, on bool) { l.TotalMessageRate = ifOn(on, 10) }),
+	"listener.total_byte_rate": changesFlow(func(_ *settings.Core, l *settings.ListenerLimits, on bool) {
+		l.TotalByteRate = settings.Size(ifOn(on, 10_000))
+	}),
 	"limits.connect_timeout": func(c *changing) {
 		old := c.dial(packet.V5)
 		c.set(func(s *settings.Core) { s.Limits.ConnectTimeout = time.Second })

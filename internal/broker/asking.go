@@ -45,12 +45,12 @@ func (s *shard) asks(c *conn, ready func(then func()) bool) (wait bool) {
 		return false
 	}
 	s.count.PausedAccess++
-	s.pause(c, forAccess)
+	s.pause(c, forLeave)
 	return true
 }
 
 // resumeAsked goes on with the packet that an answer was asked for.
 func (s *shard) resumeAsked(c *conn) {
 	s.readClock()
-	s.resume(c, forAccess)
+	s.resume(c, forLeave)
 }

@@ -49,7 +49,8 @@ const (
 	clientRefused    = "client refused"      // at CONNECT, or before it
 	clientClosed     = "client closed"       // by the broker
 	clientLimited    = "client limited"      // a request was refused, the connection goes on
-	clientDelayed    = "client delayed"      // see contest
+	clientDelayed    = "client delayed"      // see contest and holdOff
+	clientSlowed     = "client slowed down"  // it is not read for a while
 	clientConnects   = "client connected"    // see log.connections
 	clientDisconnect = "client disconnected" // the same
 	connectionEnds   = "connection ended"    // that was no client's

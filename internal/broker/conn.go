@@ -59,7 +59,7 @@ const (
 	forEnvelopes                   // UNSUBSCRIBE, for what was routed before it; see afterEnvelopes
 	forMemory                      // the rest of a packet; see arrivals
 	forDisk                        // what it is promised takes too much; see maxPromised
-	forAccess                      // somebody is asked whether it may do what its next packet wants; see asking.go
+	forLeave                       // to send its next packet: it sends too much in a time (see meter), or somebody is asked whether it may (see asking.go)
 )
 
 // pause stops reading from a connection, for a reason.

@@ -191,8 +191,12 @@ func (s *shard) findPlace(j *connecting) progress {
 	if s.refuseForMemory(j.c, j.id) {
 		return refused
 	}
-	if wait := s.delay(j.id); wait > 0 {
-		s.holdBack(j, wait)
+	heldOff, tooLong := s.holdOff(j)
+	if tooLong {
+		return refused
+	}
+	if wait := max(heldOff, s.delay(j.id)); wait > 0 {
+		s.holdBack(j, wait, heldOff)
 		return later
 	}
 	return done
@@ -603,10 +607,18 @@ func (s *shard) endWait(j *connecting) {
 
 // holdBack makes a CONNECT wait. Its connection is not paused: so we notice if it
 // is given up before its turn comes, and don't take the session over for nobody.
-func (s *shard) holdBack(j *connecting, wait time.Duration) {
+func (s *shard) holdBack(j *connecting, wait, heldOff time.Duration) {
 	j = s.park(j)
 	j.queued = true
 	s.timers.start(&j.c.timer, s.now+wait)
+	if heldOff == wait {
+		s.count.HeldOff++
+		s.note(j.c, line{
+			level: slog.LevelWarn, what: clientDelayed, id: j.id, code: packet.ConnectionRateExceeded,
+			reason: "it connects more often than limits.reconnects allows",
+		})
+		return
+	}
 	s.count.Delayed++
 	if ct := s.contests.byID[j.id]; !ct.logged {
 		ct.logged = true
@@ -615,6 +627,25 @@ func (s *shard) holdBack(j *connecting, wait time.Duration) {
 			"several connections take the client id from each other; who comes back at once waits", "MQTT-3.1.4-3",
 		})
 	}
+}
+
+// holdOff is how long a CONNECT has to wait because its client connects too often. Each
+// takes its place behind those before it; there is none for one that would wait for
+// longer than clients do.
+func (s *shard) holdOff(j *connecting) (wait time.Duration, tooLong bool) {
+	l := s.settings.reconnects
+	if !l.On() || j.assigned {
+		return 0, false
+	}
+	key := s.reconnects.NameAt([]byte(j.id), j.c.net.Remote().Addr())
+	wait = s.reconnects.Wait(key, l, s.now)
+	if wait > maxWait {
+		s.count.RefusedReconnects++
+		s.refuse(j.c, packet.ConnectionRateExceeded, "it connects more often than limits.reconnects allows; try later")
+		return 0, true
+	}
+	s.reconnects.Take(key, l, s.now)
+	return wait, false
 }
 
 // delay is how long a CONNECT has to wait because others use its client id.

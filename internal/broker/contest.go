@@ -18,6 +18,10 @@ type contest struct {
 }
 
 const (
+	// maxReconnects is how many client ids and addresses a shard remembers for
+	// limits.reconnects: 256 KiB, from the first on. Guess.
+	maxReconnects = 1 << 14
+
 	// atOnceAfter is the time after a takeover in which a CONNECT waits.
 	// Clients that wait before they connect again wait a second at least.
 	atOnceAfter = time.Second

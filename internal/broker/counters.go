@@ -53,6 +53,7 @@ type Counters struct {
 	RefusedRate          uint64
 	RefusedListenerRate  uint64
 	RefusedPerIPRate     uint64
+	RefusedReconnects    uint64
 	RefusedProxy         uint64 // counted by the engine's layer
 	Reloads              uint64 // counted by whoever reads the configuration, as is
 	ReloadsFailed        uint64
@@ -73,6 +74,7 @@ type Counters struct {
 
 	Reauthenticated   uint64
 	Delayed           uint64
+	HeldOff           uint64
 	TakenOver         uint64
 	ConnectTimeouts   uint64
 	KeepAliveTimeouts uint64
@@ -83,12 +85,14 @@ type Counters struct {
 	Faults            uint64
 	Panics            uint64
 
-	PausedPublishers uint64
-	Yielded          uint64
-	PausedMemory     uint64
-	PausedArrivals   uint64
-	PausedAccess     uint64
-	PausedDisk       uint64
+	PausedPublishers   uint64
+	Yielded            uint64
+	PausedMemory       uint64
+	PausedArrivals     uint64
+	PausedRate         uint64
+	PausedListenerRate uint64
+	PausedAccess       uint64
+	PausedDisk         uint64
 
 	TLSHandshakes     uint64 // these of the layers
 	TLSResumed        uint64
@@ -171,6 +175,7 @@ var counterTable = []counter{
 	{"refused/rate", "connections that came too soon after others: `limits.connect_rate`", total, func(c *Counters) *uint64 { return &c.RefusedRate }},
 	{"refused/rate/listener", "connections that came too soon after others to a listener: `limits.connect_rate` in its table", total, func(c *Counters) *uint64 { return &c.RefusedListenerRate }},
 	{"refused/rate/per_ip", "connections that came too soon after others from an address: `limits.connect_rate_per_ip`", total, func(c *Counters) *uint64 { return &c.RefusedPerIPRate }},
+	{"refused/reconnects", "CONNECT packets that came too soon after others with the same client id from the same address: `limits.reconnects`", total, func(c *Counters) *uint64 { return &c.RefusedReconnects }},
 	{"refused/proxy", "connections to a listener with `proxy_protocol` that come from elsewhere, or have no proper header in time", total, func(c *Counters) *uint64 { return &c.RefusedProxy }},
 	{"refused/access", "CONNECT, PUBLISH and subscriptions that the client has no right to", total, func(c *Counters) *uint64 { return &c.RefusedAccess }},
 	{"refused/credentials", "CONNECT packets, and AUTH of clients that are connected, with a wrong user name or password, or another proof of who it is that is not right", total, func(c *Counters) *uint64 { return &c.RefusedCredentials }},
@@ -189,6 +194,7 @@ var counterTable = []counter{
 
 	{"clients/reauthenticated", "times that a client which was connected has shown again who it is (AUTH)", total, func(c *Counters) *uint64 { return &c.Reauthenticated }},
 	{"connections/delayed", "CONNECT packets that had to wait because connections take a client id from each other", total, func(c *Counters) *uint64 { return &c.Delayed }},
+	{"connections/held_off", "CONNECT packets that had to wait because their clients connect too often: `limits.reconnects`", total, func(c *Counters) *uint64 { return &c.HeldOff }},
 	{"closed/taken_over", "connections that another one with the same client id ended", total, func(c *Counters) *uint64 { return &c.TakenOver }},
 	{"closed/connect_timeout", "connections whose CONNECT did not come, or was not decided upon, in time: `limits.connect_timeout`", total, func(c *Counters) *uint64 { return &c.ConnectTimeouts }},
 	{"closed/expired", "clients whose proof of who they are, such as a token, has expired", total, func(c *Counters) *uint64 { return &c.Lapsed }},
@@ -203,6 +209,8 @@ var counterTable = []counter{
 	{"publishers/paused", "times that a publisher had to wait for a shard, the disk or memory", total, func(c *Counters) *uint64 { return &c.PausedPublishers }},
 	{"publishers/paused/memory", "of these, for memory: `limits.memory`", total, func(c *Counters) *uint64 { return &c.PausedMemory }},
 	{"clients/paused/access", "times that a client had to wait until somebody had answered whether it may publish or subscribe: `hook.acl_url`", total, func(c *Counters) *uint64 { return &c.PausedAccess }},
+	{"clients/paused/rate", "times that a client was not read since it had sent too much in a time: `limits.message_rate`, `limits.byte_rate`, or those in all of its listener", total, func(c *Counters) *uint64 { return &c.PausedRate }},
+	{"clients/paused/rate/listener", "of these, for what all clients of the listener send: `listener.total_message_rate`, `listener.total_byte_rate`", total, func(c *Counters) *uint64 { return &c.PausedListenerRate }},
 	{"clients/paused/disk", "times that a client was not read since so many answers to it waited for the disk", total, func(c *Counters) *uint64 { return &c.PausedDisk }},
 	{"clients/paused/memory", "times that a client had to wait with a packet until there was room for the rest of it: `limits.memory`", total, func(c *Counters) *uint64 { return &c.PausedArrivals }},
 

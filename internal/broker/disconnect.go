@@ -136,6 +136,7 @@ func (s *shard) abandon(c *conn, will bool, why string) {
 	if s.logsConnections() {
 		s.logConnection(clientDisconnect, cl.id, slog.String("reason", why))
 	}
+	s.forgetMeter(c)
 	c.client, c.route = nil, nil
 	s.detach(cl, will)
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"time"
 
 	"midge/internal/engine"
@@ -67,7 +68,11 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 	s.readClock()
 	c := connOf(n)
 	defer s.guard(c, &used, len(b))
-	used = s.runPackets(c, b)
+	if a := s.settings.admit(n); a.metered {
+		used = s.runMetered(c, a, b)
+	} else {
+		used = s.runPackets(c, a, b)
+	}
 	if rest := len(b) - used; rest != int(c.buffered) || rest > smallBytes {
 		s.keepRest(c, b[used:], used > 0)
 	}
@@ -75,8 +80,7 @@ func (s *shard) Data(n engine.Conn, b []byte) (used int) {
 }
 
 // runPackets runs the packets that b begins with.
-func (s *shard) runPackets(c *conn, b []byte) (used int) {
-	at := s.settings.admit(c.net)
+func (s *shard) runPackets(c *conn, at *admission, b []byte) (used int) {
 	for allowed := s.allowance(); used < len(b) && !c.closing && c.waits == 0; {
 		if s.work >= allowed {
 			s.yield(c)
@@ -169,6 +173,32 @@ func (s *shard) handleBefore(c *conn, first byte, body []byte) (read bool) {
 		return true
 	}
 	return s.join(c, first, body)
+}
+
+// runMetered is runPackets for a connection whose listener has limits: it runs the
+// packets that are within them, and if more have come the connection waits.
+func (s *shard) runMetered(c *conn, a *admission, b []byte) (n int) {
+	if c.client == nil { // CONNECT alone, and then as the client that it makes
+		n = s.runPackets(c, a, b[:min(len(b), cmp.Or(packet.Announced(b), len(b)))])
+	}
+	if c.closing {
+		return len(b)
+	}
+	if c.client == nil || c.waits != 0 || n == len(b) {
+		return n
+	}
+	m, rest := s.meterOf(c), b[n:]
+	s.timers.stop(&m.timer) // it has waited
+	allowed, wait, size := s.allowed(m, a, rest)
+	ran := s.runPackets(c, a, rest[:allowed])
+	if c.closing {
+		return len(b)
+	}
+	s.take(m, a, rest[:ran])
+	if wait > 0 && ran == allowed && c.waits == 0 {
+		s.slowDown(m, a, wait, size)
+	}
+	return n + ran
 }
 
 // packets is the memory that packets are decoded into, and answers are made in.

@@ -133,3 +133,92 @@ func TestConnectRateSpares(t *testing.T) {
 	c.equal("handshakes left", open, 0)
 	c.equal("refusals left", c.b.gate.refusing.Load(), int64(0))
 }
+
+// reconnect connects with one client identifier, n times, and returns how often it has an
+// answer at once.
+func (c *changing) reconnect(n int) (answered int) {
+	for range n {
+		p := c.dialAndJoin("again")
+		if body := p.next(packet.CONNACK); len(body) > 1 && body[1] == 0 {
+			answered++
+		}
+		p.hang()
+	}
+	return answered
+}
+
+// TestReconnects proves that a client which connects too often waits, and is refused if it
+// would wait for long, that others do not wait for it, and that it comes in again.
+func TestReconnects(t *testing.T) {
+	for v, code := range map[packet.Version]byte{packet.V31: 3, packet.V311: 3, packet.V5: byte(packet.ConnectionRateExceeded)} {
+		cfg := quietly(4)
+		cfg.Limits.Reconnects, cfg.Limits.ReconnectInterval = 3, time.Second
+		c := &changing{T: t, world: newWorld(t, cfg), core: cfg.Core}
+		send := func(id, from string) *peer {
+			p := c.dialFrom(v, 0, at(from))
+			p.bytes((&packet.Connect{Version: v, ClientID: []byte(id), CleanStart: true}).Append(nil))
+			return p
+		}
+		answer := func(p *peer) int {
+			if body := p.next(packet.CONNACK); len(body) > 1 {
+				return int(body[1])
+			}
+			return -1
+		}
+		for range 3 {
+			p := send("loop", "192.0.2.1")
+			c.equal("at once", answer(p), 0)
+			p.hang()
+		}
+		var held []*peer
+		for range 3 {
+			held = append(held, send("loop", "192.0.2.1"))
+			c.equal("waits", answer(held[len(held)-1]), -1)
+		}
+		for range 5 {
+			p := send("loop", "192.0.2.1")
+			c.equal("refused", answer(p), int(code))
+			c.equal("closed", p.closed, true)
+		}
+		c.equal("another client", answer(send("other", "192.0.2.1")), 0)
+		c.equal("another address", answer(send("loop", "192.0.2.2")), 0) // nobody keeps it away by its name
+		held[1].hang()
+		c.pass(1100 * time.Millisecond)
+		c.equal("after a second", answer(held[0]), 0)
+		c.pass(2 * time.Second)
+		c.equal("after three", answer(held[2]), 0)
+		n := c.b.Counters()
+		c.equal("held off", n.HeldOff, uint64(3))
+		c.equal("refused", n.RefusedReconnects, uint64(5))
+		c.pass(time.Hour)
+		c.equal("an hour later", answer(send("loop", "192.0.2.1")), 0)
+		for range 20 { // the broker's identifiers are new ones each time
+			p := send("", "192.0.2.1")
+			if v != packet.V31 {
+				c.equal("without an identifier", answer(p), 0)
+			}
+		}
+	}
+}
+
+// TestReconnectsLate proves that a client which waits is one whose Authenticator has not
+// been asked, and that it comes in although its decision comes late.
+func TestReconnectsLate(t *testing.T) {
+	late := &lateAuthenticator{}
+	cfg := quietly(2)
+	cfg.Authenticator = late
+	cfg.Limits.Reconnects, cfg.Limits.ReconnectInterval = 1, time.Second
+	c := &changing{T: t, world: newWorld(t, cfg), core: cfg.Core}
+	first := c.dialAndJoin("c")
+	first.hang()
+	asked := len(late.asked)
+	second := c.dialAndJoin("c")
+	c.equal("asked while it waits", len(late.asked), asked)
+	c.pass(1100 * time.Millisecond)
+	c.equal("asked", len(late.asked), asked+1)
+	late.asked[asked](Verdict{})
+	c.turn()
+	if body := second.next(packet.CONNACK); len(body) < 2 || body[1] != 0 {
+		t.Errorf("CONNACK %x", body)
+	}
+}

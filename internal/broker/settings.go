@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"time"
 
 	"midge/internal/engine"
@@ -24,6 +25,7 @@ type inForce struct {
 	mailbox int64
 
 	connectRate rate.Limit // of all connections
+	reconnects  rate.Limit // of a client id from an address
 	retains     bool       // whether there are retained messages at all
 
 	admission                    // of connections whose listener has nothing of its own
@@ -44,6 +46,9 @@ type admission struct {
 	connectRate  rate.Limit // its own; none: it has none
 	perIPRate    rate.Limit // of connections from one address
 	ownPerIPRate bool
+
+	flow    flow // of what its clients send
+	metered bool // flow has a limit
 }
 
 // admit returns what holds for a network connection.
@@ -63,6 +68,7 @@ func newAdmission(c *settings.Core, l *settings.Limits, retains bool) admission 
 		connectSize:    int(min(l.ConnectSize, l.PacketSize)),
 		connectTimeout: l.ConnectTimeout,
 		perIP:          c.Limits.ConnectionsPerIP,
+		flow:           flow{own: flowOf(l.MessageRate, l.ByteRate)},
 		perIPRate:      rate.PerSecond(int64(c.Limits.ConnectRatePerIP), c.Limits.ConnectBurst),
 		offer: &session.Offer{
 			ReceiveMaximum: uint16(c.Session.ReceiveMaximum), TopicAliasMaximum: uint16(l.TopicAliases),
@@ -90,7 +96,11 @@ func follow(c settings.Core) *inForce {
 		},
 	}
 	f.connectRate = rate.PerSecond(int64(l.ConnectRate), l.ConnectBurst)
+	if l.Reconnects > 0 {
+		f.reconnects = rate.Limit{Events: 1, Per: l.ReconnectInterval, Burst: int64(l.Reconnects)}
+	}
 	f.admission = newAdmission(&c, l, f.retains)
+	f.metered = f.flow.on()
 	f.session.Offer = f.offer
 	if len(c.Listeners) > 0 {
 		f.listeners = map[int]*admission{}
@@ -110,6 +120,8 @@ func follow(c settings.Core) *inForce {
 		if own.OwnConnectRatePerIP != nil {
 			a.perIPRate, a.ownPerIPRate = rate.PerSecond(int64(*own.OwnConnectRatePerIP), l.ConnectBurst), true
 		}
+		a.flow.total = flowOf(own.TotalMessageRate, own.TotalByteRate)
+		a.metered = a.flow.on()
 		f.listeners[number] = &a
 	}
 	if c.Session.QueueFull == settings.RefuseNew {
@@ -122,6 +134,17 @@ func follow(c settings.Core) *inForce {
 		f.sharing.Strategy = routing.LeastInflight
 	}
 	return f
+}
+
+// flowOf are limits of so much a second, a second's worth at once.
+func flowOf(messages int, bytes settings.Size) flowLimits {
+	return flowLimits{rate.PerSecond(int64(messages), time.Second), rate.PerSecond(int64(bytes), time.Second)}
+}
+
+// sameFlow reports whether clients may send as much as before.
+func (f *inForce) sameFlow(before *inForce) bool {
+	same := func(a, b *admission) bool { return a.flow == b.flow }
+	return same(&f.admission, &before.admission) && maps.EqualFunc(f.listeners, before.listeners, same)
 }
 
 // limitRetained sets the limits of retained messages.

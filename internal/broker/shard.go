@@ -9,6 +9,7 @@ import (
 	"midge/internal/message"
 	"midge/internal/named"
 	"midge/internal/packet"
+	"midge/internal/rate"
 	"midge/internal/routing"
 	"midge/internal/session"
 )
@@ -46,6 +47,8 @@ type shard struct {
 	slow       slowReaders
 	lapses     lapses
 	enhanced   authentications
+	meters     meters
+	reconnects rate.Table // see holdOff
 	budget     memoryShare
 	unserved   []*conn // publishers that wait for the next round, and had none in this
 	input      input
@@ -85,6 +88,8 @@ func newShard(b *Broker, index int, f *inForce) *shard {
 	s.budget.init(&b.memory, f.pending)
 	s.slow.init()
 	s.handshakes.init()
+	s.meters.init()
+	s.reconnects = rate.New(maxReconnects)
 	s.input.arriving = map[*conn]*arriving{}
 	s.queues.byGroup = map[*group]*queue{}
 	s.walks.byClient = map[*client]*walker{}

@@ -48,17 +48,30 @@ func (t *Table) NameAt(name []byte, a netip.Addr) uint64 {
 // Wait is how long it takes until one more event of a key is within the limit; 0: it
 // is now.
 func (t *Table) Wait(key uint64, l Limit, now time.Duration) time.Duration {
-	if t.sets == nil {
-		return 0
-	}
-	if e := t.find(key); e.key == key {
-		return e.used.Wait(l, now)
-	}
-	return 0
+	return t.Get(key).Wait(l, now)
 }
 
 // Take uses an event of a key up.
 func (t *Table) Take(key uint64, l Limit, now time.Duration) {
+	t.place(key).used.Take(l, 1, now)
+}
+
+// Get returns what a key has used.
+func (t *Table) Get(key uint64) Bucket {
+	if t.sets == nil {
+		return 0
+	}
+	if e := t.find(key); e.key == key {
+		return e.used
+	}
+	return 0
+}
+
+// Put sets what a key has used.
+func (t *Table) Put(key uint64, used Bucket) { t.place(key).used = used }
+
+// place returns the entry of a key, a new one if there is none.
+func (t *Table) place(key uint64) *entry {
 	if t.sets == nil {
 		t.sets = make([][ways]entry, t.n)
 	}
@@ -66,7 +79,7 @@ func (t *Table) Take(key uint64, l Limit, now time.Duration) {
 	if e.key != key {
 		*e = entry{key: key}
 	}
-	e.used.Take(l, 1, now)
+	return e
 }
 
 // find returns the entry of a key or, if there is none, the one to replace.

@@ -4,6 +4,10 @@ import "time"
 
 const (
 	maxConnectRate = 1_000_000
+	maxMessageRate = 10_000_000
+	maxByteRate    = 10 << 30
+
+	rateChange = "for everybody at once; who waits for longer than the new limit asks goes on"
 )
 
 // rates are the limits of how often something happens.
@@ -27,6 +31,30 @@ func rates() []Setting {
 			Doc:    "As many connections as come in that time may come at once, one at least, when fewer came before: see `limits.connect_rate` and `limits.connect_rate_per_ip`.",
 			Reason: "Devices come in crowds, when a router has restarted; an attack lasts longer than ten seconds.",
 			Change: "for connections from then on",
+		}, {
+			Key: "limits.reconnects", At: func(c *Settings) any { return &c.Limits.Reconnects },
+			Default: 0, Max: 1_000_000, Zero: "as many as they like",
+			Doc:    "CONNECT packets with one client identifier from one address (of IPv6: from a network of 64 bits) that are answered at once. The next ones wait, until one is given back: one is each `limits.reconnect_interval`. Who would wait for longer than 3.2 seconds is refused with 0x9F (3.1.1: 3). Each shard remembers 16,384 of them, of which those are forgotten first that have used least.",
+			Reason: "Scripts publish with one identifier as fast as they can, and harm nobody on a network of one's own. Where devices come from everywhere, 10 holds off one that fails after each connect.",
+			Change: "for clients that connect from then on",
+		}, {
+			Key: "limits.reconnect_interval", At: func(c *Settings) any { return &c.Limits.ReconnectInterval },
+			Default: time.Second, Min: int64(time.Millisecond), Max: int64(24 * time.Hour),
+			Doc:    "The time after which a CONNECT is given back: see `limits.reconnects`.",
+			Reason: "Clients that wait before they come again, as they should, wait for a second at least.",
+			Change: "for clients that connect from then on",
+		}, {
+			Key: "limits.message_rate", At: func(c *Settings) any { return &c.Limits.MessageRate },
+			Default: 0, Max: maxMessageRate, PerListener: true, Zero: "no limit",
+			Doc:    "PUBLISH, SUBSCRIBE and UNSUBSCRIBE packets a second from one client, a second's worth of them at once. A client that sends more is slowed down: its connection is not read until the next one is within the limit. Nothing is lost, of QoS 0 neither, and its Keep Alive does not end it meanwhile; what is sent to it goes on. Other packets don't count and don't wait, unless such a one comes before them.",
+			Reason: "What is too much depends on what your devices do.",
+			Change: rateChange,
+		}, {
+			Key: "limits.byte_rate", At: func(c *Settings) any { return &c.Limits.ByteRate },
+			Default: Size(0), Min: 1 << 10, Max: maxByteRate, PerListener: true, Zero: "no limit",
+			Doc:    "Bytes of those packets a second from one client, a second's worth of them at once. A packet that is larger passes as a whole, and the next one waits for longer: so a client may wait for `limits.packet_size` divided by this, which should be less than its Keep Alive, for it gets no answers to its pings.",
+			Reason: "As `limits.message_rate`.",
+			Change: rateChange,
 		},
 	}
 }

@@ -49,6 +49,9 @@ type Listener struct {
 	SocketMode string
 
 	ProxyProtocol []string
+
+	TotalMessageRate int
+	TotalByteRate    Size
 }
 
 // Proxies are the addresses of ProxyProtocol.
@@ -83,6 +86,11 @@ type ListenerLimits struct {
 
 	// Mounts: an Authenticator may give its clients mount points.
 	Mounts bool
+
+	// TotalMessageRate and TotalByteRate are those of all of its clients together; 0:
+	// there is no limit.
+	TotalMessageRate int
+	TotalByteRate    Size
 }
 
 // Default returns the settings of a broker of which nothing is set.
@@ -139,9 +147,13 @@ type Limits struct {
 	RetainedBytes    Size
 
 	// How often: see rates.go.
-	ConnectRate      int
-	ConnectRatePerIP int
-	ConnectBurst     time.Duration
+	ConnectRate       int
+	ConnectRatePerIP  int
+	ConnectBurst      time.Duration
+	Reconnects        int
+	ReconnectInterval time.Duration
+	MessageRate       int
+	ByteRate          Size
 }
 
 // Session bounds and shapes the sessions of clients.

@@ -219,6 +219,18 @@ func listener() Section {
 			Default: []string{}, Zero: "that clients connect themselves", Check: checkPrefix,
 			Doc:    "The addresses of the proxies in front of the listener, such as `10.0.0.0/8` or `192.0.2.7`. Each connection must come from one of them, or by a Unix socket, and begin with a header of the PROXY protocol (version 1 or 2) within `limits.connect_timeout`; others are closed. The client's address is that of the header then, in the log and wherever it counts.",
 			Reason: "Whoever may write the header may say that he is anybody.",
+		}, {
+			Key: "listener.total_message_rate", At: func(c *Settings) any { return &c.Listener.TotalMessageRate },
+			Default: 0, Max: maxMessageRate, Zero: "no limit",
+			Doc:    "PUBLISH, SUBSCRIBE and UNSUBSCRIBE packets a second from all clients of the listener together, a second's worth of them at once. Those that are over it wait, each for its turn: see `limits.message_rate`.",
+			Reason: "`limits.message_rate` keeps one client from taking what the others need; the sum is for a link or a receiver that has a limit itself.",
+			Change: rateChange,
+		}, {
+			Key: "listener.total_byte_rate", At: func(c *Settings) any { return &c.Listener.TotalByteRate },
+			Default: Size(0), Min: 1 << 10, Max: maxByteRate, Zero: "no limit",
+			Doc:    "Bytes of those packets a second from all clients of the listener together: see `limits.byte_rate`.",
+			Reason: "As `listener.total_message_rate`.",
+			Change: rateChange,
 		},
 	}}
 }
