@@ -11,19 +11,6 @@ import (
 	"midge/internal/rate"
 )
 
-// flow are the limits of how much the clients of a listener may send in a time.
-type flow struct {
-	own   flowLimits // of each client
-	total flowLimits // of all together
-}
-
-// flowLimits count requests: PUBLISH, SUBSCRIBE and UNSUBSCRIBE packets.
-type flowLimits struct{ messages, bytes rate.Limit }
-
-func (f *flow) on() bool { return f.own.on() || f.total.on() }
-
-func (f *flowLimits) on() bool { return f.messages.On() || f.bytes.On() }
-
 // used is what was used of such limits.
 type used struct{ messages, bytes rate.Bucket }
 

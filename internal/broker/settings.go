@@ -136,6 +136,19 @@ func follow(c settings.Core) *inForce {
 	return f
 }
 
+// flow are the limits of how much the clients of a listener may send in a time.
+type flow struct {
+	own   flowLimits // of each client
+	total flowLimits // of all together
+}
+
+// flowLimits count requests: PUBLISH, SUBSCRIBE and UNSUBSCRIBE packets.
+type flowLimits struct{ messages, bytes rate.Limit }
+
+func (f *flow) on() bool { return f.own.on() || f.total.on() }
+
+func (f *flowLimits) on() bool { return f.messages.On() || f.bytes.On() }
+
 // flowOf are limits of so much a second, a second's worth at once.
 func flowOf(messages int, bytes settings.Size) flowLimits {
 	return flowLimits{rate.PerSecond(int64(messages), time.Second), rate.PerSecond(int64(bytes), time.Second)}
