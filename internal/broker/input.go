@@ -178,8 +178,12 @@ func (s *shard) handleBefore(c *conn, first byte, body []byte) (read bool) {
 // runMetered is runPackets for a connection whose listener has limits: it runs the
 // packets that are within them, and if more have come the connection waits.
 func (s *shard) runMetered(c *conn, a *admission, b []byte) (n int) {
-	if c.client == nil { // CONNECT alone, and then as the client that it makes
-		n = s.runPackets(c, a, b[:min(len(b), cmp.Or(packet.Announced(b), len(b)))])
+	for again := c.client == nil; again; { // one packet at a time, and then as the client that CONNECT makes
+		rest := b[n:]
+		ran := s.runPackets(c, a, rest[:min(len(rest), cmp.Or(packet.Announced(rest), len(rest)))])
+		n += ran
+		j := s.handshakes.waiting[c]
+		again = ran > 0 && n < len(b) && !c.closing && j != nil && j.challenged()
 	}
 	if c.closing {
 		return len(b)
