@@ -123,6 +123,13 @@ func TestWrongTargets(t *testing.T) {
 			_, err := Run(t.Context(), Target{Address: "127.0.0.1:1", Version: 4}, shared, Options{})
 			return err
 		},
+		"has no TLS": func() error {
+			storm, err := Parse("conn-tls-10-10")
+			if err == nil {
+				_, err = Run(t.Context(), Target{Address: "127.0.0.1:1"}, storm, Options{})
+			}
+			return err
+		},
 		"measure process 999999999": func() error {
 			_, err := Run(t.Context(), Target{Address: "127.0.0.1:1", PID: 999999999}, s, Options{})
 			return err

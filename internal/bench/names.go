@@ -26,6 +26,9 @@ func families() []family {
 		{"conn-tcp", "CLIENTS-RATE", "clients connect at RATE per second and stay", "conn-tcp-10K-100", 2, func(s *Scenario, n []int) {
 			s.Clients, s.ConnectRate = n[0], float64(n[1])
 		}},
+		{"conn-tls", "CLIENTS-RATE", "the same over TLS", "conn-tls-10K-100", 2, func(s *Scenario, n []int) {
+			s.Clients, s.ConnectRate, s.NeedsTLS = n[0], float64(n[1]), true
+		}},
 		{"fanout", "PUBLISHERS-SUBSCRIBERS-TOPICS-RATE", "each subscriber subscribes to all topics; RATE messages per second are received in all", "fanout-1-1K-1-1K", 4, func(s *Scenario, n []int) {
 			s.Publishers, s.Subscribers, s.Topics, s.Filter = n[0], n[1], n[2], FilterAll
 			s.Rate = float64(n[3]) / float64(max(1, n[1]))
@@ -61,6 +64,9 @@ func families() []family {
 		}},
 		{"retained", "MESSAGES-RATE", "clients ask for MESSAGES retained messages, again and again, while a pair exchanges RATE per second: what the others notice", "retained-100K-1K", 2, func(s *Scenario, n []int) {
 			s.Publishers, s.Subscribers, s.Topics, s.QoS, s.Retained, s.Rate = 1, 1, 1, 0, n[0], float64(n[1])
+		}},
+		{"storm", "RATE", "RATE clients per second connect, subscribe and leave, while 20 pairs exchange 1,000 messages per second: what those notice", "storm-1K", 1, func(s *Scenario, n []int) {
+			s.Publishers, s.Subscribers, s.Topics, s.QoS, s.Rate, s.Churn = 20, 20, 20, 0, 1000, float64(n[0])
 		}},
 		{"churn", "RATE", "RATE clients per second connect, subscribe and leave", "churn-500", 1, func(s *Scenario, n []int) {
 			s.Churn = float64(n[0])

@@ -63,6 +63,10 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 	if err != nil {
 		return nil, err
 	}
+	overTLS := d.transport == "tls" || d.transport == "wss"
+	if s.NeedsTLS && !overTLS {
+		return nil, fmt.Errorf("%s: the address %q has no TLS, as mqtts://%s has", s.Name, target.Address, d.host)
+	}
 	peer, err := resolve(d.host, d.port)
 	if err != nil {
 		return nil, fmt.Errorf("address %q: %w", target.Address, err)
@@ -70,7 +74,7 @@ func prepare(target Target, s Scenario, o Options) (*coordinator, error) {
 	target.Name = cmp.Or(target.Name, target.Address)
 	p := &plan{
 		Scenario: s, Run: runID(), Epoch: time.Now(), Version: version, Username: target.Username, Password: target.Password,
-		Peer: peer, TLSOn: d.transport == "tls" || d.transport == "wss", TLS: target.TLS, Host: d.host, WebSocket: d.webSocket, Discard: o.Discard,
+		Peer: peer, TLSOn: overTLS, TLS: target.TLS, Host: d.host, WebSocket: d.webSocket, Discard: o.Discard,
 		network: o.network,
 	}
 	c := &coordinator{target: target, options: o, plan: p, started: p.Epoch, interruption: make(chan struct{})}

@@ -30,6 +30,10 @@ func TestNames(t *testing.T) {
 	}
 	for name, want := range map[string]Scenario{
 		"conn-tcp-10K-100": base(func(s *Scenario) { s.Clients, s.ConnectRate = 10_000, 100 }),
+		"conn-tls-10K-100": base(func(s *Scenario) { s.Clients, s.ConnectRate, s.NeedsTLS = 10_000, 100, true }),
+		"storm-1K": base(func(s *Scenario) {
+			s.Publishers, s.Subscribers, s.Topics, s.QoS, s.Rate, s.Churn = 20, 20, 20, 0, 1000, 1000
+		}),
 		"fanout-1-1k-1-1K": base(func(s *Scenario) {
 			s.Publishers, s.Subscribers, s.Topics, s.Filter, s.Rate = 1, 1000, 1, FilterAll, 1
 		}),

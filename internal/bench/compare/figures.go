@@ -178,7 +178,7 @@ func headline(s bench.Scenario) string {
 		return "meanwhile-p99"
 	case s.Retained > 0:
 		return "retained-all"
-	case s.Churn > 0:
+	case s.Churn > 0 && s.Publishers == 0:
 		return "connect-p99"
 	case s.Publishers == 0 && s.Filters > 0:
 		return "memory-connection"

@@ -102,7 +102,7 @@ func TestHeadlines(t *testing.T) {
 	for name, want := range map[string]string{
 		"conn-tcp-10-10": "connects", "fanout-1-10-1-10": "p99", "p2p-10-10-10-10": "p99", "sharedsub-10-5-10-10": "p99",
 		"fanin-10-1-10-10": "p99", "persistent-10-10": "resumed", "latency-1-10": "last", "throughput-10": "rate",
-		"cpu-1-10": "p99", "idle-10": "memory-connection", "churn-10": "connect-p99", "retained-10-10": "meanwhile-p99",
+		"cpu-1-10": "p99", "idle-10": "memory-connection", "churn-10": "connect-p99", "storm-10": "p99", "conn-tls-10-10": "connects", "retained-10-10": "meanwhile-p99",
 	} {
 		s, err := bench.Parse(name)
 		if err != nil {
