@@ -3,7 +3,8 @@
 // package that knows every concrete type.
 //
 // Files, from the bottom up: budget.go, connections.go, datadir.go,
-// clock_linux.go, clock.go, clock_other.go, auth.go, core.go, disk.go,
+// clock_linux.go, clock.go, clock_other.go, auth.go, part_hook.go,
+// part_hook_left_out.go, core.go, disk.go,
 // filelimit_unix.go, filelimit_other.go, measure.go, program_linux.go, program_other.go, memory.go,
 // network.go, layered.go, tls.go, part_websocket.go,
 // part_websocket_left_out.go, layers.go, proxies.go, socketfile.go,
@@ -22,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"midge/internal/auth"
 	"midge/internal/broker"
 	"midge/internal/bufpool"
 	"midge/internal/config"
@@ -48,8 +50,9 @@ type Broker struct {
 	log       *slog.Logger
 	core      *broker.Broker
 	access    *access
-	started   atomic.Bool   // core can be called from anywhere
-	ready     chan struct{} // closed then
+	counted   *auth.Counters // by links of it
+	started   atomic.Bool    // core can be called from anywhere
+	ready     chan struct{}  // closed then
 	network   network
 	disk      *disk
 	listening []listening
@@ -83,6 +86,7 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 	if b.access, err = openAccess(cfg, log); err != nil {
 		return nil, err
 	}
+	b.counted = b.access.counters
 	core := b.coreConfig(version)
 	core.Authenticator = b.access.authenticator()
 	core.Count = b.count

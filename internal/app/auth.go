@@ -18,6 +18,7 @@ import (
 	"midge/internal/auth/passwordfile"
 	"midge/internal/broker"
 	"midge/internal/config"
+	"midge/internal/routing"
 	"midge/internal/settings"
 )
 
@@ -29,6 +30,7 @@ const hashingShare = 8
 type access struct {
 	pool     *auth.Pool
 	throttle *auth.Throttle
+	counters *auth.Counters
 	rules    map[string]*acl.Rules // of listeners, by their names
 
 	links     map[any]auth.Link    // of all chains, by what each is made from
@@ -44,13 +46,14 @@ type access struct {
 // change.
 type (
 	passwordsFrom struct{ file string }
-	tokensFrom    struct{ file, user string }
+	tokensFrom    struct{ keys, claims, remote string }
+	hookFrom      struct{ url, forWhat, settings string }
 )
 
 // openAccess reads the files that listeners name, and makes a chain for each
 // listener.
 func openAccess(cfg *config.Loaded, log *slog.Logger) (*access, error) {
-	first := &access{pool: auth.NewPool(1, 0, 1), throttle: auth.NewThrottle(0, 0), rules: map[string]*acl.Rules{}}
+	first := &access{pool: auth.NewPool(1, 0, 1), throttle: auth.NewThrottle(0, 0), counters: &auth.Counters{}, rules: map[string]*acl.Rules{}}
 	a, err := first.next(cfg, log)
 	if err != nil {
 		return nil, err
@@ -63,7 +66,7 @@ func openAccess(cfg *config.Loaded, log *slog.Logger) (*access, error) {
 // error nothing is left of it.
 func (a *access) next(cfg *config.Loaded, log *slog.Logger) (*access, error) {
 	n := &access{
-		pool: a.pool, throttle: a.throttle, rules: maps.Clone(a.rules),
+		pool: a.pool, throttle: a.throttle, counters: a.counters, rules: maps.Clone(a.rules),
 		links: map[any]auth.Link{}, lists: map[string]*acl.File{}, listeners: auth.Listeners{}, cfg: cfg, log: log,
 	}
 	for i := range cfg.Listeners {
@@ -112,9 +115,15 @@ func (a *access) chain(l *config.Listener, before *access) (*auth.Chain, error) 
 		a.certificates = true
 		c.Links = append(c.Links, certificate.Link{From: certificate.Name(from)})
 	}
-	if name := l.Auth.JWTKeys; name != "" {
-		if err := add(tokensFrom{name, l.Auth.JWTUser}, func() (auth.Link, error) { return jwt.Open(name, l.Auth.JWTUser) }); err != nil {
+	if l.Auth.JWTKeys != "" {
+		if err := add(tokensOf(l), func() (auth.Link, error) { return openTokens(l, a) }); err != nil {
 			return nil, fmt.Errorf("auth.jwt_keys: %w", err)
+		}
+	}
+	if url := l.Hook.AuthURL; url != "" {
+		open := func() (auth.Link, error) { return openHook(&l.Hook, url, a) }
+		if err := add(hookFrom{url, "auth", fmt.Sprint(l.Hook)}, open); err != nil {
+			return nil, fmt.Errorf("hook.auth_url: %w", err)
 		}
 	}
 	if name := l.Auth.PasswordFile; name != "" {
@@ -131,11 +140,83 @@ func (a *access) chain(l *config.Listener, before *access) (*auth.Chain, error) 
 	return c, a.restrict(c, l, before)
 }
 
-// restrict has a chain's clients do what the listener's access list allows.
+// tokensOf is what the link for tokens of a listener is made from.
+func tokensOf(l *config.Listener) tokensFrom {
+	from := tokensFrom{keys: l.Auth.JWTKeys, claims: fmt.Sprintf("%q", []string{l.Auth.JWTUser, l.Auth.JWTGroups, l.Auth.JWTRules})}
+	if settings.IsURL(from.keys) {
+		from.remote = fmt.Sprint(l.Auth.JWTRefresh, l.Auth.JWTCA, l.Hook.Proxy)
+	}
+	return from
+}
+
+func openTokens(l *config.Listener, a *access) (auth.Link, error) {
+	o := jwt.Options{
+		Keys: l.Auth.JWTKeys, User: l.Auth.JWTUser, Groups: l.Auth.JWTGroups, Rules: l.Auth.JWTRules,
+		Refresh: l.Auth.JWTRefresh, Log: a.log, Counters: a.counters,
+	}
+	if settings.IsURL(o.Keys) {
+		var err error
+		if o.Fetch, err = fetchKeys(&l.Settings); err != nil {
+			return nil, err
+		}
+	}
+	return jwt.Open(o)
+}
+
+// asked is a service that is asked what clients may do.
+type asked interface {
+	auth.Link
+	For(who *auth.Identity) routing.Asking
+}
+
+// openAsked is the service that is asked what the clients of a listener may do, nil if there is none.
+func (a *access) openAsked(l *config.Listener, before *access) (asked, error) {
+	if l.Hook.ACLURL == "" {
+		return nil, nil
+	}
+	key := hookFrom{l.Hook.ACLURL, "acl", fmt.Sprint(l.Hook)}
+	if a.links[key] == nil {
+		a.links[key] = before.links[key]
+	}
+	if a.links[key] == nil {
+		link, err := openHook(&l.Hook, l.Hook.ACLURL, a)
+		if err != nil {
+			return nil, fmt.Errorf("hook.acl_url: %w", err)
+		}
+		a.links[key] = link
+	}
+	return a.links[key].(asked), nil
+}
+
+// restrict has a chain's clients do what rules that come with them, the listener's access list,
+// and whoever is asked allow.
 func (a *access) restrict(c *auth.Chain, l *config.Listener, before *access) error {
+	ask, err := a.openAsked(l, before)
+	if err != nil {
+		return err
+	}
+	rules, err := a.rulesFor(l, before)
+	if err != nil {
+		return err
+	}
+	c.Permissions = func(who auth.Identity) broker.Permissions {
+		from := acl.Sources{Own: who.Rules, Listener: rules}
+		if ask != nil {
+			from.Ask = ask.For(&who)
+		}
+		if from == (acl.Sources{}) {
+			return nil
+		}
+		return from.For(who.Client, who.Groups, who.MountPoint)
+	}
+	return nil
+}
+
+// rulesFor are the rules of a listener's access list, nil without one.
+func (a *access) rulesFor(l *config.Listener, before *access) (*acl.Rules, error) {
 	name := l.ACL.File
 	if name == "" {
-		return nil
+		return nil, nil
 	}
 	if a.lists[name] == nil {
 		a.lists[name] = before.lists[name]
@@ -143,7 +224,7 @@ func (a *access) restrict(c *auth.Chain, l *config.Listener, before *access) err
 	if a.lists[name] == nil {
 		f, err := acl.Open(name, a.log)
 		if err != nil {
-			return fmt.Errorf("acl.file: %w", err)
+			return nil, fmt.Errorf("acl.file: %w", err)
 		}
 		a.lists[name] = f
 	}
@@ -152,10 +233,7 @@ func (a *access) restrict(c *auth.Chain, l *config.Listener, before *access) err
 		rules = &acl.Rules{}
 		a.rules[l.Name()] = rules
 	}
-	c.Permissions = func(who auth.Identity) broker.Permissions {
-		return acl.Sources{Listener: rules}.For(who.Client, who.Groups, who.MountPoint)
-	}
-	return nil
+	return rules, nil
 }
 
 // enforce has the parts that outlive changes go by the settings of a.
@@ -223,7 +301,7 @@ func hashingMemory(setting settings.Size) int64 {
 // authenticator is nil if everybody may do everything: then nothing is asked for.
 func (a *access) authenticator() broker.Authenticator {
 	for _, c := range a.listeners {
-		if len(a.lists) > 0 || c.MountPoint.Set() || len(c.Links) != 1 || c.Links[0] != auth.Link(auth.Anonymous{Named: true}) {
+		if len(a.lists) > 0 || a.hooks() > 0 || c.MountPoint.Set() || len(c.Links) != 1 || c.Links[0] != auth.Link(auth.Anonymous{Named: true}) {
 			return a.listeners
 		}
 	}
@@ -243,6 +321,7 @@ func (a *access) describe() string {
 			tokens = true
 		}
 	}
+	hooks := a.hooks()
 	for _, f := range a.lists {
 		rules += f.Rules()
 	}
@@ -256,15 +335,28 @@ func (a *access) describe() string {
 	if passwords {
 		said = append(said, fmt.Sprintf("%s users with passwords", grouped(uint64(users))))
 	}
+	if hooks > 0 {
+		said = append(said, "an HTTP service is asked")
+	}
 	if said == nil {
 		said = append(said, "nobody is asked for a password")
 	}
 	if len(a.lists) > 0 {
 		said = append(said, fmt.Sprintf("%s rules say what they may do", grouped(uint64(rules))))
-	} else {
+	} else if hooks == 0 && !tokens {
 		said = append(said, "all may do everything")
 	}
 	return strings.Join(said, "; ")
+}
+
+// hooks is how many services are asked.
+func (a *access) hooks() (n int) {
+	for key := range a.links {
+		if _, is := key.(hookFrom); is {
+			n++
+		}
+	}
+	return n
 }
 
 // ReloadAccess reads password files, keys of tokens and access lists again. What is wrong with one

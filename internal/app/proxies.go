@@ -37,6 +37,13 @@ func (b *Broker) count(c *broker.Counters) {
 		n := b.proxies.Counters()
 		c.RefusedProxy += n.Untrusted.Load() + n.Invalid.Load() + n.Late.Load()
 	}
+	a := b.counted
+	c.HookAsked += a.HookAsked.Load()
+	c.HookFailed += a.HookFailed.Load()
+	c.HookRemembered += a.HookRemembered.Load()
+	c.HookUnavailable += a.HookUnavailable.Load()
+	c.HookBusy += a.HookBusy.Load()
+	c.KeysFailed += a.KeysFailed.Load()
 	c.Reloads += b.reloads.done.Load()
 	c.ReloadsFailed += b.reloads.failed.Load()
 }

@@ -15,6 +15,7 @@ var parts = map[string]string{
 	"bench":     "cli/bench bench bench/compare bench/loop program github.com/HdrHistogram/hdrhistogram-go",
 	"clients":   "cli/clients client pubsub shell top github.com/eclipse github.com/gdamore github.com/ncruces golang.org/x/net",
 	"websocket": "engine/wslayer github.com/gobwas",
+	"hook":      "auth/hook",
 	"etcd":      "etcd",
 }
 

@@ -6,15 +6,17 @@
 // much of it goes on and waits. Passwords that were wrong too often are not looked
 // at for a while (Throttle).
 //
-// Files, from the bottom up: auth.go, identifier.go, pool.go, throttle.go,
+// Files, from the bottom up: auth.go, counters.go, identifier.go, pool.go, throttle.go,
 // mountpoint.go, anonymous.go, chain.go, listeners.go.
 package auth
 
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"time"
 
+	"midge/internal/acl"
 	"midge/internal/broker"
 	"midge/internal/packet"
 	"midge/internal/variable"
@@ -48,10 +50,11 @@ type Answer struct {
 	Data     []byte // Authentication Data for the client, of one that is allowed or asked
 
 	// Of one that is allowed:
-	User     string    // who it is, "" for nobody in particular
-	Groups   []string  // that the user is in
-	ClientID string    // what counts instead of the client identifier of CONNECT; "" leaves that
-	Expires  time.Time // when the client has to connect, or to authenticate, again; zero: never
+	User     string           // who it is, "" for nobody in particular
+	Groups   []string         // that the user is in
+	ClientID string           // what counts instead of the client identifier of CONNECT; "" leaves that
+	Expires  time.Time        // when the client has to connect, or to authenticate, again; zero: never
+	Rules    *acl.ClientRules // about what it may do, which count before others; nil: none
 
 	// Of one that is denied:
 	Code    packet.ReasonCode
@@ -109,6 +112,8 @@ type Identity struct {
 	variable.Client
 	Groups     []string
 	MountPoint string // what all its topics begin with, and it does not see; "" for nothing
+	Address    netip.Addr
+	Rules      *acl.ClientRules // that came with who it is; nil: none
 }
 
 // clientOf is who a client is that a Link has let in.

@@ -82,7 +82,7 @@ func (c *Chain) conclude(r *Request, a Answer, done func(broker.Verdict)) {
 		c.challenge(r, a, done)
 		return
 	}
-	who := Identity{Client: clientOf(r, &a), Groups: a.Groups}
+	who := Identity{Client: clientOf(r, &a), Groups: a.Groups, Address: r.Remote.Addr(), Rules: a.Rules}
 	if a.ClientID == "" && !r.Assigned && !c.Identifiers.Allow(&who.Client) {
 		done(broker.Verdict{
 			Code: packet.ClientIdentifierNotValid, Refusal: broker.ForeignIdentifier,

@@ -94,6 +94,13 @@ type Counters struct {
 	PausedAccess       uint64
 	PausedDisk         uint64
 
+	HookAsked       uint64 // these of authentication
+	HookFailed      uint64
+	HookRemembered  uint64
+	HookUnavailable uint64
+	HookBusy        uint64
+	KeysFailed      uint64
+
 	TLSHandshakes     uint64 // these of the layers
 	TLSResumed        uint64
 	TLSCompact        uint64
@@ -216,6 +223,12 @@ var counterTable = []counter{
 
 	{"config/reloads", "times that the configuration was read again and put in force", total, func(c *Counters) *uint64 { return &c.Reloads }},
 	{"config/failed", "times that it had a fault, so that the one before stayed in force; the log has it", total, func(c *Counters) *uint64 { return &c.ReloadsFailed }},
+	{"hook/asked", "questions that were sent to an HTTP service: `hook.auth_url`, `hook.acl_url`", total, func(c *Counters) *uint64 { return &c.HookAsked }},
+	{"hook/failed", "of these, those without an answer that is understood; the log has why", total, func(c *Counters) *uint64 { return &c.HookFailed }},
+	{"hook/remembered", "questions that were not sent since their answer was remembered: `hook.cache_time`", total, func(c *Counters) *uint64 { return &c.HookRemembered }},
+	{"hook/unavailable", "questions that were not sent since the service had failed too often: `hook.failures`", total, func(c *Counters) *uint64 { return &c.HookUnavailable }},
+	{"hook/busy", "questions that were not sent since too many waited: `hook.queue`", total, func(c *Counters) *uint64 { return &c.HookBusy }},
+	{"auth/keys_failed", "times that the keys of tokens could not be fetched: `auth.jwt_keys`", total, func(c *Counters) *uint64 { return &c.KeysFailed }},
 	{"tls/handshakes", "handshakes of TLS that succeeded", total, func(c *Counters) *uint64 { return &c.TLSHandshakes }},
 	{"tls/resumed", "of these, those that went on with an earlier session", total, func(c *Counters) *uint64 { return &c.TLSResumed }},
 	{"tls/compact", "handshakes after which the compact record layer went on: `tls.record_layer`", total, func(c *Counters) *uint64 { return &c.TLSCompact }},

@@ -79,21 +79,25 @@ func authentication() Section {
 			Default: "groups", PerListener: true, Zero: "users of tokens are in no group",
 			Doc:    "The claim of a token that has the groups which the user is in, for an access list: a list of texts.",
 			Reason: "What most services call it.",
+			Change: forNew,
 		}, {
 			Key: "auth.jwt_rules", At: func(c *Settings) any { return &c.Auth.JWTRules },
 			Default: "rules", PerListener: true, Zero: "tokens have no rules",
 			Doc:    "The claim of a token that has rules about what its client may do: a list of texts in the form of [access control](../access-control.md), such as `allow publish devices/%c/#`. They count before those of `acl.file`; without such a file, what they don't allow is denied. A token with a rule that is not understood is refused, and the log says why.",
 			Reason: "RFC 7519 has no name for it, and the word is the one that an answer of `hook.auth_url` has.",
+			Change: forNew,
 		}, {
 			Key: "auth.jwt_refresh", At: func(c *Settings) any { return &c.Auth.JWTRefresh },
 			Default: time.Hour, Min: int64(time.Second), Max: int64(7 * 24 * time.Hour),
 			Doc:    "How often keys are fetched anew where `auth.jwt_keys` is a URL. A token with a key that is not among them has them fetched at once, but once a minute at most, and waits for that. If the service does not answer, the keys from before stay, and it is tried again.",
 			Reason: "Services show a new key for days before they sign with it.",
+			Change: forNew,
 		}, {
 			Key: "auth.jwt_ca", At: func(c *Settings) any { return &c.Auth.JWTCA },
 			Default: []string{}, Zero: "those that the system trusts",
 			Doc:    "PEM files with the authorities that the certificate of an `https` URL in `auth.jwt_keys` must come from.",
 			Reason: "A service with a public name has a certificate that everybody trusts.",
+			Change: forNew,
 		}, {
 			Key: "auth.client_id", At: func(c *Settings) any { return &c.Auth.ClientID },
 			Default: "", PerListener: true, Zero: "any",

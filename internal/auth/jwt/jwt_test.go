@@ -115,7 +115,7 @@ func link(t testing.TB, keys string) *Link {
 	if err := os.WriteFile(name, []byte(keys), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := Open(name, "sub")
+	l, err := Open(Options{Keys: name, User: "sub", Groups: "groups", Rules: "rules"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,16 +238,16 @@ func TestKeys(t *testing.T) {
 	}
 	l := link(t, secret)
 	s := signer{jwt.SigningMethodHS256, []byte(secret), nil}
-	if err := os.WriteFile(l.file, []byte("short"), 0o600); err != nil {
+	if err := os.WriteFile(l.options.Keys, []byte("short"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Reload(); err == nil || !strings.Contains(err.Error(), l.file) {
+	if err := l.Reload(); err == nil || !strings.Contains(err.Error(), l.options.Keys) {
 		t.Errorf("reload: %v", err)
 	}
 	if a := check(l, s.sign(t, "", good())); a.Decision != auth.Allow {
 		t.Errorf("after a reload that failed: %+v", a)
 	}
-	if err := os.WriteFile(l.file, []byte(strings.ToUpper(secret)), 0o600); err != nil {
+	if err := os.WriteFile(l.options.Keys, []byte(strings.ToUpper(secret)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Reload(); err != nil {
@@ -272,7 +272,7 @@ func FuzzToken(f *testing.F) {
 		if err != nil {
 			return
 		}
-		l := &Link{user: "sub"}
+		l := &Link{options: Options{User: "sub", Groups: "groups", Rules: "rules"}}
 		l.keys.Store(&keys)
 		check(l, token)
 	})

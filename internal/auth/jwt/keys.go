@@ -1,7 +1,7 @@
 // Package jwt takes JSON Web Tokens (RFC 7519) as passwords: signed by whoever has
 // the keys, so that the broker needs to know no users.
 //
-// Files, from the bottom up: keys.go, jwt.go.
+// Files, from the bottom up: keys.go, remote.go, jwt.go.
 package jwt
 
 import (

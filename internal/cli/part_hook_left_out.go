@@ -1,0 +1,5 @@
+//go:build without_hook
+
+package cli
+
+func hookPart() part { return leftOut("hook") }
