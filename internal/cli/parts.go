@@ -2,7 +2,9 @@ package cli
 
 import "strings"
 
-func parts() []part { return []part{benchPart(), clientsPart(), webSocketPart(), etcdPart(), hookPart()} }
+func parts() []part {
+	return []part{benchPart(), clientsPart(), webSocketPart(), etcdPart(), hookPart()}
+}
 
 // without says which parts this binary doesn't have, such as ", without bench".
 func without() string {
