@@ -121,7 +121,7 @@ func (a *access) chain(l *config.Listener, before *access) (*auth.Chain, error) 
 		}
 	}
 	if url := l.Hook.AuthURL; url != "" {
-		open := func() (auth.Link, error) { return openHook(&l.Hook, url, a) }
+		open := func() (auth.Link, error) { return openHook(&l.Hook, url, a.throttle, a.counters, a.log) }
 		if err := add(hookFrom{url, "auth", fmt.Sprint(l.Hook)}, open); err != nil {
 			return nil, fmt.Errorf("hook.auth_url: %w", err)
 		}
@@ -179,7 +179,7 @@ func (a *access) openAsked(l *config.Listener, before *access) (asked, error) {
 		a.links[key] = before.links[key]
 	}
 	if a.links[key] == nil {
-		link, err := openHook(&l.Hook, l.Hook.ACLURL, a)
+		link, err := openHook(&l.Hook, l.Hook.ACLURL, a.throttle, a.counters, a.log)
 		if err != nil {
 			return nil, fmt.Errorf("hook.acl_url: %w", err)
 		}

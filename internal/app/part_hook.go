@@ -4,6 +4,7 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"midge/internal/auth"
@@ -20,7 +21,7 @@ type hookLink struct{ *hook.Link }
 func (l hookLink) For(who *auth.Identity) routing.Asking { return l.Link.For(who) }
 
 // openHook makes what asks an HTTP service.
-func openHook(set *settings.Hook, url string, a *access) (auth.Link, error) {
+func openHook(set *settings.Hook, url string, throttle *auth.Throttle, counters *auth.Counters, log *slog.Logger) (auth.Link, error) {
 	client, err := httpclient.New(httpclient.Options{
 		Headers: set.Headers, SecretFile: set.SecretFile, CA: set.CA, Proxy: set.Proxy,
 		Timeout: set.Timeout, Connections: set.Concurrency, MaxAnswer: hook.MaxAnswer,
@@ -31,7 +32,7 @@ func openHook(set *settings.Hook, url string, a *access) (auth.Link, error) {
 	service := hook.New(hook.Options{
 		URL: url, Poster: client, Concurrency: set.Concurrency, Queue: set.Queue,
 		CacheTime: set.CacheTime, DeniedTime: set.CacheDeniedTime, CacheSize: int(set.CacheSize),
-		Failures: set.Failures, RetryAfter: set.RetryAfter, Throttle: a.throttle, Counters: a.counters, Log: a.log,
+		Failures: set.Failures, RetryAfter: set.RetryAfter, Throttle: throttle, Counters: counters, Log: log,
 	})
 	return hookLink{&hook.Link{Service: service, Next: set.Unavailable == settings.NextUnavailable}}, nil
 }

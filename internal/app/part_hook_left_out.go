@@ -5,6 +5,7 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"midge/internal/auth"
 	"midge/internal/settings"
@@ -13,7 +14,7 @@ import (
 var errWithoutHook = errors.New("this binary was built without the part hook, which asks HTTP services; 'make build' builds all parts")
 
 // openHook refuses to start: the part was left out.
-func openHook(*settings.Hook, string, *access) (auth.Link, error) {
+func openHook(*settings.Hook, string, *auth.Throttle, *auth.Counters, *slog.Logger) (auth.Link, error) {
 	return nil, errWithoutHook
 }
 

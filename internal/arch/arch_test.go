@@ -66,7 +66,7 @@ var allowed = map[string]string{
 	"broker":   "bufpool engine message named packet rate retained routing session settings store topic",
 
 	// Who may connect: a chain, and its links.
-	"auth":              "broker packet rate variable",
+	"auth":              "acl broker packet rate variable",
 	"auth/certificate":  "auth broker packet",
 	"auth/hook":         "acl auth broker packet",
 	"auth/jwt":          "acl auth broker packet",
@@ -104,7 +104,7 @@ var allowed = map[string]string{
 	"mosquitto/db":   "packet topic",
 
 	// The wiring and the command line.
-	"app":           "acl auth auth/certificate auth/hook auth/jwt auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer engine/tlslayer engine/wslayer httpclient settings store store/pebblestore tlsconfig",
+	"app":           "acl auth auth/certificate auth/hook auth/jwt auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer engine/tlslayer engine/wslayer httpclient routing settings store store/pebblestore tlsconfig",
 	"app/apptest":   "app config",
 	"app/storetool": "message mosquitto/db packet store store/pebblestore topic",
 	"shell":         "client packet topic",

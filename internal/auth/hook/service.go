@@ -5,7 +5,7 @@
 // bounded, answers are remembered, and a service that fails is left alone for a
 // while.
 //
-// Files, from the bottom up: breaker.go, cache.go, question.go, answer.go, service.go,
+// Files, from the bottom up: breaker.go, question.go, answer.go, cache.go, service.go,
 // link.go, access.go.
 package hook
 
