@@ -13,6 +13,9 @@ import (
 func (c *cache[C]) sum() (sum int) {
 	for _, r := range c.byName {
 		sum += routeSize + len(r.name) + 8*cap(r.Groups)
+		if r.publisher != nil {
+			sum += permitBytes
+		}
 		if r.permits != nil {
 			sum += permitBytes * len(r.permits.all)
 		}

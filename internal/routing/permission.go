@@ -70,7 +70,8 @@ func (who *Identity) MayPublish(topic []byte, qos packet.QoS, retain bool) bool 
 	return !who.Restricted() || who.Permissions.Publish(topic[who.Mount:], qos, retain)
 }
 
-// permits are the answers about publishing to the topic of a route.
+// permits are the answers about publishing to the topic of a route, for those who came after
+// Route.publisher.
 type permits struct {
 	last *Identity // that published last, and
 	its  *permit
@@ -84,7 +85,21 @@ type permit struct{ known, allowed uint8 }
 // that it answers for stays in memory after the client has gone.
 const permitBytes = 128
 
-// of finds what is known of a client.
+// permitOf finds what is known of a client. Most topics have one publisher, whose answers
+// are found without looking anywhere else.
+func (r *Route[C]) permitOf(who *Identity) (_ *permit, added bool) {
+	switch {
+	case r.publisher == who:
+		return &r.its, false
+	case r.publisher == nil:
+		r.publisher = who
+		return &r.its, true
+	case r.permits == nil:
+		r.permits = &permits{all: map[*Identity]*permit{}}
+	}
+	return r.permits.of(who)
+}
+
 func (p *permits) of(who *Identity) (_ *permit, added bool) {
 	if p.last == who {
 		return p.its, false
@@ -106,10 +121,7 @@ func (t *Table[C]) MayPublish(who *Identity, r *Route[C], name []byte, qos packe
 	if r == nil || who.Asking != nil {
 		return who.MayPublish(name, qos, retain)
 	}
-	if r.permits == nil {
-		r.permits = &permits{all: map[*Identity]*permit{}}
-	}
-	p, added := r.permits.of(who)
+	p, added := r.permitOf(who)
 	if added {
 		t.cache.bytes += permitBytes
 	}

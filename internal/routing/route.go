@@ -18,8 +18,10 @@ type Route[C Client] struct {
 	Shards    uint64           // set of other shards with subscribers
 	Persisted uint64           // set of shards, this one too, with receivers whose messages are persisted
 	Groups    []*Group[C]
-	permits   *permits // nil: nobody was asked; only of one that is cached
-	gone      bool     // it is not in the cache any more, and must not be used again
+	publisher *Identity // who was first asked about, nil: nobody; only of one that is cached
+	permits   *permits  // of others, nil: nobody else
+	its       permit    // of publisher
+	gone      bool      // it is not in the cache any more, and must not be used again
 }
 
 // Receiver is a session that gets one copy of each message (MQTT 5.0 section
