@@ -32,22 +32,24 @@ type kind struct {
 	memory    bool   // everything is in memory; otherwise durability = commit
 	engine    string // epoll or goroutine; "": what MQTT_ENGINE says, or else what a user of this system gets
 	transport string // one of transport.go; "": tcp
+	compact   bool   // the record layer of TLS is package tlsrecord
 	late      bool   // the disk, and who decides who may connect, take their time
 	asks      broker.Authenticator
 }
 
 // kinds are the brokers that Main runs the tests against: each transport on each
-// engine, durable and in memory, and those that answer late with each transport.
+// engine, durable and in memory, some that answer late, and both record layers of TLS.
 var kinds = []kind{
 	{what: "durability = commit"},
 	{what: "everything in memory", memory: true},
 	{what: "a disk and an authenticator that answer late", engine: "epoll", late: true},
 	{what: "a disk and an authenticator that answer late, and goroutines", engine: "goroutine", late: true},
 	{what: "TLS", engine: "epoll", transport: secure, memory: true},
+	{what: "TLS, its compact record layer and a disk", engine: "epoll", transport: secure, compact: true},
 	{what: "TLS, goroutines and what answers late", engine: "goroutine", transport: secure, late: true},
 	{what: "WebSocket", engine: "epoll", transport: web, memory: true},
 	{what: "WebSocket and goroutines", engine: "goroutine", transport: web, memory: true},
-	{what: "WebSocket over TLS and what answers late", engine: "epoll", transport: secureWeb, late: true},
+	{what: "WebSocket over TLS, the compact record layer and what answers late", engine: "epoll", transport: secureWeb, compact: true, late: true},
 	{what: "WebSocket over TLS and goroutines", engine: "goroutine", transport: secureWeb, memory: true},
 }
 
@@ -134,6 +136,10 @@ func runAgainst(m *testing.M, address *string, k kind) (code int) {
 	}
 	*address, served = s.address, k.transport
 	code = m.Run()
+	if k.compact && !s.layers.compacted() && flag.Lookup("test.run").Value.String() == "" {
+		fmt.Fprintln(os.Stderr, "no connection had the compact record layer")
+		code = 1
+	}
 	if err := s.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the broker:", err)
 		code = cmp.Or(code, 1)

@@ -75,6 +75,7 @@ func tuning() settings.Core {
 type server struct {
 	address string
 	core    *broker.Broker
+	layers  layers
 	disk    *disk // nil: in memory
 	end     context.CancelFunc
 	ended   chan error
@@ -99,15 +100,16 @@ func start(core settings.Core, k kind, dir string) (*server, error) {
 		cfg.Store = s.disk.store
 	}
 	s.core = broker.New(cfg, core)
-	layers, err := layersOf(k.transport, s.core.Shards(), dir)
+	var err error
+	s.layers, err = layersOf(k.transport, k.compact, s.core.Shards(), dir)
 	if err != nil {
 		return nil, err
 	}
-	e, err := listen(k.engine, layers.shards)
+	e, err := listen(k.engine, s.layers.shards)
 	if err != nil {
 		return nil, err
 	}
-	layers.start(e.runner)
+	s.layers.start(e.runner)
 	if err := s.disk.load(s.core, e.runner.Now()); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"midge/internal/engine"
 	"midge/internal/engine/tlslayer"
 	"midge/internal/engine/wslayer"
+	"midge/internal/tlsrecord"
 	"midge/internal/websocket"
 )
 
@@ -91,15 +92,18 @@ func (l *link) closeWrite() error {
 type layers struct {
 	shards []engine.Shard
 	start  func(engine.Runner)
+
+	compacted func() bool // reports whether tlsrecord has gone on with a connection
 }
 
-// layersOf are the layers of a transport. dir gets the certificate.
-func layersOf(transport string, shards []engine.Shard, dir string) (layers, error) {
+// layersOf are the layers of a transport. compact: that of TLS is tlsrecord after the
+// handshake. dir gets the certificate.
+func layersOf(transport string, compact bool, shards []engine.Shard, dir string) (layers, error) {
 	log, buffers := slog.New(slog.DiscardHandler), bufpool.New(bufpool.MaxIdle)
-	all := layers{shards, func(engine.Runner) {}}
+	all := layers{shards, func(engine.Runner) {}, nil}
 	add := func(shards []engine.Shard, start func(engine.Runner)) {
 		below := all.start
-		all = layers{shards, func(r engine.Runner) { below(r); start(r) }}
+		all = layers{shards, func(r engine.Runner) { below(r); start(r) }, nil}
 	}
 	if transport == web || transport == secureWeb {
 		listener := func(int) *wslayer.Listener { return &wslayer.Listener{Path: path} }
@@ -115,8 +119,15 @@ func layersOf(transport string, shards []engine.Shard, dir string) (layers, erro
 			return all, err
 		}
 		cfg := &tls.Config{Certificates: []tls.Certificate{pair}, DynamicRecordSizingDisabled: true}
-		l := tlslayer.New(all.shards, buffers, tlslayer.Config{TLS: func(int) *tls.Config { return cfg }, Log: log})
+		outer := cfg.Clone()
+		outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			return tlsrecord.Config(hello.Conn, cfg), nil
+		}
+		l := tlslayer.New(all.shards, buffers, tlslayer.Config{
+			TLS: func(int) *tls.Config { return outer }, Compact: func(int) bool { return compact }, Log: log,
+		})
 		add(l.Shards(), l.Start)
+		all.compacted = func() bool { return l.Counters().Compact.Load() > 0 }
 	}
 	return all, nil
 }
