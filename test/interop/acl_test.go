@@ -17,6 +17,7 @@ import (
 
 	"midge/internal/acl"
 	"midge/internal/packet"
+	"midge/internal/variable"
 	"midge/test/process"
 )
 
@@ -151,7 +152,7 @@ func TestMosquittoACL(t *testing.T) {
 			publisher := dialRaw(t, ports["port"], "root", "root")
 			for _, who := range []struct{ user, id string }{{"", "c"}, {"u", "c"}, {"v", "b"}, {"u+", "c"}, {"u", "c+"}, {"", "#"}, {"", "x/b"}} {
 				client := dialRaw(t, ports["port"], who.user, who.id)
-				may := acl.Sources{Listener: &rules}.For(who.user, who.id, "", nil)
+				may := acl.Sources{Listener: &rules}.For(variable.Client{User: who.user, ID: who.id}, nil, "")
 				for n, topic := range []string{"a", "b", "a/b", "u", "v", "c", "a/c", "x/b", "a/x/b", "xu", "u/c", "x/b/c"} {
 					sub := packet.Subscribe{ID: packet.ID(n + 1), Subscriptions: []packet.Subscription{{Filter: []byte(topic)}}}
 					client.send(sub.Append(nil, packet.V5))

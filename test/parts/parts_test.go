@@ -63,9 +63,9 @@ func TestParts(t *testing.T) {
 		limit          int64
 	}{
 		{"", "", fullBytes},
-		{"core", ", without bench, clients, websocket, etcd", coreBytes},
-		{"core bench", ", without clients, websocket, etcd", fullBytes},
-		{"clients", ", without bench, websocket, etcd", fullBytes},
+		{"core", ", without bench, clients, websocket, etcd, hook", coreBytes},
+		{"core bench", ", without clients, websocket, etcd, hook", fullBytes},
+		{"clients", ", without bench, websocket, etcd, hook", fullBytes},
 	} {
 		t.Run("PARTS="+tt.parts, func(t *testing.T) {
 			binary := build(t, tt.parts)
