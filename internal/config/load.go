@@ -230,6 +230,19 @@ func FlagOf(flag string) (key string) {
 	return ""
 }
 
+// warnOfClearText warns of services to which passwords go as they are.
+func (l *Loaded) warnOfClearText() {
+	var said []string
+	for i := range l.Listeners {
+		for _, url := range []string{l.Listeners[i].Hook.AuthURL, l.Listeners[i].Hook.ACLURL} {
+			if settings.InClear(url) && !slices.Contains(said, url) {
+				said = append(said, url)
+				l.Warnings = append(l.Warnings, url+": over http, passwords and answers can be read and changed on the way; use https")
+			}
+		}
+	}
+}
+
 // validate checks what the table can't say.
 func (l *Loaded) validate(faults *Faults) {
 	for i := range l.Listeners {
@@ -238,6 +251,7 @@ func (l *Loaded) validate(faults *Faults) {
 		}
 	}
 	l.validateEtcd(faults)
+	l.warnOfClearText()
 	if l.DataDir == "" {
 		faults.add(l.origins["data_dir"], "data_dir", "the name is empty")
 	}

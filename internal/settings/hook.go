@@ -123,7 +123,7 @@ func hook() Section {
 		}, {
 			Key: "hook.unavailable", At: func(c *Settings) any { return &c.Hook.Unavailable },
 			Default: DenyUnavailable, Words: []string{DenyUnavailable, NextUnavailable},
-			Doc:    "What becomes of a question that has no answer, because the service failed or is unavailable. `deny` refuses: CONNECT with 0x89 (3.1.1: 3), so that the client tries again. `next` leaves CONNECT to what decides otherwise; PUBLISH and SUBSCRIBE are refused in any case.",
+			Doc:    "What becomes of a question that has no answer, because the service failed or is unavailable. `deny` refuses: CONNECT with 0x88 (3.1.1: 3), so that the client tries again. `next` leaves CONNECT to what decides otherwise; PUBLISH and SUBSCRIBE are refused in any case.",
 			Reason: "Whoever can stop the service must not get in by that.",
 			Change: forNew,
 		},

@@ -105,7 +105,7 @@ func TestParts(t *testing.T) {
 			}
 		})
 	}
-	if status, out := makeBuild(t, "core nosuch", filepath.Join(t.TempDir(), "midge")); status == 0 || !strings.Contains(out, "PARTS has nosuch; there are: core bench clients websocket etcd") {
+	if status, out := makeBuild(t, "core nosuch", filepath.Join(t.TempDir(), "midge")); status == 0 || !strings.Contains(out, "PARTS has nosuch; there are: core bench clients websocket etcd hook") {
 		t.Errorf("make build PARTS='core nosuch': status %d, %s", status, out)
 	}
 }

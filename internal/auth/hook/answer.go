@@ -162,6 +162,9 @@ func (a *answer) of(r *auth.Request) auth.Answer {
 		}
 		if r.UserName == nil && r.Password == nil {
 			wrong.Code, wrong.Refusal = packet.NotAuthorized, broker.NoCredentials
+			if a.reason == "" {
+				wrong.Reason = "a user name and a password are asked for"
+			}
 		}
 		return wrong
 	case auth.Next:

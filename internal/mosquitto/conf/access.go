@@ -1,7 +1,7 @@
 package conf
 
 // hook is what to do instead of a plug-in.
-const hook = "plug-ins of Mosquitto can't be loaded; an HTTP service can take the decisions of one (HTTP hook), once that is built"
+const hook = "plug-ins of Mosquitto can't be loaded; an HTTP service can take the decisions of one: hook.auth_url and hook.acl_url in midge.toml (docs/authentication.md)"
 
 func accessControl() map[string]option {
 	return map[string]option{
