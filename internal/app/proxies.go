@@ -15,7 +15,10 @@ func (b *Broker) addProxies(shards []engine.Shard) []engine.Shard {
 		return shards
 	}
 	b.followProxies(b.cfg)
-	b.proxies = proxylayer.New(shards, proxylayer.Config{Listener: func(n int) *proxylayer.Listener { return (*b.proxied.Load())[n] }, Log: b.log})
+	b.proxies = proxylayer.New(shards, proxylayer.Config{
+		Listener: func(n int) *proxylayer.Listener { return (*b.proxied.Load())[n] },
+		Enter:    b.core.Reserve, Leave: b.core.Unreserve, Log: b.log,
+	})
 	return b.proxies.Shards()
 }
 
@@ -36,6 +39,7 @@ func (b *Broker) count(c *broker.Counters) {
 	if b.proxies != nil {
 		n := b.proxies.Counters()
 		c.RefusedProxy += n.Untrusted.Load() + n.Invalid.Load() + n.Late.Load()
+		c.RefusedConnections += n.Full.Load()
 	}
 	a := b.counted
 	c.HookAsked += a.HookAsked.Load()

@@ -11,6 +11,7 @@ import (
 func (b *Broker) Apply(next settings.Core) {
 	f := follow(next)
 	f.limitRetained(b.retained)
+	b.gate.limit.Store(int64(f.Limits.Connections))
 	for i, s := range b.shards {
 		b.runner.Post(i, func() { s.apply(f) })
 	}

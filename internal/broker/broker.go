@@ -66,6 +66,7 @@ func New(cfg Config, first settings.Core) *Broker {
 	b.retained = retained.New(b.cfg.Store, ownTopic)
 	f.limitRetained(b.retained)
 	b.gate.init()
+	b.gate.limit.Store(int64(f.Limits.Connections))
 	b.rates.init()
 	b.memory.init()
 	b.memory.arrivals.init()

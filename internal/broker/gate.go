@@ -13,6 +13,7 @@ import (
 // gate counts the network connections of all shards, against the limits.
 type gate struct {
 	n        atomic.Int64
+	limit    atomic.Int64 // of n, for those that no shard has yet; 0: none
 	refusing atomic.Int64 // connections over the limits that wait for their refusal
 	known    atomic.Int64 // how many are in from
 
@@ -72,6 +73,23 @@ func (g *gate) enter(c *conn, f *inForce) passage {
 	return p
 }
 
+// place counts a connection by its address that was let in without one.
+func (g *gate) place(c *conn, f *inForce) passage {
+	a, l := f.admit(c.net), c.net.Listener()
+	if a.perIP == 0 || g.enterFrom(c, a, l) {
+		return entered
+	}
+	g.putBack(l)
+	return overPerIP
+}
+
+// putBack makes a connection that was let in one that waits for its refusal.
+func (g *gate) putBack(listener int) {
+	g.n.Add(-1)
+	g.listeners[listener].Add(-1)
+	g.refusing.Add(1)
+}
+
 // enterFrom counts a connection by its address, and reports false if there are too
 // many from there. One without an address is not counted.
 func (g *gate) enterFrom(c *conn, a *admission, listener int) bool {
@@ -92,6 +110,21 @@ func (g *gate) enterFrom(c *conn, a *admission, listener int) bool {
 	g.known.Add(1)
 	return true
 }
+
+// Reserve counts a connection that no shard has yet, since the engine does not know who
+// it is, and reports false if limits.connections does not allow it. Unreserve ends that.
+// Both are safe from any goroutine.
+func (b *Broker) Reserve() bool {
+	n, limit := b.gate.n.Add(1), b.gate.limit.Load()
+	if limit > 0 && n > limit {
+		b.gate.n.Add(-1)
+		return false
+	}
+	return true
+}
+
+// Unreserve is the end of what Reserve began.
+func (b *Broker) Unreserve() { b.gate.n.Add(-1) }
 
 // leave lets a connection out.
 func (g *gate) leave(c *conn) {

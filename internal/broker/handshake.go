@@ -2,14 +2,14 @@ package broker
 
 // handshakes are the connections of a shard before CONNACK.
 type handshakes struct {
-	open    map[*conn]struct{}    // before CONNECT was accepted
+	open    map[*conn]bool        // before CONNECT was accepted; true: what it counts for by its address is open, see placeAddress
 	crowd   int                   // maximum of open since it was made
 	waiting map[*conn]*connecting // those whose CONNECT was read and waits
 	current connecting            // by s.packets.connect
 }
 
 func (h *handshakes) init() {
-	h.open, h.waiting = map[*conn]struct{}{}, map[*conn]*connecting{}
+	h.open, h.waiting = map[*conn]bool{}, map[*conn]*connecting{}
 }
 
 // accepted takes a connection out of those before CONNECT. After a storm it gives
@@ -17,7 +17,7 @@ func (h *handshakes) init() {
 func (h *handshakes) accepted(c *conn) {
 	delete(h.open, c)
 	if h.crowd = max(h.crowd, len(h.open)); len(h.open) == 0 && h.crowd > 64 {
-		h.open, h.crowd = map[*conn]struct{}{}, 0
+		h.open, h.crowd = map[*conn]bool{}, 0
 	}
 }
 

@@ -9,7 +9,7 @@ func TestHandshakes(t *testing.T) {
 	h.init()
 	all := make([]conn, 100)
 	for i := range all {
-		h.open[&all[i]] = struct{}{}
+		h.open[&all[i]] = false
 		h.waiting[&all[i]] = &connecting{c: &all[i]}
 	}
 	for i := range all {
@@ -23,7 +23,7 @@ func TestHandshakes(t *testing.T) {
 	if len(h.open)+len(h.waiting) > 0 {
 		t.Errorf("%d connections are left, %d wait", len(h.open), len(h.waiting))
 	}
-	h.open[&all[0]] = struct{}{}
+	h.open[&all[0]] = false
 	if h.accepted(&all[0]); h.crowd != 0 {
 		t.Errorf("the memory of %d connections is kept", h.crowd)
 	}

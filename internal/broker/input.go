@@ -38,7 +38,7 @@ func (s *shard) Open(n engine.Conn) {
 	c.net = n
 	s.count.Connections++
 	s.budget.charge(connBytes)
-	s.handshakes.open[c] = struct{}{}
+	s.handshakes.open[c] = false
 	if j != nil {
 		s.handshakes.waiting[c] = j
 		s.proceed(c)
@@ -52,6 +52,8 @@ func (s *shard) Open(n engine.Conn) {
 		s.turnAway(c)
 	case s.b.stopping.Load():
 		s.timers.start(&c.timer, s.now+refusalTime)
+	case s.settings.admit(n).byAddress() && !n.Remote().Addr().IsValid():
+		s.handshakes.open[c] = true
 	}
 }
 

@@ -31,9 +31,29 @@ func (s *shard) closeUnanswered(c *conn) {
 	s.close(c, "refused")
 }
 
+// placeAddress counts a connection by its address that was let in without one: a proxy in front of
+// a WebSocket tells it with the request, and CONNECT comes behind that.
+func (s *shard) placeAddress(c *conn) {
+	if !s.handshakes.open[c] || !c.net.Remote().Addr().IsValid() {
+		return
+	}
+	s.handshakes.open[c] = false
+	if c.passage = s.b.rates.place(c.net, s.settings, s.now); c.passage != entered {
+		s.count.RefusedPerIPRate++
+		s.b.gate.putBack(c.net.Listener())
+		return
+	}
+	if c.passage = s.b.gate.place(c, s.settings); c.passage != entered {
+		s.count.RefusedPerIP++
+	}
+}
+
 // turnedAway answers the CONNECT of a connection that was not let in.
 func (s *shard) turnedAway(c *conn) bool {
+	s.placeAddress(c)
 	switch {
+	case c.passage >= overRate:
+		s.refuse(c, packet.ConnectionRateExceeded, c.passage.reason())
 	case c.passage != entered:
 		s.refuse(c, packet.QuotaExceeded, c.passage.reason())
 	case s.b.stopping.Load():

@@ -35,19 +35,7 @@ func (r *connectRates) enter(n engine.Conn, f *inForce, now time.Duration) passa
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := &r.listeners[n.Listener()]
-	from := uint64(0)
-	perIP := a.perIPRate
-	if perIP.On() {
-		address := n.Remote().Addr()
-		switch {
-		case !address.IsValid(): // a Unix socket, or it has gone
-			perIP = rate.Limit{}
-		case a.ownPerIPRate:
-			from = r.addresses.NameAt([]byte{byte(n.Listener())}, address)
-		default:
-			from = r.addresses.Address(address)
-		}
-	}
+	from, perIP := r.from(n, a)
 	switch {
 	case r.addresses.Wait(from, perIP, now) > 0:
 		return overPerIPRate
@@ -61,6 +49,36 @@ func (r *connectRates) enter(n engine.Conn, f *inForce, now time.Duration) passa
 	}
 	l.Take(a.connectRate, 1, now)
 	r.all.Take(f.connectRate, 1, now)
+	return entered
+}
+
+// from is what the limit of an address counts a connection by, and that limit: none for
+// one without an address, which is a Unix socket, has gone, or whose proxy has not told it yet.
+func (r *connectRates) from(n engine.Conn, a *admission) (from uint64, perIP rate.Limit) {
+	if !a.perIPRate.On() {
+		return 0, a.perIPRate
+	}
+	address := n.Remote().Addr()
+	switch {
+	case !address.IsValid():
+		return 0, rate.Limit{}
+	case a.ownPerIPRate:
+		return r.addresses.NameAt([]byte{byte(n.Listener())}, address), a.perIPRate
+	}
+	return r.addresses.Address(address), a.perIPRate
+}
+
+// place counts a connection by its address that was let in without one.
+func (r *connectRates) place(n engine.Conn, f *inForce, now time.Duration) passage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from, perIP := r.from(n, f.admit(n))
+	if r.addresses.Wait(from, perIP, now) > 0 {
+		return overPerIPRate
+	}
+	if perIP.On() {
+		r.addresses.Take(from, perIP, now)
+	}
 	return entered
 }
 

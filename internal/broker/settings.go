@@ -51,6 +51,9 @@ type admission struct {
 	metered bool // flow has a limit
 }
 
+// byAddress reports whether there are limits that count by address.
+func (a *admission) byAddress() bool { return a.perIP > 0 || a.perIPRate.On() }
+
 // admit returns what holds for a network connection.
 func (f *inForce) admit(n engine.Conn) *admission {
 	if len(f.listeners) > 0 {

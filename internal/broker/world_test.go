@@ -148,7 +148,8 @@ type peer struct {
 	w       *world
 	version packet.Version
 	shard   int
-	by      int // listener
+	by      int  // listener
+	hidden  bool // a proxy has not told its address yet
 	state   any
 	in      []byte // not used by the shard
 	kept    int    // of these, bytes that the engine has read
@@ -204,6 +205,9 @@ func (p *peer) Attach(state any) { p.state = state }
 func (p *peer) Attached() any    { return p.state }
 func (p *peer) Listener() int    { return p.by }
 func (p *peer) Remote() netip.AddrPort {
+	if p.hidden {
+		return netip.AddrPort{}
+	}
 	if p.remote.IsValid() {
 		return p.remote
 	}

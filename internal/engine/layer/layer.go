@@ -25,8 +25,9 @@ type Protocol interface {
 	// Speaks reports whether connections of the listener speak it.
 	Speaks(listener int) bool
 
-	// NewCodec returns the codec of a new connection.
-	NewCodec() Codec
+	// NewCodec returns the codec of a new connection, which raw carries. It may have put
+	// a view of raw in its place: see Conn.Over.
+	NewCodec(raw engine.Conn) Codec
 
 	// Turn is called when the output of a shard's turn is encoded. It returns when it
 	// wants the next one at the latest; engine.Never if it needs none. See engine.Shard.

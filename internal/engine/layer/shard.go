@@ -56,9 +56,11 @@ func (s *shard) Open(raw engine.Conn) {
 		s.inner.Open(raw)
 		return
 	}
-	codec := s.layer.protocol.NewCodec()
+	codec := s.layer.protocol.NewCodec(raw)
 	c := codec.Conn()
-	c.raw = raw
+	if c.raw == nil {
+		c.raw = raw
+	}
 	c.home.Store(s)
 	raw.Attach(codec)
 	s.inner.Open(c)

@@ -25,6 +25,12 @@ type Config struct {
 	// called for each new connection, on the threads of shards.
 	Listener func(listener int) *Listener
 
+	// Enter counts a connection that waits for its header, against a limit, and
+	// reports false if it is over that. Leave takes it out of the count, before the inner shard
+	// gets it. nil: there is no limit. They are called on the threads of shards.
+	Enter func() bool
+	Leave func()
+
 	// Log gets who was refused, at level Debug; nil means slog.Default().
 	Log *slog.Logger
 }
@@ -48,6 +54,7 @@ type Counters struct {
 	Untrusted atomic.Uint64 // from an address that is no proxy's
 	Invalid   atomic.Uint64 // without a header, or with one that is not right
 	Late      atomic.Uint64 // whose header did not come in time
+	Full      atomic.Uint64 // over the limit
 }
 
 // Layer is the PROXY protocol of an engine's shards.
@@ -61,6 +68,9 @@ type Layer struct {
 // New decorates shards.
 func New(shards []engine.Shard, cfg Config) *Layer {
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
+	if cfg.Enter == nil {
+		cfg.Enter, cfg.Leave = func() bool { return true }, func() {}
+	}
 	l := &Layer{cfg: cfg}
 	for _, inner := range shards {
 		l.shards = append(l.shards, &shard{layer: l, inner: inner, waiting: map[*conn]time.Duration{}})

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,5 +186,62 @@ func TestRefused(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestLimit lets no more connections wait for their header than may, and gives a place back
+// when one ends, or before the inner shard gets it.
+func TestLimit(t *testing.T) {
+	for _, kind := range engines.Kinds {
+		t.Run(kind, func(t *testing.T) {
+			var waiting, entered atomic.Int32
+			s := curious{make(chan netip.AddrPort, 8), make(chan engine.Peer, 64), make(chan error, 8)}
+			l := New([]engine.Shard{s}, Config{
+				Log:      slog.New(slog.DiscardHandler),
+				Listener: func(int) *Listener { return &Listener{Proxies: loopback, Timeout: time.Hour} },
+				Enter: func() bool {
+					if n := waiting.Add(1); n > 2 {
+						waiting.Add(-1)
+						return false
+					}
+					entered.Add(1)
+					return true
+				},
+				Leave: func() { waiting.Add(-1) },
+			})
+			e := engines.New(t, kind, engine.Listener{Number: 7, Name: "behind"}, l.Shards())
+			l.Start(e.Runner)
+			ctx, stop := context.WithCancel(context.Background())
+			ended := make(chan error, 1)
+			go func() { ended <- e.Run(ctx) }()
+			t.Cleanup(func() {
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+			first, second := dial(t, e), dial(t, e)
+			for entered.Load() < 2 {
+				time.Sleep(time.Millisecond)
+			}
+			if n, err := dial(t, e).Read(make([]byte, 1)); n != 0 || err == nil {
+				t.Errorf("a third one is let in: %d, %v", n, err)
+			}
+			if n := l.Counters().Full.Load(); n != 1 {
+				t.Errorf("%d are counted, want 1", n)
+			}
+			io.WriteString(first, "PROXY UNKNOWN\r\n")
+			<-s.opened
+			second.Close()
+			for waiting.Load() > 0 {
+				time.Sleep(time.Millisecond)
+			}
+			third := dial(t, e)
+			io.WriteString(third, "PROXY UNKNOWN\r\n")
+			<-s.opened
+			if n := waiting.Load(); n != 0 {
+				t.Errorf("%d are counted in the end", n)
+			}
+		})
 	}
 }

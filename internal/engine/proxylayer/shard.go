@@ -18,6 +18,7 @@ type shard struct {
 
 var (
 	errUntrusted = errors.New("it does not come from an address in proxy_protocol")
+	errFull      = errors.New("there are more connections than limits.connections allows")
 	errLate      = errors.New("no header of the PROXY protocol in time")
 )
 
@@ -38,6 +39,10 @@ func (s *shard) Open(raw engine.Conn) {
 		s.refuse(c, &s.layer.counters.Untrusted, errUntrusted)
 		return
 	}
+	if !s.layer.cfg.Enter() {
+		s.refuse(c, &s.layer.counters.Full, errFull)
+		return
+	}
 	until := s.layer.runner.Now() + at.Timeout
 	s.waiting[c] = until
 	if s.due == 0 || until < s.due {
@@ -49,8 +54,16 @@ func (s *shard) Open(raw engine.Conn) {
 func (s *shard) refuse(c *conn, counter *atomic.Uint64, why error) {
 	counter.Add(1)
 	s.layer.cfg.Log.Debug("connection refused", "remote", c.Conn.Remote(), "reason", why)
-	delete(s.waiting, c)
+	s.stopWaiting(c)
 	c.Abort()
+}
+
+// stopWaiting is the end of a wait for a header.
+func (s *shard) stopWaiting(c *conn) {
+	if _, waits := s.waiting[c]; waits {
+		delete(s.waiting, c)
+		s.layer.cfg.Leave()
+	}
 }
 
 // Data implements engine.Shard.
@@ -72,7 +85,7 @@ func (s *shard) Data(raw engine.Conn, b []byte) int {
 	if n == 0 {
 		return 0
 	}
-	delete(s.waiting, c)
+	s.stopWaiting(c)
 	c.header, c.open = h, true
 	s.inner.Open(c)
 	if len(b) > n && !c.paused && !c.closing {
@@ -101,7 +114,7 @@ func (s *shard) Closed(raw engine.Conn, err error) {
 	case c.open:
 		s.inner.Closed(c, err)
 	default:
-		delete(s.waiting, c)
+		s.stopWaiting(c)
 	}
 }
 

@@ -45,7 +45,7 @@ func (l *Layer) Speaks(listener int) bool { return l.cfg.TLS(listener) != nil }
 func (l *Layer) Turn(shard int, now time.Duration) time.Duration { return l.shards[shard].turn(now) }
 
 // NewCodec implements layer.Protocol.
-func (l *Layer) NewCodec() layer.Codec {
+func (l *Layer) NewCodec(engine.Conn) layer.Codec {
 	k := &codec{}
 	k.mode = &standard{layer: l, codec: k, conn: &k.conn}
 	return k

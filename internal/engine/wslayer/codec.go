@@ -53,7 +53,7 @@ func (k *codec) layer() *Layer { return k.conn.Protocol().(*Layer) }
 // viaProxy is a connection whose proxies tell whose it is.
 type viaProxy struct {
 	engine.Conn
-	client netip.AddrPort
+	client netip.AddrPort // the zero value before they have
 }
 
 // Remote implements engine.Conn.
@@ -71,6 +71,11 @@ func (k *codec) Conn() *layer.Conn { return &k.conn }
 
 // Begin implements layer.Codec.
 func (k *codec) Begin(b []byte) (used int) {
+	raw := k.conn.Raw()
+	if v, ok := raw.(*viaProxy); ok {
+		raw = v.Conn
+		k.conn.Over(raw)
+	}
 	if r, is := plainReason(b[0]); is {
 		k.fail(r, errors.New("the first bytes are no request of HTTP"))
 		return len(b)
@@ -78,11 +83,11 @@ func (k *codec) Begin(b []byte) (used int) {
 	end := bytes.Index(b, []byte("\r\n\r\n")) + 4
 	if end < 4 || end > maxRequest {
 		if len(b) >= maxRequest {
-			k.conn.Raw().Send([]byte(answerLong), nil)
+			raw.Send([]byte(answerLong), nil)
 			k.fail(TooLong, errors.New("the request is too long"))
 			return len(b)
 		}
-		k.conn.Raw().Expect(maxRequest)
+		raw.Expect(maxRequest)
 		return 0
 	}
 	l := k.layer().cfg.Listener(k.conn.Listener())
@@ -90,15 +95,15 @@ func (k *codec) Begin(b []byte) (used int) {
 		k.fail(BadRequest, errors.New("the listener has no WebSocket any more"))
 		return len(b)
 	}
-	peer := k.conn.Raw().Remote()
+	peer := raw.Remote()
 	r, err := upgrade(b[:end], l, peer.Addr())
-	k.conn.Raw().Send(r.answer, nil)
+	raw.Send(r.answer, nil)
 	if err != nil {
 		k.fail(r.reason, err)
 		return len(b)
 	}
 	if r.client != peer.Addr() {
-		k.conn.Over(&viaProxy{k.conn.Raw(), netip.AddrPortFrom(r.client, 0)})
+		k.conn.Over(&viaProxy{raw, netip.AddrPortFrom(r.client, 0)})
 	}
 	k.set(over)
 	k.layer().counters.Done.Add(1)

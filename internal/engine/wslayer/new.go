@@ -34,5 +34,12 @@ func (l *Layer) Speaks(listener int) bool { return l.cfg.Listener(listener) != n
 // Turn implements layer.Protocol.
 func (l *Layer) Turn(int, time.Duration) time.Duration { return engine.Never }
 
-// NewCodec implements layer.Protocol.
-func (l *Layer) NewCodec() layer.Codec { return &codec{} }
+// NewCodec implements layer.Protocol. The address of a proxy is not that of a client, which
+// comes with the request.
+func (l *Layer) NewCodec(raw engine.Conn) layer.Codec {
+	k := &codec{}
+	if at := l.cfg.Listener(raw.Listener()); at != nil && len(at.Proxies) > 0 && at.trusts(raw.Remote().Addr()) {
+		k.conn.Over(&viaProxy{Conn: raw})
+	}
+	return k
+}

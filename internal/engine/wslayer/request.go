@@ -75,7 +75,7 @@ func upgrade(b []byte, l *Listener, peer netip.Addr) (*request, error) {
 	if err != nil && len(r.answer) == 0 {
 		r.answer = []byte(answerBad)
 	}
-	r.client = clientOf(hops, l.Proxies, peer)
+	r.client = l.clientOf(hops, peer)
 	return r, err
 }
 
@@ -86,12 +86,9 @@ const (
 
 // clientOf is the address that the proxies say a request is of: the last hop that is no
 // proxy of ours. It is the peer's if that is none either.
-func clientOf(hops []string, proxies []netip.Prefix, peer netip.Addr) netip.Addr {
-	trusted := func(a netip.Addr) bool {
-		return slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(a) })
-	}
+func (l *Listener) clientOf(hops []string, peer netip.Addr) netip.Addr {
 	client := peer
-	for i := len(hops) - 1; i >= 0 && trusted(client); i-- {
+	for i := len(hops) - 1; i >= 0 && l.trusts(client); i-- {
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
 		if err != nil {
 			break

@@ -8,6 +8,7 @@ package wslayer
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 )
 
@@ -26,6 +27,11 @@ type Listener struct {
 	Path    string         // of the request; "" means any
 	Origins []string       // that pages may have, such as "https://example.org"; none means any
 	Proxies []netip.Prefix // whose X-Forwarded-For is believed
+}
+
+// trusts reports whether an address is a proxy's that is believed.
+func (l *Listener) trusts(a netip.Addr) bool {
+	return slices.ContainsFunc(l.Proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // Counters are updated when a request was answered. Safe from any goroutine.

@@ -25,7 +25,15 @@ const patience = time.Minute
 // echo is an engine.Shard that sends back what it gets.
 type echo struct {
 	engines.Shard
-	peers chan engine.Peer
+	peers  chan engine.Peer
+	opened chan netip.AddrPort
+}
+
+func (s *echo) Open(c engine.Conn) {
+	if s.opened != nil {
+		s.opened <- c.Remote()
+	}
+	s.Shard.Open(c)
 }
 
 func (s *echo) Data(c engine.Conn, b []byte) int {
@@ -370,8 +378,12 @@ func TestForwarded(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			peers := make(chan engine.Peer, 1)
-			addr, _ := serve(t, "epoll", &echo{peers: peers}, wslayer.Listener{Proxies: tt.proxies})
+			opened := make(chan netip.AddrPort, 1)
+			addr, _ := serve(t, "epoll", &echo{peers: peers, opened: opened}, wslayer.Listener{Proxies: tt.proxies})
 			c := open(t, addr, tt.header...)
+			if at := <-opened; at.IsValid() != (tt.proxies == nil) {
+				t.Errorf("before the request, the client is at %v", at)
+			}
 			c.Write(frame(0x82, []byte("x")))
 			want := c.LocalAddr().(*net.TCPAddr).AddrPort()
 			if tt.want != "" {
