@@ -14,9 +14,11 @@ import (
 func TestAddressComesLate(t *testing.T) {
 	for _, shards := range []int{1, 3} {
 		for what, change := range map[string]func(*setup){
-			"in all":       func(c *setup) { c.Limits.ConnectionsPerIP = 2 },
-			"in a time":    func(c *setup) { c.Limits.ConnectRatePerIP, c.Limits.ConnectBurst = 2, time.Second },
-			"both":         func(c *setup) { c.Limits.ConnectionsPerIP, c.Limits.ConnectRatePerIP, c.Limits.ConnectBurst = 2, 3, time.Second },
+			"in all":    func(c *setup) { c.Limits.ConnectionsPerIP = 2 },
+			"in a time": func(c *setup) { c.Limits.ConnectRatePerIP, c.Limits.ConnectBurst = 2, time.Second },
+			"both": func(c *setup) {
+				c.Limits.ConnectionsPerIP, c.Limits.ConnectRatePerIP, c.Limits.ConnectBurst = 2, 3, time.Second
+			},
 			"no limit":     func(*setup) {},
 			"another kind": func(c *setup) { c.Limits.Connections = 100 },
 		} {
