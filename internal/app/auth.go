@@ -45,9 +45,13 @@ type access struct {
 // What links are made from: those that are the same are one link, which stays when others
 // change.
 type (
-	passwordsFrom struct{ file string }
-	tokensFrom    struct{ keys, claims, remote string }
-	hookFrom      struct{ url, forWhat, settings string }
+	passwordsFrom struct {
+		file string
+		last bool
+	}
+	ldapFrom   struct{ settings string }
+	tokensFrom struct{ keys, claims, remote string }
+	hookFrom   struct{ url, forWhat, settings string }
 )
 
 // openAccess reads the files that listeners name, and makes a chain for each
@@ -126,12 +130,18 @@ func (a *access) chain(l *config.Listener, before *access) (*auth.Chain, error) 
 			return nil, fmt.Errorf("hook.auth_url: %w", err)
 		}
 	}
+	last := l.LDAP.URL == ""
 	if name := l.Auth.PasswordFile; name != "" {
 		open := func() (auth.Link, error) {
-			return passwordfile.Open(passwordfile.Options{Name: name, Last: true, Pool: a.pool, Throttle: a.throttle, Log: a.log})
+			return passwordfile.Open(passwordfile.Options{Name: name, Last: last, Pool: a.pool, Throttle: a.throttle, Log: a.log})
 		}
-		if err := add(passwordsFrom{name}, open); err != nil {
+		if err := add(passwordsFrom{name, last}, open); err != nil {
 			return nil, fmt.Errorf("auth.password_file: %w", err)
+		}
+	}
+	if set := &l.LDAP; set.URL != "" {
+		if err := add(ldapFrom{fmt.Sprintf("%q", *set)}, func() (auth.Link, error) { return openLDAP(set, a) }); err != nil {
+			return nil, fmt.Errorf("auth.ldap: %w", err)
 		}
 	}
 	if l.LetsAnybodyIn() {
@@ -311,8 +321,11 @@ func (a *access) authenticator() broker.Authenticator {
 // describe says for the banner how clients are let in.
 func (a *access) describe() string {
 	users, rules := 0, 0
-	passwords, tokens := false, false
-	for _, link := range a.links {
+	passwords, tokens, directory := false, false, false
+	for key, link := range a.links {
+		if _, ok := key.(ldapFrom); ok {
+			directory = true
+		}
 		switch l := link.(type) {
 		case *passwordfile.File:
 			passwords = true
@@ -337,6 +350,9 @@ func (a *access) describe() string {
 	}
 	if hooks > 0 {
 		said = append(said, "an HTTP service is asked")
+	}
+	if directory {
+		said = append(said, "passwords looked at by LDAP")
 	}
 	if said == nil {
 		said = append(said, "nobody is asked for a password")

@@ -71,6 +71,7 @@ var allowed = map[string]string{
 	"auth/hook":         "acl auth broker packet",
 	"auth/jwt":          "acl auth broker packet",
 	"auth/passwordfile": "auth broker packet scram",
+	"auth/ldap":         "auth packet",
 
 	// What clients may do.
 	"acl": "packet routing topic variable",
@@ -104,7 +105,7 @@ var allowed = map[string]string{
 	"mosquitto/db":   "packet topic",
 
 	// The wiring and the command line.
-	"app":           "acl auth auth/certificate auth/hook auth/jwt auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer engine/tlslayer engine/wslayer httpclient routing settings store store/pebblestore tlsconfig",
+	"app":           "acl auth auth/certificate auth/hook auth/jwt auth/ldap auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer engine/tlslayer engine/wslayer httpclient routing settings store store/pebblestore tlsconfig",
 	"app/apptest":   "app config",
 	"app/storetool": "message mosquitto/db packet store store/pebblestore topic",
 	"shell":         "client packet topic",
@@ -126,6 +127,8 @@ var outside = map[string]string{
 	"github.com/cockroachdb/pebble/v2":        "internal/store/pebblestore",
 	"github.com/gdamore/tcell/v2":             "internal/top",
 	"github.com/golang-jwt/jwt/v5":            "internal/auth/jwt",
+	"github.com/go-asn1-ber/asn1-ber":         "internal/auth/ldap",
+	"github.com/go-ldap/ldap/v3":              "internal/auth/ldap",
 	"github.com/gobwas/ws":                    "internal/engine/wslayer",
 	"github.com/gorilla/websocket":            "internal/websocket",
 	"github.com/eclipse/paho.golang":          "internal/client",

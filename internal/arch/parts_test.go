@@ -17,6 +17,7 @@ var parts = map[string]string{
 	"websocket": "engine/wslayer github.com/gobwas",
 	"hook":      "auth/hook",
 	"etcd":      "etcd",
+	"ldap":      "auth/ldap github.com/go-ldap github.com/go-asn1-ber github.com/Azure github.com/google/uuid",
 }
 
 // TestPartsCanBeLeftOut proves that a build without a part links nothing of it, and

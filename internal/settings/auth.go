@@ -24,7 +24,7 @@ type Auth struct {
 
 // Asks reports whether clients are asked who they are.
 func (s *Settings) Asks() bool {
-	return s.Auth.PasswordFile != "" || s.Auth.JWTKeys != "" || s.Hook.AuthURL != "" || s.Auth.CertificateUser != NoCertificate
+	return s.Auth.PasswordFile != "" || s.Auth.JWTKeys != "" || s.Hook.AuthURL != "" || s.LDAP.URL != "" || s.Auth.CertificateUser != NoCertificate
 }
 
 // NoCertificate is Auth.CertificateUser without names from certificates.

@@ -34,6 +34,7 @@ type Settings struct {
 	DurabilityInterval time.Duration
 
 	Auth      Auth
+	LDAP      LDAP
 	Hook      Hook
 	TLS       TLS
 	WebSocket WebSocket

@@ -1,0 +1,5 @@
+//go:build without_ldap
+
+package cli
+
+func ldapPart() part { return leftOut("ldap") }
