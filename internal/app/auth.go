@@ -140,7 +140,7 @@ func (a *access) chain(l *config.Listener, before *access) (*auth.Chain, error) 
 		}
 	}
 	if set := &l.LDAP; set.URL != "" {
-		if err := add(ldapFrom{fmt.Sprintf("%q", *set)}, func() (auth.Link, error) { return openLDAP(set, a) }); err != nil {
+		if err := add(ldapFrom{fmt.Sprintf("%#v", *set)}, func() (auth.Link, error) { return openLDAP(set, a) }); err != nil {
 			return nil, fmt.Errorf("auth.ldap: %w", err)
 		}
 	}
