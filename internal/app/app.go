@@ -4,7 +4,7 @@
 //
 // Files, from the bottom up: budget.go, connections.go, datadir.go,
 // clock_linux.go, clock.go, clock_other.go, part_hook.go,
-// part_hook_left_out.go, auth.go, core.go, disk.go,
+// part_hook_left_out.go, part_ldap.go, part_ldap_left_out.go, auth.go, core.go, disk.go,
 // filelimit_unix.go, filelimit_other.go, measure.go, program_linux.go, program_other.go, memory.go,
 // network.go, layered.go, tls.go, part_websocket.go,
 // part_websocket_left_out.go, layers.go, proxies.go, socketfile.go,
