@@ -109,7 +109,10 @@ func (h *handshake) take() progress {
 		h.held = false
 	}
 	if p.ended {
-		p.rest, h.in = h.in, nil
+		if len(h.in) > 0 { // else it would hold the memory of the first flight
+			p.rest = h.in
+		}
+		h.in = nil
 	}
 	return p
 }
