@@ -158,24 +158,6 @@ func TestEscaping(t *testing.T) {
 	}
 }
 
-func FuzzEscaping(f *testing.F) {
-	for _, name := range []string{"alice", "*)(uid=*", `\2a`, "x,ou=y", " #", "\x00"} {
-		f.Add(name)
-	}
-	w := Where{BindDN: "uid=%u,dc=example", SearchFilter: "(uid=%u)"}
-	f.Fuzz(func(t *testing.T, name string) {
-		if name == "" || strings.ToValidUTF8(name, "") != name {
-			return // MQTT has none
-		}
-		if dn, err := ldap.ParseDN(w.dnOf(name)); err != nil || len(dn.RDNs) != 2 || dn.RDNs[0].Attributes[0].Value != name {
-			t.Errorf("%q: %+v, %v", w.dnOf(name), dn, err)
-		}
-		if p, err := ldap.CompileFilter(w.filterOf(name)); err != nil || len(p.Children) != 2 || p.Children[1].Data.String() != name {
-			t.Errorf("%q: %v", w.filterOf(name), err)
-		}
-	})
-}
-
 // TestGroups takes the names of groups from DNs and from other values.
 func TestGroups(t *testing.T) {
 	for value, want := range map[string]string{
