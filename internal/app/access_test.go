@@ -41,10 +41,7 @@ func (r *reloading) reload(settings ...string) error {
 func loadedFrom(settings []string) (*config.Loaded, error) {
 	var given []config.Given
 	for i := 0; i < len(settings); i += 2 {
-		given = append(given, config.Given{Flag: "--set", Key: settings[i], Values: strings.Fields(settings[i+1])})
-		if settings[i+1] == "" {
-			given[len(given)-1].Values = []string{""}
-		}
+		given = append(given, config.Given{Flag: "--set", Key: settings[i], Values: settings[i+1 : i+2]})
 	}
 	return config.Load(config.Sources{Flags: given})
 }
@@ -66,12 +63,10 @@ type session struct {
 // connect connects a client to a listener, and returns what CONNACK says.
 func (r *reloading) connect(listener int, id, user, password string) (*session, packet.ReasonCode) {
 	r.Helper()
-	c, err := net.Dial("tcp", r.b.listening[listener].addr.String())
+	c, err := r.dial(r.b.listening[listener])
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(2 * time.Minute))
 	connect := packet.Connect{Version: packet.V5, ClientID: []byte(id), CleanStart: true}
 	if user != "" {
 		connect.UserName = []byte(user)
@@ -240,6 +235,9 @@ func TestAccessFaults(t *testing.T) {
 			r.must(key, good, "limits.packet_size", "2000")
 			if err := r.b.ReloadAccess(); err == nil || !strings.Contains(err.Error(), good) {
 				t.Errorf("a broken file: %v", err)
+			}
+			if n := r.b.core.Counters(); n.BrokenAccess != 1 {
+				t.Errorf("counted %d broken files", n.BrokenAccess)
 			}
 			if r.b.reloads.inForce.Limits.PacketSize != 2000 {
 				t.Error("the other setting does not hold")

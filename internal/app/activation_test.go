@@ -96,7 +96,7 @@ func TestActivation(t *testing.T) {
 				if b.network, err = newNetwork(b.cfg, []engine.Shard{s}, 1, nil, b.log); err != nil {
 					t.Skip(err)
 				}
-				err = b.listenAll(t.Context())
+				err = listenAt(t.Context(), b)
 				closePassed(b.passed)
 				ctx, stop := context.WithCancel(context.Background())
 				ended := make(chan error, 1)

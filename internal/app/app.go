@@ -7,8 +7,9 @@
 // part_hook_left_out.go, part_ldap.go, part_ldap_left_out.go, auth.go, core.go, disk.go,
 // filelimit_unix.go, filelimit_other.go, measure.go, program_linux.go, program_other.go, memory.go,
 // network.go, layered.go, tls.go, part_websocket.go,
-// part_websocket_left_out.go, layers.go, proxies.go, socketfile.go,
-// activation.go, listen.go, app.go, reload.go, banner.go.
+// part_websocket_left_out.go, proxies.go, listener.go, fronts.go, layers.go,
+// socketfile.go, activation.go, listen.go, turnover.go, app.go, reload.go,
+// banner.go.
 package app
 
 import (
@@ -27,7 +28,6 @@ import (
 	"midge/internal/broker"
 	"midge/internal/bufpool"
 	"midge/internal/config"
-	"midge/internal/engine/proxylayer"
 	"midge/internal/store/pebblestore"
 )
 
@@ -46,27 +46,25 @@ const (
 
 // Broker is one broker with its engine and listeners.
 type Broker struct {
-	cfg       *config.Loaded
-	log       *slog.Logger
-	core      *broker.Broker
-	access    *access
-	counted   *auth.Counters // by links of it
-	started   atomic.Bool    // core can be called from anywhere
-	ready     chan struct{}  // closed then
-	network   network
-	disk      *disk
+	cfg     *config.Loaded
+	log     *slog.Logger
+	core    *broker.Broker
+	access  *access
+	counted *auth.Counters // by links of it
+	started atomic.Bool    // core can be called from anywhere
+	ready   chan struct{}  // closed then
+	network network
+	disk    *disk
+	reloads reloads
+	files   descriptors
+	buffers *bufpool.Pool // for large packets
+
+	// What follows changes while the broker runs, with reloads.mu.
+	listeners []*listener
 	listening []listening
-	passed    []*passed         // by systemd
-	proxies   *proxylayer.Layer // nil: no listener has the PROXY protocol
-	proxied   atomic.Pointer[[]*proxylayer.Listener]
-
-	reloads     reloads
-	socketFiles []socketFile
-	files       descriptors
-	buffers     *bufpool.Pool // for large packets
-
-	certificates certificates
-	layers       []layered // between the shards and the network, from the top down
+	passed    []*passed              // by systemd
+	fronts    atomic.Pointer[fronts] // read by anybody, as
+	layers    atomic.Pointer[layers] // is this
 }
 
 // New builds a broker and opens its listeners. The kernel keeps clients
@@ -79,7 +77,7 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 	if b.files.warning != "" {
 		log.Warn(b.files.warning)
 	}
-	if err := b.readCertificates(); err != nil {
+	if err := b.makeListeners(); err != nil {
 		return nil, err
 	}
 	var err error
@@ -121,8 +119,7 @@ func (b *Broker) build(ctx context.Context, core broker.Config) error {
 	if b.passed, err = passedSockets(os.Getenv, firstPassed); err != nil {
 		return err
 	}
-	err = errors.Join(b.listenAll(ctx), closePassed(b.passed))
-	if err != nil {
+	if err = b.listenAll(ctx); err != nil {
 		b.removeSockets()
 	}
 	return err
@@ -134,15 +131,16 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 		core.Store, core.Disk = b.disk.store, b.disk.figures.load
 	}
 	b.core = broker.New(core, b.coreSettings(b.cfg, b.files.connections))
-	shards, err := b.addLayers(b.core.Shards())
-	if err != nil {
-		return err
+	shards := b.core.Shards()
+	between, _ := b.addLayers(layers{}, b.core.Shards(), b.listeners)
+	b.layers.Store(between)
+	for i, top := range shards {
+		shards[i] = between.stack(i, top)
 	}
-	shards = b.addProxies(shards)
 	if b.network, err = newNetwork(b.cfg, shards, b.files.lingering, b.buffers, b.log); err != nil {
 		return err
 	}
-	b.startLayers()
+	b.startLayers(between, layers{})
 	if b.disk == nil {
 		return nil
 	}
@@ -167,15 +165,12 @@ func (b *Broker) Run(ctx context.Context) error {
 	b.core.Start(b.network)
 	b.started.Store(true)
 	close(b.ready)
-	if b.proxies != nil {
-		b.proxies.Start(b.network)
-	}
 	if b.disk != nil {
 		b.disk.core.Store(b.core)
 		b.core.StoreChanged() // what the store told before
 	}
 	var background sync.WaitGroup
-	background.Go(func() { b.certificates.keep(running, b.core, b.log) })
+	background.Go(func() { b.keepCertificates(running) })
 	background.Go(func() { giveBack(running, b.buffers, b.log) })
 	background.Go(func() { keepBudget(running, b.core, b.cfg.Limits.Memory, b.log) })
 	defer background.Wait()
@@ -201,7 +196,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() {
 		err := b.network.Run(running)
+		b.reloads.mu.Lock()
 		b.removeSockets()
+		b.reloads.mu.Unlock()
 		ended <- err
 	}()
 	select {

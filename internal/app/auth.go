@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 
 	"midge/internal/acl"
@@ -273,17 +274,28 @@ func (a *access) close(other *access) {
 
 // reload reads the files again that say who may connect and what clients may do. A
 // file with something wrong stays as it was.
-func (a *access) reload() error {
-	var faults []error
+func (a *access) reload() (faults []error) {
+	read := func(f interface{ Reload() error }) {
+		if err := f.Reload(); err != nil {
+			faults = append(faults, err)
+		}
+	}
 	for _, link := range a.links {
 		if f, ok := link.(interface{ Reload() error }); ok {
-			faults = append(faults, f.Reload())
+			read(f)
 		}
 	}
 	for _, f := range a.files() {
-		faults = append(faults, f.Reload())
+		read(f)
 	}
-	return errors.Join(faults...)
+	return faults
+}
+
+// keep forgets the rules of listeners that are not among these.
+func (a *access) keep(listeners []*listener) {
+	maps.DeleteFunc(a.rules, func(name string, _ *acl.Rules) bool {
+		return !slices.ContainsFunc(listeners, func(l *listener) bool { return l.Name() == name })
+	})
 }
 
 // files are all access lists that clients go by: of listeners that are gone, too.
@@ -380,20 +392,23 @@ func (a *access) hooks() (n int) {
 func (b *Broker) ReloadAccess() error {
 	b.reloads.mu.Lock()
 	defer b.reloads.mu.Unlock()
-	err := b.access.reload()
+	faults := b.access.reload()
+	b.reloads.brokenAccess.Add(uint64(len(faults)))
 	if len(b.access.files()) > 0 && b.started.Load() {
 		b.core.PermissionsChanged()
 	}
-	return err
+	return errors.Join(faults...)
 }
 
-// followAccess puts what is to take the place of the access in force, between turns.
+// followAccess puts what is to take the place of the access in force, between turns. When it
+// returns all shards go by it.
 func (b *Broker) followAccess(next *access) {
 	before := b.access
 	b.access = next
 	next.enforce()
-	b.core.Authenticate(next.authenticator(), func() {
-		go before.close(next) // which may take a while
-	})
 	b.core.PermissionsChanged()
+	applied := make(chan struct{})
+	b.core.Authenticate(next.authenticator(), func() { close(applied) })
+	<-applied
+	before.close(next)
 }

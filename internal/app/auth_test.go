@@ -59,6 +59,7 @@ func TestAccess(t *testing.T) {
 		for _, anonymous := range []string{"false", "true"} {
 			address := apptest.Serve(t, config.Given{Key: "engine", Values: []string{engine}},
 				config.Given{Key: "auth.password_file", Values: []string{passwords}}, config.Given{Key: "acl.file", Values: []string{rules}},
+				config.Given{Key: "limits.connect_timeout", Values: []string{"5m"}}, // hashing waits for whatever else runs
 				config.Given{Key: "allow_anonymous", Values: []string{anonymous}}, config.Given{Key: "auth.client_id", Values: []string{"%u-*"}})
 			for _, v := range []packet.Version{packet.V31, packet.V311, packet.V5} {
 				for _, tt := range []struct {

@@ -19,7 +19,7 @@ func (b *Broker) Banner(build string) string {
 	for _, l := range b.listening {
 		row("listening", "%s", l)
 	}
-	if open := b.open(); len(open) > 0 {
+	if open := openTo(b.listening); len(open) > 0 {
 		row("open to", "EVERYBODY who reaches these addresses: allow_anonymous is true, and nobody has to say who he is")
 	}
 	row("clients", "%s", b.access.describe())

@@ -19,10 +19,9 @@ func (b *Broker) coreSettings(cfg *config.Loaded, connections int) settings.Core
 	core := cfg.Core
 	core.Limits.Connections = connections
 	core.Listeners = map[int]settings.ListenerLimits{}
-	for number := range cfg.Listeners {
-		l := &cfg.Listeners[number]
-		if l.Sets("limits.") || l.MountPoint != "" || l.Listener.TotalMessageRate > 0 || l.Listener.TotalByteRate > 0 {
-			core.Listeners[number] = limitsOf(l)
+	for _, l := range b.listeners {
+		if l.Sets("limits.") || l.MountPoint != "" || l.Listener.Listener.TotalMessageRate > 0 || l.Listener.Listener.TotalByteRate > 0 {
+			core.Listeners[l.number] = limitsOf(l.Listener)
 		}
 	}
 	return core

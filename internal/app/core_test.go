@@ -68,6 +68,9 @@ connections_per_ip = 0
 		t.Fatal(err)
 	}
 	b := &Broker{cfg: cfg, log: slog.Default(), files: share(cfg.Limits.Connections, 0, false, 8, 2, true)}
+	if err := b.makeListeners(); err != nil {
+		t.Fatal(err)
+	}
 	got := b.coreSettings(cfg, b.files.connections).Listeners
 	if len(got) != 2 {
 		t.Fatalf("%d listeners have limits of their own, want 2: %+v", len(got), got)

@@ -55,18 +55,18 @@ func TestLayers(t *testing.T) {
 				}
 				defer c.Close()
 				c.SetDeadline(time.Now().Add(time.Minute))
-				if l.scheme == "tls" || l.scheme == "wss" {
+				if l.asked.Scheme == "tls" || l.asked.Scheme == "wss" {
 					c = tls.Client(c, &tls.Config{RootCAs: roots, ServerName: "broker.test"})
 				}
-				if l.scheme == "ws" || l.scheme == "wss" {
+				if l.asked.Scheme == "ws" || l.asked.Scheme == "wss" {
 					if c, err = upgraded(t, c); err != nil {
 						t.Fatal(err)
 					}
 				}
-				c.Write([]byte("\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01" + l.scheme[:1]))
+				c.Write([]byte("\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01" + l.asked.Scheme[:1]))
 				answer := make([]byte, 4)
 				if _, err := io.ReadFull(c, answer); err != nil || !bytes.Equal(answer, []byte{0x20, 2, 0, 0}) {
-					t.Errorf("%s: the answer to CONNECT is % x, %v", l.scheme, answer, err)
+					t.Errorf("%s: the answer to CONNECT is % x, %v", l.asked.Scheme, answer, err)
 				}
 			}
 			slow, err := net.Dial("tcp", b.listening[1].addr.String())

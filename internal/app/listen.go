@@ -28,11 +28,9 @@ const (
 // as long as the configuration says, or until ctx is cancelled.
 func (b *Broker) listenAll(ctx context.Context) error {
 	w := waiter{until: time.Now().Add(b.cfg.ListenWait), log: b.log}
-	for number := range b.cfg.Listeners {
-		l := &b.cfg.Listeners[number]
+	for _, l := range b.listeners {
 		for _, a := range l.Addresses {
-			at := engine.Listener{Number: number, Name: l.Name(), Mode: l.Listener.FileMode()}
-			if err := b.listen(ctx, &w, l, at, a); err != nil {
+			if err := b.listen(ctx, &w, l, a); err != nil {
 				return err
 			}
 		}
@@ -40,29 +38,23 @@ func (b *Broker) listenAll(ctx context.Context) error {
 	if err := b.checkPassed(); err != nil {
 		return err
 	}
-	if open := b.open(); len(open) > 0 {
-		b.log.Warn("everybody who reaches the broker is let in: allow_anonymous is true, and nobody has to say who he is", "addresses", strings.Join(open, " "))
-	}
+	b.warnOpen(b.listening)
 	return nil
 }
 
-// listen opens one address of a listener.
-func (b *Broker) listen(ctx context.Context, w *waiter, l *config.Listener, at engine.Listener, a config.Address) error {
-	if p := b.takePassed(l, &a); p != nil {
-		return b.listenPassed(l, at, a, p)
+// warnOpen says which sockets are open to everybody.
+func (b *Broker) warnOpen(all []listening) {
+	if open := openTo(all); len(open) > 0 {
+		b.log.Warn("everybody who reaches the broker is let in: allow_anonymous is true, and nobody has to say who he is", "addresses", strings.Join(open, " "))
 	}
-	if a.SamePort {
-		a.Port = portOf(b.listening[len(b.listening)-1].addr)
-	}
+}
+
+// listen opens one address of a listener, when it is there.
+func (b *Broker) listen(ctx context.Context, w *waiter, l *listener, a config.Address) error {
 	open := func() error {
-		addr, err := listen(b.network, at, &a)
+		s, err := b.open(l, a, b.listening)
 		if err == nil {
-			b.listening = append(b.listening, listening{a.Scheme, addr, l.LetsAnybodyIn()})
-		}
-		if err == nil && a.Scheme == "unix" {
-			var file socketFile
-			file, err = claimSocket(a.Path)
-			b.socketFiles = append(b.socketFiles, file)
+			b.listening = append(b.listening, s)
 		}
 		return err
 	}
@@ -82,45 +74,85 @@ func (b *Broker) listen(ctx context.Context, w *waiter, l *config.Listener, at e
 	return nil
 }
 
+// listening is a socket that is listened on.
+type listening struct {
+	listener *listener
+	asked    config.Address // in the configuration
+	addr     net.Addr
+	passed   *passed    // by systemd, which opened it; nil: we did
+	file     socketFile // of a Unix socket that we opened
+}
+
+// String is the address with its scheme.
+func (s listening) String() string { return s.asked.Scheme + "://" + s.addr.String() }
+
+// open opens an address of a listener. Those before it are open: a second address may have
+// the port of the first.
+func (b *Broker) open(l *listener, a config.Address, before []listening) (s listening, err error) {
+	s = listening{listener: l, asked: a}
+	if s.passed = b.takePassed(l.Listener, &a); s.passed != nil {
+		s.addr, err = b.listenPassed(l, &a, s.passed)
+		return s, err
+	}
+	if a.SamePort {
+		a.Port = portOf(before[len(before)-1].addr)
+	}
+	if s.addr, err = listen(b.network, l.at(), &a); err == nil && a.Scheme == "unix" {
+		s.file, err = claimSocket(a.Path)
+	}
+	return s, err
+}
+
 // listenPassed goes on with a socket that systemd has opened. It may be another one than
 // the configuration has, and so be open to more.
-func (b *Broker) listenPassed(l *config.Listener, at engine.Listener, a config.Address, p *passed) error {
+func (b *Broker) listenPassed(l *listener, a *config.Address, p *passed) (net.Addr, error) {
 	if tcp, ok := p.addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !l.AllowAnonymous && !l.Asks() {
-		return fmt.Errorf("listen on %v, which systemd has passed: other machines could connect, and nobody is asked for a password; set auth.password_file or, if that is meant, write allow_anonymous = true in the file", p)
+		return nil, fmt.Errorf("systemd has passed %v: other machines could connect, and nobody is asked for a password; set auth.password_file or, if that is meant, write allow_anonymous = true in the file", p)
 	}
+	at := l.at()
 	at.Network, at.Address, at.Socket = a.Network, a.Target(), p.file
 	addr, err := b.network.Listen(at)
 	if err != nil {
-		return fmt.Errorf("listen on %v, which systemd has passed: %w", p, err)
+		return nil, fmt.Errorf("systemd has passed %v: %w", p, err)
 	}
-	b.listening = append(b.listening, listening{a.Scheme, addr, l.LetsAnybodyIn()})
-	return nil
+	return addr, nil
+}
+
+// close closes a socket. Its connections stay.
+func (b *Broker) close(s *listening) {
+	if err := b.network.Unlisten(s.addr); err != nil {
+		b.log.Warn("a listener was not closed in order", "address", s.String(), "error", err)
+	}
+	b.release(s)
+}
+
+// release gives up what belongs to a socket that is closed.
+func (b *Broker) release(s *listening) {
+	if s.passed != nil {
+		s.passed.used = false
+		return
+	}
+	if err := s.file.remove(); err != nil {
+		b.log.Warn("the file of a socket is left", "error", err)
+	}
 }
 
 // removeSockets removes the files of Unix sockets, when nobody listens any more.
 func (b *Broker) removeSockets() {
-	for _, f := range b.socketFiles {
-		if err := f.remove(); err != nil {
-			b.log.Warn("the file of a socket is left", "error", err)
-		}
+	for i := range b.listening {
+		b.release(&b.listening[i])
+	}
+	if err := closePassed(b.passed); err != nil {
+		b.log.Warn("a socket that systemd has passed was not closed", "error", err)
 	}
 }
 
-// listening is an address that is listened on.
-type listening struct {
-	scheme  string
-	addr    net.Addr
-	anybody bool // is let in
-}
-
-// String is the address with its scheme.
-func (l listening) String() string { return l.scheme + "://" + l.addr.String() }
-
-// open returns the addresses by which machines that nobody has let in may connect.
-func (b *Broker) open() (open []string) {
-	for _, l := range b.listening {
-		if tcp, ok := l.addr.(*net.TCPAddr); ok && l.anybody && !tcp.IP.IsLoopback() {
-			open = append(open, l.String())
+// openTo returns the addresses among some by which machines that nobody has let in may
+// connect.
+func openTo(all []listening) (open []string) {
+	for _, s := range all {
+		if tcp, ok := s.addr.(*net.TCPAddr); ok && s.listener.LetsAnybodyIn() && !tcp.IP.IsLoopback() {
+			open = append(open, s.String())
 		}
 	}
 	return open

@@ -74,7 +74,7 @@ func TestListenTogether(t *testing.T) {
 					end()
 					b.network.Run(ended) // that closes it
 				}()
-				if err := b.listenAll(t.Context()); err != nil {
+				if err := listenAt(t.Context(), b); err != nil {
 					t.Fatal(err)
 				}
 				if len(b.listening) != tt.listeners {
@@ -153,7 +153,7 @@ func TestListenWait(t *testing.T) {
 					cfg: loadedWith(t, "192.0.2.1:1883", "listen_wait", tt.wait), network: n,
 					log: slog.New(slog.NewTextHandler(&log, nil)),
 				}
-				err := b.listenAll(t.Context())
+				err := listenAt(t.Context(), b)
 				if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("got %v, want %q", err, tt.want)
 				}
@@ -178,7 +178,7 @@ func TestListenWaitEnds(t *testing.T) {
 		defer cancel()
 		n := &slowNetwork{missing: 1000, err: syscall.EADDRNOTAVAIL, start: time.Now()}
 		b := &Broker{cfg: loadedWith(t, "192.0.2.1:1883", "listen_wait", "1h"), network: n, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
-		if err := b.listenAll(ctx); err == nil {
+		if err := listenAt(ctx, b); err == nil {
 			t.Error("no error")
 		}
 		if took := time.Since(n.start); took != 3*time.Second {
@@ -191,7 +191,7 @@ func TestListenWaitEnds(t *testing.T) {
 func TestNoIPv6(t *testing.T) {
 	n := &v4Network{}
 	b := &Broker{cfg: loadedWith(t, "localhost:0"), network: n, log: slog.New(slog.DiscardHandler)}
-	if err := b.listenAll(t.Context()); err != nil || len(b.listening) != 1 {
+	if err := listenAt(t.Context(), b); err != nil || len(b.listening) != 1 {
 		t.Errorf("listens on %v, %v", b.listening, err)
 	}
 	if n.second != "[::1]:4711" {
@@ -210,4 +210,12 @@ func (n *v4Network) Listen(at engine.Listener) (net.Addr, error) {
 	}
 	n.second = at.Address
 	return nil, errors.Join(errors.New("bind"), syscall.EADDRNOTAVAIL)
+}
+
+// listenAt opens the listeners of a broker that is not built otherwise.
+func listenAt(ctx context.Context, b *Broker) error {
+	if err := b.makeListeners(); err != nil {
+		return err
+	}
+	return b.listenAll(ctx)
 }

@@ -12,22 +12,24 @@ import (
 	"midge/internal/engine/wslayer"
 )
 
-// webSocket puts WebSocket between the engine, or the layer below, and the shards.
-func webSocket(shards []engine.Shard, buffers *bufpool.Pool, listeners []config.Listener, log *slog.Logger) (layered, error) {
-	all := map[int]*wslayer.Listener{}
-	for number := range listeners {
-		l := &listeners[number]
-		if scheme := schemeOf(l); scheme != "ws" && scheme != "wss" {
-			continue
-		}
-		all[number] = &wslayer.Listener{Path: l.Addresses[0].Path, Origins: l.WebSocket.Origins, Proxies: l.WebSocket.Proxies()}
+// webSocketOf is what the requests to a listener must be, for webSocket.
+func webSocketOf(l *config.Listener) (any, error) {
+	return &wslayer.Listener{Path: l.Addresses[0].Path, Origins: l.WebSocket.Origins, Proxies: l.WebSocket.Proxies()}, nil
+}
+
+// webSocket puts WebSocket between the engine, or the layer below, and the shards. by has
+// what webSocketOf has made for a listener.
+func webSocket(shards []engine.Shard, buffers *bufpool.Pool, by func(listener int) any, log *slog.Logger) layered {
+	listener := func(number int) *wslayer.Listener {
+		l, _ := by(number).(*wslayer.Listener)
+		return l
 	}
-	l := wslayer.New(shards, buffers, wslayer.Config{Listener: func(n int) *wslayer.Listener { return all[n] }, Log: log})
-	return layered{l.Shards(), l.Start, func(c *broker.Counters) {
+	l := wslayer.New(shards, buffers, wslayer.Config{Listener: listener, Log: log})
+	return layered{l.Shards(), l.Start, l.Decorate, func(c *broker.Counters) {
 		from := l.Counters()
 		c.WebSockets += from.Done.Load()
 		for i := range from.Failed {
 			c.WebSocketsRefused += from.Failed[i].Load()
 		}
-	}}, nil
+	}}
 }

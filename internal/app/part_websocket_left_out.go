@@ -5,15 +5,18 @@ package app
 import (
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"midge/internal/bufpool"
 	"midge/internal/config"
 	"midge/internal/engine"
 )
 
-// webSocket refuses to start: the part was left out.
-func webSocket(_ []engine.Shard, _ *bufpool.Pool, listeners []config.Listener, _ *slog.Logger) (layered, error) {
-	i := slices.IndexFunc(listeners, func(l config.Listener) bool { return schemeOf(&l) == "ws" || schemeOf(&l) == "wss" })
-	return layered{}, fmt.Errorf("listen on %s: this binary was built without the part websocket; 'make build' builds all parts", listeners[i].Listener.Address)
+// webSocketOf refuses a listener with WebSocket: the part was left out.
+func webSocketOf(l *config.Listener) (any, error) {
+	return nil, fmt.Errorf("listen on %s: this binary was built without the part websocket; 'make build' builds all parts", l.Listener.Address)
+}
+
+// webSocket is never called, since webSocketOf has refused.
+func webSocket([]engine.Shard, *bufpool.Pool, func(listener int) any, *slog.Logger) layered {
+	panic("the part websocket was left out")
 }

@@ -15,6 +15,8 @@ type reloads struct {
 
 	done   atomic.Uint64 // that were put in force
 	failed atomic.Uint64 // with a fault
+
+	brokenAccess atomic.Uint64 // files of authentication and access lists that could not be read again
 }
 
 // Ready is closed when the broker runs, so that Reload does something.
@@ -36,10 +38,12 @@ func (b *Broker) Reload(read func() (*config.Loaded, error)) error {
 		return err
 	}
 	now, changes := r.inForce.Follow(next)
-	access, err := b.access.next(now, b.log)
-	if err != nil {
-		r.failed.Add(1)
-		return err
+	var t *turnover
+	if len(changes) > 0 {
+		if t, err = b.prepareTurnover(now); err != nil {
+			r.failed.Add(1)
+			return err
+		}
 	}
 	for _, w := range next.Warnings {
 		b.log.Warn("configuration", "detail", w)
@@ -51,18 +55,14 @@ func (b *Broker) Reload(read func() (*config.Loaded, error)) error {
 			b.log.Info("setting changed", "detail", c.String())
 		}
 	}
+	if t != nil {
+		files := b.shareFiles(now.Limits.Connections)
+		if files.warning != "" {
+			b.log.Warn(files.warning)
+		}
+		t.carryOut(files.connections)
+	}
 	r.inForce = now
 	r.done.Add(1)
-	if len(changes) == 0 {
-		access.close(b.access)
-		return nil
-	}
-	b.followAccess(access)
-	files := b.shareFiles(now.Limits.Connections)
-	if files.warning != "" {
-		b.log.Warn(files.warning)
-	}
-	b.followProxies(now)
-	b.core.Apply(b.coreSettings(now, files.connections))
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -15,38 +14,17 @@ import (
 	"midge/internal/tlsconfig"
 )
 
-// certificates are the configurations of TLS, by the number of the listener.
-type certificates map[int]*tlsconfig.Config
-
-// readCertificates reads the files of all listeners with TLS.
-func (b *Broker) readCertificates() error {
-	b.certificates = certificates{}
-	for number := range b.cfg.Listeners {
-		l := &b.cfg.Listeners[number]
-		alpn := map[string]string{"tls": "mqtt", "wss": "http/1.1"}[schemeOf(l)]
-		if alpn == "" {
-			continue
-		}
-		c, err := tlsconfig.New(l.Name(), &l.TLS, alpn)
-		if err != nil {
-			return fmt.Errorf("listen on %s: %w", l.Listener.Address, err)
-		}
-		b.certificates[number] = c
-	}
-	return nil
-}
-
 // secure puts TLS between the engine and the shards.
-func secure(shards []engine.Shard, buffers *bufpool.Pool, all certificates, log *slog.Logger) layered {
+func secure(shards []engine.Shard, buffers *bufpool.Pool, by func(listener int) *tlsconfig.Config, log *slog.Logger) layered {
 	byListener := func(listener int) *tls.Config {
-		if c := all[listener]; c != nil {
+		if c := by(listener); c != nil {
 			return c.TLS()
 		}
 		return nil
 	}
-	compact := func(listener int) bool { c := all[listener]; return c != nil && c.Compact() }
+	compact := func(listener int) bool { c := by(listener); return c != nil && c.Compact() }
 	l := tlslayer.New(shards, buffers, tlslayer.Config{TLS: byListener, Compact: compact, Log: log})
-	return layered{l.Shards(), l.Start, func(c *broker.Counters) {
+	return layered{l.Shards(), l.Start, l.Decorate, func(c *broker.Counters) {
 		from := l.Counters()
 		c.TLSHandshakes += from.Done.Load()
 		c.TLSResumed += from.Resumed.Load()
@@ -77,21 +55,18 @@ const (
 	warnEvery = time.Hour
 )
 
-// keep keeps the certificates in step with their files, until ctx is cancelled.
-func (all certificates) keep(ctx context.Context, core *broker.Broker, log *slog.Logger) {
-	if len(all) == 0 {
-		return
-	}
+// keepCertificates keeps the certificates in step with their files, until ctx is cancelled.
+func (b *Broker) keepCertificates(ctx context.Context) {
 	var warned time.Time
 	for {
-		changed, err := all.refresh(core, log)
+		changed, err := b.refreshCertificates()
 		if err != nil {
-			log.Error("certificates were not read again", "error", err)
+			b.log.Error("certificates were not read again", "error", err)
 		}
 		if now := time.Now(); changed || now.Sub(warned) >= warnEvery {
 			warned = now
-			for _, c := range all {
-				c.Warn(now, log)
+			for _, c := range b.certificates() {
+				c.Warn(now, b.log)
 			}
 		}
 		select {
@@ -102,15 +77,23 @@ func (all certificates) keep(ctx context.Context, core *broker.Broker, log *slog
 	}
 }
 
-// refresh reads the files that have changed again.
-func (all certificates) refresh(core *broker.Broker, log *slog.Logger) (any bool, err error) {
-	for _, c := range all {
+// certificates are those of all listeners, with those that are gone.
+func (b *Broker) certificates() (all []*tlsconfig.Config) {
+	for _, c := range b.fronts.Load().tls {
+		all = append(all, c)
+	}
+	return all
+}
+
+// refreshCertificates reads the files that have changed again.
+func (b *Broker) refreshCertificates() (any bool, err error) {
+	for _, c := range b.certificates() {
 		changed, broken := c.Refresh()
 		if any = any || changed; changed {
-			log.Info("certificates were read again", "listener", c.Name())
+			b.log.Info("certificates were read again", "listener", c.Name())
 		}
 		if broken != nil {
-			core.CountBrokenFiles()
+			b.core.CountBrokenFiles()
 			err = errors.Join(err, broken)
 		}
 	}
@@ -120,6 +103,6 @@ func (all certificates) refresh(core *broker.Broker, log *slog.Logger) (any bool
 // ReloadCertificates reads the files of certificates that have changed again. It may be
 // called from any goroutine once the broker runs.
 func (b *Broker) ReloadCertificates() error {
-	_, err := b.certificates.refresh(b.core, b.log)
+	_, err := b.refreshCertificates()
 	return err
 }

@@ -114,7 +114,8 @@ type Counters struct {
 	TLSOther          uint64
 	WebSockets        uint64
 	WebSocketsRefused uint64
-	BrokenFiles       uint64 // of the process
+	BrokenFiles       uint64 // of the process, as is
+	BrokenAccess      uint64 // this
 
 	MemoryUsed   uint64 // of the process
 	MemoryBudget uint64 // of the process
@@ -241,6 +242,7 @@ var counterTable = []counter{
 	{"tls/failed/late", "handshakes that were not done in time (`limits.connect_timeout`), or that made room for others", total, func(c *Counters) *uint64 { return &c.TLSLate }},
 	{"tls/failed/other", "handshakes that failed for other reasons; `log.level = \"debug\"` has them", total, func(c *Counters) *uint64 { return &c.TLSOther }},
 	{"tls/files/broken", "times that certificates had changed and could not be read: those before stay in force, and the log has the reason", total, func(c *Counters) *uint64 { return &c.BrokenFiles }},
+	{"access/files/broken", "times that a password file, keys of tokens or an access list could not be read again: what was read before stays in force, and the log has the reason", total, func(c *Counters) *uint64 { return &c.BrokenAccess }},
 	{"websocket/connections", "connections that became a WebSocket", total, func(c *Counters) *uint64 { return &c.WebSockets }},
 	{"websocket/refused", "connections to WebSocket listeners that became none; `log.level = \"debug\"` has the reasons", total, func(c *Counters) *uint64 { return &c.WebSocketsRefused }},
 

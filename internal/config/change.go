@@ -15,8 +15,7 @@ type Change struct {
 }
 
 // Follow returns what holds when a broker that runs with l is given next, and how that
-// differs from l: what can't change while it runs stays as it is. The listeners keep their
-// order.
+// differs from l: what can't change while it runs stays as it is.
 func (l *Loaded) Follow(next *Loaded) (*Loaded, []Change) {
 	now := *next
 	now.Listeners = nil
@@ -27,29 +26,25 @@ func (l *Loaded) Follow(next *Loaded) (*Loaded, []Change) {
 		return s.Key
 	})
 	for i := range l.Listeners {
-		old := &l.Listeners[i]
-		prefix := settings.ListenerSection + "." + old.Name()
-		one := next.listener(old.Name())
-		if one == nil {
-			changes = append(changes, Change{Key: prefix, From: old.Listener.Address, Restart: true})
-			now.Listeners = append(now.Listeners, *old)
-			continue
+		if old := &l.Listeners[i]; next.listener(old.Name()) == nil {
+			changes = append(changes, Change{Key: settings.ListenerSection + "." + old.Name(), From: old.Listener.Address})
 		}
-		same := *one
-		same.Addresses, same.listed = old.Addresses, old.listed
-		changes = append(changes, follow(&same.Settings, &old.Settings, func(s *setting) string {
-			key := s.ListenerKey()
-			if key == "" || !old.Sets(key) && !one.Sets(key) {
-				return ""
-			}
-			return prefix + "." + key
-		})...)
-		now.Listeners = append(now.Listeners, same)
 	}
 	for i := range next.Listeners {
-		if one := &next.Listeners[i]; l.listener(one.Name()) == nil {
-			changes = append(changes, Change{Key: settings.ListenerSection + "." + one.Name(), To: one.Listener.Address, Restart: true})
+		one := next.Listeners[i]
+		prefix := settings.ListenerSection + "." + one.Name()
+		if old := l.listener(one.Name()); old != nil {
+			changes = append(changes, follow(&one.Settings, &old.Settings, func(s *setting) string {
+				key := s.ListenerKey()
+				if key == "" || !old.Sets(key) && !one.Sets(key) {
+					return ""
+				}
+				return prefix + "." + key
+			})...)
+		} else {
+			changes = append(changes, Change{Key: prefix, To: one.Listener.Address})
 		}
+		now.Listeners = append(now.Listeners, one)
 	}
 	return &now, changes
 }

@@ -53,22 +53,22 @@ func TestFollow(t *testing.T) {
 			func(l *Loaded) bool { return l.Limits.PacketSize == 5000 && l.Listeners[0].Limits.PacketSize == 3000 },
 		},
 		{
-			"another address", plant, strings.Replace(plant, "1884", "1885", 1), `listener.plant.address: "127.0.0.1:1884" is now "127.0.0.1:1885"; it needs a restart, and stays as it is until then`,
+			"another address", plant, strings.Replace(plant, "1884", "1885", 1), `listener.plant.address: "127.0.0.1:1884" is now "127.0.0.1:1885"`,
 			func(l *Loaded) bool {
-				return l.Listeners[0].Addresses[0].Port == "1884" && l.Listeners[0].Listener.Address == "127.0.0.1:1884"
+				return l.Listeners[0].Addresses[0].Port == "1885" && l.Listeners[0].Listener.Address == "127.0.0.1:1885"
 			},
 		},
 		{
-			"one more listener", plant, "[[listener]]\nname = \"new\"\naddress = \"127.0.0.1:7\"\n" + plant, `listener.new is new: 127.0.0.1:7; it needs a restart, and stays as it is until then`,
-			func(l *Loaded) bool { return len(l.Listeners) == 1 && l.Listeners[0].Name() == "plant" },
+			"one more listener", plant, "[[listener]]\nname = \"new\"\naddress = \"127.0.0.1:7\"\n" + plant, `listener.new is new: 127.0.0.1:7`,
+			func(l *Loaded) bool { return len(l.Listeners) == 2 && l.Listeners[0].Name() == "new" },
 		},
 		{
-			"one less", "listen = [\"127.0.0.1:7\"]\n" + plant, "listen = [\"127.0.0.1:7\"]", "listener.plant is gone; it needs a restart, and stays as it is until then",
-			func(l *Loaded) bool { return len(l.Listeners) == 2 && l.Listeners[1].Name() == "plant" },
+			"one less", "listen = [\"127.0.0.1:7\"]\n" + plant, "listen = [\"127.0.0.1:7\"]", "listener.plant is gone",
+			func(l *Loaded) bool { return len(l.Listeners) == 1 && l.Listeners[0].Name() == "127.0.0.1:7" },
 		},
 		{
 			"another order", plant + strings.NewReplacer("plant", "b", "1884", "5").Replace(plant), strings.NewReplacer("plant", "b", "1884", "5").Replace(plant) + plant, "",
-			func(l *Loaded) bool { return l.Listeners[0].Name() == "plant" && l.Listeners[1].Name() == "b" },
+			func(l *Loaded) bool { return l.Listeners[0].Name() == "b" && l.Listeners[1].Name() == "plant" },
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -51,12 +51,14 @@ func (s *Setting) ListenerKey() string {
 
 // What Change says most often.
 const (
-	atOnce     = "for everybody at once"
-	forNew     = "for clients that connect from then on"
-	listed     = "for everybody at once; clients that connected when the listener had no list go by it when they connect again"
-	forMessage = "for messages and subscriptions from then on"
-	retained   = "for messages from then on; what is retained stays, and while there may be none it is not sent to new subscriptions. A client that was told that there are no retained messages goes by that until it connects again"
-	queue      = "for messages from then on; a queue that is over it shrinks with each of them"
+	atOnce         = "for everybody at once"
+	forNew         = "for clients that connect from then on"
+	listed         = "for everybody at once; clients that connected when the listener had no list go by it when they connect again"
+	forConnections = "for connections from then on; those that are open stay as they are"
+	opened         = "at once: what is new is opened, what is gone is closed, and connections stay"
+	forMessage     = "for messages and subscriptions from then on"
+	retained       = "for messages from then on; what is retained stays, and while there may be none it is not sent to new subscriptions. A client that was told that there are no retained messages goes by that until it connects again"
+	queue          = "for messages from then on; a queue that is over it shrinks with each of them"
 )
 
 // Section is a table of the file.
@@ -131,6 +133,7 @@ func top() Section {
 			Default: []string{"tcp://127.0.0.1:1883"}, Zero: "none but those that have a `[[listener]]`",
 			Doc:    "The addresses to accept clients on, as `tcp://host:port`; `tcp://` may be left out. `localhost` is 127.0.0.1 and [::1]. Without a host (`:1883`) it is every address of the machine, IPv4 and IPv6; so is `[::]:1883`, unless an IPv4 address with the same port is listed too. What other machines can reach needs authentication, such as `auth.password_file`, or `allow_anonymous`. A listener with settings of its own has a `[[listener]]` instead; as soon as there is one, the default is no address. Other schemes than `tcp` are in [listeners](../listeners.md).",
 			Reason: "A broker that asks nobody for a password serves its own machine only, until somebody decides otherwise.",
+			Change: opened,
 		}, {
 			Key: "listen_wait", At: func(c *Settings) any { return &c.ListenWait },
 			Default: 30 * time.Second, Max: 10 * year, Zero: "not at all",
@@ -204,21 +207,25 @@ func listener() Section {
 			Default: "", Zero: "its address, as it is written", Check: checkListenerName,
 			Doc:    "What it is called in the log, on the command line (`--set listener.NAME.key=value`) and by rules. Letters, digits, `-` and `_`.",
 			Reason: "The address says which one it is as long as nobody refers to it.",
+			Change: "at once: it is another listener then, which takes over its socket",
 		}, {
 			Key: "listener.address", At: func(c *Settings) any { return &c.Listener.Address },
 			Default: "",
 			Doc:     "Where it accepts connections: one address, as in `listen`. A listener must have one.",
 			Reason:  "No two listeners can have the same.",
+			Change:  opened,
 		}, {
 			Key: "listener.socket_mode", At: func(c *Settings) any { return &c.Listener.SocketMode },
 			Default: "0660", Check: checkMode,
 			Doc:    "The mode of the file of a Unix socket, as chmod takes it: whoever may write to the file may connect.",
 			Reason: "The broker's user and group; `0666` lets every user of the machine connect.",
+			Change: atOnce,
 		}, {
 			Key: "listener.proxy_protocol", At: func(c *Settings) any { return &c.Listener.ProxyProtocol },
 			Default: []string{}, Zero: "that clients connect themselves", Check: checkPrefix,
 			Doc:    "The addresses of the proxies in front of the listener, such as `10.0.0.0/8` or `192.0.2.7`. Each connection must come from one of them, or by a Unix socket, and begin with a header of the PROXY protocol (version 1 or 2) within `limits.connect_timeout`; others are closed. The client's address is that of the header then, in the log and wherever it counts.",
 			Reason: "Whoever may write the header may say that he is anybody.",
+			Change: forConnections,
 		}, {
 			Key: "listener.total_message_rate", At: func(c *Settings) any { return &c.Listener.TotalMessageRate },
 			Default: 0, Max: maxMessageRate, Zero: "no limit",

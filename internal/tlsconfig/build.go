@@ -15,13 +15,14 @@ import (
 // built is what the files have given.
 type built struct {
 	config       *tls.Config
+	compact      bool                // see Config.Compact
 	certificates []*x509.Certificate // the server's
 	lists        []*x509.RevocationList
 }
 
 // build makes a configuration.
 func build(s *settings.TLS, alpn []string) (*built, error) {
-	b := &built{config: &tls.Config{DynamicRecordSizingDisabled: true, NextProtos: alpn, MinVersion: tls.VersionTLS12}}
+	b := &built{compact: s.RecordLayer == settings.CompactRecords, config: &tls.Config{DynamicRecordSizingDisabled: true, NextProtos: alpn, MinVersion: tls.VersionTLS12}}
 	if s.MinVersion == "1.3" {
 		b.config.MinVersion = tls.VersionTLS13
 	}

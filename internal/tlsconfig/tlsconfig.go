@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,30 +20,40 @@ import (
 
 // Config is the configuration of a listener. Safe from any goroutine.
 type Config struct {
-	name     string
-	settings settings.TLS
-	alpn     []string
-	outer    *tls.Config
-	current  atomic.Pointer[built]
+	name    string
+	outer   *tls.Config
+	current atomic.Pointer[built]
 
 	mu     sync.Mutex // guards what Refresh goes by
-	seen   []stamp    // of the files of current, or of those that were refused
+	from   from
+	seen   []stamp // of the files of current, or of those that were refused
 	warned map[string]int
+}
+
+// from is what a configuration is made from.
+type from struct {
+	settings settings.TLS
+	alpn     []string
+}
+
+// newFrom takes the protocols that the settings name, or those that the listener has
+// without.
+func newFrom(s *settings.TLS, alpn []string) from {
+	if len(s.ALPN) > 0 {
+		alpn = s.ALPN
+	}
+	return from{*s, alpn}
 }
 
 // New reads the files. alpn are the protocols where the settings name none. name is
 // what the log calls the listener.
 func New(name string, s *settings.TLS, alpn ...string) (*Config, error) {
-	if len(s.ALPN) > 0 {
-		alpn = s.ALPN
-	}
-	c := &Config{name: name, settings: *s, alpn: alpn, warned: map[string]int{}}
-	c.seen = stamps(c.files())
-	b, err := build(s, alpn)
+	c := &Config{name: name, warned: map[string]int{}}
+	n, err := c.Prepare(s, alpn...)
 	if err != nil {
 		return nil, err
 	}
-	c.current.Store(b)
+	c.Use(n)
 	// Tickets belong to the outer configuration, so that sessions resume after files have
 	// changed.
 	c.outer = &tls.Config{DynamicRecordSizingDisabled: true, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -58,11 +69,46 @@ func (c *Config) Name() string { return c.name }
 func (c *Config) TLS() *tls.Config { return c.outer }
 
 // Compact reports whether package tlsrecord is to go on after handshakes of TLS 1.3.
-func (c *Config) Compact() bool { return c.settings.RecordLayer == settings.CompactRecords }
+func (c *Config) Compact() bool { return c.current.Load().compact }
+
+// Next is what takes the place of what a Config has: see Prepare.
+type Next struct {
+	from  from
+	seen  []stamp
+	built *built
+}
+
+// Prepare reads the files of other settings, for Use to put in force. It returns nil if the
+// settings are the same as before: then Refresh looks after the files.
+func (c *Config) Prepare(s *settings.TLS, alpn ...string) (*Next, error) {
+	n := &Next{from: newFrom(s, alpn)}
+	c.mu.Lock()
+	same := c.current.Load() != nil && reflect.DeepEqual(n.from, c.from)
+	c.mu.Unlock()
+	if same {
+		return nil, nil
+	}
+	n.seen = stamps(n.from.files())
+	var err error
+	n.built, err = build(&n.from.settings, n.from.alpn)
+	return n, err
+}
+
+// Use puts in force what Prepare has read. Connections stay as they are, new ones get what is
+// new.
+func (c *Config) Use(n *Next) {
+	if n == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.from, c.seen = n.from, n.seen
+	c.current.Store(n.built)
+}
 
 // files are the names of all files.
-func (c *Config) files() (names []string) {
-	s := &c.settings
+func (f *from) files() (names []string) {
+	s := &f.settings
 	for _, list := range [][]string{s.Certificate, s.Key, s.CA, s.CRL} {
 		names = append(names, list...)
 	}
@@ -78,12 +124,12 @@ func (c *Config) files() (names []string) {
 func (c *Config) Refresh() (changed bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	seen := stamps(c.files())
+	seen := stamps(c.from.files())
 	if same(seen, c.seen) {
 		return false, nil
 	}
 	c.seen = seen
-	b, err := build(&c.settings, c.alpn)
+	b, err := build(&c.from.settings, c.from.alpn)
 	if err != nil {
 		return false, fmt.Errorf("the certificates of the listener %s stay as they were: %w", c.name, err)
 	}

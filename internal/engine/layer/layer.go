@@ -100,5 +100,9 @@ func (l *Layer) Shards() []engine.Shard {
 	return all
 }
 
+// Decorate puts another shard between the layer and one of its shards, or takes it away: connections
+// that are open stay as they are. Call it on the shard's thread, or before the engine runs.
+func (l *Layer) Decorate(shard int, inner engine.Shard) { l.shards[shard].inner = inner }
+
 // Start tells the layer who runs the shards. Call it before the engine runs.
 func (l *Layer) Start(r engine.Runner) { l.runner = r }

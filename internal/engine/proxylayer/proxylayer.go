@@ -81,6 +81,10 @@ func New(shards []engine.Shard, cfg Config) *Layer {
 // Shards are the decorated shards, for the engine.
 func (l *Layer) Shards() []engine.Shard { return l.shards }
 
+// Decorate puts another shard between the layer and one of its shards, or takes it away: connections
+// that are open stay as they are. Call it on the shard's thread, or before the engine runs.
+func (l *Layer) Decorate(number int, inner engine.Shard) { l.shards[number].(*shard).inner = inner }
+
 // Start tells the layer who runs the shards. Call it before the engine runs.
 func (l *Layer) Start(r engine.Runner) { l.runner = r }
 
