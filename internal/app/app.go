@@ -4,7 +4,7 @@
 //
 // Files, from the bottom up: budget.go, connections.go, datadir.go,
 // clock_linux.go, clock.go, clock_other.go, part_hook.go,
-// part_hook_left_out.go, part_ldap.go, part_ldap_left_out.go, auth.go, core.go, disk.go,
+// part_hook_left_out.go, part_ldap.go, part_ldap_left_out.go, auth.go, bans.go, core.go, disk.go,
 // filelimit_unix.go, filelimit_other.go, measure.go, program_linux.go, program_other.go, memory.go,
 // network.go, layered.go, tls.go, part_websocket.go,
 // part_websocket_left_out.go, proxies.go, listener.go, fronts.go, layers.go,
@@ -56,6 +56,7 @@ type Broker struct {
 	network network
 	disk    *disk
 	reloads reloads
+	bans    *bans
 	files   descriptors
 	buffers *bufpool.Pool // for large packets
 
@@ -85,6 +86,9 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 		return nil, err
 	}
 	b.counted = b.access.counters
+	if b.bans, err = openBans(BansFile(&cfg.Settings), log); err != nil {
+		return nil, err
+	}
 	core := b.coreConfig(version)
 	core.Authenticator = b.access.authenticator()
 	core.Count = b.count
@@ -131,6 +135,7 @@ func (b *Broker) assemble(core broker.Config) (err error) {
 		core.Store, core.Disk = b.disk.store, b.disk.figures.load
 	}
 	b.core = broker.New(core, b.coreSettings(b.cfg, b.files.connections))
+	b.core.Ban(b.bans.list)
 	shards := b.core.Shards()
 	between, _ := b.addLayers(layers{}, b.core.Shards(), b.listeners)
 	b.layers.Store(between)
@@ -171,6 +176,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	var background sync.WaitGroup
 	background.Go(func() { b.keepCertificates(running) })
+	background.Go(func() { b.bans.keep(running, b.core) })
 	background.Go(func() { giveBack(running, b.buffers, b.log) })
 	background.Go(func() { keepBudget(running, b.core, b.cfg.Limits.Memory, b.log) })
 	defer background.Wait()

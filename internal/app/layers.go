@@ -95,6 +95,7 @@ func (b *Broker) count(c *broker.Counters) {
 	c.HookBusy += a.HookBusy.Load()
 	c.KeysFailed += a.KeysFailed.Load()
 	c.BrokenAccess += b.reloads.brokenAccess.Load()
+	c.BansFailed += b.bans.failed.Load()
 	c.Reloads += b.reloads.done.Load()
 	c.ReloadsFailed += b.reloads.failed.Load()
 }

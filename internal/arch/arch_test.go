@@ -21,6 +21,8 @@ var allowed = map[string]string{
 	"topic":     "",
 	"named":     "",
 	"rate":      "",
+	"linefile":  "",
+	"ban":       "linefile",
 	"bufpool":   "",
 	"engine":    "bufpool",
 	"settings":  "",
@@ -63,14 +65,14 @@ var allowed = map[string]string{
 	// The core.
 	"routing":  "message packet topic",
 	"retained": "message topic",
-	"broker":   "bufpool engine message named packet rate retained routing session settings store topic",
+	"broker":   "ban bufpool engine message named packet rate retained routing session settings store topic",
 
 	// Who may connect: a chain, and its links.
 	"auth":              "acl broker packet rate variable",
 	"auth/certificate":  "auth broker packet",
 	"auth/hook":         "acl auth broker packet",
 	"auth/jwt":          "acl auth broker packet",
-	"auth/passwordfile": "auth broker packet scram",
+	"auth/passwordfile": "auth broker linefile packet scram",
 	"auth/ldap":         "auth packet",
 
 	// What clients may do.
@@ -105,7 +107,7 @@ var allowed = map[string]string{
 	"mosquitto/db":   "packet topic",
 
 	// The wiring and the command line.
-	"app":           "acl auth auth/certificate auth/hook auth/jwt auth/ldap auth/passwordfile broker bufpool config engine engine/epoll engine/gonet engine/proxylayer engine/tlslayer engine/wslayer httpclient routing settings store store/pebblestore tlsconfig",
+	"app":           "acl auth auth/certificate auth/hook auth/jwt auth/ldap auth/passwordfile ban broker bufpool config engine engine/epoll engine/gonet engine/proxylayer engine/tlslayer engine/wslayer httpclient routing settings store store/pebblestore tlsconfig",
 	"app/apptest":   "app config",
 	"app/storetool": "message mosquitto/db packet store store/pebblestore topic",
 	"shell":         "client packet topic",
@@ -113,7 +115,7 @@ var allowed = map[string]string{
 	"cli/command":   "",
 	"cli/bench":     "bench bench/compare cli/command packet",
 	"cli/clients":   "cli/command client packet pubsub shell top topic",
-	"cli":           "app app/storetool auth/passwordfile cli/bench cli/clients cli/command config devcert etcd mosquitto/conf settings",
+	"cli":           "app app/storetool auth/passwordfile ban cli/bench cli/clients cli/command config devcert etcd mosquitto/conf settings",
 
 	// Tests of the whole.
 	"arch":        "",

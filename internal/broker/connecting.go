@@ -112,7 +112,7 @@ func (s *shard) join(c *conn, first byte, body []byte) (read bool) {
 		s.fault(c, err)
 		return true
 	}
-	if s.turnedAway(c) {
+	if s.turnedAway(c) || s.refuseBanned(c, string(p.ClientID), string(p.UserName)) {
 		return true
 	}
 	if err := s.checkConnect(p); err != nil {
@@ -456,7 +456,8 @@ func (s *shard) refuseSilently(j *connecting, reason string) {
 
 // claim takes the session of the client id, from an older connection too.
 func (s *shard) claim(j *connecting) progress {
-	if s.turnedAway(j.c) { // the broker stops since
+	_, own := store.SplitID(j.id)
+	if s.turnedAway(j.c) || s.refuseBanned(j.c, own, string(s.packets.connect.UserName), j.who.Name()) { // since
 		return refused
 	}
 	if s.cantPromise(&s.packets.connect, j.id) {

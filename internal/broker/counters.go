@@ -54,7 +54,10 @@ type Counters struct {
 	RefusedListenerRate  uint64
 	RefusedPerIPRate     uint64
 	RefusedReconnects    uint64
+	RefusedBanned        uint64
 	RefusedProxy         uint64 // counted by the engine's layer
+	Bans                 uint64 // of all shards together
+	BansFailed           uint64 // counted by whoever reads the file
 	Reloads              uint64 // counted by whoever reads the configuration, as is
 	ReloadsFailed        uint64
 	RefusedAccess        uint64
@@ -81,6 +84,7 @@ type Counters struct {
 	Lapsed            uint64
 	SlowDisconnects   uint64
 	ClosedMemory      uint64
+	ClosedBanned      uint64
 	ClosedArrivals    uint64
 	Faults            uint64
 	Panics            uint64
@@ -184,6 +188,7 @@ var counterTable = []counter{
 	{"refused/rate/listener", "connections that came too soon after others to a listener: `limits.connect_rate` in its table", total, func(c *Counters) *uint64 { return &c.RefusedListenerRate }},
 	{"refused/rate/per_ip", "connections that came too soon after others from an address: `limits.connect_rate_per_ip`", total, func(c *Counters) *uint64 { return &c.RefusedPerIPRate }},
 	{"refused/reconnects", "CONNECT packets that came too soon after others with the same client id from the same address: `limits.reconnects`", total, func(c *Counters) *uint64 { return &c.RefusedReconnects }},
+	{"refused/banned", "connections and CONNECT packets of those who are banned: `bans.file`", total, func(c *Counters) *uint64 { return &c.RefusedBanned }},
 	{"refused/proxy", "connections to a listener with `proxy_protocol` that come from elsewhere, or have no proper header in time", total, func(c *Counters) *uint64 { return &c.RefusedProxy }},
 	{"refused/access", "CONNECT, PUBLISH and subscriptions that the client has no right to", total, func(c *Counters) *uint64 { return &c.RefusedAccess }},
 	{"refused/credentials", "CONNECT packets, and AUTH of clients that are connected, with a wrong user name or password, or another proof of who it is that is not right", total, func(c *Counters) *uint64 { return &c.RefusedCredentials }},
@@ -210,6 +215,7 @@ var counterTable = []counter{
 	{"closed/slow", "clients that read too slowly: `limits.pending_bytes`", total, func(c *Counters) *uint64 { return &c.SlowDisconnects }},
 	{"closed/memory", "clients that much was kept for when memory was used up: output, or messages that they had not acknowledged: `limits.memory`", total, func(c *Counters) *uint64 { return &c.ClosedMemory }},
 	{"closed/unfinished", "connections with a packet whose rest did not come while others waited for room for theirs: `limits.memory`", total, func(c *Counters) *uint64 { return &c.ClosedArrivals }},
+	{"closed/banned", "clients that were connected when they were banned: `bans.file`", total, func(c *Counters) *uint64 { return &c.ClosedBanned }},
 	{"closed/fault", "connections that ended because the client broke the standard", total, func(c *Counters) *uint64 { return &c.Faults }},
 	{"closed/panic", "connections that ended because of a fault in Midge; the log has it", total, func(c *Counters) *uint64 { return &c.Panics }},
 
@@ -222,6 +228,8 @@ var counterTable = []counter{
 	{"clients/paused/disk", "times that a client was not read since so many answers to it waited for the disk", total, func(c *Counters) *uint64 { return &c.PausedDisk }},
 	{"clients/paused/memory", "times that a client had to wait with a packet until there was room for the rest of it: `limits.memory`", total, func(c *Counters) *uint64 { return &c.PausedArrivals }},
 
+	{"bans/count", "bans in force, and those that are over and still in the file: `bans.file`", gauge, func(c *Counters) *uint64 { return &c.Bans }},
+	{"bans/failed", "times that the file of bans had changed and could not be read, all of it or a line; the log has the reason", total, func(c *Counters) *uint64 { return &c.BansFailed }},
 	{"config/reloads", "times that the configuration was read again and put in force", total, func(c *Counters) *uint64 { return &c.Reloads }},
 	{"config/failed", "times that it had a fault, so that the one before stayed in force; the log has it", total, func(c *Counters) *uint64 { return &c.ReloadsFailed }},
 	{"hook/asked", "questions that were sent to an HTTP service: `hook.auth_url`, `hook.acl_url`", total, func(c *Counters) *uint64 { return &c.HookAsked }},
@@ -309,6 +317,7 @@ func (b *Broker) Counters() Counters {
 	sum.MemoryUsed += uint64(b.memory.used.Load())
 	sum.MemoryBudget += uint64(b.memory.budget.Load())
 	sum.Damaged = b.damaged
+	sum.Bans = uint64(b.bans.Load().Len())
 	sum.BrokenFiles += b.brokenFiles.Load()
 	if b.cfg.Count != nil {
 		b.cfg.Count(&sum)

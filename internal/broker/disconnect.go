@@ -92,6 +92,8 @@ func (s *shard) answerEnd(c *conn, code packet.ReasonCode, reason string) {
 		if c.version != packet.V5 {
 			ack.Code = packet.ServerUnavailable
 		}
+	case packet.AdministrativeAction: // it is banned
+		will, ack.Code = false, packet.Banned
 	case packet.ServerShuttingDown:
 		ack.Code = packet.ServerUnavailable
 	default:

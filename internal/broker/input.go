@@ -25,6 +25,10 @@ func (s *shard) Open(n engine.Conn) {
 		c = &conn{net: n}
 		n.Attach(c)
 		s.count.Accepted++
+		if s.shutOutBanned(c) {
+			s.count.Connections++
+			return
+		}
 		if c.passage = s.b.rates.enter(n, s.settings, s.now); c.passage != entered {
 			s.count.Connections++
 			s.shutOut(c)

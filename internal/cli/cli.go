@@ -9,7 +9,7 @@
 // part_clients.go, part_clients_left_out.go, part_websocket.go,
 // part_websocket_left_out.go, part_etcd.go, part_etcd_left_out.go, part_hook.go,
 // part_hook_left_out.go, part_ldap.go, part_ldap_left_out.go, parts.go,
-// log.go, version.go, watch.go, mosquitto.go, sources.go, config.go, passwd.go, store.go, cert.go, reload.go, serve.go,
+// log.go, version.go, watch.go, mosquitto.go, sources.go, config.go, passwd.go, ban.go, store.go, cert.go, reload.go, serve.go,
 // completion.go, cli.go.
 package cli
 
@@ -68,7 +68,7 @@ config, passwd, store and cert work with any broker.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(w), configCommand(w), passwdCommand(w), storeCommand(w), certCommand(), completionCommand(), versionCommand())
+	root.AddCommand(serveCommand(w), configCommand(w), passwdCommand(w), banCommand(w), storeCommand(w), certCommand(), completionCommand(), versionCommand())
 	for _, p := range parts() {
 		root.AddCommand(p.commands(w)...)
 	}

@@ -7,7 +7,7 @@
 // the Core to package broker.
 //
 // Files, from the bottom up: size.go, address.go, tls.go, hook.go, ldap.go, auth.go, acl.go, rates.go,
-// etcd.go, table.go, settings.go.
+// bans.go, etcd.go, table.go, settings.go.
 package settings
 
 import (
@@ -38,6 +38,7 @@ type Settings struct {
 	Hook      Hook
 	TLS       TLS
 	WebSocket WebSocket
+	Bans      Bans
 	Etcd      Etcd
 
 	Core

@@ -3,8 +3,8 @@
 // passwd' write: argon2, bcrypt, PBKDF2 or one round of SHA-512, and credentials for
 // SCRAM-SHA-256.
 //
-// Files, from the bottom up: hash.go, owner_unix.go, owner_other.go,
-// passwordfile.go, edit.go, link.go, scram.go.
+// Files, from the bottom up: hash.go, passwordfile.go,
+// edit.go, link.go, scram.go.
 package passwordfile
 
 import (

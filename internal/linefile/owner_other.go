@@ -1,6 +1,6 @@
 //go:build !unix
 
-package passwordfile
+package linefile
 
 import (
 	"io/fs"
