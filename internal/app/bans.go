@@ -43,7 +43,7 @@ type bans struct {
 	list *ban.List
 }
 
-// stamp tells whether a file has changed.
+// stamp is of a file: one that has changed has another.
 type stamp struct {
 	info fs.FileInfo // nil: it is not there
 	err  string      // why it can't be looked at, "" if it can
