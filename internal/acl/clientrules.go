@@ -82,7 +82,7 @@ func (p *parser) text(s string) error {
 	case !utf8.ValidString(s) || strings.ContainsAny(s, "\r\n\x00"):
 		return errors.New("it is not one line of UTF-8")
 	case strings.HasPrefix(trimmed, "group"):
-		return errors.New("a group's members can't be told here, only what it may do: allow group=NAME ...")
+		return errors.New("a group's members can't be told here, only what it may do, as in: allow group=NAME publish t")
 	default:
 		return p.line(trimmed)
 	}
