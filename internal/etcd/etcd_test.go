@@ -33,9 +33,11 @@ func TestRead(t *testing.T) {
 		takes  time.Duration
 		want   string // of the error where there is no other member
 	}{
-		"dead":     {func(g *gateway) { g.down = true }, 0, "connection refused"},
-		"silent":   {func(g *gateway) { g.before = hang }, 5 * time.Second, "no answer within 5s"},
-		"redirect": {answer(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://0/elsewhere", http.StatusTemporaryRedirect) }), 0, `it redirects to "http://0/elsewhere", and redirects are not followed`},
+		"dead":   {func(g *gateway) { g.down = true }, 0, "connection refused"},
+		"silent": {func(g *gateway) { g.before = hang }, 5 * time.Second, "no answer within 5s"},
+		"redirect": {answer(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://0/elsewhere", http.StatusTemporaryRedirect)
+		}), 0, `it redirects to "http://0/elsewhere", and redirects are not followed`},
 		"half": {answer(func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, `{"header":{"revision":"3"},"kvs":[{"key":"L21pZGdl`)
 		}), 0, "the answer ends in the middle"},
