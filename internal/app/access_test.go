@@ -101,6 +101,9 @@ func (s *session) publish(topic string) packet.ReasonCode {
 	return packet.Success
 }
 
+// lives checks that the client is served.
+func (s *session) lives() { s.Helper(); s.ask([]byte{0xC0, 0}, 0xD0) }
+
 // files are those of authentication and access, of which there are two sorts.
 type accessFiles struct{ passwords, more, rules, rules2, keys, wrong string }
 
