@@ -1,9 +1,14 @@
 package app
 
 import (
+	"crypto/ed25519"
 	"crypto/sha512"
 	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,6 +155,7 @@ func TestAccessChanges(t *testing.T) {
 		nobody = packet.NotAuthorized
 	)
 	f := newAccessFiles(t)
+	hook, signed := newService(t)
 	for _, tt := range []struct {
 		name          string
 		before, after []string
@@ -173,6 +179,16 @@ func TestAccessChanges(t *testing.T) {
 		{"other rules", []string{"acl.file", f.rules2}, []string{"acl.file", f.rules}, "", "", in, in, "b/x", nobody},
 		{"other rules allow", []string{"acl.file", f.rules}, []string{"acl.file", f.rules2}, "", "", in, in, "b/x", packet.NoMatchingSubscribers},
 		{"no rules", []string{"acl.file", f.rules}, nil, "", "", in, in, "x", packet.NoMatchingSubscribers},
+		{"a service", nil, []string{"hook.auth_url", hook}, "alice", "wrong", in, wrong, "x", packet.NoMatchingSubscribers},
+		{"a service lets in", nil, []string{"hook.auth_url", hook}, "alice", "right", in, in, "secret", packet.NoMatchingSubscribers},
+		{"no service", []string{"hook.auth_url", hook}, nil, "alice", "wrong", wrong, in, "", 0},
+		{"a service about topics goes", []string{"hook.acl_url", hook}, nil, "", "", in, in, "secret", nobody},
+		{"another time", []string{"hook.acl_url", hook}, []string{"hook.acl_url", hook, "hook.timeout", "1m"}, "", "", in, in, "x", packet.NoMatchingSubscribers},
+		{"a service that is not there", nil, []string{"hook.auth_url", "http://127.0.0.1:1"}, "alice", "right", in, packet.ServerUnavailable, "x", packet.NoMatchingSubscribers},
+		{"or the next", nil, []string{"hook.auth_url", "http://127.0.0.1:1", "hook.unavailable", "next", "auth.password_file", f.passwords}, "alice", "right", in, in, "", 0},
+		{"no keys by URL", nil, []string{"auth.jwt_keys", hook}, "u", token(t, jwt.MapClaims{"sub": "n"}), in, packet.ServerBusy, "", 0},
+		{"keys by URL", nil, []string{"auth.jwt_keys", hook + "/keys"}, "u", signed, in, in, "", 0},
+		{"keys by URL, a token of others", nil, []string{"auth.jwt_keys", hook + "/keys"}, "u", token(t, jwt.MapClaims{"sub": "n"}), in, wrong, "", 0},
 		{"rules of one listener", []string{"acl.file", f.rules}, []string{"acl.file", f.rules, "listener.a.acl.file", f.rules2}, "", "", in, in, "b/x", packet.NoMatchingSubscribers},
 	} {
 		for _, engine := range []string{"epoll", "goroutine"} {
@@ -197,6 +213,35 @@ func TestAccessChanges(t *testing.T) {
 			})
 		}
 	}
+}
+
+// newService is an HTTP service that lets alice in, and nobody publish to secret. /keys has the key of
+// a token.
+func newService(t *testing.T) (url, signed string) {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err = jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{"sub": "n", "exp": time.Now().Add(time.Hour).Unix()}).SignedString(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/keys" {
+			fmt.Fprintf(w, `{"keys":[{"kty":"OKP","crv":"Ed25519","x":%q}]}`, base64.RawURLEncoding.EncodeToString(public))
+			return
+		}
+		var q struct{ Action, User, Password, Topic string }
+		json.NewDecoder(r.Body).Decode(&q)
+		result := "deny"
+		if q.Action == "connect" && q.User == "alice" && q.Password == "right" || q.Action != "connect" && q.Topic != "secret" {
+			result = "allow"
+		}
+		fmt.Fprintf(w, `{"result":%q}`, result)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, signed
 }
 
 // TestAccessFaults changes settings so that something is wrong: nothing of the change holds.
