@@ -114,13 +114,14 @@ func (h *history) WithGroup(string) slog.Handler { return h }
 // oftenLate is an Authenticator that answers some late.
 type oftenLate struct {
 	lateAuthenticator
-	late func() bool
+	late  func() bool
+	mount string
 }
 
 // Connect implements Authenticator.
 func (a *oftenLate) Connect(r Request, done func(Verdict)) {
 	if !a.late() {
-		done(Verdict{})
+		done(Verdict{MountPoint: a.mount})
 		return
 	}
 	a.lateAuthenticator.Connect(r, done)
@@ -131,7 +132,7 @@ func (a *oftenLate) first() {
 	if len(a.asked) > 0 {
 		done := a.asked[0]
 		a.asked = a.asked[1:]
-		done(Verdict{})
+		done(Verdict{MountPoint: a.mount})
 	}
 }
 
@@ -139,7 +140,7 @@ func (a *oftenLate) first() {
 func (h *history) begin() {
 	h.life++
 	h.since = h.step
-	h.access = &oftenLate{late: func() bool { return h.kind.late && h.rand.IntN(2) == 0 }}
+	h.access = &oftenLate{late: func() bool { return h.kind.late && h.rand.IntN(2) == 0 }, mount: h.kind.mount}
 	shards := 1 + h.rand.IntN(4)
 	cfg := quietly(shards)
 	cfg.Logger, cfg.Authenticator = slog.New(h), h.access
@@ -150,6 +151,9 @@ func (h *history) begin() {
 	}
 	if h.kind.retained > 0 {
 		cfg.Limits.RetainedMessages = h.kind.retained
+	}
+	if h.kind.mount != "" {
+		cfg.Listeners = map[int]settings.ListenerLimits{0: {Limits: cfg.Limits, Mounts: true}}
 	}
 	if h.kind.durable {
 		backend, _, err := pebblestore.Open("data", pebblestore.Options{FS: h.fs, MemTableBytes: 256 << 10})
@@ -327,6 +331,14 @@ func (h *history) post() {
 	for len(h.w.posts) > 0 {
 		h.markBehind()
 		(<-h.w.posts)()
+		h.moves()
+	}
+}
+
+// moves moves the connections that a call which was posted gave to other shards.
+func (h *history) moves() {
+	for _, l := range h.lines {
+		l.peer.move()
 	}
 }
 
@@ -412,7 +424,9 @@ func (h *history) goOn() {
 		if h.budget.most > 0 {
 			h.measure()
 		}
-		h.access.answer(packet.Success)
+		for len(h.access.asked) > 0 {
+			h.access.first()
+		}
 		h.post()
 		for _, l := range h.lines {
 			l.flush()

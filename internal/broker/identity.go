@@ -50,7 +50,7 @@ type Verdict struct {
 	Principal   string            // who the client is, or with a method has said it is, for the log; "" if that is nobody in particular
 	Permissions Permissions       // nil: the client may do everything
 	ClientID    string            // what counts instead of Request.ClientID; "" leaves that
-	MountPoint  string            // what all its topics begin with, for which it needs a / at its end; "" for nothing. See store.MountedID
+	MountPoint  string            // what all its topics begin with, for which it needs a / at its end; "" for nothing. Its listener has Mounts; see store.MountedID
 	Expires     time.Time         // when the client has to connect, or to authenticate, again; zero: never
 
 	// Data is Authentication Data for the client, nil for none. Next, if there is one,

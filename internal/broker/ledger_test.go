@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"midge/internal/store"
 	"midge/test/wire"
 )
 
@@ -676,7 +677,7 @@ func (h *history) compareRetained() {
 		if s.mortal || later[topic] != nil && later[topic].n > s.n {
 			continue
 		}
-		m := h.w.retained(topic)
+		m := h.w.retained(h.kind.mount + topic)
 		switch {
 		case s.size == 0 && m != nil:
 			h.fail("retained message %.20q of %s is still there, %d removed it", m.Payload, topic, s.n)
@@ -711,7 +712,7 @@ func (a *actor) checkAckOrder(s *sending, i int) {
 // state is what the broker has of a client, for messages.
 func (h *history) state(a *actor) string {
 	for _, s := range h.w.b.shards {
-		if cl := s.clients.Get(a.id); cl != nil {
+		if cl := s.clients.Get(store.MountedID(a.h.kind.mount, a.id)); cl != nil {
 			text := fmt.Sprintf("%s: %d waiting, %d in flight", a.id, cl.session.Queued(), cl.session.Inflight())
 			if c := cl.conn; c != nil {
 				text += fmt.Sprintf(", %d bytes pending, pace %d, hold %+v", c.net.Pending(), c.pace, cl.session.Link)

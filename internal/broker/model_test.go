@@ -123,15 +123,16 @@ type kind struct {
 	lives    int // the power is cut between two
 	steps    int // of a life, at most
 	clients  int
-	pending  int  // Limits.PendingBytes
-	retained int  // Limits.RetainedMessages, 0: as many as come
-	large    bool // some messages are as large as packets may be
-	slow     bool // some clients read slowly
-	late     bool // the Authenticator answers late
-	rows     bool // messages come in rows, and are acknowledged late, many at a time
-	lacks    bool // the disk is full now and then, or the system is short of descriptors or memory
-	few      bool // there may be as many connections as there are clients
-	memory   int  // the budget for memory in bytes, 0: as much as it takes
+	pending  int    // Limits.PendingBytes
+	retained int    // Limits.RetainedMessages, 0: as many as come
+	large    bool   // some messages are as large as packets may be
+	slow     bool   // some clients read slowly
+	late     bool   // the Authenticator answers late
+	rows     bool   // messages come in rows, and are acknowledged late, many at a time
+	lacks    bool   // the disk is full now and then, or the system is short of descriptors or memory
+	mount    string // of all clients; "": they have none
+	few      bool   // there may be as many connections as there are clients
+	memory   int    // the budget for memory in bytes, 0: as much as it takes
 }
 
 // anyKind draws the kind of a history.
@@ -140,6 +141,9 @@ func anyKind(seed uint64) kind {
 	k := kind{
 		durable: r.IntN(3) > 0, lives: 1, steps: 1500, clients: 5 + r.IntN(5),
 		pending: 1 << 20, slow: r.IntN(3) == 0, late: r.IntN(2) == 0,
+	}
+	if rand.New(rand.NewPCG(seed, 7)).IntN(3) == 0 {
+		k.mount = "a/tenant/"
 	}
 	if k.durable {
 		k.lives, k.steps = 1+r.IntN(12), 300

@@ -721,3 +721,29 @@ func (p *peer) everything() (got []string) {
 	}
 	return got
 }
+
+// BenchmarkMount is BenchmarkFanOut with clients that have a mount point, and such that have none.
+func BenchmarkMount(b *testing.B) {
+	for _, mount := range []string{"", "one/"} {
+		for qos := range packet.QoS(3) {
+			b.Run(fmt.Sprintf("mount=%s/qos=%d", mount, qos), func(b *testing.B) {
+				l := newBench(b, func(c *setup) {
+					c.Authenticator = &doorman{verdict: func(Request) Verdict { return Verdict{MountPoint: mount} }}
+				})
+				pub := l.join("pub", "", 0, true)
+				for i := range 1000 {
+					l.join(fmt.Sprint(i), "a/b", qos, true)
+				}
+				m := publishes("a/b", qos, 1)
+				b.ReportAllocs()
+				for b.Loop() {
+					pub.says(m)
+					l.settle()
+				}
+				if got := l.clients[1000].got; got != b.N {
+					b.Fatalf("%d of %d messages came", got, b.N)
+				}
+			})
+		}
+	}
+}
