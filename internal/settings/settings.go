@@ -6,7 +6,7 @@
 // package app gives those that are its business to the engine and the store, and
 // the Core to package broker.
 //
-// Files, from the bottom up: size.go, address.go, tls.go, hook.go, ldap.go, auth.go, acl.go, rates.go,
+// Files, from the bottom up: size.go, address.go, acme.go, tls.go, hook.go, ldap.go, auth.go, acl.go, rates.go,
 // bans.go, etcd.go, table.go, settings.go.
 package settings
 

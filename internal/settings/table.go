@@ -77,7 +77,7 @@ const year = int64(365 * 24 * time.Hour)
 
 // Table returns all settings in the order of the reference page.
 func Table() []Section {
-	return []Section{top(), listener(), tlsSection(), webSocketSection(), authentication(), ldap(), hook(), accessList(), limits(), bans(), session(), strict(), sys(), logging(), etcd()}
+	return []Section{top(), listener(), tlsSection(), acmeSection(), webSocketSection(), authentication(), ldap(), hook(), accessList(), limits(), bans(), session(), strict(), sys(), logging(), etcd()}
 }
 
 // All returns the settings of all sections.

@@ -22,6 +22,7 @@ type TLS struct {
 	OCSPStaple         string
 	ReadableKeys       bool
 	RecordLayer        string
+	ACME               ACME
 }
 
 // What TLS.ClientCertificates, TLS.UnknownName and TLS.RecordLayer may be.

@@ -18,6 +18,7 @@ type built struct {
 	compact      bool                // see Config.Compact
 	certificates []*x509.Certificate // the server's
 	lists        []*x509.RevocationList
+	acme         *settings.ACME // where the certificates are from; nil: not from there
 }
 
 // build makes a configuration.
@@ -29,7 +30,11 @@ func build(s *settings.TLS, alpn []string) (*built, error) {
 	for _, name := range s.Ciphers {
 		b.config.CipherSuites = append(b.config.CipherSuites, settings.Cipher(name))
 	}
-	if err := b.addCertificates(s); err != nil {
+	add := b.addCertificates
+	if byACME(s) {
+		add = b.addACME
+	}
+	if err := add(s); err != nil {
 		return nil, err
 	}
 	if s.UnknownName == settings.RefuseName {

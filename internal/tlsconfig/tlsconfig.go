@@ -1,7 +1,8 @@
 // Package tlsconfig makes the configuration of TLS of a listener from its settings, and
 // keeps it in step with the files that they name.
 //
-// Files, from the bottom up: files.go, revoked.go, build.go, tlsconfig.go.
+// Files, from the bottom up: files.go, revoked.go, acme.go, build.go,
+// tlsconfig.go.
 package tlsconfig
 
 import (
@@ -57,7 +58,11 @@ func New(name string, s *settings.TLS, alpn ...string) (*Config, error) {
 	// Tickets belong to the outer configuration, so that sessions resume after files have
 	// changed.
 	c.outer = &tls.Config{DynamicRecordSizingDisabled: true, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		return tlsrecord.Config(hello.Conn, c.current.Load().config), nil
+		b := c.current.Load()
+		if challenge := b.challenge(hello); challenge != nil {
+			return challenge, nil
+		}
+		return tlsrecord.Config(hello.Conn, b.config), nil
 	}}
 	return c, nil
 }
@@ -115,6 +120,11 @@ func (f *from) files() (names []string) {
 	if s.OCSPStaple != "" {
 		names = append(names, s.OCSPStaple)
 	}
+	if byACME(s) {
+		for _, domain := range s.ACME.Domains {
+			names = append(names, s.ACME.CertificateFile(domain))
+		}
+	}
 	return names
 }
 
@@ -146,6 +156,9 @@ func (c *Config) Warn(now time.Time, log *slog.Logger) {
 	defer c.mu.Unlock()
 	b := c.current.Load()
 	for _, x := range b.certificates {
+		if b.acme != nil {
+			break // package acme warns of those that are not renewed
+		}
 		c.warn(now, log, "certificate", x.Subject.String(), x)
 	}
 	for _, l := range b.lists {
