@@ -5,7 +5,7 @@ export CGO_ENABLED ?= 0
 
 # Parts that a build can leave out: docs/dependencies.md. PARTS names those that
 # it takes, and is all if it isn't set; core is what has no name of its own.
-parts := bench clients websocket etcd hook ldap
+parts := bench clients websocket etcd hook ldap acme
 unknown := $(filter-out core $(parts),$(PARTS))
 ifneq ($(unknown),)
 $(error PARTS has $(unknown); there are: core $(parts))

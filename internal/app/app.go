@@ -6,7 +6,8 @@
 // clock_linux.go, clock.go, clock_other.go, part_hook.go,
 // part_hook_left_out.go, part_ldap.go, part_ldap_left_out.go, auth.go, bans.go, core.go, disk.go,
 // filelimit_unix.go, filelimit_other.go, measure.go, program_linux.go, program_other.go, memory.go,
-// network.go, layered.go, tls.go, part_websocket.go,
+// network.go, layered.go, tls.go, part_acme.go, part_acme_left_out.go, acme.go,
+// part_websocket.go,
 // part_websocket_left_out.go, proxies.go, listener.go, fronts.go, layers.go,
 // socketfile.go, activation.go, listen.go, turnover.go, app.go, reload.go,
 // banner.go.
@@ -59,6 +60,7 @@ type Broker struct {
 	bans    *bans
 	files   descriptors
 	buffers *bufpool.Pool // for large packets
+	acme    getter        // nil: nobody gets certificates
 
 	// What follows changes while the broker runs, with reloads.mu.
 	listeners []*listener
@@ -79,6 +81,9 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 		log.Warn(b.files.warning)
 	}
 	if err := b.makeListeners(); err != nil {
+		return nil, err
+	}
+	if err := b.openACME(version); err != nil {
 		return nil, err
 	}
 	var err error
@@ -173,6 +178,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	if b.disk != nil {
 		b.disk.core.Store(b.core)
 		b.core.StoreChanged() // what the store told before
+	}
+	if b.acme != nil {
+		b.acme.Start(running)
 	}
 	var background sync.WaitGroup
 	background.Go(func() { b.keepCertificates(running) })

@@ -38,6 +38,9 @@ var allowed = map[string]string{
 	"tlsconfig": "settings tlsrecord",
 	"devcert":   "",
 
+	// Certificates from an authority.
+	"acme": "settings",
+
 	// Settings that are kept elsewhere than in files.
 	"etcd": "config settings",
 
@@ -107,7 +110,7 @@ var allowed = map[string]string{
 	"mosquitto/db":   "packet topic",
 
 	// The wiring and the command line.
-	"app":           "acl auth auth/certificate auth/hook auth/jwt auth/ldap auth/passwordfile ban broker bufpool config engine engine/epoll engine/gonet engine/proxylayer engine/tlslayer engine/wslayer httpclient routing settings store store/pebblestore tlsconfig",
+	"app":           "acl acme auth auth/certificate auth/hook auth/jwt auth/ldap auth/passwordfile ban broker bufpool config engine engine/epoll engine/gonet engine/proxylayer engine/tlslayer engine/wslayer httpclient routing settings store store/pebblestore tlsconfig",
 	"app/apptest":   "app config",
 	"app/storetool": "message mosquitto/db packet store store/pebblestore topic",
 	"shell":         "client packet topic",
@@ -140,7 +143,7 @@ var outside = map[string]string{
 	"github.com/pelletier/go-toml/v2":         "internal/config internal/bench internal/bench/compare",
 	"github.com/spf13/cobra":                  "internal/cli internal/cli/bench internal/cli/clients internal/cli/command",
 	"github.com/spf13/pflag":                  "internal/cli internal/cli/bench internal/cli/clients internal/cli/command",
-	"golang.org/x/crypto":                     "internal/auth/passwordfile internal/tlsrecord",
+	"golang.org/x/crypto":                     "internal/acme internal/auth/passwordfile internal/tlsrecord",
 	"golang.org/x/net":                        "internal/client",
 	"golang.org/x/sys":                        "internal/shell",
 	"golang.org/x/term":                       "internal/cli internal/shell internal/top",

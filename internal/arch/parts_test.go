@@ -17,6 +17,7 @@ var parts = map[string]string{
 	"websocket": "engine/wslayer github.com/gobwas",
 	"hook":      "auth/hook",
 	"etcd":      "etcd",
+	"acme":      "acme golang.org/x/crypto/acme",
 	"ldap":      "auth/ldap github.com/go-ldap github.com/go-asn1-ber github.com/Azure github.com/google/uuid",
 }
 

@@ -8,7 +8,7 @@
 // Files, from the bottom up: part.go, part_bench.go, part_bench_left_out.go,
 // part_clients.go, part_clients_left_out.go, part_websocket.go,
 // part_websocket_left_out.go, part_etcd.go, part_etcd_left_out.go, part_hook.go,
-// part_hook_left_out.go, part_ldap.go, part_ldap_left_out.go, parts.go,
+// part_hook_left_out.go, part_ldap.go, part_ldap_left_out.go, part_acme.go, part_acme_left_out.go, parts.go,
 // log.go, version.go, watch.go, mosquitto.go, sources.go, config.go, passwd.go, ban.go, store.go, cert.go, reload.go, serve.go,
 // completion.go, cli.go.
 package cli

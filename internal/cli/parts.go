@@ -3,7 +3,7 @@ package cli
 import "strings"
 
 func parts() []part {
-	return []part{benchPart(), clientsPart(), webSocketPart(), etcdPart(), hookPart(), ldapPart()}
+	return []part{benchPart(), clientsPart(), webSocketPart(), etcdPart(), hookPart(), ldapPart(), acmePart()}
 }
 
 // without says which parts this binary doesn't have, such as ", without bench".

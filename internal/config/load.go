@@ -258,6 +258,11 @@ func (l *Loaded) validate(faults *Faults) {
 	if k := l.Session.KeepAlive; k%1e9 != 0 {
 		faults.add(l.origins["session.keep_alive"], "session.keep_alive", "%v is not a whole number of seconds", k)
 	}
+	if shows := func(one Listener) bool {
+		return len(one.TLS.Certificate) == 0 && len(one.Addresses) > 0 && (one.Addresses[0].Scheme == "tls" || one.Addresses[0].Scheme == "wss")
+	}; len(l.TLS.ACME.Domains) > 0 && !slices.ContainsFunc(l.Listeners, shows) {
+		l.Warnings = append(l.Warnings, "no listener shows the certificates of tls.acme.domains: none has TLS and no tls.certificate")
+	}
 	if l.Strict.KeepAlive && l.Session.KeepAlive == 0 {
 		l.Warnings = append(l.Warnings, "strict.keep_alive does nothing as long as session.keep_alive is 0")
 	}

@@ -63,9 +63,9 @@ func TestParts(t *testing.T) {
 		limit          int64
 	}{
 		{"", "", fullBytes},
-		{"core", ", without bench, clients, websocket, etcd, hook, ldap", coreBytes},
-		{"core bench", ", without clients, websocket, etcd, hook, ldap", fullBytes},
-		{"clients", ", without bench, websocket, etcd, hook, ldap", fullBytes},
+		{"core", ", without bench, clients, websocket, etcd, hook, ldap, acme", coreBytes},
+		{"core bench", ", without clients, websocket, etcd, hook, ldap, acme", fullBytes},
+		{"clients", ", without bench, websocket, etcd, hook, ldap, acme", fullBytes},
 	} {
 		t.Run("PARTS="+tt.parts, func(t *testing.T) {
 			binary := build(t, tt.parts)
@@ -105,7 +105,7 @@ func TestParts(t *testing.T) {
 			}
 		})
 	}
-	if status, out := makeBuild(t, "core nosuch", filepath.Join(t.TempDir(), "midge")); status == 0 || !strings.Contains(out, "PARTS has nosuch; there are: core bench clients websocket etcd hook ldap") {
+	if status, out := makeBuild(t, "core nosuch", filepath.Join(t.TempDir(), "midge")); status == 0 || !strings.Contains(out, "PARTS has nosuch; there are: core bench clients websocket etcd hook ldap acme") {
 		t.Errorf("make build PARTS='core nosuch': status %d, %s", status, out)
 	}
 }

@@ -2,6 +2,7 @@ package tlslayer
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"time"
 
@@ -82,6 +83,12 @@ func (k *standard) proceed() {
 	}
 }
 
+// challengeProtocol is what an authority agrees on by ALPN that looks whether a name is ours
+// (RFC 8737): the handshake is all that it wants.
+const challengeProtocol = "acme-tls/1"
+
+var errChallenge = errors.New("an authority has looked whether the name is ours")
+
 // shaken ends a handshake that has succeeded.
 func (k *standard) shaken(rest []byte) {
 	c := &k.layer.counters
@@ -91,6 +98,10 @@ func (k *standard) shaken(rest []byte) {
 	state := k.tls.ConnectionState()
 	if state.DidResume {
 		c.Resumed.Add(1)
+	}
+	if state.NegotiatedProtocol == challengeProtocol {
+		k.conn.Fail(errChallenge) // nobody has asked for a client certificate
+		return
 	}
 	if k.secrets != nil && state.Version == tls.VersionTLS13 {
 		k.makeCompact(&state)
