@@ -29,8 +29,14 @@ func listen(address string, manager *autocert.Manager) (*challengeServer, error)
 	if err != nil {
 		return nil, err
 	}
+	answer := manager.HTTPHandler(http.NotFoundHandler())
 	s := &http.Server{
-		Handler:           manager.HTTPHandler(http.NotFoundHandler()),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if host, _, err := net.SplitHostPort(r.Host); err == nil {
+				r.Host = host // autocert compares names; some authorities ask on another port
+			}
+			answer.ServeHTTP(w, r)
+		}),
 		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
 		MaxHeaderBytes: 8 << 10,
 	}
