@@ -44,6 +44,11 @@ func (l *Loaded) Follow(next *Loaded) (*Loaded, []Change) {
 		} else {
 			changes = append(changes, Change{Key: prefix, To: one.Listener.Address})
 		}
+		for _, s := range all() {
+			if s.Change == "" && !s.ofListener() && !one.Sets(s.Key) {
+				s.Copy(&one.Settings, &now.Settings) // what needs a restart
+			}
+		}
 		now.Listeners = append(now.Listeners, one)
 	}
 	return &now, changes

@@ -105,3 +105,26 @@ func TestMoreFiles(t *testing.T) {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
 }
+
+// TestFollowRestartOfListeners proves that what needs a restart stays as it is in listeners as
+// well: those that were there, and new ones.
+func TestFollowRestartOfListeners(t *testing.T) {
+	load := func(file string) *Loaded {
+		t.Helper()
+		l, err := Load(Sources{File: []byte(file)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	before := load("listen = [\"tls://127.0.0.1:1\"]\ntls.acme.cache = \"before\"\n")
+	now, _ := before.Follow(load("listen = [\"tls://127.0.0.1:1\", \"tls://127.0.0.1:2\"]\ntls.acme.cache = \"after\"\n"))
+	for i := range now.Listeners {
+		if got := now.Listeners[i].TLS.ACME.Cache; got != "before" {
+			t.Errorf("%s has %q", now.Listeners[i].Name(), got)
+		}
+	}
+	if len(now.Listeners) != 2 || now.TLS.ACME.Cache != "before" {
+		t.Errorf("%d listeners, %q", len(now.Listeners), now.TLS.ACME.Cache)
+	}
+}
