@@ -53,7 +53,7 @@ type Scenario struct {
 	Drain       Duration `json:"drain"`
 	Settle      Duration `json:"settle,omitempty"`
 	AllowLoss   bool     `json:"allow_loss,omitempty"`
-	NeedsTLS    bool     `json:"needs_tls,omitempty"` // by its name: it is no setting
+	NeedsTLS    bool     `json:"needs_tls,omitempty"`
 }
 
 // Filter says what a subscriber subscribes to.

@@ -73,6 +73,7 @@ func settings() []setting {
 		number("duration", "`time` of measuring", func(s *Scenario) any { return &s.Duration }),
 		number("drain", "`time` without any progress after which messages under way count as lost", func(s *Scenario) any { return &s.Drain }),
 		number("settle", "`time` between connecting and publishing, and before subscribers that left return", func(s *Scenario) any { return &s.Settle }),
+		yes("needs_tls", "refuse an address without TLS", func(s *Scenario) any { return &s.NeedsTLS }),
 		yes("allow_loss", "losses are counted, but are no fault", func(s *Scenario) any { return &s.AllowLoss }),
 	}
 }

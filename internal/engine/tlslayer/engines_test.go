@@ -38,6 +38,9 @@ func TestEngine(t *testing.T) {
 			if kind == "goroutine" && w.version == tls.VersionTLS12 {
 				continue // the version is crypto/tls's affair
 			}
+			if testing.Short() && w.version == tls.VersionTLS12 {
+				continue // the race detector finds nothing in it that 1.3 doesn't have
+			}
 			t.Run(kind+"/"+w.name, func(t *testing.T) {
 				cfg := w.config(&tls.Config{Certificates: []tls.Certificate{pair.TLS}})
 				server := cfg.TLS(7)
@@ -68,6 +71,9 @@ func TestEngine(t *testing.T) {
 // TestEngineWithoutTLS runs the suite on a listener without TLS: the shards see the
 // engine's own connections.
 func TestEngineWithoutTLS(t *testing.T) {
+	if testing.Short() {
+		t.Skip("with the race detector package epoll runs the same")
+	}
 	enginetest.Run(t, func(t *testing.T, shards []engine.Shard) enginetest.Engine {
 		e := newEngine(t, "epoll", shards, tlslayer.Config{TLS: func(int) *tls.Config { return nil }})
 		return e
