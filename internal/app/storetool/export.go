@@ -59,7 +59,7 @@ type line struct {
 	Encoding   string      `json:"payload_encoding"` // "text" or "base64"
 	Properties *properties `json:"properties,omitempty"`
 	Expires    *time.Time  `json:"expires,omitempty"`
-	Publisher  string      `json:"publisher,omitempty"`
+	Publisher  string      `json:"publisher,omitempty"` // as displayed writes it, like all clients
 	Receivers  []receiver  `json:"receivers,omitempty"`
 
 	// Of wills:
@@ -99,18 +99,18 @@ type exporter struct {
 }
 
 func (e *exporter) Session(s store.Session) {
-	e.clients[s.Number] = s.ClientID
+	e.clients[s.Number] = displayed(s.ClientID)
 	if _, ok := store.QueueOf(s.ClientID); ok {
 		e.clients[s.Number] = "" // the receiver has the shared subscription
 	}
 }
 
 func (e *exporter) Will(w store.Will) {
-	if !e.wants(Will) || e.sel.Client != "" && e.sel.Client != w.ClientID {
+	if !e.wants(Will) || e.sel.Client != "" && e.sel.Client != displayed(w.ClientID) {
 		return
 	}
 	l := e.line(Will, &w.Message)
-	l.Client = w.ClientID
+	l.Client = displayed(w.ClientID)
 	delay := int64(w.Delay / time.Second)
 	l.DelaySeconds = &delay
 	if w.Expiry > 0 {
@@ -140,7 +140,7 @@ func (e *exporter) Waiting(w store.Waiting) {
 		if e.sel.Client != "" && e.sel.Client != client {
 			continue
 		}
-		all = append(all, receiver{client, rc.Session, int(rc.QoS), rc.Retain, rc.IDs, rc.Share, uint16(rc.Begun.ID)})
+		all = append(all, receiver{client, rc.Session, int(rc.QoS), rc.Retain, rc.IDs, displayed(rc.Share), uint16(rc.Begun.ID)})
 	}
 	if len(all) == 0 {
 		return
@@ -193,7 +193,7 @@ func (e *exporter) write(l *line) {
 }
 
 func (e *exporter) line(kind string, m *message.Message) *line {
-	l := &line{Kind: kind, Topic: string(m.Topic), QoS: int(m.QoS), Retain: m.Retain, Publisher: m.Publisher, Properties: decode(m.Properties)}
+	l := &line{Kind: kind, Topic: string(m.Topic), QoS: int(m.QoS), Retain: m.Retain, Publisher: displayed(m.Publisher), Properties: decode(m.Properties)}
 	l.Payload, l.Encoding = text(m.Payload)
 	if m.Expires != 0 {
 		at := e.store.TimeOfDay(m.Expires)

@@ -78,11 +78,11 @@ type queue struct {
 
 func (c *census) Session(s store.Session) {
 	if share, ok := store.QueueOf(s.ClientID); ok {
-		c.queues[s.Number] = &queue{client: share}
+		c.queues[s.Number] = &queue{client: displayed(share)}
 		c.groups++
 		return
 	}
-	c.queues[s.Number] = &queue{client: s.ClientID}
+	c.queues[s.Number] = &queue{client: displayed(s.ClientID)}
 	switch {
 	case s.Expiry == math.MaxUint32: // nobody has written when it left, since nothing depends on that
 		c.lasting++

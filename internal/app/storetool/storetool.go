@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"midge/internal/store"
 	"midge/internal/store/pebblestore"
@@ -57,3 +58,7 @@ func read(o Options, loader func(v *pebblestore.View, st *store.Store) store.Loa
 	lost, err = st.Load(loader(v, st))
 	return lost, hint(err)
 }
+
+// displayed is a client's id, or the filter of a shared subscription, without the mark behind
+// a mount point: "plant/phone" is the client phone with the mount point "plant/".
+func displayed(id string) string { return strings.Replace(id, "\x00", "", 1) }
