@@ -1,13 +1,13 @@
 package jwt
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -21,10 +21,19 @@ import (
 
 // shop serves keys that tests exchange.
 type shop struct {
-	text  string
-	err   error
 	takes time.Duration
 	n     atomic.Int32
+
+	mu   sync.Mutex
+	text string
+	err  error
+}
+
+// has is what is fetched from now on.
+func (s *shop) has(text string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text, s.err = text, err
 }
 
 func (s *shop) fetch(ctx context.Context) ([]byte, error) {
@@ -34,7 +43,27 @@ func (s *shop) fetch(ctx context.Context) ([]byte, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return []byte(s.text), s.err
+}
+
+// records is a log that is read while others write.
+type records struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (r *records) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(b)
+}
+
+func (r *records) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
 }
 
 // set is a JWKS with the public key of a signer, under a name.
@@ -64,7 +93,7 @@ func public(t testing.TB) *signer {
 	return nil
 }
 
-func openRemote(t *testing.T, s *shop, log *bytes.Buffer) *Link {
+func openRemote(t *testing.T, s *shop, log *records) *Link {
 	t.Helper()
 	l, err := Open(Options{
 		Keys: "https://test/keys", User: "sub", Fetch: s.fetch, Refresh: time.Hour,
@@ -88,7 +117,7 @@ func answerTo(l *Link, token string) auth.Answer {
 func TestFetchedKeys(t *testing.T) {
 	s := public(t)
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log records
 		keys := &shop{text: set(t, s, "1"), takes: time.Second}
 		l := openRemote(t, keys, &log)
 		defer l.Close()
@@ -102,7 +131,7 @@ func TestFetchedKeys(t *testing.T) {
 			}
 		}
 		want("1", auth.Allow, 1) // it waited for them
-		keys.text = set(t, s, "2")
+		keys.has(set(t, s, "2"), nil)
 		want("2", auth.Allow, 2)
 		for range 100 {
 			want("made up", auth.Deny, 2)
@@ -115,7 +144,7 @@ func TestFetchedKeys(t *testing.T) {
 			}
 		}
 		want("2", auth.Allow, 3)
-		keys.text = set(t, s, "3")
+		keys.has(set(t, s, "3"), nil)
 		time.Sleep(time.Hour + 2*time.Second)
 		want("3", auth.Allow, 4)
 		if err := l.Reload(); err != nil {
@@ -123,7 +152,7 @@ func TestFetchedKeys(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		want("3", auth.Allow, 5)
-		if log.Len() > 0 {
+		if log.String() != "" {
 			t.Errorf("the log has %s", log.String())
 		}
 	})
@@ -134,7 +163,7 @@ func TestKeysStay(t *testing.T) {
 	s := public(t)
 	secretSet := `{"keys":[{"kty":"oct","kid":"1","k":"` + strings.Repeat("A", 64) + `"}]}`
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log records
 		keys := &shop{text: set(t, s, "1")}
 		l := openRemote(t, keys, &log)
 		defer l.Close()
@@ -146,11 +175,11 @@ func TestKeysStay(t *testing.T) {
 		}
 		allowed()
 		for _, bad := range []string{"", "<html>this page is long enough to be a secret</html>", `{"keys":[]}`, secretSet, `{"keys":`, strings.Repeat("[", 1000)} {
-			keys.text = bad
+			keys.has(bad, nil)
 			time.Sleep(time.Hour)
 			allowed()
 		}
-		keys.err = errors.New("away")
+		keys.has("", errors.New("away"))
 		time.Sleep(10 * time.Hour)
 		allowed()
 		if n := keys.n.Load(); n < 600 || n > 1000 { // once a minute
@@ -159,7 +188,7 @@ func TestKeysStay(t *testing.T) {
 		if strings.Count(log.String(), "\n") != 1 || l.options.Counters.KeysFailed.Load() < 600 {
 			t.Errorf("%d are counted; the log has %s", l.options.Counters.KeysFailed.Load(), log.String())
 		}
-		keys.text, keys.err = set(t, s, "1"), nil
+		keys.has(set(t, s, "1"), nil)
 		time.Sleep(time.Hour)
 		allowed()
 		if !strings.Contains(log.String(), "again") {
@@ -172,25 +201,27 @@ func TestKeysStay(t *testing.T) {
 func TestNoKeysYet(t *testing.T) {
 	s := public(t)
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log records
 		keys := &shop{err: errors.New("away"), takes: time.Second}
 		l := openRemote(t, keys, &log)
-		answers := 0
+		var answers atomic.Int32
+		token := []byte(s.sign(t, "1", lasting()))
 		for range 2 * maxWaiting {
-			l.Check(&auth.Request{ClientID: "c", Password: []byte(s.sign(t, "1", lasting()))}, func(a auth.Answer) {
-				if answers++; a.Decision != auth.Deny || a.Refusal != broker.NotChecked {
+			l.Check(&auth.Request{ClientID: "c", Password: token}, func(a auth.Answer) {
+				if answers.Add(1); a.Decision != auth.Deny || a.Refusal != broker.NotChecked {
 					t.Errorf("%+v", a)
 				}
 			})
 		}
-		if answers != maxWaiting {
-			t.Errorf("%d are answered at once", answers)
+		if n := answers.Load(); n != maxWaiting {
+			t.Errorf("%d are answered at once", n)
 		}
 		time.Sleep(time.Minute)
-		if answers != 2*maxWaiting {
-			t.Errorf("%d answers", answers)
+		synctest.Wait()
+		if n := answers.Load(); n != 2*maxWaiting {
+			t.Errorf("%d answers", n)
 		}
-		keys.err, keys.text = nil, set(t, s, "1")
+		keys.has(set(t, s, "1"), nil)
 		time.Sleep(2 * time.Minute)
 		if a := answerTo(l, s.sign(t, "1", lasting())); a.Decision != auth.Allow {
 			t.Errorf("%+v", a)
