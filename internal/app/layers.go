@@ -23,7 +23,7 @@ func (b *Broker) addLayers(to layers, shards []engine.Shard, listeners []*listen
 		case webSocketLayer:
 			l = webSocket(shards, b.buffers, b.webSocketOf, b.log)
 		case tlsLayer:
-			l = secure(shards, b.buffers, b.tlsOf, b.log)
+			l = secure(shards, b.buffers, b.tlsOf, budgetOf(b.cfg.Limits.Memory), b.log)
 		default:
 			l = proxied(b.core, shards, b.proxyOf, b.log)
 		}

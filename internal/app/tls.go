@@ -14,8 +14,12 @@ import (
 	"midge/internal/tlsconfig"
 )
 
+// recordsShare of limits.memory (one part in so many) may be unfinished records, as long as
+// they take.
+const recordsShare = 10
+
 // secure puts TLS between the engine and the shards.
-func secure(shards []engine.Shard, buffers *bufpool.Pool, by func(listener int) *tlsconfig.Config, log *slog.Logger) layered {
+func secure(shards []engine.Shard, buffers *bufpool.Pool, by func(listener int) *tlsconfig.Config, budget int64, log *slog.Logger) layered {
 	byListener := func(listener int) *tls.Config {
 		if c := by(listener); c != nil {
 			return c.TLS()
@@ -23,12 +27,13 @@ func secure(shards []engine.Shard, buffers *bufpool.Pool, by func(listener int) 
 		return nil
 	}
 	compact := func(listener int) bool { c := by(listener); return c != nil && c.Compact() }
-	l := tlslayer.New(shards, buffers, tlslayer.Config{TLS: byListener, Compact: compact, Log: log})
+	l := tlslayer.New(shards, buffers, tlslayer.Config{TLS: byListener, Compact: compact, Unfinished: budget / recordsShare, Log: log})
 	return layered{l.Shards(), l.Start, l.Decorate, func(c *broker.Counters) {
 		from := l.Counters()
 		c.TLSHandshakes += from.Done.Load()
 		c.TLSResumed += from.Resumed.Load()
 		c.TLSCompact += from.Compact.Load()
+		c.ClosedArrivals += from.Unfinished.Load()
 		c.TLSWaiting += uint64(max(from.Waiting.Load(), 0))
 		failed := map[*uint64][]tlslayer.Reason{
 			&c.TLSNotTLS:      {tlslayer.PlainMQTT, tlslayer.PlainHTTP, tlslayer.NotTLS},

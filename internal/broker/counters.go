@@ -214,7 +214,7 @@ var counterTable = []counter{
 	{"closed/keep_alive", "clients that were silent for longer than their Keep Alive allows", total, func(c *Counters) *uint64 { return &c.KeepAliveTimeouts }},
 	{"closed/slow", "clients that read too slowly: `limits.pending_bytes`", total, func(c *Counters) *uint64 { return &c.SlowDisconnects }},
 	{"closed/memory", "clients that much was kept for when memory was used up: output, or messages that they had not acknowledged: `limits.memory`", total, func(c *Counters) *uint64 { return &c.ClosedMemory }},
-	{"closed/unfinished", "connections with a packet whose rest did not come while others waited for room for theirs: `limits.memory`", total, func(c *Counters) *uint64 { return &c.ClosedArrivals }},
+	{"closed/unfinished", "connections with a packet, or a record of TLS, whose rest did not come while others waited for room for theirs: `limits.memory`", total, func(c *Counters) *uint64 { return &c.ClosedArrivals }},
 	{"closed/banned", "clients that were connected when they were banned: `bans.file`", total, func(c *Counters) *uint64 { return &c.ClosedBanned }},
 	{"closed/fault", "connections that ended because the client broke the standard", total, func(c *Counters) *uint64 { return &c.Faults }},
 	{"closed/panic", "connections that ended because of a fault in Midge; the log has it", total, func(c *Counters) *uint64 { return &c.Panics }},

@@ -46,6 +46,9 @@ func (c *Conn) codec() Codec { return c.raw.Attached().(Codec) }
 // Shard is the index of the shard that owns c.
 func (c *Conn) Shard() int { return c.home.Load().index }
 
+// Paused reports whether the inner shard wants no Data.
+func (c *Conn) Paused() bool { return c.has(paused) }
+
 // Protocol is what c speaks.
 func (c *Conn) Protocol() Protocol { return c.home.Load().layer.protocol }
 

@@ -104,5 +104,8 @@ func (l *Layer) Shards() []engine.Shard {
 // that are open stay as they are. Call it on the shard's thread, or before the engine runs.
 func (l *Layer) Decorate(shard int, inner engine.Shard) { l.shards[shard].inner = inner }
 
+// Now is the clock of the engine. Call it while that runs.
+func (l *Layer) Now() time.Duration { return l.runner.Now() }
+
 // Start tells the layer who runs the shards. Call it before the engine runs.
 func (l *Layer) Start(r engine.Runner) { l.runner = r }

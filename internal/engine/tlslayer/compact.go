@@ -25,22 +25,26 @@ type shard struct {
 	sealed *bufpool.Buffer // that this turn encrypts to, nil: nothing was encrypted yet
 	warm   []*compact      // that have ciphers
 	cooled time.Duration   // when it was looked which of them were silent
-	_      [64]byte        // the next shard's lie on another cache line
+
+	unfinished []waiting     // have a part of a record
+	looked     time.Duration // when it was looked which of them wait too long
+	_          [64]byte      // the next shard's lie on another cache line
 }
 
 // compact is TLS 1.3 on a connection after the handshake, by package tlsrecord. It implements
 // mode.
 type compact struct {
-	layer     *Layer
-	conn      *layer.Conn
-	tls       *tlsrecord.Conn
-	state     *tls.ConnectionState
-	early     early
-	remaining *bufpool.Buffer // has data of a record for which there was no room; nil: none
-	from, to  uint16          // where in remaining
-	warm      int32           // the index in shard.warm, plus 1; 0: it is not there
-	recent    bool            // there were records since shard.cooled
-	closed    bool            // an alert was sent
+	layer      *Layer
+	conn       *layer.Conn
+	tls        *tlsrecord.Conn
+	state      *tls.ConnectionState
+	early      early
+	remaining  *bufpool.Buffer // has data of a record for which there was no room; nil: none
+	from, to   uint16          // where in remaining
+	warm       int32           // the index in shard.warm, plus 1; 0: it is not there
+	recent     bool            // there were records since shard.cooled
+	closed     bool            // an alert was sent
+	unfinished unfinished
 }
 
 // Begin implements mode. The handshake is over.
@@ -52,9 +56,11 @@ func (k *compact) Decode(src, dst []byte) (used, filled int, more bool, err erro
 	for k.remaining == nil {
 		record, n := k.early.next(src[used:])
 		if used += n; record == nil {
-			if rest := src[used:]; len(rest) > 0 {
+			rest := src[used:]
+			if len(rest) > 0 {
 				k.conn.Raw().Expect(recordLength(rest))
 			}
+			k.layer.await(k.conn, &k.unfinished, rest, used > 0)
 			return used, filled, false, nil
 		}
 		k.touch()
@@ -140,7 +146,10 @@ func (k *compact) seal(b []byte) {
 func (k *compact) Goodbye() { k.sendAlert(tlsrecord.CloseNotify) }
 
 // Leave implements mode.
-func (k *compact) Leave() { k.shard().cool(k) }
+func (k *compact) Leave() {
+	k.shard().cool(k)
+	k.layer.forget(k.conn, &k.unfinished)
+}
 
 // Moved implements mode.
 func (k *compact) Moved() {}
@@ -149,7 +158,7 @@ func (k *compact) Moved() {}
 func (k *compact) End(error) {
 	k.early = nil
 	k.dropRemaining()
-	k.shard().cool(k)
+	k.Leave()
 }
 
 // Peer implements mode.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"midge/internal/bufpool"
@@ -19,12 +20,15 @@ type Layer struct {
 	pool     *pool
 	shards   []shard
 	counters Counters
+
+	unfinished atomic.Int64 // bytes of records that are not all here
 }
 
 // New decorates shards. Large buffers come from a pool.
 func New(shards []engine.Shard, buffers *bufpool.Pool, cfg Config) *Layer {
 	cfg.Running = cmp.Or(cfg.Running, runtime.GOMAXPROCS(0))
 	cfg.Waiting = cmp.Or(cfg.Waiting, DefaultWaiting)
+	cfg.Unfinished = cmp.Or(cfg.Unfinished, DefaultUnfinished)
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	if cfg.Compact == nil {
 		cfg.Compact = func(int) bool { return false }
@@ -42,7 +46,10 @@ func (l *Layer) Counters() *Counters { return &l.counters }
 func (l *Layer) Speaks(listener int) bool { return l.cfg.TLS(listener) != nil }
 
 // Turn implements layer.Protocol.
-func (l *Layer) Turn(shard int, now time.Duration) time.Duration { return l.shards[shard].turn(now) }
+func (l *Layer) Turn(shard int, now time.Duration) time.Duration {
+	s := &l.shards[shard]
+	return l.makeRoom(s, now, s.turn(now))
+}
 
 // NewCodec implements layer.Protocol.
 func (l *Layer) NewCodec(engine.Conn) layer.Codec {

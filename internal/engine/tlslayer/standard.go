@@ -16,16 +16,17 @@ import (
 // that its tls.Conn reads and writes: the goroutine of the handshake while there
 // is one, and then the thread of the shard, unless compact takes over.
 type standard struct {
-	layer   *Layer
-	codec   *codec // that has this mode
-	conn    *layer.Conn
-	tls     *tls.Conn
-	shaking *handshake         // the goroutine's, and the shard's until that has ended; nil after the handshake
-	secrets *tlsrecord.Secrets // that the handshake tells; nil: nobody wants to know
-	record  []byte             // for tls to read, one at a time
-	early   early
-	more    bool // tls may have decrypted more than was read
-	over    bool // the handshake has ended and is counted
+	layer      *Layer
+	codec      *codec // that has this mode
+	conn       *layer.Conn
+	tls        *tls.Conn
+	shaking    *handshake         // the goroutine's, and the shard's until that has ended; nil after the handshake
+	secrets    *tlsrecord.Secrets // that the handshake tells; nil: nobody wants to know
+	record     []byte             // for tls to read, one at a time
+	early      early
+	unfinished unfinished
+	more       bool // tls may have decrypted more than was read
+	over       bool // the handshake has ended and is counted
 }
 
 // Begin implements mode. There is no goroutine before the first record is here.
@@ -146,9 +147,11 @@ func (k *standard) Decode(src, dst []byte) (used, filled int, more bool, err err
 		if !k.more {
 			record, n := k.early.next(src[used:])
 			if used += n; record == nil {
-				if rest := src[used:]; len(rest) > 0 {
+				rest := src[used:]
+				if len(rest) > 0 {
 					k.conn.Raw().Expect(recordLength(rest))
 				}
+				k.layer.await(k.conn, &k.unfinished, rest, used > 0)
 				break
 			}
 			k.record = record
@@ -176,7 +179,7 @@ func (k *standard) Encode(out, body []byte, _ *bufpool.Buffer) {
 func (k *standard) Goodbye() { k.tls.CloseWrite() }
 
 // Leave implements mode.
-func (k *standard) Leave() {}
+func (k *standard) Leave() { k.layer.forget(k.conn, &k.unfinished) }
 
 // Moved implements mode.
 func (k *standard) Moved() {
@@ -188,6 +191,7 @@ func (k *standard) Moved() {
 // End implements mode.
 func (k *standard) End(err error) {
 	k.early = nil
+	k.Leave()
 	switch {
 	case k.over:
 	case err == nil:

@@ -11,7 +11,7 @@
 // accepted, and the shard closes what takes too long to send its first packet.
 //
 // Files, from the bottom up: tlslayer.go, record.go, reason.go, pool.go,
-// handshake.go, codec.go, compact.go, standard.go, new.go.
+// handshake.go, codec.go, unfinished.go, compact.go, standard.go, new.go.
 package tlslayer
 
 import (
@@ -40,6 +40,10 @@ type Config struct {
 	// its peer.
 	Waiting int
 
+	// Unfinished is how many bytes of records that are not all here may wait for the
+	// rest, as long as it takes; 0 means DefaultUnfinished.
+	Unfinished int64
+
 	// Log gets what went wrong with a handshake, at level Debug; nil means
 	// slog.Default().
 	Log *slog.Logger
@@ -56,4 +60,6 @@ type Counters struct {
 	Compact atomic.Uint64 // of those, after which tlsrecord goes on
 	Waiting atomic.Int64  // that are under way
 	Failed  [reasons]atomic.Uint64
+
+	Unfinished atomic.Uint64 // connections that ended because the rest of a record did not come
 }
