@@ -13,7 +13,7 @@ import (
 // others.
 var parts = map[string]string{
 	"bench":     "cli/bench bench bench/compare bench/loop program github.com/HdrHistogram/hdrhistogram-go",
-	"clients":   "cli/clients client pubsub shell top github.com/eclipse github.com/gdamore github.com/ncruces golang.org/x/net",
+	"clients":   "cli/clients client pubsub shell top github.com/eclipse github.com/gdamore github.com/ncruces golang.org/x/net/proxy",
 	"websocket": "engine/wslayer github.com/gobwas",
 	"hook":      "auth/hook",
 	"etcd":      "etcd",
