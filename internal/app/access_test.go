@@ -3,6 +3,7 @@ package app
 import (
 	"crypto/ed25519"
 	"crypto/sha512"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -26,12 +27,13 @@ type reloading struct {
 	*testing.T
 	b    *Broker
 	base []string
+	tls  *tls.Config // of clients; nil: without a certificate
 }
 
 func newReloading(t *testing.T, settings ...string) *reloading {
 	t.Helper()
 	b, _ := started(t, settings...)
-	r := &reloading{t, b, settings}
+	r := &reloading{T: t, b: b, base: settings}
 	r.connect(0, "first", "", "") // who is answered, is by a broker that has started
 	return r
 }

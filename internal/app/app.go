@@ -96,7 +96,7 @@ func New(ctx context.Context, cfg *config.Loaded, version string, log *slog.Logg
 	}
 	core := b.coreConfig(version)
 	core.Authenticator = b.access.authenticator()
-	core.Count = b.count
+	core.Count, core.Revoked = b.count, b.revoked
 	if b.disk, err = openDisk(ctx, cfg, core.Shards, b.files.tables, log); err != nil {
 		return nil, err
 	}

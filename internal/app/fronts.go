@@ -1,6 +1,7 @@
 package app
 
 import (
+	"midge/internal/engine"
 	"midge/internal/engine/proxylayer"
 	"midge/internal/tlsconfig"
 )
@@ -36,6 +37,15 @@ func frontsOf(listeners []*listener) (*fronts, error) {
 
 // tlsOf is the TLS of a listener, nil without.
 func (b *Broker) tlsOf(number int) *tlsconfig.Config { return b.fronts.Load().tls[number] }
+
+// revoked says whether the certificate of a connection has been revoked by now.
+func (b *Broker) revoked(n engine.Conn) error {
+	c := b.tlsOf(n.Listener())
+	if c == nil || !c.Revokes() {
+		return nil
+	}
+	return c.Revoked(n.Peer().TLS)
+}
 
 func (b *Broker) webSocketOf(number int) any { return b.fronts.Load().webSocket[number] }
 

@@ -102,6 +102,9 @@ func (b *Broker) refreshCertificates() (any bool, err error) {
 			err = errors.Join(err, broken)
 		}
 	}
+	if any && b.started.Load() {
+		b.core.Review()
+	}
 	return any, err
 }
 

@@ -239,6 +239,9 @@ func (t *turnover) carryOut(connections int) {
 	for i := range t.closing {
 		b.close(&t.closing[i])
 	}
+	if len(t.tls) > 0 { // their lists may be others
+		b.core.Review()
+	}
 	for _, s := range append(t.closed, t.closing...) {
 		b.log.Info("listener closed", "address", s.String(), "listener", s.listener.Name(), "connections_that_stay", b.network.Connections(s.listener.number))
 		if s.passed != nil {

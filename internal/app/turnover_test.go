@@ -31,7 +31,11 @@ func (r *reloading) dial(s listening) (net.Conn, error) {
 		io.WriteString(c, "PROXY TCP4 192.0.2.1 192.0.2.2 4711 1883\r\n")
 	}
 	if s.listener.needs(tlsLayer) {
-		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+		ours := r.tls
+		if ours == nil {
+			ours = &tls.Config{InsecureSkipVerify: true}
+		}
+		c = tls.Client(c, ours)
 	}
 	if s.listener.needs(webSocketLayer) {
 		return upgraded(r.T, c)

@@ -15,7 +15,7 @@
 // arrival.go, slow.go, output.go, promise.go, durable.go, journal.go,
 // commit.go, mailbox.go, consumer.go, delivery.go, ack.go, fanout.go,
 // groupqueue.go, group.go, handover.go, dealing.go, inbox.go, publish.go,
-// walk.go, will.go, subscribe.go, expiry.go, lapse.go, meter.go, disconnect.go, bans.go, guard.go,
+// walk.go, will.go, subscribe.go, expiry.go, lapse.go, meter.go, disconnect.go, bans.go, review.go, guard.go,
 // limits.go, pressure.go, contest.go, connect.go, drain.go, connecting.go,
 // reauthentication.go, input.go, sys.go, apply.go, shard.go, load.go, shutdown.go, broker.go.
 package broker

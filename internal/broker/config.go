@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"midge/internal/bufpool"
+	"midge/internal/engine"
 )
 
 // Config is what a Broker is built from, and does not change while it runs. What
@@ -17,13 +18,14 @@ type Config struct {
 	// and costs no more descriptors; what is over is closed at once.
 	Refusing int
 
-	Version       string          // what $SYS/broker/version says
-	Store         Store           // nil keeps everything in memory
-	Disk          func() Disk     // figures of where the Store keeps it; nil: there are none
-	Authenticator Authenticator   // to begin with; nil: everybody may do everything. See Broker.Authenticate
-	Count         func(*Counters) // adds what others than the broker have counted; nil: nobody has
-	Buffers       *bufpool.Pool   // for large packets that are sent; nil: one of its own
-	Logger        *slog.Logger    // nil logs nothing
+	Version       string                  // what $SYS/broker/version says
+	Store         Store                   // nil keeps everything in memory
+	Disk          func() Disk             // figures of where the Store keeps it; nil: there are none
+	Authenticator Authenticator           // to begin with; nil: everybody may do everything. See Broker.Authenticate
+	Revoked       func(engine.Conn) error // why a connection must end, nil: it need not. Asked at CONNECT, and after Review; nil: none must
+	Count         func(*Counters)         // adds what others than the broker have counted; nil: nobody has
+	Buffers       *bufpool.Pool           // for large packets that are sent; nil: one of its own
+	Logger        *slog.Logger            // nil logs nothing
 }
 
 // Disk are figures of a data directory.

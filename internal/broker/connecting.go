@@ -472,6 +472,10 @@ func (s *shard) claim(j *connecting) progress {
 	if s.drainOlder(j) {
 		return later
 	}
+	if s.revoked(j.c.net) {
+		s.refuse(j.c, packet.NotAuthorized, revokedReason)
+		return refused
+	}
 	s.admit(j)
 	if len(j.answer) == 0 { // other settings than before ask for a larger one
 		s.refuseSilently(j, tooSmall)

@@ -82,6 +82,7 @@ type Counters struct {
 	ConnectTimeouts   uint64
 	KeepAliveTimeouts uint64
 	Lapsed            uint64
+	Revoked           uint64
 	SlowDisconnects   uint64
 	ClosedMemory      uint64
 	ClosedBanned      uint64
@@ -211,6 +212,7 @@ var counterTable = []counter{
 	{"closed/taken_over", "connections that another one with the same client id ended", total, func(c *Counters) *uint64 { return &c.TakenOver }},
 	{"closed/connect_timeout", "connections whose CONNECT did not come, or was not decided upon, in time: `limits.connect_timeout`", total, func(c *Counters) *uint64 { return &c.ConnectTimeouts }},
 	{"closed/expired", "clients whose proof of who they are, such as a token, has expired", total, func(c *Counters) *uint64 { return &c.Lapsed }},
+	{"closed/revoked", "clients whose certificate was revoked while they were connected: `tls.crl`", total, func(c *Counters) *uint64 { return &c.Revoked }},
 	{"closed/keep_alive", "clients that were silent for longer than their Keep Alive allows", total, func(c *Counters) *uint64 { return &c.KeepAliveTimeouts }},
 	{"closed/slow", "clients that read too slowly: `limits.pending_bytes`", total, func(c *Counters) *uint64 { return &c.SlowDisconnects }},
 	{"closed/memory", "clients that much was kept for when memory was used up: output, or messages that they had not acknowledged: `limits.memory`", total, func(c *Counters) *uint64 { return &c.ClosedMemory }},

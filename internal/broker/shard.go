@@ -55,6 +55,7 @@ type shard struct {
 	sys        sys // shard 0 only
 	logTimer   logTimer
 	sweeper    sweeper // shard 0 only
+	review     review
 
 	inbox         mailbox
 	reading       reading
@@ -109,6 +110,7 @@ func (s *shard) Turn(now time.Duration) (next time.Duration) {
 	walk := s.resumeWalks()
 	more = s.slow.release(&s.budget.shut, s.pump) || more
 	more = s.deal() || more
+	more = s.goOnReviewing() || more
 	more = s.disk.deleteEnded() || more
 	s.flush()
 	s.unstall()

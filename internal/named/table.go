@@ -111,6 +111,24 @@ func (t *Table[T]) All(yield func(*T) bool) {
 	}
 }
 
+// Scan calls yield for some things, 1,000 at most, in no order: those of the part of the Table
+// where a cursor is, 0 at first. It returns the cursor for the next call, and false if there is
+// no more. The Table may change between two calls; what is there all the time is scanned once at least.
+func (t *Table[T]) Scan(cursor uint64, yield func(*T)) (next uint64, more bool) {
+	p := t.part(cursor)
+	for _, thing := range p.things {
+		if thing != nil {
+			yield(thing)
+		}
+	}
+	if p.depth == 0 {
+		return 0, false
+	}
+	size := uint64(1) << (64 - p.depth) // of the hashes of the part
+	next = cursor&^(size-1) + size
+	return next, next != 0
+}
+
 func (t *Table[T]) part(h uint64) *part[T] { return t.parts[h>>(64-t.depth)] }
 
 // find returns the place of the thing with a name, or the free one for it.

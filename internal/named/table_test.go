@@ -117,3 +117,41 @@ func BenchmarkGet(b *testing.B) {
 		}
 	})
 }
+
+// TestScan goes through a Table that changes in between: what is there all the time comes, and no
+// call has many.
+func TestScan(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for _, n := range []int{0, 1, 7, 900, 20_000} {
+		table, stays, seen := newThings(), map[string]bool{}, map[string]bool{}
+		for i := range n {
+			x := &thing{name: fmt.Sprint(i)}
+			table.Put(x)
+			stays[x.name] = i%2 == 0
+		}
+		cursor, more := uint64(0), true
+		for more {
+			count := 0
+			cursor, more = table.Scan(cursor, func(x *thing) {
+				count++
+				seen[x.name] = true
+			})
+			if count > maxPlaces {
+				t.Errorf("%d at once", count)
+			}
+			for range 500 { // it grows and shrinks
+				if i := r.IntN(n + 1); i%2 == 1 {
+					table.Remove(fmt.Sprint(i))
+				}
+				table.Put(&thing{name: fmt.Sprint("new", r.IntN(5*n+1))})
+			}
+		}
+		for name, is := range stays {
+			if is && !seen[name] {
+				t.Errorf("%d things: %s was passed over", n, name)
+			}
+		}
+	}
+}

@@ -17,6 +17,7 @@ type built struct {
 	certificates []*x509.Certificate // the server's
 	lists        []*x509.RevocationList
 	acme         *settings.ACME // where the certificates are from; nil: not from there
+	revoked      revoked        // what they say
 }
 
 // build makes a configuration.
@@ -120,6 +121,7 @@ func (b *built) addClients(s *settings.TLS) error {
 	if err != nil {
 		return err
 	}
+	b.revoked = all
 	if b.lists = lists; len(lists) > 0 {
 		b.config.VerifyConnection = all.verify
 	}

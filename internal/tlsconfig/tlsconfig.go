@@ -76,6 +76,17 @@ func (c *Config) TLS() *tls.Config { return c.outer }
 // Compact reports whether package tlsrecord is to go on after handshakes of TLS 1.3.
 func (c *Config) Compact() bool { return c.current.Load().compact }
 
+// Revokes reports whether there are lists of revoked certificates.
+func (c *Config) Revokes() bool { return len(c.current.Load().revoked) > 0 }
+
+// Revoked says which certificate of a connection has been revoked by now, nil if none has.
+func (c *Config) Revoked(state *tls.ConnectionState) error {
+	if state == nil {
+		return nil
+	}
+	return c.current.Load().revoked.verify(*state)
+}
+
 // Next is what takes the place of what a Config has: see Prepare.
 type Next struct {
 	from  from
