@@ -81,8 +81,10 @@ func TestAddressComesLate(t *testing.T) {
 // TestReserve counts connections that no shard has yet against the limit of all.
 func TestReserve(t *testing.T) {
 	w := newWorld(t, quietly(1, func(c *setup) { c.Limits.Connections = 2 }))
-	if !w.b.Reserve() || !w.b.Reserve() || w.b.Reserve() {
-		t.Error("not two are let in")
+	for i, want := range []bool{true, true, false} {
+		if w.b.Reserve() != want {
+			t.Errorf("connection %d is let in: %v, want %v", i+1, !want, want)
+		}
 	}
 	w.b.Unreserve()
 	w.connect(packet.V5, "c")
