@@ -1,4 +1,4 @@
-//go:build integration && unix
+//go:build integration && linux
 
 package e2e
 
@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -102,6 +104,30 @@ func readPacket(t *testing.T, c net.Conn) (body []byte) {
 		t.Fatal(err)
 	}
 	return body
+}
+
+// stop stops all threads of a process, and returns when they have stopped.
+func stop(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	stopped := func(thread string) bool {
+		text, err := os.ReadFile(thread)
+		return err != nil || strings.Contains(string(text), "\nState:\tT") // it may have ended
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(threads, func(thread string) bool { return !stopped(thread) }) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("it does not stop")
+		}
+	}
 }
 
 // TestLDAP has Debian's slapd look at passwords, in three ways by three listeners. One that
@@ -206,9 +232,7 @@ allow_anonymous = true
 	}
 
 	// Stopped, it takes connections and answers none.
-	if err := s.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, s.PID())
 	var waiting []net.Conn
 	for range 20 {
 		waiting = append(waiting, sendConnect(t, ports[0], "alice", "wonderland"))
