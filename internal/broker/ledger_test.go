@@ -536,7 +536,7 @@ func (a *actor) checkRepeated(s *sending, p *wire.Packet) {
 	may := s.sends
 	for _, step := range a.came.blanks { // the disk did not know what it had
 		if step > s.first {
-			may++
+			may += s.sends // each copy of it
 		}
 	}
 	switch again := 1 + h.life - s.life; {

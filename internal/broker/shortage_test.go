@@ -427,5 +427,7 @@ func (a *actor) cameBack() {
 		c.stale = false
 	case !c.stale:
 		c.stale, c.over = true, a.over
+	case a.over != 0 && (c.over == 0 || a.over < c.over): // it has gone and come again meanwhile
+		c.over = a.over
 	}
 }
