@@ -62,7 +62,7 @@ func TestSysTellsEachCounter(t *testing.T) {
 	w.pass(1100 * time.Millisecond)
 	for i, row := range counterTable {
 		switch row.of(&s.count) {
-		case &s.count.Retained, &s.count.RetainedBytes, &s.count.RetainedExpired, &s.count.Damaged:
+		case &s.count.Retained, &s.count.RetainedBytes, &s.count.RetainedExpired, &s.count.Damaged, &s.count.Bans:
 			continue // not a shard's
 		}
 		var got string
