@@ -234,33 +234,6 @@ func TestSocketStays(t *testing.T) {
 	}
 }
 
-// TestPassedComesAndGoes gives a socket of systemd back, and takes it again.
-func TestPassedComesAndGoes(t *testing.T) {
-	for _, engine := range []string{"epoll", "goroutine"} {
-		t.Run(engine, func(t *testing.T) {
-			r := newReloading(t, "engine", engine, "listener.a.address", "127.0.0.1:0")
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.b.reloads.mu.Lock()
-			r.b.passed = pass(t, l, "plant")
-			r.b.reloads.mu.Unlock()
-			for i := range 3 {
-				r.must("listener.plant.address", "127.0.0.1:0")
-				if got := r.b.listening[1].addr.String(); got != l.Addr().String() {
-					t.Errorf("listens on %s, and not on the socket of systemd", got)
-				}
-				c := r.in(1, fmt.Sprint(i))
-				r.must("listener.plant.address", "127.0.0.1:1", "limits.packet_size", "2000") // by its name
-				c.lives()
-				r.must()
-				c.lives()
-			}
-		})
-	}
-}
-
 // TestManyTurnovers opens and closes a thousand listeners. Descriptors, listeners and numbers don't
 // become more, although some connections stay for a while.
 func TestManyTurnovers(t *testing.T) {
