@@ -207,6 +207,9 @@ func TestListenerSettings(t *testing.T) {
 			if _, code := r.connect(0, "c", "", ""); code != packet.NotAuthorized {
 				t.Errorf("the other listener asks who it is: %v", code)
 			}
+			for r.b.network.Connections(r.b.listening[0].listener.number) > 0 { // it counts until it has ended
+				time.Sleep(time.Millisecond)
+			}
 			_, first := r.connect(0, "d", "alice", "right")
 			_, second := r.connect(0, "e", "alice", "right")
 			if _, third := r.connect(0, "f", "alice", "right"); first != packet.Success || second != packet.Success || third != packet.QuotaExceeded {
