@@ -134,6 +134,7 @@ func (s *shard) Closed(raw engine.Conn, err error) {
 		s.inner.Closed(raw, err)
 		return
 	}
+	c.home.Store(s) // also if it was leaving: the engine does not move what has ended
 	if !c.has(closing) {
 		c.flags |= closing
 		c.codec().End(err)
