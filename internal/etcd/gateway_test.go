@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ import (
 // answers was compared with etcd 3.4.23.
 type gateway struct {
 	conns chan net.Conn
-	busy  sync.WaitGroup // with requests
+	busy  atomic.Int64 // requests
 	*cluster
 
 	// Guarded by cluster.mu.
@@ -59,7 +60,13 @@ func (c *cluster) member(t *testing.T) *gateway {
 	server := &http.Server{Handler: g}
 	done := make(chan struct{})
 	go func() { server.Serve(g); close(done) }()
-	t.Cleanup(func() { server.Close(); <-done; g.busy.Wait() })
+	t.Cleanup(func() {
+		server.Close()
+		<-done
+		for g.busy.Load() > 0 { // a WaitGroup does not allow that one begins meanwhile
+			time.Sleep(time.Second)
+		}
+	})
 	return g
 }
 
@@ -133,7 +140,7 @@ func (c *cluster) put(keysAndValues ...string) {
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.busy.Add(1)
-	defer g.busy.Done()
+	defer g.busy.Add(-1)
 	method := strings.TrimPrefix(r.URL.Path, "/v3/")
 	g.mu.Lock()
 	g.calls[method]++
